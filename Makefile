@@ -1,0 +1,41 @@
+# Each target is short; what it does in detail stands in the file it calls.
+PYTHON ?= python3
+STACK  ?= dev
+BIN    := .venv/bin
+
+.PHONY: demo demo-down test check format lock up down clean
+
+demo: .venv/ready            ## the whole chain, explained as it runs
+	$(BIN)/python tools/demo.py
+
+demo-down: .venv/ready       ## end what an interrupted demo left behind
+	$(BIN)/python tools/demo.py --down
+
+test: .venv/ready check      ## every test, the real engine included
+	PATH="$$($(BIN)/python tools/engine/get.py):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+check: .venv/ready           ## format, lint, types, walls
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+up down: .venv/ready         ## make up STACK=staging
+	tools/pulumi $(if $(filter up,$@),up,destroy) --stack $(STACK)
+
+lock: .venv/ready            ## pin anew what pyproject.toml asks for
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	    --no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.txt
+
+.venv/ready: requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf .venv .thingspace .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""SMS callbacks on Verizon ThingSpace, as Pulumi resources."""

@@ -1,0 +1,1 @@
+"""ThingSpace over HTTP: tokens, sessions, errors, one method per call."""

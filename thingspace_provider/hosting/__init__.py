@@ -1,0 +1,1 @@
+"""Where a listener can run."""

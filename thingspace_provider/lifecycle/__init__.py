@@ -1,0 +1,1 @@
+"""What each resource does, without Pulumi: check, diff, create, read, update, delete."""

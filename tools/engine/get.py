@@ -1,0 +1,249 @@
+"""Find, install or build the Pulumi engine, and print the folder of its programs.
+
+The engine is `pulumi` plus its Python language host. Order of preference:
+
+    path     what is on PATH, when it is new enough
+    install  the official installer, through the SDK's own PulumiCommand.install
+    build    an ordinary Go build of the modules pinned in cli/ and python-host/
+
+PULUMI_CLI=path, install or build asks for one of them; unset tries all three in this order.
+What is installed or built is kept per user and per version, so nobody waits for it twice.
+Standard output holds one line, the folder; everything said on the way goes to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
+HOST_PACKAGE = "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python"
+SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
+
+# 3.139.0 is the first engine that hands the stack's configuration (thingspace:*) to dynamic providers.
+OLDEST_ENGINE = (3, 139, 0)
+
+WAYS_OUT = (
+    "Two ways out:\n"
+    "  1. with access to the internet: install Pulumi (https://www.pulumi.com/docs/install/) "
+    "so that `pulumi` is on PATH;\n"
+    "  2. with access to a Go module proxy: install Go 1.21 or newer (https://go.dev/dl/) "
+    "and run this again; the engine is then built from its published modules."
+)
+
+
+class EngineUnavailable(Exception):
+    """No engine could be had in the way that was asked for; the text says what to do."""
+
+
+def say(text: str) -> None:
+    """Tell the person who is waiting what is going on."""
+    print(f"engine: {text}", file=sys.stderr, flush=True)
+
+
+def pinned_version() -> str:
+    """The engine version of cli/go.mod, without the v."""
+    found = re.search(r"pulumi/pkg/v3 v(\S+)", (HERE / "cli" / "go.mod").read_text())
+    if found is None:
+        raise EngineUnavailable(f"{HERE / 'cli' / 'go.mod'} does not pin github.com/pulumi/pulumi/pkg/v3")
+    return found.group(1)
+
+
+def cache_root() -> Path:
+    """Where this user keeps engines: one folder per version and way of getting it."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "thingspace-provider" / "engine"
+
+
+def from_path() -> Path:
+    """The folder of the `pulumi` on PATH, if it is new enough and has its Python language host."""
+    pulumi = shutil.which("pulumi")
+    if pulumi is None:
+        raise EngineUnavailable("`pulumi` is not on PATH.")
+    said = subprocess.run(
+        [pulumi, "version"], capture_output=True, text=True, env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}
+    ).stdout.strip()
+    number = re.match(r"v?(\d+)\.(\d+)\.(\d+)", said)
+    if number is None or tuple(map(int, number.groups())) < OLDEST_ENGINE:
+        oldest = ".".join(map(str, OLDEST_ENGINE))
+        raise EngineUnavailable(
+            f"{pulumi} is version {said or 'unknown'}; {oldest} or newer is needed, "
+            "the first that gives stack configuration to dynamic providers."
+        )
+    folder = Path(pulumi).resolve().parent
+    if not (folder / "pulumi-language-python").exists() and shutil.which("pulumi-language-python") is None:
+        raise EngineUnavailable(f"{pulumi} has no pulumi-language-python beside it or on PATH.")
+    return Path(pulumi).parent
+
+
+def installed(version: str) -> Path:
+    """The official installer's engine, in this user's cache."""
+
+    def install(root: Path) -> None:
+        say(f"installing Pulumi {version} with the official installer ...")
+        try:
+            from pulumi.automation import PulumiCommand
+            from semver import VersionInfo
+        except ImportError as error:
+            raise EngineUnavailable(f"the Pulumi SDK is not installed in {sys.executable}") from error
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(20)  # the SDK sets none, and a silent firewall would hold us for ever
+        try:
+            PulumiCommand.install(root=str(root), version=VersionInfo.parse(version))
+        except subprocess.CalledProcessError as error:
+            last = (error.output or b"").decode(errors="replace").strip().splitlines()[-1:]
+            raise EngineUnavailable(f"the official installer failed: {' '.join(last) or error}") from error
+        except OSError as error:
+            raise EngineUnavailable(f"the official installer cannot be reached ({error}).") from error
+        finally:
+            socket.setdefaulttimeout(before)
+
+    return cached(cache_root() / f"{version}-installed", install)
+
+
+def built(version: str) -> Path:
+    """An engine built from the pinned Go modules, in this user's cache."""
+
+    def build(root: Path) -> None:
+        go = shutil.which("go")
+        if go is None:
+            raise EngineUnavailable("building the engine needs Go, and `go` is not on PATH.")
+        say(
+            f"building Pulumi {version} from its Go modules. This takes about six minutes on two cores, "
+            "once: the result is kept for this user."
+        )
+        folder = root / "bin"
+        folder.mkdir(parents=True)
+        stamp = f"-s -w -X {SDK_MODULE}/go/common/version.Version=v{version}"
+        compile_package(go, HERE / "cli", CLI_PACKAGE, folder / "pulumi", stamp)
+        compile_package(go, HERE / "python-host", HOST_PACKAGE, folder / "pulumi-language-python", stamp)
+        sdk = Path(run_go(go, HERE / "cli", "list", "-m", "-f", "{{.Dir}}", SDK_MODULE).strip())
+        for script in ("python/cmd/pulumi-language-python-exec", "python/dist/pulumi-resource-pulumi-python"):
+            target = folder / Path(script).name
+            shutil.copyfile(sdk / script, target)
+            target.chmod(0o755)
+
+    return cached(cache_root() / f"{version}-built", build)
+
+
+def go_environment() -> dict[str, str]:
+    """Settings that make the build the same on every machine."""
+    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
+
+
+def run_go(go: str, module: Path, *arguments: str) -> str:
+    """What one short go command printed."""
+    done = subprocess.run([go, *arguments], cwd=module, env=go_environment(), capture_output=True, text=True)
+    if done.returncode != 0:
+        raise EngineUnavailable(f"`go {arguments[0]}` failed in {module}:\n{done.stderr.strip()[-1500:]}")
+    return done.stdout
+
+
+def compile_package(go: str, module: Path, package: str, target: Path, stamp: str) -> None:
+    """Build one program, telling every ten seconds how far it is."""
+    name = target.name
+    say(f"{name}: getting the modules ...")
+    total = len(run_go(go, module, "list", "-deps", package).splitlines())
+    command = [go, "build", "-v", "-trimpath", "-tags", "osusergo,grpcnotrace", "-ldflags", stamp]
+    started = told = time.monotonic()
+    lines: list[str] = []
+    with subprocess.Popen(
+        [*command, "-o", str(target), package],
+        cwd=module,
+        env=go_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            if time.monotonic() - told >= 10:
+                told = time.monotonic()
+                say(f"{name}: {len(lines)} of {total} packages compiled after {told - started:.0f} s")
+    if process.returncode != 0:
+        raise EngineUnavailable(f"building {name} failed:\n{''.join(lines[-15:]).strip()}")
+    say(f"{name}: done after {time.monotonic() - started:.0f} s")
+
+
+def cached(root: Path, make: Callable[[Path], None]) -> Path:
+    """The bin folder under root, made first if it is not there; two processes never make it twice."""
+    if not (root / "bin" / "pulumi").exists():
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with locked(root.parent / f"{root.name}.lock"):
+            if not (root / "bin" / "pulumi").exists():
+                with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
+                    made = Path(scratch) / "root"
+                    make(made)
+                    shutil.rmtree(root, ignore_errors=True)
+                    made.rename(root)  # only a whole engine is ever seen under its final name
+    return root / "bin"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file; say so when somebody else holds it."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process is getting the same engine; waiting for it ...")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def engine(choice: str) -> Path:
+    """The folder that holds `pulumi`, got in the way asked for ("" tries every way)."""
+    version = pinned_version()
+    ways: dict[str, Callable[[], Path]] = {
+        "path": from_path,
+        "install": lambda: installed(version),
+        "build": lambda: built(version),
+    }
+    if choice and choice not in ways:
+        raise EngineUnavailable(f"PULUMI_CLI={choice} is not known; use path, install or build.")
+    if not choice:  # an engine this user already has is better than a new wait
+        for kept in (f"{version}-installed", f"{version}-built"):
+            ways[kept] = lambda kept=kept: kept_engine(kept)
+    order = [choice] if choice else ["path", f"{version}-installed", f"{version}-built", "install", "build"]
+    reasons = []
+    for way in order:
+        try:
+            return ways[way]()
+        except EngineUnavailable as error:
+            if str(error):
+                reasons.append(str(error))
+                say(str(error))
+    raise EngineUnavailable("No Pulumi engine.\n  " + "\n  ".join(reasons) + "\n" + WAYS_OUT)
+
+
+def kept_engine(name: str) -> Path:
+    """An engine that an earlier run left in the cache."""
+    folder = cache_root() / name / "bin"
+    if not (folder / "pulumi").exists():
+        raise EngineUnavailable("")
+    return folder
+
+
+def main() -> int:
+    """Print the folder of the engine's programs."""
+    try:
+        print(engine(os.environ.get("PULUMI_CLI", "")))
+    except EngineUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
