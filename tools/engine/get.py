@@ -34,6 +34,8 @@ SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 # 3.139.0 is the first engine that hands the stack's configuration (thingspace:*) to dynamic providers.
 OLDEST_ENGINE = (3, 139, 0)
 
+TELL_EVERY = 10  # seconds
+
 WAYS_OUT = (
     "Two ways out:\n"
     "  1. with access to the internet: install Pulumi (https://www.pulumi.com/docs/install/) "
@@ -66,13 +68,17 @@ def cache_root() -> Path:
     return Path(base) / "thingspace-provider" / "engine"
 
 
-def from_path() -> Path:
+def from_path(_version: str) -> Path:
     """The folder of the `pulumi` on PATH, if it is new enough and has its Python language host."""
     pulumi = shutil.which("pulumi")
     if pulumi is None:
         raise EngineUnavailable("`pulumi` is not on PATH.")
     said = subprocess.run(
-        [pulumi, "version"], capture_output=True, text=True, env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}
+        [pulumi, "version"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
     ).stdout.strip()
     number = re.match(r"v?(\d+)\.(\d+)\.(\d+)", said)
     if number is None or tuple(map(int, number.groups())) < OLDEST_ENGINE:
@@ -93,8 +99,8 @@ def installed(version: str) -> Path:
     def install(root: Path) -> None:
         say(f"installing Pulumi {version} with the official installer ...")
         try:
-            from pulumi.automation import PulumiCommand
-            from semver import VersionInfo
+            from pulumi.automation import PulumiCommand  # noqa: PLC0415  the SDK is needed only here
+            from semver import VersionInfo  # noqa: PLC0415
         except ImportError as error:
             raise EngineUnavailable(f"the Pulumi SDK is not installed in {sys.executable}") from error
         before = socket.getdefaulttimeout()
@@ -144,7 +150,9 @@ def go_environment() -> dict[str, str]:
 
 def run_go(go: str, module: Path, *arguments: str) -> str:
     """What one short go command printed."""
-    done = subprocess.run([go, *arguments], cwd=module, env=go_environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        [go, *arguments], check=False, cwd=module, env=go_environment(), capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise EngineUnavailable(f"`go {arguments[0]}` failed in {module}:\n{done.stderr.strip()[-1500:]}")
     return done.stdout
@@ -165,10 +173,9 @@ def compile_package(go: str, module: Path, package: str, target: Path, stamp: st
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
+        for line in process.stderr or ():
             lines.append(line)
-            if time.monotonic() - told >= 10:
+            if time.monotonic() - told >= TELL_EVERY:
                 told = time.monotonic()
                 say(f"{name}: {len(lines)} of {total} packages compiled after {told - started:.0f} s")
     if process.returncode != 0:
@@ -202,37 +209,31 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def kept(version: str) -> Path:
+    """An engine that an earlier run left in this user's cache: better than a new wait."""
+    for name in (f"{version}-installed", f"{version}-built"):
+        if (cache_root() / name / "bin" / "pulumi").exists():
+            return cache_root() / name / "bin"
+    raise EngineUnavailable("")
+
+
+WAYS: dict[str, Callable[[str], Path]] = {"path": from_path, "install": installed, "build": built}
+
+
 def engine(choice: str) -> Path:
     """The folder that holds `pulumi`, got in the way asked for ("" tries every way)."""
-    version = pinned_version()
-    ways: dict[str, Callable[[], Path]] = {
-        "path": from_path,
-        "install": lambda: installed(version),
-        "build": lambda: built(version),
-    }
-    if choice and choice not in ways:
-        raise EngineUnavailable(f"PULUMI_CLI={choice} is not known; use path, install or build.")
-    if not choice:  # an engine this user already has is better than a new wait
-        for kept in (f"{version}-installed", f"{version}-built"):
-            ways[kept] = lambda kept=kept: kept_engine(kept)
-    order = [choice] if choice else ["path", f"{version}-installed", f"{version}-built", "install", "build"]
+    if choice and choice not in WAYS:
+        raise EngineUnavailable(f"PULUMI_CLI={choice} is not known; use {', '.join(WAYS)}, or leave it unset.")
+    ways = [WAYS[choice]] if choice else [from_path, kept, installed, built]
     reasons = []
-    for way in order:
+    for way in ways:
         try:
-            return ways[way]()
-        except EngineUnavailable as error:
+            return way(pinned_version())
+        except EngineUnavailable as error:  # noqa: PERF203  the next way is tried
             if str(error):
                 reasons.append(str(error))
                 say(str(error))
     raise EngineUnavailable("No Pulumi engine.\n  " + "\n  ".join(reasons) + "\n" + WAYS_OUT)
-
-
-def kept_engine(name: str) -> Path:
-    """An engine that an earlier run left in the cache."""
-    folder = cache_root() / name / "bin"
-    if not (folder / "pulumi").exists():
-        raise EngineUnavailable("")
-    return folder
 
 
 def main() -> int:

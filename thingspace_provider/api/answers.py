@@ -1,0 +1,140 @@
+"""Reads the four dialects in which ThingSpace reports errors, and names the error they mean.
+
+| dialect | from | body |
+|---|---|---|
+| fault | API gateway | `{"fault": {"code", "message", "description"}}` |
+| m2m | the service | `{"errorCode", "errorMessage"}`, HTTP 400 |
+| oauth | token call | `{"error", "error_description"}` |
+| other | gateway 403 and 404, proxies | XML, HTML, or nothing |
+
+The service name before the first dot of an m2m code varies, the rest is stable: only the rest is compared.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from thingspace_provider.api import errors
+
+SHOWN_CHARACTERS = 300  # of a text that somebody else wrote: enough to recognise it, short enough to read
+EXPIRED_BEARER = "900901"
+MISSING_BEARER = "900902"
+UNAUTHORIZED = 401
+RATE_LIMITED = 429
+SERVER_ERRORS = 500
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What an error answer says of itself: ThingSpace's code (or "") and its text (or "")."""
+
+    dialect: str
+    code: str
+    text: str
+
+
+def fault_of(body: bytes) -> Fault:
+    """Read an error body of any dialect; never raises."""
+    document = json_object(body)
+    if isinstance(inner := document.get("fault"), dict):
+        return Fault("fault", _text(inner.get("code")), _text(inner.get("message")))
+    if "errorCode" in document:
+        return Fault("m2m", _text(document["errorCode"]), _text(document.get("errorMessage")))
+    if "error" in document:
+        return Fault("oauth", _text(document["error"]), _text(document.get("error_description")))
+    return _other(body.decode("utf-8", errors="replace"))
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body, or an empty one."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _other(body: str) -> Fault:
+    """XML, HTML or nothing: keep the words that a person can use."""
+    code = re.search(r"<(?:\w+:)?code>([^<]{1,40})<", body)
+    said = [found.group(1) for name in ("message", "description", "title") if (found := _element(name, body))]
+    return Fault("other", code.group(1).strip() if code else "", _text(" - ".join(said)))
+
+
+def _element(name: str, body: str) -> re.Match[str] | None:
+    return re.search(rf"<(?:\w+:)?{name}>([^<]{{1,{SHOWN_CHARACTERS}}})<", body, flags=re.IGNORECASE)
+
+
+def _text(value: object) -> str:
+    """One printable line of a foreign text."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(value or "")).split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + " ..."
+
+
+def refusal(operation: str, doing: str, account: str | None, status: int, body: bytes) -> errors.Refused:
+    """The error that an answer means.
+
+    Args:
+        operation: the call's name, as `startCallbacks`.
+        doing: the same in words, for the message.
+        account: the account it was about, if any.
+        status: HTTP status of the answer.
+        body: its body.
+    """
+    fault = fault_of(body)
+    kind, remedy = _meaning(operation, status, fault)
+    said = f"ThingSpace answered {status}"
+    if fault.code:
+        said += f" {fault.code}"
+    if fault.text and fault.text != fault.code:
+        said += f' ("{fault.text}")'
+    return kind(doing, account, said, remedy, status, fault.code)
+
+
+def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Refused], str]:
+    """Error class and way out for an answer, most specific first."""
+    if status == RATE_LIMITED:
+        return errors.RateLimited, "Wait a minute and run it again."
+    if status >= SERVER_ERRORS:
+        return errors.ServerFault, "This is on ThingSpace's side: run it again in a few minutes."
+    if fault.dialect == "fault" and fault.code in {EXPIRED_BEARER, MISSING_BEARER} and operation != "token":
+        return errors.BearerRefused, (
+            "The access token was not accepted. If this stays so, check that the application of "
+            "THINGSPACE_APP_KEY is active in the ThingSpace portal."
+        )
+    if ".SessionToken." in fault.code:
+        return errors.SessionRefused, (
+            "The session was not accepted even after a new login. Is another program logging this user in and out?"
+        )
+    if fault.dialect == "other" or fault.code == "900906":
+        return errors.RouteRefused, (
+            "That address is not known there: check THINGSPACE_BASE_URL (stack config thingspace:baseUrl), "
+            "and that no proxy answers in ThingSpace's place."
+        )
+    if operation == "token":
+        return errors.KeyRefused, (
+            "Check THINGSPACE_APP_KEY and THINGSPACE_APP_SECRET against Key Management in the ThingSpace portal."
+        )
+    if operation == "login":
+        return errors.LoginRefused, (
+            "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD (the UWS user, not the portal login) before you run "
+            "this again: five wrong logins in a row lock the user. This run tried once and will not try again. "
+            + errors.SUPPORT
+        )
+    return _m2m_meaning(status, fault)
+
+
+def _m2m_meaning(status: int, fault: Fault) -> tuple[type[errors.Refused], str]:
+    """Error class and way out for an answer of the m2m service itself."""
+    if "REQUEST_FAILED.Account" in fault.code or "REQUEST_FAILED.NoAccounts" in fault.code:
+        return errors.AccountRefused, (
+            "Check the account name, leading zeros included, and that the ThingSpace user may use this account."
+        )
+    if "INPUT_INVALID" in fault.code or fault.code.endswith("DeserializationFailed"):
+        return errors.InputRefused, "Correct the value that ThingSpace names, and run it again."
+    if status == UNAUTHORIZED:  # seen live once on a session 96 seconds old
+        return errors.SessionRefused, "ThingSpace gave no reason; a new login did not help."
+    return errors.Refused, "Run it again; if it stays, give this code to Verizon support."

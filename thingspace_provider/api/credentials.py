@@ -1,0 +1,55 @@
+"""Who calls ThingSpace, and where it is."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from thingspace_provider.api.errors import CredentialsMissing
+
+PRODUCTION = "https://thingspace.verizon.com/api"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """One ThingSpace user: an application key for tokens, and a UWS user for sessions.
+
+    Args:
+        app_key: key of the application, from the portal's Key Management.
+        app_secret: its secret.
+        username: UWS user name, not the portal login.
+        password: its password.
+        base_url: address up to and including `/api`.
+    """
+
+    app_key: str = field(repr=False)
+    app_secret: str = field(repr=False)
+    username: str
+    password: str = field(repr=False)
+    base_url: str = PRODUCTION
+
+    def __post_init__(self) -> None:
+        address = urlsplit(self.base_url)
+        if address.scheme not in {"http", "https"} or not address.hostname:
+            raise CredentialsMissing(
+                "calling ThingSpace",
+                answer=f"the base URL {self.base_url!r} is not an http(s) address",
+                remedy=f"Set THINGSPACE_BASE_URL or thingspace:baseUrl, for example {PRODUCTION}.",
+            )
+        if address.scheme == "http" and not is_loopback(address.hostname):
+            raise CredentialsMissing(
+                "calling ThingSpace",
+                answer=f"the base URL {self.base_url!r} would send the credentials unencrypted",
+                remedy="Use https; plain http is for an emulator on this machine only.",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,135 @@
+"""Every error that a call to ThingSpace or to a listener can end in.
+
+    ThingSpaceError                 the one to catch: says what, for which account, the answer, the way out
+    ├── CredentialsMissing          nothing was sent: no key, no user, or an address that must not see them
+    ├── Unreachable                 no answer: name, connection, TLS, time-out, reset
+    ├── LoginHeld                   not sent: these credentials were refused before, and five times lock a user
+    ├── ListenerNotReady            the URL does not lead to the listener that was meant
+    ├── AnswerNotUnderstood         a success that is not what ThingSpace documents
+    └── Refused                     ThingSpace answered with an error: `status` and `code` tell which
+        ├── BearerRefused           gateway: access token missing, wrong or expired
+        ├── KeyRefused              token call: application key or secret wrong
+        ├── LoginRefused            login: user or password wrong, or the user is locked
+        ├── SessionRefused          m2m: session token missing, expired or unknown
+        ├── AccountRefused          m2m: no such account, or not this user's
+        ├── InputRefused            m2m: something in the request is not acceptable
+        ├── RouteRefused            gateway: path, scheme or method not known (often XML)
+        ├── RateLimited             429
+        └── ServerFault             5xx
+
+All of them survive pickling, and none ever holds a credential.
+"""
+
+from __future__ import annotations
+
+SUPPORT = "Only Verizon support can unlock a locked user."
+
+
+class ThingSpaceError(Exception):
+    """Something could not be done; the text is written for the person who has to act on it.
+
+    Args:
+        doing: what was being done, as "starting SMS callbacks".
+        account: the ThingSpace account it was done for, if one was involved.
+        answer: what came back, or what happened instead.
+        remedy: what to do now.
+    """
+
+    def __init__(self, doing: str, account: str | None = None, answer: str = "", remedy: str = "") -> None:
+        super().__init__(doing, account, answer, remedy)
+        self.doing = doing
+        self.account = account
+        self.answer = answer
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        whom = f" for account {self.account}" if self.account else ""
+        text = f"{self.doing}{whom}"
+        if self.answer:
+            text += f": {self.answer}"
+        if not text.endswith((".", "!", "?")):
+            text += "."
+        return f"{text} {self.remedy}".rstrip()
+
+
+class CredentialsMissing(ThingSpaceError):
+    """A setting that every call needs is absent, or must not be used as it is."""
+
+
+class Unreachable(ThingSpaceError):
+    """There was no answer. Whether the request was taken is not known."""
+
+
+class LoginHeld(ThingSpaceError):
+    """The call was not tried, because these credentials were refused before."""
+
+
+class ListenerNotReady(ThingSpaceError):
+    """The callback URL did not prove that it leads to the listener that was meant."""
+
+
+class AnswerNotUnderstood(ThingSpaceError):
+    """ThingSpace reported success in a form that is not documented."""
+
+
+class Refused(ThingSpaceError):
+    """ThingSpace, or the gateway before it, answered with an error.
+
+    Args:
+        doing: what was being done.
+        account: for which account.
+        answer: the answer in words.
+        remedy: what to do now.
+        status: HTTP status.
+        code: ThingSpace's own code as it came, or "" if the answer held none.
+    """
+
+    def __init__(
+        self,
+        doing: str,
+        account: str | None = None,
+        answer: str = "",
+        remedy: str = "",
+        status: int = 0,
+        code: str = "",
+    ) -> None:
+        super().__init__(doing, account, answer, remedy)
+        self.args = (doing, account, answer, remedy, status, code)
+        self.status = status
+        self.code = code
+
+
+class BearerRefused(Refused):
+    """The gateway did not accept the OAuth access token."""
+
+
+class KeyRefused(Refused):
+    """The application key or secret was not accepted for a token."""
+
+
+class LoginRefused(Refused):
+    """The user name or password was not accepted, or the user is locked: ThingSpace does not document which."""
+
+
+class SessionRefused(Refused):
+    """The session token is missing, has expired after 20 idle minutes, or is not known."""
+
+
+class AccountRefused(Refused):
+    """The account does not exist, or does not belong to this user."""
+
+
+class InputRefused(Refused):
+    """Something in the request is not acceptable to ThingSpace."""
+
+
+class RouteRefused(Refused):
+    """The gateway does not know the address, or refuses it before ThingSpace sees it."""
+
+
+class RateLimited(Refused):
+    """Too many requests."""
+
+
+class ServerFault(Refused):
+    """ThingSpace failed on its side."""

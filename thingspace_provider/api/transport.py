@@ -1,0 +1,117 @@
+"""The one place where bytes leave for ThingSpace or a listener."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Protocol
+
+import requests
+from requests.adapters import HTTPAdapter
+
+CONNECT_SECONDS = 5.0
+LARGEST_BODY = 4 * 1024 * 1024  # bytes; the longest documented answer is a page of 100 texts
+CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer: status, headers (names in lower case) and the whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class NoAnswer(Exception):
+    """The request got no usable answer; the text says why, in words."""
+
+
+class Transport(Protocol):
+    """Sends one request. Safe for use by several threads."""
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
+        """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
+
+
+class RequestsTransport:
+    """Keeps connections open between calls and threads; follows no redirect, keeps no cookie, reads no .netrc."""
+
+    def __init__(self) -> None:
+        self._session = requests.Session()
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Without an auth of its own, requests would put a login from ~/.netrc in place of our bearer.
+        self._session.auth = _as_is
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=32))
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
+        """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
+        end = time.monotonic() + seconds
+        try:
+            with self._session.request(
+                method,
+                url,
+                headers=dict(headers),
+                data=body,
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return Answer(
+                    response.status_code,
+                    {name.lower(): value for name, value in response.headers.items()},
+                    _read(response, end),
+                )
+        except requests.RequestException as error:
+            raise NoAnswer(_in_words(error, seconds)) from None
+
+    def close(self) -> None:
+        """Let go of the open connections."""
+        self._session.close()
+
+
+def _as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _read(response: requests.Response, end: float) -> bytes:
+    """The whole body, as long as it comes in time and stays in bounds."""
+    body = bytearray()
+    for chunk in response.iter_content(CHUNK):
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise NoAnswer(f"the answer is longer than {LARGEST_BODY // 1024} kB")
+        if time.monotonic() > end:
+            raise NoAnswer("the answer came too slowly")
+    return bytes(body)
+
+
+def _in_words(error: requests.RequestException, seconds: float) -> str:
+    """Why there was no answer, without library names, addresses or anything that was sent."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"the TLS connection was not trusted ({_innermost(error)})"
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"no connection within {min(CONNECT_SECONDS, seconds):g} s"
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"no answer within {seconds:g} s"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return _innermost(error)
+    return type(error).__name__
+
+
+def _innermost(error: BaseException) -> str:
+    """The operating system's own words at the bottom of a chain of wrapped errors."""
+    seen = error
+    while True:
+        inner = seen.__cause__ or seen.__context__ or getattr(seen, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((part for part in seen.args if isinstance(part, BaseException)), None)
+        if inner is None:
+            break
+        seen = inner
+    if isinstance(seen, OSError) and seen.strerror:
+        return seen.strerror.lower()
+    return type(seen).__name__

@@ -1,0 +1,21 @@
+"""How a callback URL is shown to a person: recognisable, but without the secrets that it may hold."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+TOKEN = re.compile(r"[A-Za-z0-9_\-]{20,}")
+
+
+def shown(url: str) -> str:
+    """The URL without user, query and fragment, and with long token-like path segments replaced by `***`."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "(not a URL)"
+    host = f"[{host}]" if ":" in host else host
+    path = "/".join("***" if TOKEN.fullmatch(part) else part for part in parts.path.split("/"))
+    return f"{parts.scheme}://{host}{port}{path}" + ("?***" if parts.query else "")
