@@ -1,0 +1,96 @@
+"""Which ThingSpace user a resource calls as: settings in, one shared client out.
+
+The environment wins over the stack's configuration, because destroy and refresh see the configuration of the
+last update, while the environment is always today's.
+
+| setting | environment | stack configuration |
+|---|---|---|
+| application key | THINGSPACE_APP_KEY | thingspace:appKey |
+| application secret | THINGSPACE_APP_SECRET | thingspace:appSecret |
+| user | THINGSPACE_USERNAME | thingspace:username |
+| password | THINGSPACE_PASSWORD | thingspace:password |
+| address | THINGSPACE_BASE_URL | thingspace:baseUrl |
+
+A profile `plant_a` reads THINGSPACE_PLANT_A_APP_KEY and so on, and `plant_a` in thingspace:profiles.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from thingspace_provider.api import PRODUCTION, Client, Credentials
+from thingspace_provider.api.errors import CredentialsMissing
+
+# field of Credentials -> (environment variable without prefix, configuration key without namespace)
+SETTINGS = {
+    "app_key": ("APP_KEY", "appKey"),
+    "app_secret": ("APP_SECRET", "appSecret"),
+    "username": ("USERNAME", "username"),
+    "password": ("PASSWORD", "password"),
+    "base_url": ("BASE_URL", "baseUrl"),
+}
+Config = Callable[[str], "str | None"]  # "thingspace:appKey" -> value
+
+
+def credentials(profile: str | None, environment: Mapping[str, str], config: Config) -> Credentials:
+    """The credentials of a profile, or of the default user when profile is None.
+
+    Raises CredentialsMissing and names everything that is missing at once.
+    """
+    prefix = f"THINGSPACE_{profile.upper()}_" if profile else "THINGSPACE_"
+    configured = _profile(profile, config) if profile else None
+    values: dict[str, str] = {}
+    missing = []
+    for field, (variable, key) in SETTINGS.items():
+        value = environment.get(prefix + variable)
+        if not value:
+            value = str(configured.get(key) or "") if configured is not None else config(f"thingspace:{key}")
+        if not value and field == "base_url":  # users of one program mostly share one address
+            value = environment.get("THINGSPACE_BASE_URL") or config("thingspace:baseUrl") or PRODUCTION
+        if value:
+            values[field] = value
+        else:
+            place = f"thingspace:profiles {profile}.{key}" if profile else f"thingspace:{key}"
+            missing.append(f"{prefix}{variable} (or stack config {place})")
+    if missing:
+        raise CredentialsMissing(
+            "calling ThingSpace",
+            answer="no credentials for " + (f"profile {profile}" if profile else "ThingSpace") + ": "
+            "missing " + ", ".join(missing),
+            remedy="Export them where `pulumi` runs, or set them with `pulumi config set --secret`. "
+            "To try it without a ThingSpace account, use `thingspace emulator`.",
+        )
+    return Credentials(**values)
+
+
+def _profile(profile: str, config: Config) -> dict[str, Any]:
+    """The profile's entry in thingspace:profiles, a JSON object of objects."""
+    text = config("thingspace:profiles")
+    try:
+        entry = json.loads(text).get(profile) if text else None
+    except (ValueError, AttributeError):
+        raise CredentialsMissing(
+            "calling ThingSpace",
+            answer="thingspace:profiles is not a map of profiles",
+            remedy="Write it as a map in the stack file, profile by profile, each with appKey, appSecret, "
+            "username and password.",
+        ) from None
+    return entry if isinstance(entry, dict) else {}
+
+
+class Clients:
+    """One client per credentials, so that all resources of a process share one token and one session."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clients: dict[Credentials, Client] = {}
+
+    def get(self, credentials: Credentials) -> Client:
+        """The client of these credentials, made when it is first asked for."""
+        with self._lock:
+            if credentials not in self._clients:
+                self._clients[credentials] = Client(credentials)
+            return self._clients[credentials]

@@ -1,0 +1,120 @@
+"""What every resource's behaviour is written in: plain dictionaries, four small answers, one context.
+
+Nothing here knows Pulumi. An adapter turns its engine's values into these and back; a value that a preview
+does not know yet is `UNKNOWN`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from thingspace_provider.api import Client
+
+State = dict[str, Any]  # keys in camelCase, as they stand in the stack's state
+
+
+class Unknown:
+    """The type of UNKNOWN."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN: Final = Unknown()
+
+
+def is_unknown(value: object) -> bool:
+    """Whether a value, or anything inside it, is not known yet."""
+    if isinstance(value, dict):
+        return any(is_unknown(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(is_unknown(item) for item in value)
+    return isinstance(value, Unknown)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A wrong input: its key, and what is wrong with it and how it would be right.
+
+    The engine prints the value of the named key, so a secret is reported under the key "".
+    """
+
+    key: str
+    reason: str
+
+
+@dataclass
+class Checked:
+    """Inputs with defaults filled in and forms made equal; usable when there are no failures."""
+
+    inputs: State
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What an update would mean: nothing, an update in place, or a replacement because of some keys."""
+
+    changes: bool
+    replaces: list[str] = field(default_factory=list)
+    delete_before_replace: bool = False
+
+
+@dataclass(frozen=True)
+class Created:
+    """A new resource: its id and everything to remember of it."""
+
+    id: str
+    outputs: State
+
+
+@dataclass(frozen=True)
+class Current:
+    """What was found of a resource: everything to remember, and the inputs as they now are."""
+
+    outputs: State
+    inputs: State
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a resource's behaviour needs of the world around it.
+
+    Args:
+        client: ThingSpace for a profile (None is the default one); made when it is first asked for.
+        say: tells the person who runs the update one line.
+        now: the present time, with its offset.
+    """
+
+    client: Callable[[str | None], Client]
+    say: Callable[[str], None]
+    now: Callable[[], dt.datetime]
+
+    def timestamp(self) -> str:
+        """The present time for the state: ISO 8601 in UTC, whole seconds."""
+        return self.now().astimezone(dt.timezone.utc).isoformat(timespec="seconds")
+
+
+class Lifecycle(Protocol):
+    """The behaviour of one kind of resource. check and diff use no network."""
+
+    def check(self, news: State) -> Checked:
+        """Fill in defaults and find what is wrong, before anything is changed."""
+
+    def diff(self, olds: State, news: State) -> Difference:
+        """Compare what is remembered (outputs) with what is wanted (checked inputs)."""
+
+    def create(self, context: Context, inputs: State) -> Created:
+        """Make it so; running it again after an interruption ends in the same."""
+
+    def read(self, context: Context, outputs: State) -> Current | None:
+        """What is really there, or None when it is gone."""
+
+    def update(self, context: Context, olds: State, news: State) -> State:
+        """Change it in place; returns everything to remember."""
+
+    def delete(self, context: Context, outputs: State) -> None:
+        """Take it away; that it is already gone is success."""

@@ -1,0 +1,129 @@
+"""A listener process on this machine: started apart from `pulumi up`, found again later, stopped.
+
+The process holds a lock on its pid file as long as it lives. So whether it runs is asked of the operating
+system, and a pid that now belongs to somebody else is never signalled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+STOP_SECONDS = 10.0
+START_SECONDS = 20.0
+POLL_SECONDS = 0.05
+# What a listener may see of the environment: no ThingSpace or Pulumi credential is among it.
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SYSTEMROOT")
+
+_children: list[subprocess.Popen[bytes]] = []  # ours until we end; kept so that they can be reaped
+
+
+class NotStarted(Exception):
+    """The process ended or stayed silent; the text is the last thing it said."""
+
+
+def holder(pid_file: Path) -> int | None:
+    """The pid of the process that holds the lock on its pid file, or None when no process does."""
+    import fcntl  # noqa: PLC0415  not on Windows, where the rest of the provider works
+
+    _reap()
+    with contextlib.suppress(FileNotFoundError), pid_file.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _pid_in(pid_file)
+    return None
+
+
+def _pid_in(pid_file: Path) -> int | None:
+    """The pid that the holder writes once it is ready; it may have to be waited for."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        with contextlib.suppress(ValueError, KeyError, OSError):
+            return int(json.loads(pid_file.read_text())["pid"])
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def start(command: list[str], pid_file: Path, log: Path) -> int:
+    """Start a listener in a session of its own and wait until it is ready; returns its pid.
+
+    Raises NotStarted when it ends or is not ready in time.
+    """
+    pid_file.unlink(missing_ok=True)
+    log.touch(mode=0o600)
+    begins = log.stat().st_size
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=sink,
+            start_new_session=True,
+            env={name: os.environ[name] for name in INHERITED if name in os.environ},
+        )
+    _children.append(process)
+    end = time.monotonic() + START_SECONDS
+    while process.poll() is None:
+        if pid_file.exists() and pid_file.stat().st_size and holder(pid_file) == process.pid:
+            return process.pid
+        if time.monotonic() > end:
+            process.kill()
+            process.wait()
+            raise NotStarted(f"it was not ready within {START_SECONDS:g} s")
+        time.sleep(POLL_SECONDS)
+    raise NotStarted(_last_words(log, begins) or f"it ended with status {process.returncode}")
+
+
+def stop(pid_file: Path) -> None:
+    """End the listener that holds the pid file: politely, then, after STOP_SECONDS, at once."""
+    for signal_number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+        pid = holder(pid_file)
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal_number)
+        if wait_for(lambda: holder(pid_file) is None, seconds):
+            return
+    raise TimeoutError(f"the listener process {holder(pid_file)} does not end")
+
+
+def wait_for(true: Callable[[], bool], seconds: float) -> bool:
+    """Whether it became true in time."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed connection's remains do not count
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _reap() -> None:
+    for child in [child for child in _children if child.poll() is not None]:
+        _children.remove(child)
+
+
+def _last_words(log: Path, begins: int) -> str:
+    with log.open("rb") as file:
+        file.seek(begins)
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,171 @@
+"""CallbackRegistration: the URL that ThingSpace posts an account's callbacks to.
+
+ThingSpace keeps one listener per service and account. Nothing that the user did not ask for is overwritten:
+a registration that points elsewhere is an error, unless it is adopted or a refresh has shown it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from thingspace_provider.api import Client, Registration, prove_listener, shown
+from thingspace_provider.api.errors import Refused, ThingSpaceError
+from thingspace_provider.lifecycle import inputs
+from thingspace_provider.lifecycle.model import (
+    Checked,
+    Context,
+    Created,
+    Current,
+    Difference,
+    Failure,
+    State,
+    is_unknown,
+)
+
+BAD_REQUEST = 400
+SMS_SERVICE = "EnhancedConnectivityService"
+DEFAULTS: dict[str, Any] = {"serviceName": SMS_SERVICE, "adopt": False, "readiness": True}
+IDENTITY = ("accountName", "serviceName")
+REGISTERED = ("url", "username", "password")  # what ThingSpace keeps
+COMPARED = (*IDENTITY, *REGISTERED, "profile")
+KEYS = (*COMPARED, "adopt", "readiness")
+
+
+class RegisteredElsewhere(ThingSpaceError):
+    """The service's callbacks go to a URL that this resource did not register."""
+
+
+class CallbackRegistration:
+    """inputs: KEYS. outputs: these, registeredAt, endpoint, urlDigest. id: account/service.
+
+    endpoint is the URL as it may be shown; urlDigest tells whether what is registered is what this
+    resource wrote. Calls: create GET + POST (only GET when it is already so), read GET, update GET + POST,
+    delete GET + DELETE (only GET when there is nothing of ours).
+    """
+
+    def check(self, news: State) -> Checked:
+        """Fill in defaults and find wrong inputs; no network."""
+        checked = {**DEFAULTS, **{key: news[key] for key in KEYS if news.get(key) is not None}}
+        failures = [
+            *inputs.account_name(checked),
+            *inputs.service_name(checked),
+            *inputs.callback_url(checked),
+            *inputs.credential(checked, "username", "password"),
+            *inputs.profile(checked),
+        ]
+        failures += [
+            Failure(key, "must be true or false")
+            for key in ("adopt", "readiness")
+            if not is_unknown(checked[key]) and not isinstance(checked[key], bool)
+        ]
+        return Checked(checked, failures)
+
+    def diff(self, olds: State, news: State) -> Difference:
+        """Account and service are the identity; adopt and readiness only matter when something is registered."""
+        changed = [key for key in COMPARED if olds.get(key) != news.get(key)]
+        moved = [key for key in IDENTITY if key in changed and not is_unknown(news.get(key))]
+        return Difference(bool(changed), moved)
+
+    def create(self, context: Context, inputs: State) -> Created:
+        """Prove the listener, look what is registered, register."""
+        outputs = self._register(context, inputs, own_urls={inputs["url"]})
+        return Created(f"{inputs['accountName']}/{inputs['serviceName']}", outputs)
+
+    def read(self, context: Context, outputs: State) -> Current | None:
+        """What ThingSpace lists for the account's service, or None when it lists nothing."""
+        found = self._find(context, outputs)
+        if found is None:
+            context.say(f"{_whose(outputs)} is no longer registered; the next `pulumi up` registers it again.")
+            return None
+        drifted = _drift(outputs, found)
+        if drifted:
+            context.say(
+                f"{_whose(outputs)} was changed outside of Pulumi: {', '.join(drifted)}. "
+                f"It points to {shown(found.url)}; the next `pulumi up` puts it right."
+            )
+        actual = {**outputs, **_registered(found), "endpoint": shown(found.url)}
+        return Current(actual, {key: actual[key] for key in KEYS if actual.get(key) is not None})
+
+    def update(self, context: Context, olds: State, news: State) -> State:
+        """As create; the URL that the state knows, ours or shown by a refresh, may be replaced."""
+        return self._register(context, news, own_urls={news["url"], olds.get("url", "")}, olds=olds)
+
+    def delete(self, context: Context, outputs: State) -> None:
+        """Deregister, unless the registration is gone or no longer ours."""
+        found = self._find(context, outputs)
+        if found is None:
+            return
+        if _digest(found.url) != outputs.get("urlDigest", _digest(found.url)):
+            context.say(f"{_whose(outputs)} now points to {shown(found.url)}, which is not ours: left as it is.")
+            return
+        self._client(context, outputs).deregister_callback(outputs["accountName"], outputs["serviceName"])
+
+    def _register(self, context: Context, news: State, own_urls: set[str], olds: State | None = None) -> State:
+        if news.get("readiness"):
+            prove_listener(news["url"], news["accountName"], news.get("username", ""), news.get("password", ""))
+        found = self._find(context, news)
+        if found is not None and found.url not in own_urls and not news.get("adopt"):
+            raise RegisteredElsewhere(
+                f"registering the {news['serviceName']} listener",
+                news["accountName"],
+                f"its callbacks already go to {shown(found.url)}, and this program wants {shown(news['url'])}",
+                "Nothing was changed. If that listener may be replaced, set adopt=True; if it is a change made "
+                "outside of Pulumi, `pulumi refresh` takes note of it and the next `pulumi up` repairs it.",
+            )
+        registered_at = (olds or {}).get("registeredAt") or context.timestamp()
+        wanted = Registration(news["serviceName"], news["url"], news.get("username") or "", news.get("password") or "")
+        if found != wanted:
+            _register_over(self._client(context, news), news["accountName"], wanted, found)
+            registered_at = context.timestamp()
+        return {
+            **news,
+            "registeredAt": registered_at,
+            "endpoint": shown(news["url"]),
+            "urlDigest": _digest(news["url"]),
+        }
+
+    def _find(self, context: Context, state: State) -> Registration | None:
+        listed = self._client(context, state).list_callbacks(state["accountName"])
+        return next((entry for entry in listed if entry.service_name == state["serviceName"]), None)
+
+    def _client(self, context: Context, state: State) -> Client:
+        return context.client(state.get("profile"))
+
+
+def _register_over(client: Client, account: str, wanted: Registration, found: Registration | None) -> None:
+    """Register; where ThingSpace refuses to replace, which is not documented, deregister first.
+
+    Texts that arrive in between are queued, and the activation that follows a registration fetches them.
+    """
+    try:
+        client.register_callback(account, wanted)
+    except Refused as refusal:
+        if found is None or refusal.status != BAD_REQUEST:
+            raise
+        client.deregister_callback(account, wanted.service_name)
+        try:
+            client.register_callback(account, wanted)
+        except Refused:  # it was not the old registration that stood in the way: leave things as they were
+            client.register_callback(account, found)
+            raise
+
+
+def _registered(found: Registration) -> State:
+    """The listed registration as state: what is not set is left out, as an input not given is."""
+    return {"url": found.url, "username": found.username or None, "password": found.password or None}
+
+
+def _drift(outputs: State, found: Registration) -> list[str]:
+    """Which of the registered fields are not as remembered; never their values."""
+    actual = _registered(found)
+    return [key for key in REGISTERED if (outputs.get(key) or None) != actual[key]]
+
+
+def _whose(state: State) -> str:
+    return f"account {state.get('accountName')}: the {state.get('serviceName')} listener"
+
+
+def _digest(url: str) -> str:
+    """Recognises a URL in the state without holding it: its path carries a random token."""
+    return hashlib.sha256(url.encode()).hexdigest()[:32]

@@ -1,0 +1,201 @@
+"""The adapters between Pulumi's dynamic providers and our lifecycle.
+
+The path of this module and the names of the classes at its end are pickled into every user's state: they are
+a file format, and a test holds them. The classes have no attributes of their own, so that the pickle is the name
+and nothing else: no code, no credential, the same on every machine and Python version.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from pulumi.dynamic import (
+    CheckFailure,
+    CheckResult,
+    ConfigureRequest,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    ResourceProvider,
+    UpdateResult,
+)
+from pulumi.output import Unknown as PulumiUnknown
+
+from thingspace_provider.api import Client
+from thingspace_provider.api.errors import ThingSpaceError
+from thingspace_provider.lifecycle.activation import SmsCallbackActivation
+from thingspace_provider.lifecycle.connection import Clients, Config, credentials
+from thingspace_provider.lifecycle.credential import CallbackCredential
+from thingspace_provider.lifecycle.local_listener import LocalListener
+from thingspace_provider.lifecycle.model import UNKNOWN, Context, Lifecycle, State, Unknown
+from thingspace_provider.lifecycle.registration import CallbackRegistration
+
+PROVIDER_KEY = "__provider"
+LONGEST_MESSAGE = 4000  # characters; gRPC carries an error in a header, which has to stay small
+Result = TypeVar("Result")
+
+_CLIENTS = Clients()  # shared by all resources of the provider process: one token, one session
+_SAY = threading.Lock()
+
+
+class _Adapter(ResourceProvider):
+    """Turns what the engine sends into plain state, calls the lifecycle, and turns the answer back."""
+
+    serialize_as_secret_always = False  # the pickle is a name; a smaller state makes large updates faster
+    lifecycle: ClassVar[Lifecycle]
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Remember where settings come from; nothing is read or sent before a resource needs it."""
+        self._config = req.config.get
+
+    def check(self, _olds: State, news: State) -> CheckResult:
+        """Validate and normalise; works in previews without credentials."""
+
+        def run() -> CheckResult:
+            checked = self.lifecycle.check(_inwards(news))
+            return CheckResult(_outwards(checked.inputs), [CheckFailure(f.key, f.reason) for f in checked.failures])
+
+        return _guarded(run)
+
+    def diff(self, _id: str, _olds: State, _news: State) -> DiffResult:
+        """Compare; works in previews without credentials."""
+
+        def run() -> DiffResult:
+            difference = self.lifecycle.diff(_inwards(_olds), _inwards(_news))
+            return DiffResult(
+                changes=difference.changes,
+                replaces=difference.replaces,
+                delete_before_replace=difference.delete_before_replace,
+            )
+
+        return _guarded(run)
+
+    def create(self, props: State) -> CreateResult:
+        """Make it so."""
+
+        def run() -> CreateResult:
+            created = self.lifecycle.create(self._context(), _inwards(props))
+            return CreateResult(created.id, created.outputs)
+
+        return _guarded(run)
+
+    def read(self, id_: str, props: State) -> ReadResult:
+        """What is there; an empty id says that it is gone."""
+
+        def run() -> ReadResult:
+            current = self.lifecycle.read(self._context(), _inwards(props))
+            return ReadResult("", {}) if current is None else ReadResult(id_, current.outputs, current.inputs)
+
+        return _guarded(run)
+
+    def update(self, _id: str, _olds: State, _news: State) -> UpdateResult:
+        """Change it in place."""
+        return _guarded(lambda: UpdateResult(self.lifecycle.update(self._context(), _inwards(_olds), _inwards(_news))))
+
+    def delete(self, _id: str, _props: State) -> None:
+        """Take it away."""
+        _guarded(lambda: self.lifecycle.delete(self._context(), _inwards(_props)))
+
+    def _context(self) -> Context:
+        config: Config = self._config
+
+        def client(profile: str | None) -> Client:
+            return _CLIENTS.get(credentials(profile, os.environ, config))
+
+        return Context(client=client, say=_say, now=lambda: dt.datetime.now(dt.timezone.utc))
+
+
+class CallFailed(Exception):
+    """What the engine shows when a call fails: one readable message, whatever the cause was."""
+
+
+# The engine prints the class before the message; this keeps the module's path out of the user's sight.
+CallFailed.__module__ = "builtins"
+CallFailed.__qualname__ = "ThingSpace"
+
+
+def _guarded(run: Callable[[], Result]) -> Result:
+    """Run one call; every way of failing becomes one Exception with a message for people.
+
+    A BaseException that reached gRPC would never be answered, and `pulumi up` would wait for ever. The SDK sends a
+    whole traceback; `sys.tracebacklimit` is its only handle for sending the message alone.
+    """
+    try:
+        return run()
+    except BaseException as error:  # noqa: BLE001
+        if os.environ.get("THINGSPACE_DEBUG"):
+            raise CallFailed(_cut(f"{error}\n{''.join(traceback.format_exception(error))}")) from None
+        sys.tracebacklimit = 0
+        raise CallFailed(_cut(_message(error))) from None
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, ThingSpaceError):
+        return str(error)
+    # The text of an unforeseen error may quote what it stumbled over, a secret perhaps: only its kind is shown.
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"an unforeseen {type(error).__name__} in {os.path.basename(where.filename)} line {where.lineno}. "  # noqa: PTH119
+        "This is a defect of thingspace-provider. THINGSPACE_DEBUG=1 shows all of it, possibly with secrets."
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " ..."
+
+
+def _say(text: str) -> None:
+    """Tell the person at `pulumi up` one line: what a provider writes here, the engine shows."""
+    with _SAY:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _inwards(state: State) -> State:
+    """Without the pickle, and with our own mark for what is not known yet."""
+    return {key: _swap(value, PulumiUnknown, lambda: UNKNOWN) for key, value in state.items() if key != PROVIDER_KEY}
+
+
+def _outwards(state: State) -> State:
+    """With Pulumi's mark for what is not known yet."""
+    return {key: _swap(value, Unknown, PulumiUnknown) for key, value in state.items()}
+
+
+def _swap(value: Any, mark: type, other: Callable[[], object]) -> Any:
+    if isinstance(value, mark):
+        return other()
+    if isinstance(value, dict):
+        return {key: _swap(item, mark, other) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_swap(item, mark, other) for item in value]
+    return value
+
+
+class SmsCallbackActivationProvider(_Adapter):
+    """Pickled by name; never move or rename."""
+
+    lifecycle = SmsCallbackActivation()
+
+
+class CallbackRegistrationProvider(_Adapter):
+    """Pickled by name; never move or rename."""
+
+    lifecycle = CallbackRegistration()
+
+
+class CallbackCredentialProvider(_Adapter):
+    """Pickled by name; never move or rename."""
+
+    lifecycle = CallbackCredential()
+
+
+class LocalListenerProvider(_Adapter):
+    """Pickled by name; never move or rename."""
+
+    lifecycle = LocalListener()

@@ -1,0 +1,63 @@
+"""What all resources have in common: a type that subclasses keep, names in both spellings, honest previews."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
+
+import pulumi
+from pulumi import dynamic
+
+MODULE = "thingspace"
+T = TypeVar("T")
+
+
+def camel(name: str) -> str:
+    """The spelling of a name in the state: `account_name` is `accountName`."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+class Resource(dynamic.Resource, module=MODULE, name="Resource"):
+    """A dynamic resource of type `pulumi-python:dynamic/thingspace:<name>`.
+
+    A subclass that a user derives keeps its parent's type: the SDK would silently give it another one, and the next
+    update would replace the resource.
+    """
+
+    _names: ClassVar[dict[str, str]] = {}  # property in Python -> key in the state
+
+    def __init_subclass__(cls, module: str = "", name: str = "", **kwargs: Any) -> None:
+        """Give the class its type, or its parent's when it names none."""
+        inherited = cls._resource_type_name
+        super().__init_subclass__(module=module or MODULE, name=name or "Resource", **kwargs)
+        if not name:
+            cls._resource_type_name = inherited
+
+    def __init__(
+        self,
+        provider: dynamic.ResourceProvider,
+        name: str,
+        inputs: dict[str, Any],
+        outputs: Sequence[str],
+        opts: pulumi.ResourceOptions | None = None,
+        secret_outputs: Sequence[str] = (),
+    ) -> None:
+        # None makes an output unknown in a preview; without its key it would never become an attribute.
+        props = {**inputs, **dict.fromkeys(outputs)}
+        type(self)._names = {key: camel(key) for key in props}  # noqa: SLF001  the same for every instance
+        own = pulumi.ResourceOptions(additional_secret_outputs=list(secret_outputs) or None)
+        super().__init__(provider, name, props, pulumi.ResourceOptions.merge(own, opts))
+
+    def translate_input_property(self, prop: str) -> str:
+        """Python's spelling to the state's."""
+        return self._names.get(prop, prop)
+
+    def translate_output_property(self, prop: str) -> str:
+        """The state's spelling to Python's."""
+        return next((name for name, key in self._names.items() if key == prop), prop)
+
+
+def secret(value: pulumi.Input[T] | None) -> pulumi.Output[T] | None:
+    """The value as a secret; what is not given stays so."""
+    return None if value is None else pulumi.Output.secret(value)

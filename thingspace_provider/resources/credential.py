@@ -1,0 +1,37 @@
+"""CallbackCredential: what ThingSpace sends back with every callback."""
+
+from __future__ import annotations
+
+import pulumi
+
+from thingspace_provider.providers import CallbackCredentialProvider
+from thingspace_provider.resources.base import Resource
+
+
+class CallbackCredential(Resource, name="CallbackCredential"):
+    """A user name, a password and a path token, generated once and kept as secrets in the stack's state.
+
+    Args:
+        name: the resource's name in the program.
+        rotation: another number makes a new password; the old one stays acceptable as the previous.
+        opts: Pulumi's options.
+    """
+
+    username: pulumi.Output[str]
+    password: pulumi.Output[str]
+    previous_password: pulumi.Output[str]
+    """The password before the last rotation, or "" before the first."""
+    path_token: pulumi.Output[str]
+    """A part of the callback URL that nobody can guess."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        rotation: pulumi.Input[int | str] | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        generated = ["username", "password", "previous_password", "path_token"]
+        super().__init__(
+            CallbackCredentialProvider(), name, {"rotation": rotation}, generated, opts, secret_outputs=generated
+        )
