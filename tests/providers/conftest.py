@@ -1,0 +1,21 @@
+"""Provider processes for the contract tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fake_engine import Engine, Provider
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    started = Provider()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def engine(provider: Provider) -> Engine:
+    """A provider process that has nothing: no credentials, no network to speak of."""
+    return provider.start()

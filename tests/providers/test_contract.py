@@ -1,0 +1,155 @@
+"""The providers behind the SDK's real provider process, over gRPC, without credentials and without a network."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from fake_engine import UNKNOWN, Engine, Provider
+
+ACCOUNT = "0000123456-00001"
+REGISTRATION = {
+    "accountName": ACCOUNT,
+    "url": "https://sms.example.com/callbacks/0000123456-00001",
+    "username": "plant-a",
+    "password": "example-only",
+}
+NOWHERE = {
+    "THINGSPACE_BASE_URL": "http://127.0.0.1:9/api",
+    "THINGSPACE_APP_KEY": "key",
+    "THINGSPACE_APP_SECRET": "sentinel-app-secret",
+    "THINGSPACE_USERNAME": "user",
+    "THINGSPACE_PASSWORD": "sentinel-password",
+}
+
+
+def test_check_fills_in_the_service_that_carries_texts(engine: Engine) -> None:
+    inputs, failures = engine.check("CallbackRegistration", REGISTRATION)
+    assert failures == []
+    assert inputs == {
+        **REGISTRATION,
+        "serviceName": "EnhancedConnectivityService",
+        "adopt": False,
+        "readiness": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"accountName": 123456.0}, "quote the account name"),
+        ({"accountName": ""}, "an account name is needed"),
+        ({"accountName": "a/b"}, "not an account name"),
+        ({"url": "https://sms.example.com:8443/x"}, "port 8443 is refused by ThingSpace"),
+        ({"url": "ftp://sms.example.com/x"}, "must begin with http:// or https://"),
+        ({"url": "https://sms.example.com:port/x"}, "not a number"),
+        ({"url": "https://user:pw@sms.example.com/x"}, "no HTTP authentication"),
+        ({"url": "https://sms.example.com/it's"}, "character that ThingSpace refuses"),
+        ({"password": "x" * 41}, "41 characters long"),
+        ({"serviceName": "DeviceMessages"}, "use EnhancedConnectivityService"),
+        ({"adopt": "yes"}, "must be true or false"),
+        ({"profile": "plant-a"}, "not a profile name"),
+    ],
+)
+def test_check_refuses_what_thingspace_would_refuse(engine: Engine, wrong: dict[str, object], said: str) -> None:
+    _, failures = engine.check("CallbackRegistration", {**REGISTRATION, **wrong})
+    assert len(failures) == 1
+    assert said in failures[0][1]
+
+
+@pytest.mark.parametrize("wrong", [{"url": "https://x.example:1/sentinel-token"}, {"password": "s" * 41}])
+def test_check_never_names_a_property_whose_value_is_secret(engine: Engine, wrong: dict[str, object]) -> None:
+    _, failures = engine.check("CallbackRegistration", {**REGISTRATION, **wrong})
+    assert [key for key, _ in failures] == [""]  # the engine prints the value of a named property
+    assert "sentinel" not in str(failures)
+
+
+def test_check_and_diff_accept_values_that_a_preview_does_not_know(engine: Engine) -> None:
+    unknown = {**REGISTRATION, "url": UNKNOWN, "username": UNKNOWN, "password": UNKNOWN}
+    inputs, failures = engine.check("CallbackRegistration", unknown)
+    assert failures == []
+    assert inputs["url"] == UNKNOWN
+    olds, _ = engine.check("CallbackRegistration", REGISTRATION)
+    difference = engine.diff("CallbackRegistration", olds, inputs)
+    assert difference.changes == difference.DIFF_SOME
+    assert list(difference.replaces) == []
+
+
+def test_an_unknown_account_is_no_reason_to_replace(engine: Engine) -> None:
+    olds = {"accountName": ACCOUNT, "lastActivatedAt": "2026-03-01T00:00:00+00:00"}
+    difference = engine.diff("SmsCallbackActivation", olds, {"accountName": UNKNOWN})
+    assert difference.changes == difference.DIFF_SOME
+    assert list(difference.replaces) == []
+
+
+def test_another_account_replaces_and_another_trigger_updates(engine: Engine) -> None:
+    olds = {"accountName": ACCOUNT, "triggers": ["1"], "lastActivatedAt": "2026-03-01T00:00:00+00:00"}
+    moved = engine.diff("SmsCallbackActivation", olds, {"accountName": "0000123456-00002", "triggers": ["1"]})
+    assert list(moved.replaces) == ["accountName"]
+    again = engine.diff("SmsCallbackActivation", olds, {"accountName": ACCOUNT, "triggers": ["2"]})
+    assert (again.changes, list(again.replaces)) == (again.DIFF_SOME, [])
+    same = engine.diff("SmsCallbackActivation", olds, {"accountName": ACCOUNT, "triggers": ["1"]})
+    assert same.changes == same.DIFF_NONE
+
+
+def test_a_credential_is_generated_once_and_rotated_with_overlap(engine: Engine) -> None:
+    inputs, _ = engine.check("CallbackCredential", {})
+    assert inputs == {"rotation": 1}
+    id_, first = engine.create("CallbackCredential", inputs)
+    assert id_ == first["username"]
+    assert len(first["password"]) <= 40
+    assert first["previousPassword"] == ""
+    assert engine.diff("CallbackCredential", first, inputs).changes == 1  # DIFF_NONE: numbers come back as floats
+    second = engine.update("CallbackCredential", id_, first, {"rotation": 2})
+    assert second["previousPassword"] == first["password"]
+    assert second["password"] != first["password"]
+    assert (second["username"], second["pathToken"]) == (first["username"], first["pathToken"])
+
+
+def test_without_credentials_the_error_names_all_that_is_missing(engine: Engine) -> None:
+    with pytest.raises(grpc.RpcError) as failed:
+        engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
+    text = failed.value.details()
+    for name in ("APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD"):
+        assert f"THINGSPACE_{name}" in text
+    assert "thingspace emulator" in text
+
+
+def test_a_failure_is_one_readable_line_without_a_traceback_or_a_secret(provider: Provider) -> None:
+    engine = provider.start(NOWHERE)
+    with pytest.raises(grpc.RpcError) as failed:
+        engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
+    text = failed.value.details()
+    assert text.startswith("ThingSpace: getting an access token: no answer from http://127.0.0.1:9/api")
+    assert "Traceback" not in text
+    assert "sentinel" not in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_thingspace_debug_shows_the_whole_traceback(provider: Provider) -> None:
+    engine = provider.start({**NOWHERE, "THINGSPACE_DEBUG": "1"})
+    with pytest.raises(grpc.RpcError) as failed:
+        engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
+    assert "authentication.py" in failed.value.details()
+
+
+def test_the_environment_wins_over_the_stack_configuration(provider: Provider) -> None:
+    config = {"thingspace:appKey": "k", "thingspace:appSecret": "s", "thingspace:username": "u"}
+    config |= {"thingspace:password": "p", "thingspace:baseUrl": "http://127.0.0.1:1/api"}
+    engine = provider.start({"THINGSPACE_BASE_URL": "http://127.0.0.1:9/api"}, config)
+    with pytest.raises(grpc.RpcError, match=r"127\.0\.0\.1:9/api"):
+        engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
+
+
+def test_credentials_are_never_sent_unencrypted_to_another_machine(provider: Provider) -> None:
+    engine = provider.start({**NOWHERE, "THINGSPACE_BASE_URL": "http://thingspace.example.com/api"})
+    with pytest.raises(grpc.RpcError, match="unencrypted"):
+        engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
+
+
+def test_refresh_of_an_activation_keeps_it_and_delete_sends_nothing(provider: Provider) -> None:
+    engine = provider.start(NOWHERE)  # any call would fail
+    outputs = {"accountName": ACCOUNT, "triggers": ["1"], "lastActivatedAt": "2026-03-01T00:00:00+00:00"}
+    id_, read, inputs = engine.read("SmsCallbackActivation", ACCOUNT, outputs)
+    assert (id_, read) == (ACCOUNT, outputs)
+    assert inputs == {"accountName": ACCOUNT, "triggers": ["1"]}
+    engine.delete("SmsCallbackActivation", ACCOUNT, outputs)

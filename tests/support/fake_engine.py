@@ -1,0 +1,96 @@
+"""A small engine: starts the SDK's own `python -m pulumi.dynamic` and speaks to it over gRPC, as Pulumi does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import grpc
+from google.protobuf import json_format, struct_pb2
+from pulumi.dynamic.dynamic import serialize_provider
+from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
+
+from thingspace_provider import providers
+
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # the wire's mark for a value that a preview does not know
+
+
+def pickled(resource: str) -> str:
+    """The provider of a resource as it stands in the state."""
+    return str(serialize_provider(getattr(providers, f"{resource}Provider")()))
+
+
+class Engine:
+    """The calls of the resource provider protocol, for one resource type at a time."""
+
+    def __init__(self, port: int, config: dict[str, str]) -> None:
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self._stub = provider_pb2_grpc.ResourceProviderStub(self._channel)
+        self._stub.Configure(provider_pb2.ConfigureRequest(args=_struct(config)), timeout=20)
+
+    def check(self, resource: str, news: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        answer = self._stub.Check(provider_pb2.CheckRequest(news=_props(resource, news)), timeout=20)
+        return _plain(answer.inputs), [(failure.property, failure.reason) for failure in answer.failures]
+
+    def diff(self, resource: str, olds: dict[str, Any], news: dict[str, Any]) -> Any:
+        return self._stub.Diff(
+            provider_pb2.DiffRequest(id="x", olds=_props(resource, olds), news=_props(resource, news)), timeout=20
+        )
+
+    def create(self, resource: str, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        answer = self._stub.Create(provider_pb2.CreateRequest(properties=_props(resource, inputs)), timeout=60)
+        return answer.id, _plain(answer.properties)
+
+    def read(self, resource: str, id_: str, outputs: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        answer = self._stub.Read(provider_pb2.ReadRequest(id=id_, properties=_props(resource, outputs)), timeout=60)
+        return answer.id, _plain(answer.properties), _plain(answer.inputs)
+
+    def update(self, resource: str, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+        request = provider_pb2.UpdateRequest(id=id_, olds=_props(resource, olds), news=_props(resource, news))
+        return _plain(self._stub.Update(request, timeout=60).properties)
+
+    def delete(self, resource: str, id_: str, outputs: dict[str, Any]) -> None:
+        self._stub.Delete(provider_pb2.DeleteRequest(id=id_, properties=_props(resource, outputs)), timeout=60)
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _props(resource: str, values: dict[str, Any]) -> struct_pb2.Struct:
+    return _struct({**values, "__provider": pickled(resource)})
+
+
+def _struct(values: dict[str, Any]) -> struct_pb2.Struct:
+    return json_format.ParseDict(values, struct_pb2.Struct())
+
+
+def _plain(struct: struct_pb2.Struct) -> dict[str, Any]:
+    return {key: value for key, value in json_format.MessageToDict(struct).items() if key != "__provider"}
+
+
+class Provider:
+    """A provider process that can be started with another environment and configuration."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[subprocess.Popen[bytes], Engine]] = []
+
+    def start(self, environment: dict[str, str] | None = None, config: dict[str, str] | None = None) -> Engine:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("THINGSPACE_")}
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "pulumi.dynamic", "127.0.0.1:9"],
+            env={**inherited, "PULUMI_PROJECT": "test", **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdout is not None
+        engine = Engine(int(process.stdout.readline()), config or {})
+        self._running.append((process, engine))
+        return engine
+
+    def stop(self) -> None:
+        for process, engine in self._running:
+            engine.close()
+            process.kill()
+            process.communicate()
