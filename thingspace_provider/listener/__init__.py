@@ -1,1 +1,1 @@
-"""The durable inbox: stored, then acknowledged, then forwarded."""
+"""The durable inbox: what ThingSpace posts is stored, then acknowledged, then read."""

@@ -1,0 +1,97 @@
+"""`thingspace listener`: run the durable inbox."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from thingspace_provider.listener import pid_file, server
+from thingspace_provider.listener.settings import Settings, load
+from thingspace_provider.listener.settings_file import BadSettings
+from thingspace_provider.listener.store import StoreUnusable
+
+EXAMPLE = """
+\b
+Example:
+  export THINGSPACE_LISTENER_ACCOUNTS=0000123456-00001
+  export THINGSPACE_LISTENER_USERNAME=plant-a
+  export THINGSPACE_LISTENER_PASSWORD=…    # what ThingSpace was told at registration
+  export THINGSPACE_LISTENER_PATH_TOKEN=…  # 16 or more letters and digits
+  export THINGSPACE_LISTENER_API_TOKEN=…   # for `thingspace messages`
+  thingspace listener --store sqlite:////var/lib/thingspace/inbox.sqlite3
+
+Accounts and credentials come from the environment or a settings file (JSON or YAML with the keys accounts,
+username, password, previousPassword, pathToken, apiToken, store, host, port, publicUrl), never from arguments. The
+environment wins over the file, an option over both.
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 28200]")
+@click.option("--store", help="Where texts are kept: sqlite:///PATH.")
+@click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False), help="Settings file.")
+@click.option("--pid-file", "pid", type=click.Path(path_type=Path, dir_okay=False), help="File to hold locked.")
+@click.option("--public-url", help="How ThingSpace reaches this listener, when that is not by its own address.")
+@click.option("--json", "as_json", is_flag=True, help="Print url and callbackUrls as JSON when ready.")
+def command(file: Path | None, pid: Path | None, as_json: bool, **options: Any) -> None:
+    """The durable inbox that ThingSpace posts device texts to.
+
+    What it answers with 200 is on disk. It runs until SIGTERM or SIGINT.
+    """
+    try:
+        settings = load(file, os.environ, {_key(name): value for name, value in options.items()})
+    except BadSettings as reason:
+        _end("\n".join(f"Error: {problem}" for problem in reason.problems), 2)
+    held = _held(pid) if pid else None
+    try:
+        listening = server.bound(settings.host, settings.port)
+        store = server.opened(settings)
+    except (server.AddressTaken, StoreUnusable) as reason:
+        _end(f"Error: {reason}", 1)
+    url = server.url_of(listening)
+
+    def ready() -> None:
+        if held:
+            held.write(url)
+        click.echo(_announced(settings, url) if as_json else _told(settings, url))
+
+    gc.freeze()  # what was imported stays: no need to look through it again and again
+    server.run(settings, listening, store, ready)
+    if held:
+        held.close()
+
+
+def _held(path: Path) -> pid_file.PidFile:
+    try:
+        return pid_file.PidFile(path)
+    except pid_file.Running:
+        _end(f"Error: a listener with the pid file {path} is running already: stop it or give another file", 1)
+    except OSError as reason:
+        _end(f"Error: the pid file {path} cannot be written: {reason.strerror}", 1)
+
+
+def _announced(settings: Settings, url: str) -> str:
+    return json.dumps({"url": url, "callbackUrls": settings.callback_urls(url)})
+
+
+def _told(settings: Settings, url: str) -> str:
+    """For people, and so without the token that the callback URLs hold."""
+    base = settings.public_url or url
+    lines = [f"listening on {url}", f"store {settings.store}"]
+    lines += [f"account {name}: ThingSpace posts to {base}/callbacks/<path token>/{name}" for name in settings.accounts]
+    return "\n".join([*lines, "stop with Ctrl+C"])
+
+
+def _key(option: str) -> str:
+    return "publicUrl" if option == "public_url" else option
+
+
+def _end(message: str, status: int) -> NoReturn:
+    click.echo(message, err=True)
+    raise SystemExit(status)

@@ -1,0 +1,41 @@
+"""The listener as an ASGI application: the carrier's door first, then what people and machines ask."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from thingspace_provider.listener.door import PREFIX, Door
+from thingspace_provider.listener.health import Health
+from thingspace_provider.listener.reading import Reading
+
+
+class Listener:
+    """Callbacks go straight to the door; everything else through Starlette."""
+
+    def __init__(self, door: Door, reading: Reading, health: Health) -> None:
+        self._door = door
+        routes = [
+            Route("/healthz", health.alive),
+            Route("/readyz", health.ready),
+            Route("/v1/messages", reading.messages),
+        ]
+        absent = dict.fromkeys((404, 405), _absent)
+        self._rest = Starlette(routes=routes, exception_handlers=absent)
+        self._rest.router.redirect_slashes = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["path"].startswith(PREFIX):
+            await self._door(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+
+async def _absent(request: Request, reason: Exception) -> Response:
+    """The same as the door's NOT_FOUND."""
+    del request, reason
+    return PlainTextResponse("not found", 404)

@@ -1,0 +1,163 @@
+"""Reads a callback body as tolerantly as ThingSpace writes it, and keeps it as it came, without its secrets.
+
+No raw capture of a device text was ever published, so whatever is JSON and has the right password is taken:
+unknown fields are ignored, missing ones are missing, a text that is no text is kept as it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+TEXT, SENT, CONFIRMATION, FAULT, OTHER = KINDS = ("text", "sent", "confirmation", "fault", "other")
+SECRET = ("username", "password")
+ATTEMPT = ("callbackCount", "maxCallbackThreshold")  # differ between two deliveries of one callback
+# Children of deviceResponse that belong to other services than SMS.
+OTHER_SERVICES = re.compile(r"(de)?activate|suspend|restore|changeIdentifier|prlInformation|usage", re.IGNORECASE)
+SPACE = re.compile(r"[ \t\n\r]*")
+SURROGATE = re.compile("[\ud800-\udfff]")
+# A number is kept as it is written: nothing here calculates, and an identifier must not be rounded.
+DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
+
+
+class Device(NamedTuple):
+    """One identifier of the sender; `kind` in lower case, because ThingSpace varies it."""
+
+    kind: str
+    id: str
+
+
+class Malformed(Exception):
+    """The body is not a JSON object."""
+
+
+@dataclass(frozen=True)
+class Callback:
+    """One callback body, read.
+
+    Args:
+        kind: one of KINDS: a device's text, a notice that the network sent one of ours, a delivery
+            confirmation, a fault, or a callback of another service.
+        devices: identifiers in the order in which they came; entries without an id are left out.
+        text: the device's text, or None for any other kind.
+        request_id: ThingSpace's id, or None: texts may have none.
+        content: what makes it equal to another of its kind and devices.
+        raw: the body without user name and password, otherwise byte for byte.
+    """
+
+    kind: str
+    devices: tuple[Device, ...]
+    text: str | None
+    request_id: str | None
+    content: str
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Body:
+    """A body that is JSON, not yet believed: who it claims to be from, and what it says."""
+
+    username: object = field(repr=False)
+    password: object = field(repr=False)
+    fields: dict[str, Any] = field(repr=False)
+    members: tuple[tuple[str, str], ...] = field(repr=False)
+
+    def callback(self) -> Callback:
+        """What it says."""
+        message = self.fields.get("smsMessage")
+        text = None if message is None else _printed(message)
+        kind = _kind(self.fields) if text is None else TEXT
+        kept = [written for name, written in self.members if name not in ATTEMPT]
+        request_id = self.fields.get("requestId")
+        return Callback(
+            kind=kind,
+            devices=_devices(self.fields.get("deviceIds")),
+            text=text,
+            request_id=_printed(request_id) if request_id else None,
+            content=",".join(kept) if text is None else text,
+            raw=f"{{{','.join(written for _, written in self.members)}}}".encode("utf-8", "surrogateescape"),
+        )
+
+
+def read(body: bytes) -> Body:
+    """Decode a body once. Raises Malformed.
+
+    Bytes that are not UTF-8 are no reason to refuse a text: they are kept as they came, and shown as U+FFFD.
+    """
+    source = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    try:
+        members = list(_members(source))
+    except (ValueError, IndexError, RecursionError):
+        raise Malformed from None
+    fields = {name: value for name, value, _ in members}
+    public = tuple((name, written) for name, _, written in members if name.lower() not in SECRET)
+    return Body(fields.get("username"), fields.get("password"), fields, public)
+
+
+def _members(source: str) -> Iterator[tuple[str, Any, str]]:
+    """Name, value and source text of each member of the object that the source is; raises ValueError or IndexError."""
+    after = _past(source, 0, "{")
+    mark = "}" if source[after] == "}" else ","
+    after += mark == "}"
+    while mark == ",":
+        start = _skip(source, after)
+        if source[start] != '"':
+            raise ValueError("a name must be a string")
+        name, colon = DECODER.raw_decode(source, start)
+        value, stop = DECODER.raw_decode(source, _past(source, colon, ":"))
+        yield name, value, source[start:stop]
+        end = _skip(source, stop)
+        mark, after = source[end], end + 1
+    if mark != "}" or _skip(source, after) != len(source):
+        raise ValueError("not one object")
+
+
+def _skip(source: str, at: int) -> int:
+    found = SPACE.match(source, at)
+    return found.end() if found else at
+
+
+def _past(source: str, at: int, mark: str) -> int:
+    """The place of what follows a punctuation mark."""
+    at = _skip(source, at)
+    if source[at] != mark:
+        raise ValueError(f"{mark} expected")
+    return _skip(source, at + 1)
+
+
+def _kind(fields: dict[str, Any]) -> str:
+    """A fault may stand at the top or inside the delivery response; empty fault fields mean none (section 5.2)."""
+    response = fields.get("deviceResponse")
+    children = response if isinstance(response, dict) else {}
+    delivery = children.get("smsDeliveryResponse")
+    inner = delivery.get("faultResponse") if isinstance(delivery, dict) else None
+    if _says_something(fields.get("faultResponse")) or _says_something(inner):
+        return FAULT
+    if "smsDeliveryResponse" in children:
+        return CONFIRMATION
+    if "niddResponse" in fields or any(OTHER_SERVICES.match(name) for name in children):
+        return OTHER
+    status = fields.get("status")
+    return FAULT if isinstance(status, str) and status.lower() == "failed" else SENT
+
+
+def _says_something(fault: object) -> bool:
+    return any(fault.values()) if isinstance(fault, dict) else bool(fault)
+
+
+def _devices(value: object) -> tuple[Device, ...]:
+    entries = value if isinstance(value, list) else [value]
+    return tuple(
+        Device(_printed(entry.get("kind") or "").lower(), _printed(entry["id"]))
+        for entry in entries
+        if isinstance(entry, dict) and entry.get("id")
+    )
+
+
+def _printed(value: object) -> str:
+    """Text as it is, anything else as JSON; what cannot be written as UTF-8 becomes U+FFFD."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return SURROGATE.sub("\ufffd", text)

@@ -1,0 +1,39 @@
+"""What the carrier and the deployer must know to be believed; every comparison takes constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+
+def same(given: str, expected: str) -> bool:
+    """Whether two texts are equal, in a time that tells nothing about where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
+
+
+@dataclass(frozen=True)
+class Credential:
+    """User name and password that ThingSpace puts into every callback body.
+
+    The previous password stays good, because ThingSpace goes on sending it for a quarter of an hour after a
+    change (thingspace-api section 3.4).
+    """
+
+    username: str
+    password: str = field(repr=False)
+    previous_password: str = field(repr=False)
+
+    def admits(self, username: object, password: object) -> bool:
+        """Whether a body's user name and password are the current or the previous ones; all are compared, always."""
+        if not isinstance(username, str) or not isinstance(password, str):
+            return False
+        known = same(username, self.username)
+        current = same(password, self.password)
+        previous = same(password, self.previous_password) and self.previous_password != ""
+        return known and (current or previous)
+
+    def proof(self, account: str, nonce: str) -> str:
+        """HMAC-SHA256 in hex that shows who asks with a nonce that this credential is known here."""
+        said = f"{self.username}:{account}:{nonce}".encode()
+        return hmac.new(self.password.encode(), said, hashlib.sha256).hexdigest()

@@ -1,0 +1,53 @@
+"""Finds the first of several deliveries of one callback.
+
+ThingSpace repeats a delivery when the answer was slow (thingspace-api section 5.1), and a device text has no id. So
+a second one is suspected, never dropped: by its request id when there is one, else by equal devices and content
+within a window. An equal text after the window is a new text.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from thingspace_provider.listener.callback import TEXT
+from thingspace_provider.listener.store import Arrival
+
+WINDOW = 60_000_000  # microseconds
+MOST = 200_000  # texts remembered; under more than 3,300 a second the window becomes shorter, not the memory larger
+
+
+def request_key(arrival: Arrival) -> str | None:
+    """What two deliveries of one request have in common, or None without a request id.
+
+    All notices about one message to many devices share its request id, so that they differ by device and content.
+    """
+    callback = arrival.callback
+    if callback.request_id is None or callback.kind == TEXT:
+        return callback.request_id
+    return "\n".join((callback.request_id, callback.kind, repr(sorted(callback.devices)), callback.content))
+
+
+class Window:
+    """The first deliveries of the last minute, by a hash of account, kind, devices and content."""
+
+    def __init__(self) -> None:
+        self._firsts: dict[int, tuple[int, int]] = {}
+        self._order: deque[tuple[int, int]] = deque()
+
+    def first(self, arrival: Arrival, number: int) -> int | None:
+        """The id of the one this repeats; None, and remembered as `number`, if it is the first."""
+        callback = arrival.callback
+        key = hash((arrival.account, callback.kind, tuple(sorted(callback.devices)), callback.content))
+        known = self._firsts.get(key)
+        if known is not None and abs(arrival.received - known[1]) <= WINDOW:
+            return known[0]
+        self._firsts[key] = (number, arrival.received)
+        self._order.append((arrival.received, key))
+        self._forget(arrival.received)
+        return None
+
+    def _forget(self, now: int) -> None:
+        while self._order and (self._order[0][0] < now - WINDOW or len(self._order) > MOST):
+            received, key = self._order.popleft()
+            if self._firsts.get(key, (0, None))[1] == received:
+                del self._firsts[key]

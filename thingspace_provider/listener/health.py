@@ -1,0 +1,44 @@
+"""`/healthz` says that the process lives, `/readyz` that a callback could be stored now."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from thingspace_provider.listener.inbox import Inbox, Refused
+
+SECONDS = 1.8
+FRESH_SECONDS = 1.0  # how long a proof counts, so that asking often does not become writing often
+
+
+class Health:
+    """The two questions of an orchestrator."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._proof: asyncio.Task[str] | None = None
+        self._proven = 0.0
+
+    async def alive(self, request: Request) -> Response:
+        """200, whatever the store does: a restart would not make it better."""
+        del request
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """200 when something could be written durably within the last second, else 503 and why."""
+        del request
+        now = asyncio.get_running_loop().time()
+        if self._proof is None or (self._proof.done() and now > self._proven + FRESH_SECONDS):
+            self._proven = now
+            self._proof = asyncio.create_task(self._prove())
+        problem = await asyncio.shield(self._proof)
+        return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
+
+    async def _prove(self) -> str:
+        try:
+            await self._inbox.keep(None, SECONDS)
+        except Refused as reason:
+            return str(reason)
+        return ""

@@ -1,0 +1,121 @@
+"""`GET /v1/messages`: what was stored, for whoever has the bearer token.
+
+The answer is `{"messages": […], "next": cursor or null}` in the order of storage. `next` is what to pass as
+`after` to get what comes later: it names the last message of the answer, or, when there was none, repeats the
+`after` of the request. So a reader that always passes the last `next` on sees every message once, also those that
+are stored while it reads; null means that nothing was ever there, and to ask again without `after`. An answer with
+fewer messages than `limit` has reached the end for now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from thingspace_provider.listener.callback import KINDS, TEXT
+from thingspace_provider.listener.credential import same
+from thingspace_provider.listener.store import Selection, Store, Stored, StoreFailed
+
+LIMIT, MOST = 100, 1000
+LARGEST_ID = 2**63 - 1
+PARAMETERS = ("after", "limit", "account", "kind", "last")
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Unreadable(Exception):
+    """A parameter that makes no sense; the text says which and what would."""
+
+
+class Reading:
+    """Reads in threads of its own, so that no reader delays the carrier. `api_token` may be replaced."""
+
+    def __init__(self, store: Store, api_token: str) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="reading")
+        self.api_token = api_token
+
+    async def messages(self, request: Request) -> Response:
+        """Answer 200, 400 (a parameter), 401 (the token) or 503 (the store)."""
+        if not self._admits(request.headers.get("authorization", "")):
+            error = {"error": "a bearer token is needed: the listener's apiToken"}
+            return JSONResponse(error, 401, {"WWW-Authenticate": "Bearer"})
+        try:
+            selection = _selection(request.query_params)
+            loop = asyncio.get_running_loop()
+            content = await loop.run_in_executor(self._threads, self._page, selection, request.query_params)
+        except Unreadable as reason:
+            return JSONResponse({"error": str(reason)}, 400)
+        except StoreFailed:
+            return JSONResponse({"error": "the store cannot be read now: come again"}, 503)
+        return Response(content, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+    def _admits(self, authorization: str) -> bool:
+        scheme, _, token = authorization.partition(" ")
+        return scheme.lower() == "bearer" and same(token.strip(), self.api_token) and self.api_token != ""
+
+    def _page(self, selection: Selection, parameters: QueryParams) -> bytes:
+        found = self._store.read(selection)
+        cursor = str(found[-1].id) if found else parameters.get("after")
+        messages = [_shown(stored, whole="kind" in parameters) for stored in found]
+        return json.dumps({"messages": messages, "next": cursor}, ensure_ascii=False).encode()
+
+
+def _selection(parameters: QueryParams) -> Selection:
+    for name in parameters:
+        if name not in PARAMETERS:
+            raise Unreadable(f"{name} is not a parameter: known are {', '.join(PARAMETERS)}")
+    kind = parameters.get("kind", TEXT)
+    if kind not in (*KINDS, "all"):
+        raise Unreadable(f"kind must be one of {', '.join(KINDS)} or all")
+    if "last" in parameters and ("after" in parameters or "limit" in parameters):
+        raise Unreadable("last asks for the newest messages: give it without after and limit")
+    last = "last" in parameters
+    return Selection(
+        limit=_number(parameters, "last" if last else "limit", LIMIT, 1, MOST),
+        after=_number(parameters, "after", 0, 0, LARGEST_ID),
+        account=parameters.get("account"),
+        kind=None if kind == "all" else kind,
+        last=last,
+    )
+
+
+def _number(parameters: QueryParams, name: str, default: int, least: int, most: int) -> int:
+    text = parameters.get(name, str(default))
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else -1
+    if not least <= value <= most:
+        meaning = "the next of an earlier answer" if name == "after" else f"a number from {least} to {most}"
+        raise Unreadable(f"{name} must be {meaning}")
+    return value
+
+
+def _shown(stored: Stored, *, whole: bool) -> dict[str, Any]:
+    """A message as readers see it; `whole`, as who asks for a kind does, with what the carrier said besides."""
+    shown: dict[str, Any] = {
+        "id": str(stored.id),
+        "account": stored.account,
+        "devices": [{"kind": device.kind, "id": device.id} for device in stored.devices],
+        "text": stored.text,
+        "receivedAt": _iso(stored.received),
+        "duplicateOf": None if stored.duplicate_of is None else str(stored.duplicate_of),
+    }
+    if whole:
+        shown["kind"] = stored.kind
+        shown["requestId"] = stored.request_id
+        shown["body"] = stored.raw.decode("utf-8", "replace")
+    return shown
+
+
+def _iso(microseconds: int) -> str:
+    moment = EPOCH + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,199 @@
+"""The listener's settings: environment over file, options over both, validated into one frozen object.
+
+| key in the file | in the environment | option |
+|---|---|---|
+| accounts (list) | THINGSPACE_LISTENER_ACCOUNTS (comma-separated) | |
+| username | THINGSPACE_LISTENER_USERNAME | |
+| password | THINGSPACE_LISTENER_PASSWORD | |
+| previousPassword | THINGSPACE_LISTENER_PREVIOUS_PASSWORD | |
+| pathToken | THINGSPACE_LISTENER_PATH_TOKEN | |
+| apiToken | THINGSPACE_LISTENER_API_TOKEN | |
+| store | THINGSPACE_LISTENER_STORE | --store |
+| host, port, publicUrl | | --host, --port, --public-url |
+
+An empty value counts as not set. No message repeats the value of a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from thingspace_provider.listener.settings_file import BadSettings, read_file
+
+SQLITE = "sqlite:///"
+HIGHEST_PORT = 65535
+TOKEN = re.compile(r"[A-Za-z0-9_~.-]{16,200}")
+ENVIRONMENT = {
+    "accounts": "THINGSPACE_LISTENER_ACCOUNTS",
+    "username": "THINGSPACE_LISTENER_USERNAME",
+    "password": "THINGSPACE_LISTENER_PASSWORD",
+    "previousPassword": "THINGSPACE_LISTENER_PREVIOUS_PASSWORD",
+    "pathToken": "THINGSPACE_LISTENER_PATH_TOKEN",
+    "apiToken": "THINGSPACE_LISTENER_API_TOKEN",
+    "store": "THINGSPACE_LISTENER_STORE",
+}
+EXAMPLES = {
+    "accounts": '["0000123456-00001"]',
+    "username": '"plant-a"',
+    "password": "the password that ThingSpace was told at registration",
+    "previousPassword": "the password before the last rotation",
+    "pathToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
+    "apiToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
+    "store": '"sqlite:////var/lib/thingspace/inbox.sqlite3"',
+    "host": '"127.0.0.1"',
+    "port": "28200",
+    "publicUrl": '"https://sms.example.com"',
+}
+REQUIRED = ("accounts", "username", "password", "pathToken", "store")
+DEFAULTS: dict[str, Any] = {"previousPassword": "", "apiToken": "", "host": "127.0.0.1", "port": 28200, "publicUrl": ""}
+
+
+class Wrong(Exception):
+    """A value cannot be used; the text says why, without repeating it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a listener needs to know. Secrets stay out of its repr."""
+
+    accounts: tuple[str, ...]
+    username: str
+    password: str = field(repr=False)
+    previous_password: str = field(repr=False)  # "" when there is none
+    path_token: str = field(repr=False)
+    api_token: str = field(repr=False)  # "" when nobody may read messages over HTTP
+    store: str
+    host: str
+    port: int  # 0 lets the system choose
+    public_url: str  # "" when the listener is reached directly
+
+    def callback_urls(self, url: str) -> dict[str, str]:
+        """The callback URL of each account, by account. They hold the path token."""
+        base = self.public_url or url
+        return {name: f"{base}/callbacks/{self.path_token}/{quote(name, safe='')}" for name in self.accounts}
+
+
+def load(file: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
+    """Read, merge and validate; `options` has keys of the file, None where an option was not given.
+
+    Raises BadSettings with one line per problem.
+    """
+    given = {key: (value, f"settings file {file}") for key, value in read_file(file, list(EXAMPLES)).items()}
+    for key, variable in ENVIRONMENT.items():
+        if environment.get(variable):
+            given[key] = (environment[variable], f"environment variable {variable}")
+    given |= {key: (value, f"option --{_dashed(key)}") for key, value in options.items() if value is not None}
+    values: dict[str, Any] = dict(DEFAULTS)
+    problems = []
+    for key, example in EXAMPLES.items():
+        value, origin = given.get(key, (None, ""))
+        if value in (None, "", []):
+            if key in REQUIRED:
+                problems.append(_missing(key, origin))
+            continue
+        try:
+            values[key] = READERS[key](value)
+        except Wrong as reason:
+            problems.append(f"{key} ({origin}): {reason}. Example: {example}")
+    if problems:
+        raise BadSettings(problems)
+    return Settings(**{_snake(key): value for key, value in values.items()})
+
+
+def _missing(key: str, origin: str) -> str:
+    ways = [f"{key} in the settings file"]
+    if key in ENVIRONMENT:
+        ways.append(f"{ENVIRONMENT[key]} in the environment")
+    return (
+        f"{key} is {f'empty ({origin})' if origin else 'not set'}: give {' or '.join(ways)}. Example: {EXAMPLES[key]}"
+    )
+
+
+def _accounts(value: object) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list):
+        raise Wrong(f"must be a list of account names, not {_type(value)}")
+    return tuple(dict.fromkeys(_account(name) for name in names))
+
+
+def _account(name: object) -> str:
+    if isinstance(name, int | float):
+        raise Wrong(f"{name} is a number, and a number has no leading zeros, which belong to an account name: quote it")
+    text = _text(name).strip()
+    if not text or not text.isprintable():
+        raise Wrong("an account name is empty or has characters that do not print")
+    return text
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong(f"must be text, not {_type(value)}: quote it")
+    return value
+
+
+def _token(value: object) -> str:
+    text = _text(value)
+    if not TOKEN.fullmatch(text):
+        raise Wrong("must be 16 to 200 letters, digits, '-', '_', '.' or '~', so that it fits a URL unchanged")
+    return text
+
+
+def _store(value: object) -> str:
+    text = _text(value)
+    if not text.startswith(SQLITE) or text == SQLITE:
+        scheme = text.partition(":")[0] if "://" in text else "nothing"
+        raise Wrong(f"must be sqlite:/// followed by the path of a file; {scheme} is not supported")
+    return text
+
+
+def _port(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= HIGHEST_PORT:
+        raise Wrong(f"must be a number from 0 (any free port) to {HIGHEST_PORT}")
+    return value
+
+
+def _public_url(value: object) -> str:
+    text = _text(value).rstrip("/")
+    try:
+        parts = urlsplit(text)
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong or parts.username or parts.password or parts.query or parts.fragment or not text.isprintable():
+        raise Wrong("must be an http(s) URL with a host, and no user, query or fragment")
+    return text
+
+
+READERS: dict[str, Callable[[object], Any]] = {
+    "accounts": _accounts,
+    "username": _text,
+    "password": _text,
+    "previousPassword": _text,
+    "pathToken": _token,
+    "apiToken": _token,
+    "store": _store,
+    "host": _text,
+    "port": _port,
+    "publicUrl": _public_url,
+}
+
+
+def _type(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes or no"
+    if isinstance(value, int | float):
+        return "a number"
+    return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else type(value).__name__
+
+
+def _snake(key: str) -> str:
+    return re.sub(r"[A-Z]", lambda capital: f"_{capital[0].lower()}", key)
+
+
+def _dashed(key: str) -> str:
+    return _snake(key).replace("_", "-")
