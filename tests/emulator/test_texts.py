@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from scripted_listener import ScriptedListener
+from thingspace_calls import ACCOUNT, Caller
+
+
+def test_a_text_without_a_listener_is_queued(client: Caller) -> None:
+    client.text("T=21.5")
+    assert client.queued() == ["T=21.5"]
+
+
+def test_a_text_goes_to_the_listener_at_once_in_the_minimal_body(client: Caller, listener: ScriptedListener) -> None:
+    client.register(listener.url, username="plant-a", password="example-only")
+    client.text("T=21.5")
+    assert listener.wait_for(1) == ["T=21.5"]
+    assert listener.received[0].body == {
+        "username": "plant-a",
+        "password": "example-only",
+        "deviceIds": [{"id": "5551230001", "kind": "mdn"}, {"id": "89148000000000000001", "kind": "iccid"}],
+        "smsMessage": "T=21.5",
+    }
+    assert listener.received[0].headers["user-agent"] == "Verizon's callback service"
+    assert listener.received[0].headers["content-type"] == "application/json"
+    assert "authorization" not in listener.received[0].headers
+    client.settle()
+    assert client.queued() == []
+
+
+def test_a_listener_that_returns_does_not_drain_the_queue(client: Caller, listener: ScriptedListener) -> None:
+    client.text("old")
+    client.register(listener.url)
+    client.text("new")
+    assert listener.wait_for(1) == ["new"]
+    client.settle()
+    assert client.queued() == ["old"]
+
+
+def test_start_callbacks_drains_out_of_order_after_its_answer(client: Caller, listener: ScriptedListener) -> None:
+    for number in range(1, 7):
+        client.text(f"t{number}")
+    client.register(listener.url)
+    assert client.start().json() == {"success": True}
+    listener.wait_for(6)
+    client.settle()
+    assert sorted(listener.texts) == ["t1", "t2", "t3", "t4", "t5", "t6"]
+    assert listener.texts != sorted(listener.texts)
+    assert client.queued() == []
+
+
+def test_a_live_text_overtakes_a_drain_that_waits(client: Caller, listener: ScriptedListener) -> None:
+    client.control("POST", "clock", {"frozen": True})
+    client.text("old")
+    client.register(listener.url)
+    listener.answer(503)
+    client.start()
+    listener.wait_for(1)
+    client.text("new")
+    listener.wait_for(2)
+    client.advance(2)
+    assert listener.wait_for(3) == ["old", "new", "old"]
+
+
+def test_a_drain_whose_callbacks_fail_returns_the_texts_to_the_queue(
+    client: Caller, listener: ScriptedListener
+) -> None:
+    client.text("kept")
+    client.register(listener.url)
+    listener.answer(503, 503)
+    client.start()
+    listener.wait_for(1)
+    client.advance(2)
+    client.settle()
+    assert client.queued() == ["kept"]
+
+
+def test_start_callbacks_without_a_listener_is_accepted_and_changes_nothing(client: Caller) -> None:
+    client.text("kept")
+    assert client.start().json() == {"success": True}
+    client.settle()
+    assert client.queued() == ["kept"]
+    assert [call["operation"] for call in client.journal()["calls"]] == ["token", "login", "startCallbacks"]
+    assert client.journal()["calls"][-1]["accountName"] == ACCOUNT

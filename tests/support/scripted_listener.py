@@ -1,0 +1,134 @@
+"""A listener whose answers a test writes down beforehand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import threading
+from collections import deque
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass
+class Script:
+    """One answer: `hold` waits for `ScriptedListener.release` first; a negative status closes without an answer."""
+
+    status: int = 200
+    hold: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    endless: bool = False
+
+
+@dataclass
+class Received:
+    body: dict[str, Any]
+    headers: dict[str, str]
+    path: str
+
+
+class ScriptedListener:
+    """Answers 200 at once when the script is used up; keeps what it was sent."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.received: list[Received] = []
+        self.scripts: deque[Script] = deque()
+        self.otherwise = Script()
+        self._released = threading.Event()
+        self._arrived = threading.Condition()
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                listener._handle(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 256
+
+            def process_request(self, request: Any, client_address: Any) -> None:
+                listener._connections.append(request)
+                super().process_request(request, client_address)
+
+            def handle_error(self, *_: object) -> None:
+                pass
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = False
+        self._connections: list[socket.socket] = []
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.port = self._server.server_address[1]
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}/callbacks"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+        self._server.shutdown()
+        self._thread.join()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._server.server_close()
+
+    def answer(self, *statuses: int) -> None:
+        """The next answers, in this order."""
+        self.scripts.extend(Script(status) for status in statuses)
+
+    def release(self) -> None:
+        """Let every held answer go."""
+        self._released.set()
+
+    def wait_for(self, count: int, seconds: float = 10.0) -> list[str]:
+        """The texts received, once there are so many."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(self.received) >= count, seconds), self.texts
+        return self.texts
+
+    @property
+    def texts(self) -> list[str]:
+        return [one.body["smsMessage"] for one in self.received if "smsMessage" in one.body]
+
+    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+        content = handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
+        with self._arrived:
+            headers = {name.lower(): value for name, value in handler.headers.items()}
+            self.received.append(Received(json.loads(content), headers, handler.path))
+            script = self.scripts.popleft() if self.scripts else self.otherwise
+            self._arrived.notify_all()
+        if script.hold:
+            self._released.wait()
+        if script.status < 0:
+            handler.close_connection = True
+            handler.connection.close()
+            return
+        try:
+            handler.send_response(script.status)
+            for name, value in script.headers:
+                handler.send_header(name, value)
+            if script.endless:
+                handler.send_header("Content-Length", str(10**9))
+                handler.end_headers()
+                for _ in range(1000):
+                    handler.wfile.write(b"x" * 100_000)
+            else:
+                handler.send_header("Content-Length", str(len(script.body)))
+                handler.end_headers()
+                handler.wfile.write(script.body)
+        except OSError:
+            handler.close_connection = True

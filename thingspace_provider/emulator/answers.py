@@ -1,0 +1,97 @@
+"""The answers ThingSpace gives, and above all the four shapes in which it says no."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+JSON_TYPE = "application/json; charset=UTF-8"
+XML_TYPE = "application/xml; charset=UTF-8"
+
+FAULTS: dict[str, tuple[int, str, str]] = {
+    "900901": (401, "Invalid Credentials", "Access failure for API: /m2m/v1, version: v1. Check the access token."),
+    "900902": (
+        401,
+        "Missing Credentials",
+        "Expected an Authorization header of the form 'Authorization: Bearer TOKEN'.",
+    ),
+    "900906": (
+        400,
+        "No matching resource found in the API for the given request",
+        "Access failure for API: /m2m/v1, version: v1. Check the path and the method.",
+    ),
+}
+"""Code of a gateway fault -> (HTTP status, message, description)."""
+
+# Service names that stand before an error code. They vary in the field; a client must look at the rest only.
+SESSION_PREFIX = "UnifiedWebService"
+SMS_PREFIX = "EnhancedConnectivityService"
+CALLBACK_PREFIX = "CallbackRegistrationService"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer: status, body bytes, headers without Content-Length."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    error_code: str | None = None
+
+
+class Refused(Exception):
+    """A request ends here, with the answer it carries."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.error_code)
+        self.answer = answer
+
+
+def encode(value: Any) -> bytes:
+    """JSON as the platform writes it: UTF-8, no blanks."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def answer_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """A JSON answer."""
+    return Answer(status, encode(value), (("Content-Type", JSON_TYPE), *(headers or {}).items()))
+
+
+def answer_empty(headers: Mapping[str, str] | None = None) -> Answer:
+    """200 with no body at all."""
+    return Answer(200, b"", tuple((headers or {}).items()))
+
+
+def gateway_fault(code: str, status: int | None = None) -> Answer:
+    """First dialect: `{"fault": {"code", "message", "description"}}` from the gateway; code is a string."""
+    usual_status, message, description = FAULTS[code]
+    body = {"fault": {"code": code, "message": message, "description": description}}
+    return Answer(status or usual_status, encode(body), (("Content-Type", JSON_TYPE),), code)
+
+
+def m2m_error(code: str, message: str, status: int = 400) -> Answer:
+    """Second dialect: `{"errorCode", "errorMessage"}` from the m2m services."""
+    body = {"errorCode": code, "errorMessage": message}
+    return Answer(status, encode(body), (("Content-Type", JSON_TYPE),), code)
+
+
+def oauth_error(error: str, description: str, status: int) -> Answer:
+    """Third dialect: `{"error_description", "error"}` from the token service."""
+    body = {"error_description": description, "error": error}
+    return Answer(status, encode(body), (("Content-Type", JSON_TYPE),), error)
+
+
+def xml_fault(status: int) -> Answer:
+    """Fourth dialect: XML, seen for a wrong authentication scheme (403) and a wrong endpoint (404)."""
+    reason, description = {
+        403: ("Forbidden", "The requested resource does not accept this authentication."),
+        404: ("Not Found", "The requested resource is not available."),
+    }.get(status, ("Status report", "The request was not processed."))
+    body = (
+        f'<am:fault xmlns:am="http://wso2.org/apimanager"><am:code>{status}</am:code>'
+        f"<am:type>Status report</am:type><am:message>{reason}</am:message>"
+        f"<am:description>{description}</am:description></am:fault>"
+    )
+    return Answer(status, body.encode(), (("Content-Type", XML_TYPE),), f"xml-{status}")

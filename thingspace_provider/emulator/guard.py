@@ -1,0 +1,52 @@
+"""Keeps everything that is not ThingSpace's face to programs and people on this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class LoopbackOnly:
+    """Refuses a request from another machine, for another host name, or sent by another site's page.
+
+    The host name matters because a page of another site can make its own name resolve to this machine.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request pass or answer 403."""
+        if scope["type"] == "http" and (reason := foreign(scope)):
+            await JSONResponse({"error": reason}, 403)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def foreign(scope: Scope) -> str | None:
+    """Why a request is refused, or `None`."""
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    client = scope.get("client")
+    if client is None or not _is_loopback(client[0]):
+        return "the control plane answers to this machine only"
+    host = headers.get(b"host", "")
+    if not _is_loopback(urlsplit(f"//{host}").hostname or ""):
+        return "the control plane is asked for as 127.0.0.1, localhost or [::1] only"
+    origin = headers.get(b"origin")
+    if origin is not None and origin != f"http://{host}":
+        return "the control plane does not answer to pages of another origin"
+    if headers.get(b"sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return "the control plane does not answer to pages of another origin"
+    return None
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

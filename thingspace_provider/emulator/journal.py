@@ -1,0 +1,52 @@
+"""What was asked of the emulator and what it sent, with the outcome of each and without a secret."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+KEPT = 20_000
+"""Entries of each kind; the oldest go first. Counts go on."""
+
+
+class Journal:
+    """The newest calls and deliveries, and the count of all of them."""
+
+    def __init__(self) -> None:
+        self.calls: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.deliveries: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.counts: Counter[tuple[str, int]] = Counter()
+        self.outcomes: Counter[str] = Counter()
+
+    def call(self, entry: dict[str, Any]) -> None:
+        """Note one request to ThingSpace's face; `entry` holds operation, status, accountName and the like."""
+        self.calls.append(entry)
+        self.counts[entry["operation"], entry["status"]] += 1
+
+    def delivery(self, entry: dict[str, Any]) -> None:
+        """Note one attempt to post to a listener."""
+        self.deliveries.append(entry)
+        self.outcomes[entry["outcome"]] += 1
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.calls.clear()
+        self.deliveries.clear()
+        self.counts.clear()
+        self.outcomes.clear()
+
+    def as_json(self, operation: str | None = None, account: str | None = None) -> dict[str, Any]:
+        """`{"calls", "deliveries", "counts", "outcomes"}`, the oldest entry first, filtered where asked."""
+
+        def wanted(entry: dict[str, Any]) -> bool:
+            return account is None or entry["accountName"] == account
+
+        return {
+            "calls": [c for c in self.calls if wanted(c) and operation in {None, c["operation"]}],
+            "deliveries": [d for d in self.deliveries if wanted(d)],
+            "counts": [
+                {"operation": name, "status": status, "count": number}
+                for (name, status), number in sorted(self.counts.items())
+            ],
+            "outcomes": dict(sorted(self.outcomes.items())),
+        }
