@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -35,8 +36,11 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address, family=family, backlog=BACKLOG)
+    except socket.gaierror:
+        raise AddressTaken(f"cannot listen on {host}: this machine does not know that name") from None
     except OSError as reason:
-        raise AddressTaken(f"cannot listen on {host}:{port}: {reason.strerror}") from None
+        why = os.strerror(reason.errno) if reason.errno else str(reason)
+        raise AddressTaken(f"cannot listen on {host}:{port}: {why}. Give another --host or --port") from None
 
 
 def url_of(listening: socket.socket) -> str:

@@ -1,0 +1,110 @@
+"""The inboxes that `thingspace messages` reads: one by its URL, or the local ones by the settings they run with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+CONNECT_SECONDS, ANSWER_SECONDS = 3, 15
+PAGE = 1000
+TOKEN_VARIABLE = "THINGSPACE_LISTENER_API_TOKEN"  # noqa: S105  a name
+
+
+class Unread(Exception):
+    """Messages cannot be had; the text says from where, why, and what to do."""
+
+
+class Unreachable(Unread):
+    """Nothing answers there."""
+
+
+@dataclass
+class Inbox:
+    """One listener. `cursor` is where reading goes on; None is the beginning."""
+
+    url: str
+    token: str = field(repr=False)
+    is_local: bool = False
+    cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        self._session = requests.Session()
+        self._session.trust_env = not self.is_local  # no proxy stands between this machine and itself
+        self._session.auth = self._sign
+
+    def newest(self, count: int, account: str | None) -> list[dict[str, Any]]:
+        """The newest messages, oldest first; `later` goes on behind them."""
+        answer = self._ask({"last": min(count, PAGE), "account": account})
+        self.cursor = answer["next"]
+        messages: list[dict[str, Any]] = answer["messages"]
+        return messages
+
+    def later(self, account: str | None) -> list[dict[str, Any]]:
+        """What came since the last question, at most one page of it."""
+        answer = self._ask({"after": self.cursor, "limit": PAGE, "account": account})
+        self.cursor = answer["next"]
+        messages: list[dict[str, Any]] = answer["messages"]
+        return messages
+
+    def _ask(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer = self._session.get(
+                f"{self.url}/v1/messages",
+                params={name: value for name, value in parameters.items() if value is not None},
+                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+                allow_redirects=False,
+            )
+        except requests.Timeout:
+            raise Unreachable(f"the listener at {self.url} does not answer: see its log") from None
+        except requests.RequestException:
+            way_out = "`pulumi up` starts it again" if self.is_local else "is the URL right, and does it run?"
+            raise Unreachable(f"no listener can be reached at {self.url}: {way_out}") from None
+        if answer.status_code == requests.codes.unauthorized:
+            raise Unread(f"the listener at {self.url} refused the token: give its apiToken in {TOKEN_VARIABLE}")
+        try:
+            document = answer.json()
+            if answer.ok and isinstance(document["messages"], list) and "next" in document:
+                return dict(document)
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise Unread(f"{self.url} answered {answer.status_code}, and not as a listener does: is the URL right?")
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """As the session's auth, because a password for this host in ~/.netrc would displace a mere header."""
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+
+def at(url: str, environment: Mapping[str, str]) -> Inbox:
+    """The inbox at a URL; its token comes from the environment, never from an argument."""
+    token = environment.get(TOKEN_VARIABLE)
+    if not token:
+        raise Unread(f"the token to read {url} with is missing: put the listener's apiToken into {TOKEN_VARIABLE}")
+    return Inbox(url.rstrip("/"), token)
+
+
+def local(state_dir: Path) -> list[Inbox]:
+    """The inboxes of the local listeners, by the settings files that they run with."""
+    found = [_of(file) for file in sorted(state_dir.glob("listeners/*/settings.json"))]
+    if not found:
+        raise Unread(
+            f"there is no local listener under {state_dir}: run `pulumi up` or `make demo` first, say where with "
+            "--state-dir, or give the --url of a listener elsewhere"
+        )
+    return found
+
+
+def _of(file: Path) -> Inbox:
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        url = f"http://{settings['host']}:{int(settings['port'])}"
+        return Inbox(url, settings["apiToken"], is_local=True)
+    except OSError as reason:
+        raise Unread(f"{file} cannot be read: {reason.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise Unread(f"{file} is not the settings file of a local listener") from None

@@ -1,0 +1,133 @@
+"""`thingspace messages`: the texts that a listener has stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from thingspace_provider.cli import inboxes
+from thingspace_provider.cli.inboxes import Inbox, Unread
+
+POLL_SECONDS = 0.5
+INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # categories that could steer a terminal or hide a text's order
+HEADINGS = ("ARRIVED", "ACCOUNT", "DEVICE", "TEXT")
+WIDTHS = (25, 17, 22)
+
+EXAMPLE = """
+\b
+Examples:
+  thingspace messages                    # the local listeners of `pulumi up`
+  thingspace messages --follow --account 0000123456-00001
+  THINGSPACE_LISTENER_API_TOKEN=… thingspace messages --url https://sms.example.com --json
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.option("--url", help="A listener elsewhere; its apiToken is in THINGSPACE_LISTENER_API_TOKEN.")
+@click.option("--account", help="Only the texts of this account.")
+@click.option("--limit", type=click.IntRange(1, inboxes.PAGE), default=100, show_default=True, help="The newest N.")
+@click.option("--follow", is_flag=True, help="Go on with what arrives, until Ctrl+C.")
+@click.option("--json", "as_json", is_flag=True, help='Print {"messages": […]}; with --follow one message a line.')
+@click.option("--state-dir", type=click.Path(path_type=Path), default=".thingspace", show_default=True)
+def command(url: str | None, account: str | None, limit: int, follow: bool, as_json: bool, state_dir: Path) -> None:
+    """The texts that a listener has stored, newest last.
+
+    Without --url, those of all local listeners. A text that ThingSpace seems to have delivered twice is marked.
+    """
+    try:
+        sources = [inboxes.at(url, os.environ)] if url else inboxes.local(state_dir)
+        sources, found = _newest(sources, limit, account)
+        if follow:
+            _follow(sources, account, found, as_json)
+        elif as_json:
+            click.echo(json.dumps({"messages": found}, ensure_ascii=False))
+        elif found:
+            _print([HEADINGS, *map(_row, found)])
+        else:
+            click.echo("No text has arrived yet. Have a device send one, or see with `--follow` when one comes.")
+    except Unread as reason:
+        _end(f"Error: {reason}.")
+
+
+def _newest(sources: list[Inbox], limit: int, account: str | None) -> tuple[list[Inbox], list[dict[str, Any]]]:
+    """The inboxes that answer and their newest messages; one that was stopped does not hide the others."""
+    answers = [(inbox, _tried(inbox, limit, account)) for inbox in sources]
+    answering = [inbox for inbox, answer in answers if not isinstance(answer, inboxes.Unreachable)]
+    found = []
+    for _, answer in answers:
+        if isinstance(answer, list):
+            found += answer
+        elif not answering:
+            raise answer
+        else:
+            click.echo(f"Note: {answer}.", err=True)
+    return answering, _by_arrival(found)[-limit:]
+
+
+def _tried(inbox: Inbox, limit: int, account: str | None) -> list[dict[str, Any]] | inboxes.Unreachable:
+    try:
+        return inbox.newest(limit, account)
+    except inboxes.Unreachable as problem:
+        return problem
+
+
+def _follow(sources: list[Inbox], account: str | None, found: list[dict[str, Any]], as_json: bool) -> NoReturn:
+    try:
+        if not as_json:
+            _print([HEADINGS])
+        while True:
+            if as_json:
+                for message in found:
+                    click.echo(json.dumps(message, ensure_ascii=False))
+            else:
+                _print(map(_row, found))
+            if not found:
+                time.sleep(POLL_SECONDS)
+            found = _by_arrival(message for inbox in sources for message in inbox.later(account))
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+
+
+def _by_arrival(messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of several listeners in one order; stable, so that each keeps its order of storage."""
+    return sorted(messages, key=lambda message: str(message["receivedAt"]))
+
+
+def _row(message: dict[str, Any]) -> tuple[str, ...]:
+    arrived = datetime.fromisoformat(str(message["receivedAt"]).replace("Z", "+00:00")).astimezone()
+    devices = [f"{device['kind']} {device['id']}" for device in message["devices"]]
+    text = visible(str(message["text"]))
+    if message["duplicateOf"] is not None:
+        text = f"{text}  (delivered again)"
+    device = devices[0] + (f" +{len(devices) - 1}" if len(devices) > 1 else "") if devices else "-"
+    return (arrived.isoformat(" ", "seconds"), visible(str(message["account"])), visible(device), text)
+
+
+def visible(text: str) -> str:
+    """A text without anything that a terminal would obey: control characters are written as escapes."""
+    return "".join(
+        ascii(character)[1:-1] if unicodedata.category(character) in INVISIBLE else character for character in text
+    )
+
+
+def _print(rows: Iterable[tuple[str, ...]]) -> None:
+    rows = list(rows)
+    widths = [max([least, *(len(row[column]) for row in rows)]) for column, least in enumerate(WIDTHS)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[-1]]))
+    sys.stdout.flush()
+
+
+def _end(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    raise SystemExit(1)
