@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from fidelity_marks import holds
 from scripted_listener import ScriptedListener
 from thingspace_calls import ACCOUNT, Caller
 
 
+@holds("texts.queued")
 def test_a_text_without_a_listener_is_queued(client: Caller) -> None:
     client.text("T=21.5")
     assert client.queued() == ["T=21.5"]
 
 
+@holds("texts.live", "delivery.transport", "delivery.body")
 def test_a_text_goes_to_the_listener_at_once_in_the_minimal_body(client: Caller, listener: ScriptedListener) -> None:
     client.register(listener.url, username="plant-a", password="example-only")
     client.text("T=21.5")
@@ -26,6 +29,7 @@ def test_a_text_goes_to_the_listener_at_once_in_the_minimal_body(client: Caller,
     assert client.queued() == []
 
 
+@holds("texts.noDrain")
 def test_a_listener_that_returns_does_not_drain_the_queue(client: Caller, listener: ScriptedListener) -> None:
     client.text("old")
     client.register(listener.url)
@@ -35,6 +39,7 @@ def test_a_listener_that_returns_does_not_drain_the_queue(client: Caller, listen
     assert client.queued() == ["old"]
 
 
+@holds("startCallbacks.shape", "startCallbacks.drain", "startCallbacks.order")
 def test_start_callbacks_drains_out_of_order_after_its_answer(client: Caller, listener: ScriptedListener) -> None:
     for number in range(1, 7):
         client.text(f"t{number}")
@@ -47,6 +52,7 @@ def test_start_callbacks_drains_out_of_order_after_its_answer(client: Caller, li
     assert client.queued() == []
 
 
+@holds("texts.overtake")
 def test_a_live_text_overtakes_a_drain_that_waits(client: Caller, listener: ScriptedListener) -> None:
     client.control("POST", "clock", {"frozen": True})
     client.text("old")
@@ -60,6 +66,7 @@ def test_a_live_text_overtakes_a_drain_that_waits(client: Caller, listener: Scri
     assert listener.wait_for(3) == ["old", "new", "old"]
 
 
+@holds("startCallbacks.failure")
 def test_a_drain_whose_callbacks_fail_returns_the_texts_to_the_queue(
     client: Caller, listener: ScriptedListener
 ) -> None:
@@ -73,6 +80,7 @@ def test_a_drain_whose_callbacks_fail_returns_the_texts_to_the_queue(
     assert client.queued() == ["kept"]
 
 
+@holds("startCallbacks.noListener")
 def test_start_callbacks_without_a_listener_is_accepted_and_changes_nothing(client: Caller) -> None:
     client.text("kept")
     assert client.start().json() == {"success": True}
@@ -80,3 +88,35 @@ def test_start_callbacks_without_a_listener_is_accepted_and_changes_nothing(clie
     assert client.queued() == ["kept"]
     assert [call["operation"] for call in client.journal()["calls"]] == ["token", "login", "startCallbacks"]
     assert client.journal()["calls"][-1]["accountName"] == ACCOUNT
+
+
+def test_a_failed_push_loses_the_text_when_switched(client: Caller, listener: ScriptedListener) -> None:
+    client.switch(failedDrain="lost", drainOrder="asQueued")
+    for text in ("a", "b", "c"):
+        client.text(text)
+    client.control("POST", "clock", {"frozen": True})
+    client.register(listener.url)
+    listener.answer(503, 503, 503)
+    client.start()
+    listener.wait_for(3)
+    listener.answer(503)
+    client.advance(2)
+    client.settle()
+    assert client.queued() == []
+    assert len(listener.received) == 6
+
+
+@holds("startCallbacks.spelling")
+def test_the_spelling_of_the_prose_is_served(client: Caller) -> None:
+    assert client.m2m("PUT", f"/sms/{ACCOUNT}/startcallbacks").json() == {"success": True}
+
+
+@holds("texts.fallback")
+def test_a_text_whose_live_delivery_fails_is_queued(client: Caller, listener: ScriptedListener) -> None:
+    client.register(listener.url)
+    listener.answer(500, 500)
+    client.text("kept")
+    listener.wait_for(1)
+    client.advance(2)
+    client.settle()
+    assert client.queued() == ["kept"]

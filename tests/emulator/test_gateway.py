@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+from fidelity_marks import holds
+from thingspace_calls import ACCOUNT, Caller
+
+XML = '<am:fault xmlns:am="http://wso2.org/apimanager">'
+
+CALLS = [
+    ("POST", "/session/logout"),
+    ("PUT", "/session/password/actions/reset"),
+    ("GET", f"/callbacks/{ACCOUNT}"),
+    ("POST", f"/callbacks/{ACCOUNT}"),
+    ("DELETE", f"/callbacks/{ACCOUNT}/name/EnhancedConnectivityService"),
+    ("POST", "/sms"),
+    ("GET", f"/sms/{ACCOUNT}/history"),
+    ("PUT", f"/sms/{ACCOUNT}/startCallbacks"),
+]
+
+
+@holds("gateway.context")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/m2m/v2/sms"), ("POST", "/nothing/v1"), ("GET", "/m2m/v1/sms"), ("PATCH", "/m2m/v1/sms")],
+)
+def test_what_the_gateway_does_not_know_is_a_fault(caller: Caller, method: str, path: str) -> None:
+    reply = caller.send(method, path)
+    assert (reply.status, reply.code) == (400, "900906")
+    assert isinstance(reply.json()["fault"]["code"], str)
+
+
+@holds("gateway.path")
+@pytest.mark.parametrize(
+    "path",
+    ["/m2m/v1", "/m2m/v1/nothing", "/m2m/v1/sms//history", "/m2m/v1/callbacks/", "/ts/v1/oauth2", "/m2m/v1/sms/a/b/c"],
+)
+def test_an_incomplete_path_in_a_known_context_is_not_found_in_xml(caller: Caller, path: str) -> None:
+    reply = caller.send("GET", path)
+    assert reply.status == 404
+    assert reply.body.decode().startswith(XML)
+    assert reply.headers["content-type"].startswith("application/xml")
+
+
+@holds("gateway.scheme")
+def test_another_authentication_scheme_is_forbidden_in_xml(caller: Caller) -> None:
+    reply = caller.m2m("GET", f"/callbacks/{ACCOUNT}", Authorization="Basic eDp5")
+    assert reply.status == 403
+    assert reply.body.decode().startswith(XML)
+
+
+@holds("gateway.order")
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_bearer_then_session_then_account_then_body_are_checked(client: Caller, method: str, path: str) -> None:
+    bearer, session = client.bearer, client.session
+    client.bearer, client.session = None, None
+    assert client.m2m(method, path, b"{").code == "900902"
+    client.bearer = "wrong"
+    assert client.m2m(method, path, b"{").code == "900901"
+    client.bearer = bearer
+    assert client.m2m(method, path, b"{").code.endswith("SessionToken.Format")
+    client.session = session
+    if ACCOUNT in path:
+        reply = client.m2m(method, path.replace(ACCOUNT, "0000000000-00009"), b"{")
+        assert reply.code == "UnifiedWebService.REQUEST_FAILED.AccountNotFound"
+    if method == "POST" and "session" not in path:
+        assert client.m2m(method, path, b"{").code.endswith("DeserializationFailed")
+
+
+@holds("account.unknown", "account.foreign")
+def test_an_account_of_somebody_else_is_told_from_one_that_does_not_exist(client: Caller) -> None:
+    state = client.control("GET", "state").json()
+    state["users"]["emulator-user"]["accounts"] = [ACCOUNT]
+    assert client.control("PUT", "state", state).status == 200
+    foreign = client.start("0000123456-00002")
+    assert (foreign.status, foreign.code) == (400, "UnifiedWebService.REQUEST_FAILED.AccountName")
+    unknown = client.start("0000000000-00009")
+    assert (unknown.status, unknown.code) == (400, "UnifiedWebService.REQUEST_FAILED.AccountNotFound")
+
+
+@holds("gateway.contentType")
+def test_a_call_without_a_body_needs_no_content_type(client: Caller) -> None:
+    headers = {"Authorization": f"Bearer {client.bearer}", "VZ-M2M-Token": str(client.session)}
+    assert client.send("PUT", f"/m2m/v1/sms/{ACCOUNT}/startCallbacks", None, headers).json() == {"success": True}
+
+
+@holds("gateway.size")
+def test_ten_megabytes_are_refused_and_the_emulator_goes_on(client: Caller) -> None:
+    reply = client.m2m("POST", "/sms", b"x" * 10_000_000)
+    assert reply.status == 413
+    assert client.start().status == 200
+
+
+@holds("body.empty", "body.malformed", "body.type", "body.characters")
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "INPUT_INVALID.RequestUndefined"),
+        (b" \n", "INPUT_INVALID.RequestUndefined"),
+        (b"{", "DeserializationFailed"),
+        (b"[]", "DeserializationFailed"),
+        (b"\xff\xfe", "DeserializationFailed"),
+        (b"[" * 100_000, "DeserializationFailed"),
+        (b'{"name": "EnhancedConnectivityService"}', "DeserializationFailed"),
+        (b'{"name": "EnhancedConnectivityService", "url": "\\ud800"}', "DeserializationFailed"),
+        (b'{"name": 5, "url": "http://h"}', "REQUEST_FAILED.UnexpectedError"),
+        (b'{"name": "N", "url": "http://h/\'"}', "INPUT_INVALID.Request.InvalidCharacter"),
+        (b'{"name": "N", "url": "http://h/<"}', "INPUT_INVALID.Request.InvalidCharacter"),
+        (b'{"name": "N", "url": "http://h/\\\\"}', "INPUT_INVALID.Request.InvalidCharacter"),
+    ],
+)
+def test_a_bad_body_has_a_code_behind_the_service_name(client: Caller, body: bytes, code: str) -> None:
+    reply = client.m2m("POST", f"/callbacks/{ACCOUNT}", body)
+    assert (reply.status, reply.code) == (400, f"CallbackRegistrationService.{code}")
+    assert set(reply.json()) == {"errorCode", "errorMessage"}
+
+
+def test_an_apostrophe_passes_when_switched(client: Caller) -> None:
+    client.switch(invalidCharacters="accepted")
+    device = [{"kind": "mdn", "id": "5551230001"}]
+    body = {"accountName": ACCOUNT, "deviceIds": device, "smsMessage": "it's"}
+    assert client.m2m("POST", "/sms", body).status == 200

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import uuid
+
+from fidelity_marks import holds
+from scripted_listener import ScriptedListener
+from thingspace_calls import ACCOUNT, PASSWORD, USERNAME, Caller
+
+IDLE = 20 * 60
+EXPIRED = "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"
+INVALID = "UnifiedWebService.INPUT_INVALID.SessionToken.Invalid"
+LOCKED = "UnifiedWebService.REQUEST_FAILED.Emulator.UserLocked"
+WRONG = "UnifiedWebService.REQUEST_FAILED.Emulator.LoginRefused"
+
+
+def look(client: Caller) -> str:
+    """What a harmless call answers."""
+    reply = client.history()
+    return "ok" if reply.status == 200 else reply.code
+
+
+@holds("login.shape")
+def test_a_login_answers_with_a_guid_and_nothing_else(client: Caller) -> None:
+    reply = client.login()
+    assert reply.status == 200
+    assert list(reply.json()) == ["sessionToken"]
+    assert str(uuid.UUID(reply.json()["sessionToken"])) == reply.json()["sessionToken"]
+
+
+@holds("login.bearer", "gateway.noBearer")
+def test_a_login_without_a_bearer_is_a_gateway_fault(caller: Caller) -> None:
+    reply = caller.login()
+    assert (reply.status, reply.code) == (401, "900902")
+    assert caller.control("GET", "users").json()["users"][0]["strikes"] == 0
+
+
+@holds("login.strikes", "login.unlock", "login.refusal")
+def test_the_sixth_login_is_refused_even_with_the_right_password(client: Caller) -> None:
+    for _ in range(5):
+        reply = client.login(password="wrong")
+        assert (reply.status, reply.code) == (400, WRONG)
+    assert (client.login().status, client.login().code) == (400, LOCKED)
+    client.advance(30 * 24 * 3600)
+    client.bearer = client.token().json()["access_token"]
+    client.switch(wrongPassword="401")
+    assert (client.login().status, client.login().code) == (401, LOCKED)
+    assert client.control("POST", "users/unlock", {"username": USERNAME}).status == 200
+    assert client.login().status == 200
+
+
+@holds("login.consecutive")
+def test_a_right_password_in_between_starts_the_count_anew(client: Caller) -> None:
+    for _ in range(3):
+        for _ in range(4):
+            assert client.login(password="wrong").code == WRONG
+        assert client.login().status == 200
+
+
+def test_an_unknown_user_is_refused_like_a_wrong_password(client: Caller) -> None:
+    assert client.login("nobody").body == client.login(password="wrong").body
+
+
+@holds("login.older")
+def test_a_new_login_leaves_older_sessions_alone_unless_switched(client: Caller) -> None:
+    older = client.session
+    client.session = client.login().json()["sessionToken"]
+    assert look(client) == "ok"
+    client.session = older
+    assert look(client) == "ok"
+    client.switch(newLogin="oldInvalid")
+    client.login()
+    assert look(client) == INVALID
+
+
+@holds("session.sliding", "session.expired")
+def test_a_session_slides_while_used_and_ends_after_twenty_idle_minutes(client: Caller) -> None:
+    for _ in range(5):
+        client.advance(IDLE - 5)
+        client.bearer = client.token().json()["access_token"]
+        assert look(client) == "ok"
+    client.advance(IDLE + 1)
+    client.bearer = client.token().json()["access_token"]
+    reply = client.history()
+    assert (reply.status, reply.code) == (400, EXPIRED)
+    assert reply.json() == {"errorCode": EXPIRED, "errorMessage": "The Session has expired."}
+
+
+@holds("session.absent", "session.malformed")
+def test_a_missing_and_a_malformed_session_token_have_codes_of_their_own(client: Caller) -> None:
+    client.session = None
+    assert look(client) == "UnifiedWebService.REQUEST_FAILED.SessionToken.Format"
+    client.session = "not-a-guid"
+    assert look(client) == INVALID
+
+
+@holds("session.stranger")
+def test_a_session_token_nobody_knows_is_invalid_unless_switched_to_expired(client: Caller) -> None:
+    client.session = str(uuid.uuid4())
+    assert look(client) == INVALID
+    client.switch(unknownSession="expired")
+    assert look(client) == EXPIRED
+
+
+@holds("logout.shape")
+def test_a_logout_answers_with_the_token_it_ended(client: Caller) -> None:
+    reply = client.m2m("POST", "/session/logout")
+    assert (reply.status, reply.json()) == (200, {"sessionToken": client.session})
+    assert look(client) == INVALID
+
+
+@holds("logout.callbacks")
+def test_callbacks_keep_coming_after_a_logout(client: Caller, listener: ScriptedListener) -> None:
+    client.register(listener.url)
+    client.m2m("POST", "/session/logout")
+    client.text("still here", ACCOUNT)
+    assert listener.wait_for(1) == ["still here"]
+
+
+@holds("resetPassword.shape")
+def test_a_reset_gives_a_random_password_that_is_in_force_at_once(client: Caller) -> None:
+    reply = client.m2m("PUT", "/session/password/actions/reset", {"oldPassword": PASSWORD})
+    assert reply.status == 200
+    assert list(reply.json()) == ["newPassword"]
+    assert client.login().code == WRONG
+    assert client.login(password=reply.json()["newPassword"]).status == 200
+    assert look(client) == "ok"
+
+
+@holds("resetPassword.wrong")
+def test_a_reset_with_a_wrong_old_password_changes_nothing_and_is_no_strike(client: Caller) -> None:
+    for _ in range(6):
+        assert client.m2m("PUT", "/session/password/actions/reset", {"oldPassword": "wrong"}).status == 400
+    assert client.login().status == 200

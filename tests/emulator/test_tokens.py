@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import re
+
+from fidelity_marks import holds
+from thingspace_calls import APP, Caller
+
+HOUR = 3600
+
+
+@holds("token.shape")
+def test_a_token_has_four_fields(caller: Caller) -> None:
+    reply = caller.token()
+    body = reply.json()
+    assert reply.status == 200
+    assert set(body) == {"access_token", "scope", "token_type", "expires_in"}
+    assert body["token_type"] == "Bearer"
+    assert re.fullmatch(r"[0-9a-f]{32}", body["access_token"])
+    assert body["expires_in"] == HOUR
+
+
+@holds("token.reused", "token.expiresIn")
+def test_the_same_token_is_handed_out_with_less_time_left(caller: Caller) -> None:
+    first = caller.token().json()
+    caller.advance(HOUR - 60)
+    second = caller.token().json()
+    assert second["access_token"] == first["access_token"]
+    assert 55 <= second["expires_in"] <= 60
+    caller.switch(expiresIn="constant")
+    assert caller.token().json()["expires_in"] == HOUR
+
+
+@holds("token.hour", "gateway.wrongBearer")
+def test_a_token_ends_an_hour_after_its_first_issue(client: Caller) -> None:
+    client.advance(HOUR - 60)
+    assert client.login().status == 200
+    client.advance(61)
+    reply = client.login()
+    assert (reply.status, reply.code) == (401, "900901")
+    assert client.token().json()["access_token"] != client.bearer
+
+
+@holds("token.noBasic")
+def test_a_token_request_without_basic_is_a_gateway_fault(caller: Caller) -> None:
+    for headers in ({}, {"Authorization": "Bearer x"}):
+        reply = caller.send("POST", "/ts/v1/oauth2/token", b"grant_type=client_credentials", headers)
+        assert (reply.status, reply.code) == (401, "900902")
+        assert reply.headers["content-type"] == "application/json; charset=UTF-8"
+
+
+@holds("token.wrongSecret")
+def test_a_wrong_secret_and_a_wrong_key_look_the_same(caller: Caller) -> None:
+    wrong = [caller.token(app) for app in ((APP[0], "wrong"), ("wrong", APP[1]), ("", ""))]
+    assert {(reply.status, reply.code) for reply in wrong} == {(401, "invalid_client")}
+    assert {reply.body for reply in wrong} == {wrong[0].body}
+    garbled = caller.send("POST", "/ts/v1/oauth2/token", b"", {"Authorization": "Basic ???"})
+    assert (garbled.status, garbled.code) == (401, "invalid_client")
+
+
+@holds("token.grantType")
+def test_only_client_credentials_are_granted(caller: Caller) -> None:
+    for form in ("", "grant_type=password", "grant_type=", "x" * 1000):
+        reply = caller.token(form=form)
+        assert (reply.status, reply.code) == (400, "invalid_request")
+        assert set(reply.json()) == {"error", "error_description"}
+
+
+@holds("revoke.shape", "revoke.everyHolder")
+def test_a_revoked_token_is_echoed_in_a_header_and_refused_from_then_on(client: Caller) -> None:
+    old = client.bearer
+    reply = client.token(form=f"grant_type=client_credentials&token={old}", path="revoke")
+    assert (reply.status, reply.body) == (200, b"")
+    assert old in reply.headers.values()
+    assert client.login().code == "900901"
+    assert client.token().json()["access_token"] != old
+
+
+@holds("revoke.unknown")
+def test_revoking_a_token_nobody_knows_changes_nothing(client: Caller) -> None:
+    reply = client.token(form="grant_type=client_credentials&token=nobody%0d%0ax", path="revoke")
+    assert (reply.status, reply.body) == (200, b"")
+    assert client.login().status == 200
+    assert client.token(form="grant_type=client_credentials", path="revoke").code == "invalid_request"

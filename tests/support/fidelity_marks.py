@@ -1,0 +1,18 @@
+"""Says which rows of the fidelity table a test holds; the table is made by reading these marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+
+def holds(*rows: str) -> Callable[[Test], Test]:
+    """Mark a test with the names of the rows it holds."""
+
+    def mark(test: Test) -> Test:
+        test.holds = rows  # type: ignore[attr-defined]
+        return test
+
+    return mark
