@@ -129,5 +129,6 @@ def test_a_reset_gives_a_random_password_that_is_in_force_at_once(client: Caller
 @holds("resetPassword.wrong")
 def test_a_reset_with_a_wrong_old_password_changes_nothing_and_is_no_strike(client: Caller) -> None:
     for _ in range(6):
-        assert client.m2m("PUT", "/session/password/actions/reset", {"oldPassword": "wrong"}).status == 400
+        reply = client.m2m("PUT", "/session/password/actions/reset", {"oldPassword": "wrong"})
+        assert (reply.status, reply.code) == (400, "UnifiedWebService.REQUEST_FAILED.Emulator.OldPasswordWrong")
     assert client.login().status == 200

@@ -32,6 +32,7 @@ class Received:
     body: dict[str, Any]
     headers: dict[str, str]
     path: str
+    raw: str
 
 
 class ScriptedListener:
@@ -108,7 +109,7 @@ class ScriptedListener:
         content = handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
         with self._arrived:
             headers = {name.lower(): value for name, value in handler.headers.items()}
-            self.received.append(Received(json.loads(content), headers, handler.path))
+            self.received.append(Received(json.loads(content), headers, handler.path, content.decode()))
             script = self.scripts.popleft() if self.scripts else self.otherwise
             self._arrived.notify_all()
         if script.hold:

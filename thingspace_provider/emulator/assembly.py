@@ -63,6 +63,7 @@ class Emulator:
 
     async def reset(self) -> None:
         """Back to the start: world, clock, switches, faults and journal."""
+        self.gateway.let_go()
         await self.become(import_world(self._seed))
         start = Clock(self.setup.start).now() if self.setup.start is None else self.setup.start
         self.clock.set(start, frozen=self.setup.frozen)
@@ -77,7 +78,7 @@ class Emulator:
 
     async def close(self) -> None:
         """End everything under way and close every connection to a listener."""
-        self.gateway.stop()
+        self.gateway.let_go()
         await self.platform.stop()
         self.clock.forget()
         await self.sender.close()

@@ -13,7 +13,7 @@ from typing import Any
 ROUNDS = 20
 """Turns of the event loop after which everything that a fired timer started has reached its next wait."""
 
-PATIENCE = 0.5
+PATIENCE = 1.5
 """Wall seconds that a move of the clock waits for a listener's answer before it counts that listener as silent."""
 
 

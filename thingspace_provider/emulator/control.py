@@ -18,7 +18,7 @@ from thingspace_provider.emulator.bodies import read_device
 from thingspace_provider.emulator.faults import BadRule
 from thingspace_provider.emulator.history import timestamp
 from thingspace_provider.emulator.sender import BadAddress
-from thingspace_provider.emulator.state import BadState, export_world, import_world
+from thingspace_provider.emulator.state import BadState, export_world, fits, import_world
 from thingspace_provider.emulator.switches import UnknownSwitch
 from thingspace_provider.emulator.world import Account, Device, invented_device
 
@@ -69,9 +69,11 @@ class ControlPlane:
         message = body.get("message")
         if not isinstance(message, str):
             raise BadInput("message is a string: what the device sends")
-        repeat = _number(body, "repeat", 1, 1, MOST_TEXTS)
+        repeat = body.get("repeat", 1)
+        if not fits(repeat, int) or not 1 <= repeat <= MOST_TEXTS:
+            raise BadInput(f"repeat is a whole number from 1 to {MOST_TEXTS}")
         device = self._device(account, body.get("deviceIds"))
-        numbers = [self._emulator.platform.text_from_device(name, device, message).number for _ in range(int(repeat))]
+        numbers = [self._emulator.platform.text_from_device(name, device, message).number for _ in range(repeat)]
         return JSONResponse({"accountName": name, "number": numbers[-1], "count": len(numbers)}, 202)
 
     async def show_queue(self, request: Request) -> Response:
@@ -180,7 +182,7 @@ class ControlPlane:
             raise BadInput("accountName is a string without a slash, such as 0000123456-00001")
         if name in world.accounts:
             raise BadInput(f"there is an account {name} already")
-        if username is not None and username not in world.users:
+        if username is not None and username not in list(world.users):
             raise BadInput(f"there is no user {username!r}")
         account = world.accounts[name] = Account()
         account.add(invented_device(len(world.accounts), 1))
@@ -200,18 +202,21 @@ class ControlPlane:
             request, {"accountName", "deviceIds", "active", "reachable", "groupName", "servicePlan", "customFields"}
         )
         _, account = self._account(body.get("accountName"))
-        device = self._device(account, body.get("deviceIds"))
+        changes: dict[str, Any] = {}
         for key, name, kind in (
             ("active", "active", bool),
             ("reachable", "reachable", bool),
             ("groupName", "group", str),
             ("servicePlan", "plan", str),
-            ("customFields", "custom_fields", dict),
+            ("customFields", "custom_fields", dict[str, str]),
         ):
             if key in body:
-                if not isinstance(body[key], kind):
-                    raise BadInput(f"{key} is not of the type {kind.__name__}")
-                setattr(device, name, body[key])
+                changes[name] = body[key]
+                if not fits(body[key], kind):
+                    raise BadInput(f"{key} is not of the type {getattr(kind, '__name__', kind)}")
+        device = self._device(account, body.get("deviceIds"))
+        for name, value in changes.items():
+            setattr(device, name, value)
         self._emulator.platform.device_changed(device)
         return JSONResponse(_device(device))
 
@@ -230,7 +235,8 @@ class ControlPlane:
     async def unlock(self, request: Request) -> Response:
         """What Verizon's support does after a call: the user may log in again."""
         body = await _object(request, {"username"})
-        user = self._emulator.world.users.get(body.get("username", ""))
+        username = body.get("username")
+        user = self._emulator.world.users.get(username) if isinstance(username, str) else None
         if user is None:
             raise BadInput(f"there is no user {body.get('username')!r}")
         user.strikes, user.locked = 0, False

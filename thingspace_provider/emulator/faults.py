@@ -106,8 +106,9 @@ class Faults:
         return self._rules.pop(number, None) is not None
 
     def clear(self) -> None:
-        """Forget every rule."""
+        """Forget every rule; numbers start anew."""
         self._rules.clear()
+        self._last = 0
 
     def as_json(self) -> list[dict[str, Any]]:
         """Every rule with its hits."""

@@ -20,6 +20,32 @@ MEANING = {
     UNKNOWN: "found nowhere: a switch decides, and the default is a choice of ours",
 }
 
+SECTIONS = {
+    "0.1": "the calls with paths and headers: vendor pages and the vendor's client libraries agree",
+    "1.2": "OAuth token: the vendor's page on credentials, client libraries",
+    "1.3": "OAuth and gateway errors: the vendor's page on synchronous errors",
+    "2.1": "login: the vendor's page, client libraries",
+    "2.2": "logout: the vendor's page",
+    "2.3": "password reset: the vendor's page, client libraries",
+    "2.4": "session errors: public programs that run against the platform",
+    "3.1": "registering, listing, deregistering: vendor pages, client libraries",
+    "3.2": "names of callback services: vendor pages, client libraries",
+    "3.3": "addresses of listeners: the vendor's page on registration, its older SOAP twin",
+    "3.4": "what registering again means: measurements with another service of the same delivery platform",
+    "3.5": "source addresses: the vendor's page on callbacks, measurements",
+    "4.1": "texts to devices: vendor pages, client libraries",
+    "4.2": "reading the queue: vendor pages, client libraries",
+    "4.3": "pushing the queue: the vendor's page, client libraries",
+    "4.4": "how a device's text travels: vendor pages, their older SOAP twin",
+    "5.1": "transport and retries: the vendor's page, and measurements that contradict it",
+    "5.2": "bodies of callbacks: the SOAP twin, a public model of the REST body, live bodies of another service",
+    "5.3": "spelling of devices and escaping: live bodies of another service",
+    "6": "error envelope and codes: the vendor's page on synchronous errors",
+    "8": "where sources contradict each other, and which we follow",
+    "11": "what no source tells: the defaults that the switches start with",
+}
+"""Section of the reference -> its subject and the kind of source, in our words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

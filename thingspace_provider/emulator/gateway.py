@@ -35,9 +35,10 @@ class Gateway:
         self._identity, self._operations = identity, operations
         self._stopping = asyncio.Event()
 
-    def stop(self) -> None:
-        """Let go of every request that a fault holds."""
+    def let_go(self) -> None:
+        """Drop every connection that a fault holds."""
         self._stopping.set()
+        self._stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: read, judged, noted and answered, or spoilt by a fault."""

@@ -160,6 +160,7 @@ def _uvicorn(emulator: Emulator, ready: Callable[[], None]) -> _Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=30,
     )

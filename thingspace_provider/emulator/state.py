@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from thingspace_provider.emulator.world import (
     Account,
@@ -21,6 +23,9 @@ from thingspace_provider.emulator.world import (
 )
 
 VERSION = 1
+QUEUED = (int, int, str, float)
+"""A queued text: number, its device's place in the account's list, message, moment of receipt."""
+
 Entity = TypeVar("Entity")
 
 
@@ -56,6 +61,10 @@ def import_world(value: Any) -> World:
         raise BadState(f"the state's version is {source.get('version')!r}, and this emulator reads {VERSION}")
     world = World()
     world.origin, world.last_number = _of(str, source, "origin"), _of(int, source, "lastNumber")
+    try:
+        uuid.UUID(world.origin)
+    except ValueError as error:
+        raise BadState("origin is not a GUID") from error
     world.apps = _each(source, "apps", lambda item, place: _is(str, item, place))
     world.users = _each(source, "users", lambda item, place: _make(User, item, place))
     world.tokens = _each(source, "tokens", lambda item, place: _make(Token, item, place))
@@ -84,16 +93,19 @@ def _export_account(account: Account, places: Mapping[int, list[Any]]) -> dict[s
 def _import_account(value: Any, place: str) -> Account:
     source = _mapping(value, place)
     account = Account(presented=source.get("presented"))
+    if not fits(account.presented, str | None):
+        raise BadState(f"{place}.presented is not a string or null")
     for index, item in enumerate(_of(list, source, "devices", place)):
         account.add(_make(Device, item, f"{place}.devices[{index}]"))
     account.registrations = _each(source, "registrations", lambda item, where: _make(Registration, item, where), place)
     for index, item in enumerate(_of(list, source, "queue", place)):
         where = f"{place}.queue[{index}]"
-        try:
-            number, device, message, received = item
-            text = Text(_is(int, number, where), account.devices[device], _is(str, message, where), float(received))
-        except (TypeError, ValueError, IndexError) as error:
-            raise BadState(f"{where} is not [number, device's place, message, moment]") from error
+        if not (isinstance(item, list) and len(item) == len(QUEUED) and all(map(fits, item, QUEUED))):
+            raise BadState(f"{where} is not [number, device's place, message, moment]")
+        number, device, message, received = item
+        if not 0 <= device < len(account.devices):
+            raise BadState(f"{where} names a device that the account does not have")
+        text = Text(number, account.devices[device], message, received)
         account.queue[text.number] = text
     if source.get("block") is not None:
         account.block = _make(Block, source["block"], f"{place}.block")
@@ -113,11 +125,38 @@ def _flat(entity: Any) -> dict[str, Any]:
     return {one.name: getattr(entity, one.name) for one in fields(entity)}
 
 
-def _make(kind: Callable[..., Entity], value: Any, place: str) -> Entity:
+def _make(kind: type[Entity], value: Any, place: str) -> Entity:
+    """An entity of a mapping, each field of which has the type that the entity declares."""
+    source = {
+        name: content if isinstance(content, Device) else copy.deepcopy(content)
+        for name, content in _mapping(value, place).items()
+    }
+    hints = get_type_hints(kind)
+    for name, content in source.items():
+        if name not in hints:
+            raise BadState(f"{place} has no {name}; it has: {', '.join(hints)}")
+        if not fits(content, hints[name]):
+            raise BadState(f"{place}.{name} is not of the type {hints[name]}")
     try:
-        return kind(**_mapping(value, place))
+        return kind(**source)
     except TypeError as error:
         raise BadState(f"{place} does not fit: {error}") from error
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value has a type as annotations write it: plain ones, lists, dicts, unions. A bool is no number."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is list:
+        return isinstance(value, list) and all(fits(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            fits(key, arguments[0]) and fits(item, arguments[1]) for key, item in value.items()
+        )
+    if arguments:
+        return any(fits(value, argument) for argument in arguments)
+    if isinstance(value, bool):
+        return hint in {bool, object}
+    return isinstance(value, (int, float) if hint is float else hint)
 
 
 def _each(

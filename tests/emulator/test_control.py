@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from scripted_listener import ScriptedListener
+from thingspace_calls import ACCOUNT, OTHER_ACCOUNT, PASSWORD, USERNAME, Caller
+
+from thingspace_provider.emulator.assembly import Setup
+from thingspace_provider.emulator.serving import Running
+from thingspace_provider.emulator.switches import PROFILES, SWITCHES
+
+DAY = 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "words"),
+    [
+        ("POST", "messages", {}, "there is no account None; there are: 0000123456-00001"),
+        ("POST", "messages", {"accountName": ACCOUNT}, "message is a string"),
+        ("POST", "messages", {"accountName": ACCOUNT, "message": 5}, "message is a string"),
+        ("POST", "messages", {"accountName": ACCOUNT, "message": "x", "mesage": "y"}, "there is no mesage here"),
+        ("POST", "messages", {"accountName": ACCOUNT, "message": "x", "repeat": 10**9}, "repeat is a whole number"),
+        ("POST", "messages", {"accountName": ACCOUNT, "message": "x", "repeat": 1.5}, "repeat is a whole number"),
+        ("POST", "messages", {"accountName": ACCOUNT, "message": "x", "deviceIds": []}, "deviceIds is a list"),
+        (
+            "POST",
+            "messages",
+            {"accountName": ACCOUNT, "message": "x", "deviceIds": [{"kind": "fax", "id": "1"}]},
+            "kind",
+        ),
+        ("POST", "messages", [], "a JSON object with"),
+        ("GET", "queue", None, "there is no account None"),
+        ("POST", "clock", {}, "advanceSeconds"),
+        ("POST", "clock", {"advanceSeconds": -1}, "advanceSeconds is a number from 0"),
+        ("POST", "clock", {"advanceSeconds": "1"}, "advanceSeconds is a number"),
+        ("POST", "clock", {"frozen": 1}, "frozen is true or false"),
+        ("PUT", "switches", {"color": "red"}, "there is no switch 'color'; there are: profile, finalBlock"),
+        ("PUT", "switches", {"expiresIn": "sometimes"}, "it can be: countsDown, constant"),
+        ("PUT", "switches", {"profile": "imagined"}, "there are: documented, observed"),
+        ("PUT", "switches", [], "JSON object of switches"),
+        ("PUT", "state", {}, "version"),
+        ("PUT", "state", {"version": 1}, "origin is not of the type str"),
+        ("POST", "users/unlock", {"username": "nobody"}, "there is no user 'nobody'"),
+        ("POST", "users/unlock", {"username": []}, "there is no user"),
+        ("POST", "accounts", {"accountName": ACCOUNT}, "there is an account"),
+        ("POST", "accounts", {"accountName": ""}, "accountName is a string"),
+        ("POST", "accounts", {"accountName": "a", "username": "nobody"}, "there is no user"),
+        ("POST", "devices", {"accountName": ACCOUNT, "active": "yes"}, "active is not of the type bool"),
+        ("POST", "devices", {"accountName": ACCOUNT, "customFields": {"a": 1}}, "customFields"),
+        ("POST", "archive/resend", {}, "requestId is a string"),
+        ("GET", "settled?timeoutSeconds=soon", None, "timeoutSeconds is a number"),
+        ("PUT", "resolve", {"h": "example.net:80"}, "127.0.0.1:8443"),
+        ("PUT", "resolve", [], "resolve is an object"),
+    ],
+)
+def test_bad_input_gets_a_400_that_says_what_would_be_right(
+    caller: Caller, method: str, path: str, body: Any, words: str
+) -> None:
+    before = caller.control("GET", "state").json()
+    reply = caller.control(method, path, body)
+    assert reply.status == 400, reply.body
+    assert words in reply.json()["error"]
+    assert caller.control("GET", "state").json() == before
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"NaN", b'"\\ud800"', b"[" * 100_000, b"x" * 2_000_000])
+def test_what_is_not_json_gets_a_400(caller: Caller, body: bytes) -> None:
+    for method, path in (("POST", "messages"), ("POST", "faults"), ("PUT", "switches"), ("PUT", "state")):
+        reply = caller.send(method, f"/_emulator/{path}", body, root=True)
+        assert reply.status == 400
+        assert reply.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"Host": "localhost:80"}, True),
+        ({"Host": "[::1]"}, True),
+        ({"Host": "evil.example"}, False),
+        ({"Host": "127.0.0.1.evil.example"}, False),
+        ({"Origin": "http://evil.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "http://127.0.0.1:1"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"X-Forwarded-For": "192.0.2.1"}, True),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+    ],
+)
+def test_a_page_of_another_origin_gets_nothing(caller: Caller, headers: dict[str, str], *, allowed: bool) -> None:
+    for path in ("/_emulator/journal", "/_emulator/state", "/_emulator/nothing"):
+        reply = caller.send("GET", path, None, headers, root=True)
+        assert (reply.status != 403) is allowed
+        assert "access-control-allow-origin" not in reply.headers
+    reply = caller.send("POST", "/_emulator/reset", b"", headers, root=True)
+    assert (reply.status == 200) is allowed
+
+
+def test_a_form_of_another_page_cannot_post_json(caller: Caller) -> None:
+    body = json.dumps({"accountName": ACCOUNT, "message": "x"}).encode()
+    reply = caller.send("POST", "/_emulator/messages", body, {"Content-Type": "text/plain"}, root=True)
+    assert reply.status == 400
+    assert caller.queued() == []
+
+
+def test_the_journal_tells_every_call_with_its_outcome_and_no_secret(
+    client: Caller, listener: ScriptedListener
+) -> None:
+    client.register(listener.url, username="plant-a", password="listener-secret")
+    client.login(password="wrong-secret")
+    client.text("x")
+    client.settle()
+    client.m2m("GET", f"/callbacks/{ACCOUNT}")
+    journal = client.journal()
+    assert [(call["operation"], call["status"]) for call in journal["calls"]] == [
+        ("token", 200),
+        ("login", 200),
+        ("registerCallback", 200),
+        ("login", 400),
+        ("listCallbacks", 200),
+    ]
+    assert journal["calls"][2]["accountName"] == ACCOUNT
+    assert journal["calls"][2]["username"] == USERNAME
+    assert {"operation": "login", "status": 400, "count": 1} in journal["counts"]
+    assert journal["deliveries"][0]["outcome"] == "delivered"
+    assert journal["deliveries"][0]["status"] == 200
+    text = json.dumps(journal) + json.dumps(client.control("GET", "accounts").json())
+    for secret in ("listener-secret", "wrong-secret", PASSWORD, "emulator-app-secret", client.bearer, client.session):
+        assert str(secret) not in text
+    assert [c["operation"] for c in client.control("GET", "journal?operation=login").json()["calls"]] == ["login"] * 2
+    assert client.control("GET", f"journal?accountName={OTHER_ACCOUNT}").json()["calls"] == []
+
+
+def test_every_switch_can_be_set_to_each_of_its_values_while_running(caller: Caller) -> None:
+    assert len({switch.name for switch in SWITCHES}) == len(SWITCHES)
+    for switch in SWITCHES:
+        for value in switch.choices:
+            caller.switch(**{switch.name: value})
+            assert caller.control("GET", "switches").json()[switch.name] == value
+
+
+def test_a_profile_sets_a_group_and_single_switches_win_over_it(caller: Caller) -> None:
+    caller.switch(retryProfile="observed", profile="documented")
+    now = caller.control("GET", "switches").json()
+    assert now["retryProfile"] == "observed"
+    caller.switch(profile="observed")
+    assert PROFILES["observed"].items() <= caller.control("GET", "switches").json().items()
+
+
+def test_a_reset_brings_everything_back(client: Caller, listener: ScriptedListener) -> None:
+    before = client.control("GET", "switches").json()
+    state = client.control("GET", "state").json()
+    client.register(listener.url)
+    client.text("x")
+    client.switch(expiresIn="constant")
+    client.control("POST", "faults", {"operation": "token", "hang": True})
+    client.control("POST", "accounts", {"accountName": "new"})
+    client.control("POST", "clock", {"advanceSeconds": DAY, "frozen": True})
+    client.control("PUT", "resolve", {"h:443": "127.0.0.1:1"})
+    assert client.control("POST", "reset").status == 200
+    after = client.control("GET", "state").json()
+    assert after == {**state, "sessions": {}, "tokens": {}}
+    assert client.control("GET", "switches").json() == before
+    assert client.control("GET", "faults").json() == {"faults": []}
+    assert client.control("GET", "resolve").json() == {}
+    clock = client.control("GET", "clock").json()
+    assert clock["frozen"] is False
+    assert abs(clock["seconds"] - time.time()) < 5
+    assert client.journal()["calls"] == []
+
+
+def test_state_goes_from_one_emulator_to_another(client: Caller) -> None:
+    device = [{"kind": "imei", "id": "990000000000001"}]
+    client.text("first", deviceIds=device)
+    client.text("second")
+    client.register("https://hooks.example.net/sms", password="example-only")
+    client.m2m("POST", "/sms", {"accountName": ACCOUNT, "deviceIds": device, "smsMessage": "hello"})
+    token = client.history().headers["location"].partition("=")[2]
+    state = client.control("GET", "state").json()
+    with Running(Setup()) as other:
+        moved = Caller(other.url, client.bearer, client.session)
+        assert moved.control("PUT", "state", state).status == 200
+        assert moved.control("GET", "state").json() == state
+        assert moved.queued() == ["first", "second"]
+        assert moved.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["password"] == "example-only"
+        assert moved.history(token).json()["messages"] == []
+        moved.advance(10)
+        assert moved.control("GET", "commands").json()["commands"][0]["state"] == "delivered"
+    assert client.queued() == ["first", "second"]
+
+
+def mangled(state: Any, path: list[Any], value: Any) -> Any:
+    copy = json.loads(json.dumps(state))
+    place = copy
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["version"], 2),
+        (["users"], []),
+        (["users", USERNAME, "password"], 5),
+        (["users", USERNAME, "accounts"], "all"),
+        (["users", USERNAME, "color"], "red"),
+        (["accounts", ACCOUNT, "queue"], [[1, 99, "x", 0]]),
+        (["accounts", ACCOUNT, "queue"], [[1, -1, "x", 0]]),
+        (["accounts", ACCOUNT, "queue"], ["x"]),
+        (["accounts", ACCOUNT, "devices"], [{"ids": "x"}]),
+        (["accounts", ACCOUNT, "devices"], [{"ids": {"mdn": 5}}]),
+        (["accounts", ACCOUNT, "block"], {"token": 1, "numbers": []}),
+        (["accounts", ACCOUNT, "presented"], 5),
+        (["commands"], [{}]),
+        (["tokens"], {"x": {"value": "v", "issued": "now"}}),
+        (["origin"], "not-a-guid"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_whole(caller: Caller, path: list[Any], value: Any) -> None:
+    state = caller.control("GET", "state").json()
+    reply = caller.control("PUT", "state", mangled(state, path, value))
+    assert reply.status == 400, reply.body
+    assert reply.json()["error"]
+    assert caller.control("GET", "state").json() == state
+
+
+def test_an_hour_five_days_and_a_month_pass_in_an_instant(caller: Caller) -> None:
+    began = time.monotonic()
+    before = caller.control("GET", "clock").json()["seconds"]
+    for seconds in (3600, 5 * DAY, 30 * DAY):
+        caller.advance(seconds)
+    after = caller.control("GET", "clock").json()["seconds"]
+    assert 0 <= after - before - 35 * DAY - 3600 < 5
+    assert time.monotonic() - began < 1
+
+
+def test_a_frozen_clock_stands_still(caller: Caller) -> None:
+    caller.control("POST", "clock", {"frozen": True})
+    first = caller.control("GET", "clock").json()
+    time.sleep(0.01)
+    assert caller.control("GET", "clock").json() == first
+    caller.control("POST", "clock", {"frozen": False})
+    time.sleep(0.01)
+    assert caller.control("GET", "clock").json()["seconds"] > first["seconds"]
+
+
+def test_a_new_account_has_a_device_and_belongs_to_the_user(client: Caller) -> None:
+    reply = client.control("POST", "accounts", {"accountName": "0000555555-00001", "username": USERNAME})
+    assert (reply.status, reply.json()["devices"]) == (201, 1)
+    client.text("x", "0000555555-00001")
+    assert client.history(account="0000555555-00001").json()["messages"][0]["message"] == "x"
+    devices = client.control("GET", "devices?accountName=0000555555-00001").json()["devices"]
+    assert len(devices) == 1
+
+
+def test_two_emulators_share_nothing_and_leave_nothing_behind() -> None:
+    threads = set(threading.enumerate())
+    with Running(Setup()) as first, Running(Setup()) as second:
+        one, other = Caller(first.url).ready(), Caller(second.url)
+        one.text("x")
+        other.bearer, other.session = one.bearer, one.session
+        assert other.history().code == "900901"
+        assert other.ready().history().json()["messages"] == []
+        assert one.journal()["calls"] != other.journal()["calls"]
+        ports = [urlsplit(running.url).port or 0 for running in (first, second)]
+    assert set(threading.enumerate()) == threads
+    for port in ports:
+        with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+            probe.connect(("127.0.0.1", port))
+
+
+def test_an_emulator_stops_promptly_while_calls_hang_and_listeners_are_silent() -> None:
+    with ScriptedListener() as listener, Running(Setup(switches={"registrationPorts": "any"})) as running:
+        client = Caller(running.url).ready()
+        client.register(listener.url)
+        listener.otherwise.hold = True
+        client.text("x")
+        listener.wait_for(1)
+        client.control("POST", "faults", {"operation": "startCallbacks", "hang": True})
+        client.timeout = 0.2
+        with pytest.raises(TimeoutError):
+            client.start()
+        began = time.monotonic()
+        running.stop()
+        assert time.monotonic() - began < 1

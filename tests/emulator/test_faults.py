@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from scripted_listener import ScriptedListener
+from thingspace_calls import ACCOUNT, OTHER_ACCOUNT, Caller, messages_of, next_of
+
+DROPPED = (http.client.RemoteDisconnected, ConnectionError)
+
+
+def arm(client: Caller, **rule: Any) -> int:
+    reply = client.control("POST", "faults", rule)
+    assert reply.status == 201, reply.body
+    return int(reply.json()["id"])
+
+
+def hits(client: Caller) -> list[tuple[int, int]]:
+    return [(rule["hits"], rule["left"]) for rule in client.control("GET", "faults").json()["faults"]]
+
+
+def in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except (OSError, http.client.HTTPException) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, outcome
+
+
+def test_an_answer_replaces_so_many_calls_and_no_more(client: Caller) -> None:
+    arm(
+        client,
+        operation="startCallbacks",
+        answer={"status": 503, "headers": {"Retry-After": "7"}, "body": "no"},
+        times=2,
+    )
+    replies = [client.start() for _ in range(3)]
+    assert [reply.status for reply in replies] == [503, 503, 200]
+    assert (replies[0].headers["retry-after"], replies[0].body) == ("7", b"no")
+    assert hits(client) == [(2, 0)]
+    assert [call["fault"] for call in client.journal()["calls"]][-3:] == [1, 1, None]
+
+
+def test_a_fault_hits_only_what_it_matches(client: Caller) -> None:
+    arm(client, operation="startCallbacks", match={"accountName": OTHER_ACCOUNT}, answer={"status": 500})
+    assert client.start().status == 200
+    assert client.start(OTHER_ACCOUNT).status == 500
+    assert hits(client) == [(1, 0)]
+
+
+def test_a_fault_can_let_the_first_calls_pass(client: Caller) -> None:
+    arm(client, operation="startCallbacks", skip=2, answer={"status": 500})
+    assert [client.start().status for _ in range(4)] == [200, 200, 500, 200]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "start"),
+    [
+        ({"dialect": "fault", "code": "900901"}, 401, b'{"fault":{"code":"900901"'),
+        (
+            {"dialect": "errorCode", "code": "REQUEST_FAILED.SessionToken.Expired"},
+            400,
+            b'{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"',
+        ),
+        ({"dialect": "oauth", "code": "invalid_client"}, 401, b'{"error_description":'),
+        ({"dialect": "xml", "status": 403}, 403, b"<am:fault"),
+        ({"dialect": "xml", "status": 404}, 404, b"<am:fault"),
+    ],
+)
+def test_a_fault_speaks_each_dialect(client: Caller, answer: dict[str, Any], status: int, start: bytes) -> None:
+    arm(client, operation="startCallbacks", answer=answer)
+    reply = client.start()
+    assert reply.status == status
+    assert reply.body.startswith(start)
+
+
+def test_an_answer_before_the_call_leaves_no_trace_and_one_after_it_does(client: Caller) -> None:
+    arm(client, operation="registerCallback", answer={"status": 503})
+    arm(client, operation="registerCallback", answer={"status": 503, "taken": True})
+    assert client.register("https://hooks.example.net/1").status == 503
+    assert client.m2m("GET", f"/callbacks/{ACCOUNT}").body == b""
+    assert client.register("https://hooks.example.net/2").status == 503
+    assert len(client.m2m("GET", f"/callbacks/{ACCOUNT}").json()) == 1
+
+
+@pytest.mark.parametrize(("moment", "listed"), [("before", 0), ("after", 1)])
+def test_a_dropped_connection_leaves_the_call_undone_or_done(client: Caller, moment: str, listed: int) -> None:
+    arm(client, operation="registerCallback", drop=moment)
+    with pytest.raises(DROPPED):
+        client.register("https://hooks.example.net/")
+    assert (
+        client.control("GET", "accounts").json()["accounts"][0]["listeners"]
+        == [
+            {"serviceName": "EnhancedConnectivityService", "url": "https://hooks.example.net/", "username": None}
+            | {"password": None}
+        ]
+        * listed
+    )
+
+
+def test_a_truncated_answer_ends_too_early(client: Caller) -> None:
+    arm(client, operation="startCallbacks", truncate=5)
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        client.start()
+    assert caught.value.partial == b'{"suc'
+
+
+@pytest.mark.parametrize(("moment", "queued"), [("before", 1), ("after", 0)])
+def test_a_hanging_call_never_answers(client: Caller, moment: str, queued: int) -> None:
+    client.text("x")
+    client.switch(finalBlock="auto")
+    arm(client, operation="smsHistory", hang=moment)
+    client.timeout = 0.3
+    with pytest.raises(TimeoutError):
+        client.history()
+    assert len(client.queued()) == queued
+
+
+def test_a_hanging_call_is_let_go_when_the_emulator_is_reset(client: Caller) -> None:
+    arm(client, operation="startCallbacks", hang=True)
+    thread, outcome = in_background(client.start)
+    while not hits(client)[0][0]:
+        pass
+    client.control("POST", "reset")
+    thread.join(5)
+    assert isinstance(outcome[0], DROPPED)
+
+
+def test_a_delay_passes_in_virtual_time(client: Caller) -> None:
+    client.control("POST", "clock", {"frozen": True})
+    arm(client, operation="startCallbacks", delay=3600)
+    thread, outcome = in_background(client.start)
+    while not hits(client)[0][0]:
+        pass
+    client.advance(3599)
+    assert outcome == []
+    client.advance(2)
+    thread.join(5)
+    assert outcome[0].code == "900901"  # the bearer's hour is over as well
+
+
+def test_a_lost_acknowledgement_shows_the_next_block_on_replay(client: Caller) -> None:
+    for number in range(150):
+        client.text(str(number))
+    token = next_of(client.history())
+    arm(client, operation="smsHistory", match={"next": token}, drop="after")
+    with pytest.raises(DROPPED):
+        client.history(token)
+    assert len(client.queued()) == 50
+    assert messages_of(client.history(token)) == [str(number) for number in range(100, 150)]
+
+
+def test_a_young_session_can_be_refused_with_a_401(client: Caller) -> None:
+    arm(client, operation="startCallbacks", answer={"status": 401, "body": {}})
+    assert client.start().status == 401
+
+
+def test_a_delivery_can_be_doubled_at_the_same_moment(client: Caller, listener: ScriptedListener) -> None:
+    client.register(listener.url)
+    arm(client, operation="delivery", duplicate=2)
+    client.text("x")
+    assert listener.wait_for(3) == ["x", "x", "x"]
+
+
+def test_a_delivery_can_be_held_back_so_that_a_later_one_comes_first(
+    client: Caller, listener: ScriptedListener
+) -> None:
+    client.register(listener.url)
+    arm(client, operation="delivery", delay=60)
+    client.text("first")
+    client.text("second")
+    listener.wait_for(1)
+    client.advance(61)
+    assert listener.wait_for(2) == ["second", "first"]
+
+
+@pytest.mark.parametrize(("moment", "received"), [("before", 0), ("after", 1)])
+def test_a_delivery_can_be_lost_on_either_side_of_the_listener(
+    client: Caller, listener: ScriptedListener, moment: str, received: int
+) -> None:
+    client.register(listener.url)
+    arm(client, operation="delivery", match={"accountName": ACCOUNT}, drop=moment)
+    client.text("x")
+    client.settle()
+    assert len(listener.received) == received
+    assert client.queued() == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({}, "there is no operation None; there are: token, revoke"),
+        ([], "a fault is an object"),
+        ({"operation": "startCallback", "hang": True}, "there is no operation 'startCallback'"),
+        ({"operation": "token"}, "exactly one thing"),
+        ({"operation": "token", "hang": True, "delay": 1}, "exactly one thing"),
+        ({"operation": "token", "explode": True}, "a fault has no explode"),
+        ({"operation": "token", "hang": "soon"}, "'before' or 'after'"),
+        ({"operation": "token", "drop": False}, "'before' or 'after'"),
+        ({"operation": "token", "delay": -1}, "delay is a number"),
+        ({"operation": "token", "delay": "1"}, "delay is a number"),
+        ({"operation": "token", "hang": True, "times": 0}, "times is a whole number from 1"),
+        ({"operation": "token", "hang": True, "match": {"color": "red"}}, "cannot match color"),
+        ({"operation": "token", "hang": True, "match": {"accountName": 5}}, "match is an object of strings"),
+        ({"operation": "token", "answer": {"status": 99}}, "status is a whole number"),
+        ({"operation": "token", "answer": {}}, "needs a status or a dialect"),
+        ({"operation": "token", "answer": {"dialect": "soap"}}, "no dialect 'soap'"),
+        ({"operation": "token", "answer": {"dialect": "fault", "code": "1"}}, "900901"),
+        ({"operation": "token", "answer": {"status": 200, "headers": {"A": "b\r\nC: d"}}}, "headers is an object"),
+        ({"operation": "token", "duplicate": 1}, "a delivery can be"),
+        ({"operation": "delivery", "truncate": 1}, "a delivery can be"),
+        ({"operation": "delivery", "duplicate": 101}, "at most 100"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused_with_what_would(caller: Caller, rule: Any, words: str) -> None:
+    reply = caller.control("POST", "faults", rule)
+    assert reply.status == 400
+    assert words in reply.json()["error"]
+    assert hits(caller) == []
+
+
+def test_faults_are_disarmed_one_by_one_or_all_together(client: Caller) -> None:
+    first = arm(client, operation="startCallbacks", answer={"status": 500})
+    arm(client, operation="token", answer={"status": 500})
+    assert client.control("DELETE", f"faults/{first}").status == 200
+    assert client.control("DELETE", f"faults/{first}").status == 400
+    assert client.start().status == 200
+    assert client.control("DELETE", "faults").status == 200
+    assert hits(client) == []

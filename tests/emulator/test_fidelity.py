@@ -1,0 +1,119 @@
+"""Makes `docs/emulator-fidelity.md` from the rows and the tests that hold them, and checks that it is up to date.
+
+`THINGSPACE_WRITE_DOCS=1 pytest tests/emulator/test_fidelity.py` writes it.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import thingspace_provider.emulator
+from thingspace_provider.emulator.faults import OPERATIONS
+from thingspace_provider.emulator.fidelity import MEANING, ROWS, SECTIONS, UNKNOWN
+from thingspace_provider.emulator.routes import ROUTES
+from thingspace_provider.emulator.switches import SWITCHES
+
+FOLDER = Path(__file__).parent
+PACKAGE = Path(thingspace_provider.emulator.__file__ or "").parent
+DOCUMENT = FOLDER.parent.parent / "docs" / "emulator-fidelity.md"
+
+BEHAVIOUR = ("gateway", "tokens", "sessions", "registrations", "history", "sending", "texts", "delivery")
+"""The test files that are about ThingSpace itself; the others are about the emulator as a tool."""
+
+
+def held_rows() -> dict[str, list[str]]:
+    """Row -> the tests that hold it, as `file::test`, read from the marks without running anything."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(FOLDER.glob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            for mark in node.decorator_list:
+                if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "holds":
+                    for argument in mark.args:
+                        found.setdefault(str(ast.literal_eval(argument)), []).append(f"{path.name}::{node.name}")
+    return found
+
+
+def document() -> str:
+    """The whole page."""
+    tests = held_rows()
+    lines = [
+        "# What the emulator knows of ThingSpace",
+        "",
+        "Nobody outside Verizon can compare this emulator with the platform at will. So each behaviour says on what",
+        "ground it stands, and which test holds it. This page is generated; the suite fails when it is out of date.",
+        "",
+        *(
+            f"- **{basis}**: {meaning}. {sum(row.basis == basis for row in ROWS)} rows."
+            for basis, meaning in MEANING.items()
+        ),
+        "",
+        "## Behaviours",
+        "",
+    ]
+    for part in dict.fromkeys(row.part for row in ROWS):
+        route = next((f" `{one.method} /api{one.path}`" for one in ROUTES if one.operation == part), "")
+        lines += [f"### {part}{route}", "", "| behaviour | basis | reference | held by |", "|---|---|---|---|"]
+        for row in ROWS:
+            if row.part == part:
+                held = "<br>".join(f"`{name}`" for name in tests[row.name])
+                lines.append(f"| {row.behaviour} | {row.basis} | §{row.section} | {held} |")
+        lines.append("")
+    lines += ["## Switches", "", "What is unknown is a switch; the first value is the default.", ""]
+    lines += ["| switch | question | values |", "|---|---|---|"]
+    for switch in SWITCHES:
+        lines.append(f"| `{switch.name}` | {switch.question} | {', '.join(f'`{value}`' for value in switch.choices)} |")
+    lines += ["", "## The reference", ""]
+    lines += ["A section number above names a part of our notes on the vendor's publications:", ""]
+    lines += ["| section | subject and where it comes from |", "|---|---|"]
+    lines += [f"| §{number} | {subject} |" for number, subject in SECTIONS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def test_every_row_is_held_by_a_test_and_every_mark_names_a_row() -> None:
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+    assert set(held_rows()) == set(names)
+
+
+def test_every_call_has_rows_and_every_row_a_known_section() -> None:
+    assert [route.operation for route in ROUTES] == list(OPERATIONS)
+    assert set(OPERATIONS) <= {row.part for row in ROWS}
+    assert {row.section for row in ROWS} == set(SECTIONS)
+    assert {row.basis for row in ROWS} == set(MEANING)
+
+
+def test_every_switch_is_moved_by_a_test_of_the_behaviour_and_the_unknown_rows_have_switches() -> None:
+    source = "".join((FOLDER / f"test_{name}.py").read_text() for name in BEHAVIOUR)
+    unmoved = [
+        f"{switch.name}={value}"
+        for switch in SWITCHES
+        for value in switch.choices[1:]
+        if not re.search(rf"\b{switch.name}\b", source) or f'"{value}"' not in source
+    ]
+    assert unmoved == []
+    assert sum(row.basis == UNKNOWN for row in ROWS) >= 18
+
+
+def test_every_error_code_in_the_source_is_asked_for_by_a_test() -> None:
+    source = "".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    codes = set(re.findall(r'"((?:INPUT_INVALID|REQUEST_FAILED)\.[A-Za-z.]+|DeserializationFailed)"', source))
+    tests = "".join((FOLDER / f"test_{name}.py").read_text() for name in BEHAVIOUR)
+    assert len(codes) > 20
+    missing = [
+        code
+        for code in sorted(codes)
+        if code.removeprefix("INPUT_INVALID.").removeprefix("REQUEST_FAILED.") not in tests
+    ]
+    assert missing == []
+
+
+def test_the_page_is_up_to_date() -> None:
+    if os.environ.get("THINGSPACE_WRITE_DOCS"):
+        DOCUMENT.parent.mkdir(exist_ok=True)
+        DOCUMENT.write_text(document())
+    assert DOCUMENT.read_text() == document(), "run: THINGSPACE_WRITE_DOCS=1 pytest tests/emulator/test_fidelity.py"
