@@ -24,8 +24,12 @@ format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-up down: .venv/ready         ## make up STACK=staging
-	tools/pulumi $(if $(filter up,$@),up,destroy) --stack $(STACK)
+up: .venv/ready              ## make up STACK=staging
+	tools/pulumi stack select --create $(STACK)
+	tools/pulumi up --stack $(STACK)
+
+down: .venv/ready            ## make down STACK=staging
+	tools/pulumi destroy --stack $(STACK)
 
 lock: .venv/ready            ## pin anew what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \

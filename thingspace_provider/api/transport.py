@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+
+from thingspace_provider.api.credentials import is_loopback
 
 CONNECT_SECONDS = 5.0
 LARGEST_BODY = 4 * 1024 * 1024  # bytes; the longest documented answer is a page of 100 texts
@@ -50,6 +53,8 @@ class RequestsTransport:
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
         """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
         end = time.monotonic() + seconds
+        # No proxy stands between this machine and itself.
+        proxies = {"no_proxy": "*"} if is_loopback(urlsplit(url).hostname or "") else None
         try:
             with self._session.request(
                 method,
@@ -58,6 +63,7 @@ class RequestsTransport:
                 data=body,
                 timeout=(min(CONNECT_SECONDS, seconds), seconds),
                 allow_redirects=False,
+                proxies=proxies,
                 stream=True,
             ) as response:
                 return Answer(

@@ -37,7 +37,15 @@ Examples:
 @click.option("--limit", type=click.IntRange(1, inboxes.PAGE), default=100, show_default=True, help="The newest N.")
 @click.option("--follow", is_flag=True, help="Go on with what arrives, until Ctrl+C.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"messages": […]}; with --follow one message a line.')
-@click.option("--state-dir", type=click.Path(path_type=Path), default=".thingspace", show_default=True)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    envvar="THINGSPACE_STATE_DIR",
+    show_envvar=True,
+    default=".thingspace",
+    show_default=True,
+    help="Where `pulumi up` keeps local listeners.",
+)
 def command(url: str | None, account: str | None, limit: int, follow: bool, as_json: bool, state_dir: Path) -> None:
     """The texts that a listener has stored, newest last.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pulumi
@@ -10,7 +11,7 @@ from thingspace_provider.providers import LocalListenerProvider
 from thingspace_provider.resources.base import Resource
 from thingspace_provider.resources.credential import CallbackCredential
 
-STATE_DIR = ".thingspace/listeners"
+STATE_DIR = ".thingspace"
 
 
 class LocalListener(Resource, name="LocalListener"):
@@ -24,7 +25,8 @@ class LocalListener(Resource, name="LocalListener"):
         account_names: accounts whose texts it takes.
         credential: what ThingSpace will send back.
         port: a port that ThingSpace accepts (80, 443, 9001-9006, 28200-28220, 50551-50559); None picks a free one.
-        state_dir: folder of its settings, log and store; None is `.thingspace/listeners/<stack>-<name>`.
+        state_dir: folder of its settings, log and store; None is `listeners/<stack>-<name>` in
+            THINGSPACE_STATE_DIR, by default `.thingspace` beside the program.
         opts: Pulumi's options.
     """
 
@@ -56,7 +58,7 @@ class LocalListener(Resource, name="LocalListener"):
                 "previous_password": credential.previous_password,
                 "path_token": credential.path_token,
                 "port": port,
-                "state_dir": state_dir or f"{STATE_DIR}/{pulumi.get_stack()}-{name}",
+                "state_dir": state_dir or _state_dir(name),
             },
             ["url", "pid", "revision", "running", "port_given"],
             opts,
@@ -66,3 +68,7 @@ class LocalListener(Resource, name="LocalListener"):
     def url_for(self, account_name: pulumi.Input[str]) -> pulumi.Output[str]:
         """The callback URL of an account; a secret, because of the token in it."""
         return pulumi.Output.concat(self.url, "/callbacks/", self.path_token, "/", account_name)
+
+
+def _state_dir(name: str) -> str:
+    return f"{os.environ.get('THINGSPACE_STATE_DIR') or STATE_DIR}/listeners/{pulumi.get_stack()}-{name}"

@@ -232,7 +232,8 @@ def engine(choice: str) -> Path:
         except EngineUnavailable as error:  # noqa: PERF203  the next way is tried
             if str(error):
                 reasons.append(str(error))
-                say(str(error))
+                if way is not from_path:
+                    say(str(error))
     raise EngineUnavailable("No Pulumi engine.\n  " + "\n  ".join(reasons) + "\n" + WAYS_OUT)
 
 

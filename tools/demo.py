@@ -1,0 +1,199 @@
+"""The whole chain on this machine, explained as it runs: `make demo`, and `make demo-down` after an interruption.
+
+Everything it leaves behind is in .thingspace/demo, which git ignores.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from thingspace_provider.lifecycle import process
+
+TOP = Path(__file__).resolve().parent.parent
+FOLDER = TOP / ".thingspace" / "demo"
+EMULATOR_PID = FOLDER / "emulator.pid"
+ACCOUNT = "0000123456-00001"
+WAIT_SECONDS = 30.0
+
+
+class DemoFailed(Exception):
+    """A step did not do what it should; the text says which and what to look at."""
+
+
+def tell(text: str) -> None:
+    """One step, in plain words, set apart from the real output around it."""
+    print("\n" + textwrap.indent(textwrap.fill(" ".join(text.split()), 96), "## "), flush=True)
+
+
+def run(environment: dict[str, str], *command: str) -> None:
+    """Run a command as a person would, its real output included."""
+    print(f"$ {' '.join(command)}", flush=True)
+    done = subprocess.run(command, cwd=TOP, env=environment, check=False)
+    if done.returncode != 0:
+        raise DemoFailed(f"`{' '.join(command)}` ended with status {done.returncode}.")
+
+
+class Emulator:
+    """The emulator's process, and the questions that the demo asks it."""
+
+    def __init__(self) -> None:
+        # The emulator inherits the lock on its pid file, so a later run can tell whether it still lives.
+        with EMULATOR_PID.open("w") as pid_file:
+            fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with (FOLDER / "emulator.log").open("w") as log:
+                command = [sys.executable, "-m", "thingspace_provider.cli", "emulator", "--port", "0", "--json"]
+                self._process = subprocess.Popen(
+                    command, stdout=subprocess.PIPE, stderr=log, pass_fds=[pid_file.fileno()], text=True
+                )
+            pid_file.write(json.dumps({"pid": self._process.pid}))
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise DemoFailed(f"the emulator did not start; see {FOLDER / 'emulator.log'}")
+        self.ready: dict[str, Any] = json.loads(line)
+        self._control = self.ready["url"].removesuffix("/api") + "/_emulator"
+
+    def send_text(self, text: str) -> None:
+        """A device texts 900060005010."""
+        print(f"device -> ThingSpace: {text!r}", flush=True)
+        body = {"accountName": ACCOUNT, "message": text}
+        requests.post(f"{self._control}/messages", json=body, timeout=10).raise_for_status()
+
+    def queue(self) -> int:
+        """How many texts wait in ThingSpace's queue."""
+        answer = requests.get(f"{self._control}/queue", params={"accountName": ACCOUNT}, timeout=10).json()
+        return len(answer["messages"])
+
+    def calls(self) -> list[str]:
+        """The calls that ThingSpace got so far."""
+        answer = requests.get(f"{self._control}/journal", timeout=10).json()
+        return [call["operation"] for call in answer["calls"]]
+
+
+def inbox(environment: dict[str, str]) -> list[str]:
+    """The texts that the listener has stored."""
+    command = [sys.executable, "-m", "thingspace_provider.cli", "messages", "--json"]
+    done = subprocess.run(command, cwd=TOP, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise DemoFailed(f"`thingspace messages` failed: {done.stderr.strip()}")
+    return [message["text"] for message in json.loads(done.stdout)["messages"]]
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Wait for something that takes a moment, with an end."""
+    if not process.wait_for(true, WAIT_SECONDS):
+        raise DemoFailed(f"waited {WAIT_SECONDS:g} s for {what}.")
+
+
+def prepare(emulator: Emulator) -> dict[str, str]:
+    """An environment of its own for the engine, so that the demo touches nobody's stacks or settings."""
+    engine = subprocess.run(
+        [sys.executable, TOP / "tools/engine/get.py"], check=False, stdout=subprocess.PIPE, text=True
+    )
+    if engine.returncode != 0:
+        raise DemoFailed("there is no Pulumi engine; the lines above say what to do.")
+    (FOLDER / "state").mkdir()
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "THINGSPACE_"))}
+    return {
+        **inherited,
+        "PATH": os.pathsep.join([engine.stdout.strip(), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "VIRTUAL_ENV": str(TOP / ".venv"),
+        "PULUMI_BACKEND_URL": (FOLDER / "state").as_uri(),
+        "PULUMI_HOME": str(FOLDER / "pulumi"),
+        "PULUMI_CONFIG_PASSPHRASE": "development",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "THINGSPACE_STATE_DIR": str(FOLDER),
+        "THINGSPACE_BASE_URL": emulator.ready["url"],
+        "THINGSPACE_APP_KEY": emulator.ready["appKey"],
+        "THINGSPACE_APP_SECRET": emulator.ready["appSecret"],
+        "THINGSPACE_USERNAME": emulator.ready["username"],
+        "THINGSPACE_PASSWORD": emulator.ready["password"],
+    }
+
+
+def demo() -> None:
+    """The story, step by step."""
+    tell("An emulator of ThingSpace starts on this machine, because nobody outside Verizon has a ThingSpace to try.")
+    emulator = Emulator()
+    print(f"emulator: {emulator.ready['url']}")
+    environment = prepare(emulator)
+    pulumi = ("pulumi", "--non-interactive", "--stack", "dev")
+
+    tell("A device sends two texts. No listener is registered, so ThingSpace queues them.")
+    emulator.send_text("T=21.5")
+    emulator.send_text("T=21.7")
+    print(f"waiting in ThingSpace's queue: {emulator.queue()}")
+
+    tell("pulumi up: the listener starts, is proven reachable, registered, and callbacks are started.")
+    run(environment, *pulumi[:2], "stack", "init", "dev")
+    run(environment, *pulumi, "up", "--yes", "--skip-preview")
+    wait_until(lambda: len(inbox(environment)) == 2, "the two queued texts")  # noqa: PLR2004
+    print(f"calls to ThingSpace: {', '.join(emulator.calls())}")
+    print(f"waiting in ThingSpace's queue: {emulator.queue()}; in the inbox: {len(inbox(environment))}")
+
+    tell("A third text arrives live.")
+    emulator.send_text("T=21.9")
+    wait_until(lambda: len(inbox(environment)) == 3, "the third text")  # noqa: PLR2004
+    run(environment, "thingspace", "messages")
+
+    tell("A second pulumi up changes nothing and sends nothing to ThingSpace.")
+    before = len(emulator.calls())
+    run(environment, *pulumi, "up", "--yes", "--skip-preview", "--expect-no-changes")
+    print(f"calls to ThingSpace in this update: {len(emulator.calls()) - before}")
+
+    tell("pulumi destroy: deregistered, listener stopped.")
+    before = len(emulator.calls())
+    run(environment, *pulumi, "destroy", "--yes", "--skip-preview")
+    print(f"calls to ThingSpace in this update: {', '.join(emulator.calls()[before:])}")
+
+
+def down() -> list[str]:
+    """End every process that a demo started and remove what it wrote; returns what was found."""
+    found = []
+    pid_files = [EMULATOR_PID, *FOLDER.glob("listeners/*/listener.pid")]
+    for pid_file in pid_files:
+        if process.holder(pid_file) is not None:
+            process.stop(pid_file)
+            found.append(pid_file.stem)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    return found
+
+
+def main() -> int:
+    """Run the demo, or only clean up with --down."""
+    left = down()
+    if left:
+        print(f"ended what an earlier demo had left running: {', '.join(left)}")
+    if "--down" in sys.argv:
+        print("nothing of a demo is left running")
+        return 0
+    FOLDER.mkdir(parents=True)
+    started = time.monotonic()
+    try:
+        demo()
+    except DemoFailed as error:
+        print(f"\nThe demo stopped: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; `make demo` starts anew", file=sys.stderr)
+        return 130
+    finally:
+        down()
+    tell(f"Done in {time.monotonic() - started:.0f} s; nothing is left running. Next: README.md.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
