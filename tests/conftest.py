@@ -1,0 +1,36 @@
+"""What several rooms' tests share: one emulator process, reset before each test that uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from thingspace_emulator import EmulatorProcess
+
+from thingspace_provider.api import Client, Credentials
+
+
+@pytest.fixture(scope="session")
+def emulator_process() -> Iterator[EmulatorProcess]:
+    process = EmulatorProcess()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def emulator(emulator_process: EmulatorProcess) -> EmulatorProcess:
+    """An emulator in which nothing has happened yet."""
+    emulator_process.reset()
+    return emulator_process
+
+
+@pytest.fixture
+def credentials(emulator: EmulatorProcess) -> Credentials:
+    ready = emulator.ready
+    return Credentials(ready["appKey"], ready["appSecret"], ready["username"], ready["password"], emulator.url)
+
+
+@pytest.fixture
+def thingspace(credentials: Credentials) -> Client:
+    """A client of the emulator with a login of its own."""
+    return Client(credentials)

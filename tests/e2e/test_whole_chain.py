@@ -1,0 +1,134 @@
+"""From nothing to a text in the inbox and back to nothing, through the real engine."""
+
+from __future__ import annotations
+
+import json
+
+from pulumi_project import Project
+from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess, eventually
+
+from thingspace_provider.api import Client
+
+
+def test_queued_and_live_texts_arrive_and_destroy_leaves_nothing(
+    project: Project, emulator: EmulatorProcess, thingspace: Client
+) -> None:
+    emulator.text("queued 1")
+    emulator.text("queued 2")
+    assert emulator.queued() == 2
+
+    created = project.up()
+    assert "+ 6 created" in created.changes
+    assert eventually(lambda: sorted(project.inbox()) == ["queued 1", "queued 2"])
+    assert emulator.queued() == 0
+
+    emulator.text("live")
+    assert eventually(lambda: "live" in project.inbox())
+
+    calls = emulator.calls()
+    assert "6 unchanged" in project.up("--expect-no-changes").changes
+    project.preview("--expect-no-changes")
+    assert emulator.calls() == calls  # an update without changes sends nothing
+
+    pid = project.listener_pid()
+    assert pid is not None
+    destroyed = project.destroy()
+    assert "- 6 deleted" in destroyed.changes
+    assert "forgotten, nothing sent" in destroyed.text
+    assert thingspace.list_callbacks(ACCOUNT) == []
+    assert project.listener_pid() is None
+    assert (project.listener_folder / "inbox.sqlite3").exists()  # acknowledged texts are nowhere else
+
+
+def test_an_update_of_n_accounts_sends_one_token_one_login_and_three_calls_an_account(
+    project: Project, emulator: EmulatorProcess
+) -> None:
+    accounts = emulator.ready["accounts"]
+    project.configure("thingspace:accounts", json.dumps(accounts))
+    project.up()
+    assert emulator.calls() == {
+        "token": 1,
+        "login": 1,
+        "listCallbacks": len(accounts),
+        "registerCallback": len(accounts),
+        "startCallbacks": len(accounts),
+    }
+
+
+def test_a_refresh_of_an_unchanged_stack_changes_nothing(deployed: Project) -> None:
+    refreshed = deployed.refresh("--expect-no-changes")
+    assert "6 unchanged" in refreshed.changes
+    deployed.preview("--expect-no-changes")
+
+
+def test_a_changed_trigger_sends_start_callbacks_once_more_in_place(
+    deployed: Project, emulator: EmulatorProcess
+) -> None:
+    deployed.configure("thingspace:triggers", '["after the outage"]')
+    updated = deployed.up()
+    assert "~ 1 updated" in updated.changes
+    calls = emulator.calls()
+    assert (calls["startCallbacks"], calls["registerCallback"]) == (2, 1)
+
+
+def test_another_account_replaces_registration_and_activation(
+    deployed: Project, emulator: EmulatorProcess, thingspace: Client
+) -> None:
+    program = deployed.folder / "__main__.py"
+    program.write_text(
+        "import pulumi\n"
+        "from thingspace_provider.resources import CallbackRegistration, SmsCallbackActivation\n"
+        "account = pulumi.Config('thingspace').require_object('accounts')[0]\n"
+        "it = CallbackRegistration('one', account_name=account, url='https://sms.example.com/x', readiness=False,\n"
+        "                          adopt=True)\n"
+        "SmsCallbackActivation('one', account_name=account, registration_url=it.url)\n"
+    )
+    deployed.up()
+    deployed.configure("thingspace:accounts", json.dumps([OTHER_ACCOUNT]))
+    replaced = deployed.up()
+    assert "+-2 replaced" in replaced.changes
+    assert thingspace.list_callbacks(ACCOUNT) == []
+    assert [it.url for it in thingspace.list_callbacks(OTHER_ACCOUNT)] == ["https://sms.example.com/x"]
+    started = [
+        c["accountName"] for c in emulator.control("GET", "journal")["calls"] if c["operation"] == "startCallbacks"
+    ]
+    assert started == [ACCOUNT, ACCOUNT, OTHER_ACCOUNT]
+
+
+def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_is_lost(
+    deployed: Project, emulator: EmulatorProcess, thingspace: Client
+) -> None:
+    before = thingspace.list_callbacks(ACCOUNT)[0].password
+    emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
+    deployed.configure("thingspace:rotation", "2")
+    deployed.up()
+    after = thingspace.list_callbacks(ACCOUNT)[0].password
+    assert after != before
+    texts = [f"text {number}" for number in range(12)]
+    for text in texts:
+        emulator.text(text)
+    assert eventually(lambda: set(texts) <= set(deployed.inbox()))
+    deployed.up("--expect-no-changes")
+
+
+def test_neither_output_nor_state_holds_a_credential_in_clear(
+    project: Project, emulator: EmulatorProcess, thingspace: Client
+) -> None:
+    project.preview("--diff")
+    project.up("--diff")
+    project.refresh("--diff")
+    generated = project.resources("CallbackCredential")[0]["outputs"]
+    assert thingspace.list_callbacks(ACCOUNT)[0].password == generated["password"]  # it really is the one in use
+    settings = json.loads((project.listener_folder / "settings.json").read_text())
+    ready = emulator.ready
+    secrets = [generated["password"], generated["pathToken"], settings["apiToken"]]
+    secrets += [ready["appKey"], ready["appSecret"], ready["password"]]  # as the stack file has them, encrypted
+    exported = project.export()
+    project.configure("thingspace:rotation", "2")
+    project.up("--diff")
+    project.destroy("--diff")
+    log = (project.listener_folder / "listener.log").read_text()
+    for place in (exported, project.export(), log, *project.printed):
+        for secret in secrets:
+            assert secret not in place
+    assert (project.listener_folder / "settings.json").stat().st_mode & 0o077 == 0

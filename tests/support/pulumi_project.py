@@ -1,0 +1,151 @@
+"""This project in an empty folder, with a backend of its own, driven by the real `pulumi`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from thingspace_provider.lifecycle import process
+
+TOP = Path(__file__).resolve().parent.parent.parent
+TYPE = "pulumi-python:dynamic/thingspace:"
+PASSPHRASE = "development"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed on both streams, and how it ended."""
+
+    text: str
+    status: int
+
+    @property
+    def changes(self) -> str:
+        """The summary of resources, as "+ 6 created" lines."""
+        found = re.search(r"Resources:\n((?:    .*\n)+)", self.text)
+        return found.group(1) if found else ""
+
+    @property
+    def errors(self) -> list[str]:
+        """The messages of the diagnostics that say "error:", without the engine's own summary line."""
+        diagnostics = self.text.partition("Diagnostics:")[2]
+        found = re.findall(r"^\s+error: (.*)$", diagnostics, flags=re.MULTILINE)
+        return [line for line in found if line not in {"update failed", "preview failed"}]
+
+
+class Project:
+    """A copy of Pulumi.yaml, __main__.py and stacks/, and the state that grows from it."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder = folder / "project"
+        self.folder.mkdir()
+        for name in ("Pulumi.yaml", "__main__.py"):
+            shutil.copy(TOP / name, self.folder)
+        shutil.copytree(TOP / "stacks", self.folder / "stacks")
+        (self.folder / ".venv").symlink_to(TOP / ".venv")
+        (folder / "state").mkdir()
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("THINGSPACE_", "PULUMI_"))},
+            "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
+            "PULUMI_HOME": str(folder / "home"),
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "PULUMI_AUTOMATION_API_SKIP_VERSION_CHECK": "true",
+            **settings,
+        }
+        self.printed: list[str] = []
+
+    def pulumi(self, *arguments: str, fails: bool = False) -> Outcome:
+        """Run the engine; a test says beforehand whether it is to fail."""
+        done = subprocess.run(
+            ["pulumi", "--non-interactive", "--color", "never", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        self.printed.append(done.stdout)
+        assert (done.returncode != 0) == fails, done.stdout
+        return Outcome(done.stdout, done.returncode)
+
+    def init(self, stack: str) -> None:
+        self.pulumi("stack", "init", stack)
+
+    def configure(self, key: str, value: str, *flags: str) -> None:
+        self.pulumi("config", "set", *flags, key, value)
+
+    def write_stack(self, text: str, stack: str = "dev") -> None:
+        """Replace a stack file, keeping the salt of its state."""
+        file = self.folder / "stacks" / f"Pulumi.{stack}.yaml"
+        salt = [line for line in file.read_text().splitlines() if line.startswith("encryptionsalt")]
+        file.write_text("\n".join([text, *salt, ""]))
+
+    def up(self, *arguments: str, fails: bool = False) -> Outcome:
+        return self.pulumi("up", "--yes", "--skip-preview", *arguments, fails=fails)
+
+    def preview(self, *arguments: str, fails: bool = False) -> Outcome:
+        return self.pulumi("preview", *arguments, fails=fails)
+
+    def refresh(self, *arguments: str, fails: bool = False) -> Outcome:
+        return self.pulumi("refresh", "--yes", "--skip-preview", *arguments, fails=fails)
+
+    def destroy(self, *arguments: str, fails: bool = False) -> Outcome:
+        return self.pulumi("destroy", "--yes", "--skip-preview", *arguments, fails=fails)
+
+    def export(self, *, secrets: bool = False) -> str:
+        arguments = ["stack", "export", *(["--show-secrets"] if secrets else [])]
+        done = subprocess.run(
+            ["pulumi", *arguments], cwd=self.folder, env=self.environment, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    def resources(self, kind: str) -> list[dict[str, Any]]:
+        """The resources of a type as the state holds them, secrets in clear."""
+        listed = json.loads(self.export(secrets=True))["deployment"].get("resources", [])
+        return [_clear(resource) for resource in listed if resource["type"] == TYPE + kind]
+
+    @property
+    def listener_folder(self) -> Path:
+        return self.folder / ".thingspace" / "listeners" / "dev-listener"
+
+    def listener_pid(self) -> int | None:
+        return process.holder(self.listener_folder / "listener.pid")
+
+    def inbox(self) -> list[str]:
+        """The texts that the local listener has stored."""
+        settings = json.loads((self.listener_folder / "settings.json").read_text())
+        answer = requests.get(
+            f"http://{settings['host']}:{settings['port']}/v1/messages",
+            headers={"Authorization": f"Bearer {settings['apiToken']}"},
+            timeout=10,
+        )
+        assert answer.ok, answer.text
+        return [message["text"] for message in answer.json()["messages"]]
+
+    def stop_listeners(self) -> None:
+        """End what a failed test may have left running."""
+        for pid_file in self.folder.glob(".thingspace/listeners/*/listener.pid"):
+            process.stop(pid_file)
+
+
+def _clear(value: Any) -> Any:
+    """Secrets of an export with --show-secrets as their plain values."""
+    if isinstance(value, dict):
+        if "4dabf18193072939515e22adb298388d" in value:
+            return json.loads(value["plaintext"])
+        return {key: _clear(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clear(item) for item in value]
+    return value
