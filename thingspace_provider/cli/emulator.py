@@ -3,83 +3,134 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
 
 import click
 
+if TYPE_CHECKING:
+    from thingspace_provider.emulator.assembly import Emulator, Setup
+
+DEFAULT_PORT = 8700
+PATH = click.Path(path_type=Path, dir_okay=False)
 EXAMPLE = """\b
 Examples:
   thingspace emulator
   thingspace emulator --port 0 --json
-  thingspace emulator --account 0000123456-00001 --switch retryProfile=documented
+  thingspace emulator --scenario locked-user.yaml --state .thingspace/emulator.json
+  thingspace emulator --switch profile=documented
+  eval "$(thingspace emulator env)"
 """
 
 
 @click.group("emulator", invoke_without_command=True, epilog=EXAMPLE)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8700, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
 @click.option("--account", "accounts", multiple=True, metavar="NAME", help="An account; again for more.")
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="How an unknown is answered.")
+@click.option("--scenario", type=PATH, metavar="FILE", help="Accounts, texts, faults and more to start with, in YAML.")
+@click.option("--state", type=PATH, metavar="FILE", help="Keep the state here across restarts.")
+@click.option("--ca", type=PATH, metavar="FILE", help="A further authority for listeners' certificates, in PEM.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, instead of a text.")
 @click.pass_context
-def command(
-    context: click.Context, host: str, port: int, accounts: tuple[str, ...], switches: tuple[str, ...], as_json: bool
-) -> None:
+def command(context: click.Context, /, host: str, port: int, state: Path | None, as_json: bool, **chosen: Any) -> None:
     """Run an emulator of ThingSpace on this machine, until Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
-    from thingspace_provider.emulator.assembly import Emulator, Setup  # noqa: PLC0415 - `env --help` needs none of it
+    from thingspace_provider.emulator.keeping import restored  # noqa: PLC0415 - `env` and `--help` need none of it
     from thingspace_provider.emulator.serving import PREFIX, address, bind, serve  # noqa: PLC0415
-    from thingspace_provider.emulator.switches import Switches, UnknownSwitch  # noqa: PLC0415
-    from thingspace_provider.emulator.world import DEFAULT_ACCOUNTS, seeded  # noqa: PLC0415
+    from thingspace_provider.emulator.state import BadState  # noqa: PLC0415
 
-    wanted = dict(_pair(item) for item in switches)
+    setup = _setup(**chosen)
     try:
-        Switches(wanted)
-    except UnknownSwitch as error:
-        raise click.BadParameter(str(error), param_hint="--switch") from error
-    setup = Setup(world=seeded(accounts or DEFAULT_ACCOUNTS), switches=wanted)
+        setup = restored(setup, state) if state is not None else setup
+    except BadState as error:
+        raise click.ClickException(f"the state cannot be used: {error}") from error
     try:
         server = bind(host, port)
     except OSError as error:
-        raise click.ClickException(
-            f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
-        ) from error
+        reason = error.strerror or error
+        raise click.ClickException(f"cannot listen on {host}:{port}: {reason}. Choose another --port.") from error
     root = address(server)
 
     def ready(emulator: Emulator) -> None:
-        facts = connection(emulator, root + PREFIX)
-        click.echo(json.dumps(facts) if as_json else readable(facts, root))
+        facts = emulator.connection(root + PREFIX)
+        click.echo(json.dumps(facts) if as_json else _readable(facts, root))
 
     with server:
-        serve(setup, server, ready)
+        serve(setup, server, ready, state)
 
 
-def connection(emulator: Any, url: str) -> dict[str, Any]:
-    """What a client needs: base address, the first application, the first user, all accounts."""
-    world = emulator.world
-    app_key, app_secret = next(iter(world.apps.items()))
-    username, user = next(iter(world.users.items()))
-    return {
-        "url": url,
-        "appKey": app_key,
-        "appSecret": app_secret,
-        "username": username,
-        "password": user.password,
-        "accounts": list(world.accounts),
-    }
+@command.command("env")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the emulator listens.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of export lines.")
+def env(host: str, port: int, as_json: bool) -> None:
+    """Print the environment of an emulator that runs, for a shell: eval "$(thingspace emulator env)"."""
+    root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    try:
+        with build_opener(ProxyHandler({})).open(f"{root}/_emulator/connection", timeout=5) as answer:
+            facts = json.load(answer)
+        variables = {
+            "THINGSPACE_BASE_URL": facts["url"],
+            "THINGSPACE_APP_KEY": facts["appKey"],
+            "THINGSPACE_APP_SECRET": facts["appSecret"],
+            "THINGSPACE_USERNAME": facts["username"],
+            "THINGSPACE_PASSWORD": facts["password"],
+        }
+    except (URLError, OSError, ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(
+            f"no emulator answers at {root}. Start one in another terminal: thingspace emulator --port {port}"
+        ) from error
+    if as_json:
+        click.echo(json.dumps(variables))
+    else:
+        click.echo("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
 
 
-def readable(facts: dict[str, Any], root: str) -> str:
-    """The same for a person."""
+def _setup(accounts: tuple[str, ...], switches: tuple[str, ...], scenario: Path | None, ca: Path | None) -> Setup:
+    """What the options together ask for; single switches win over the scenario's."""
+    from thingspace_provider.emulator.assembly import Setup  # noqa: PLC0415 - `env` and `--help` need none of it
+    from thingspace_provider.emulator.scenario import BadScenario, read_scenario  # noqa: PLC0415
+    from thingspace_provider.emulator.switches import Switches, UnknownSwitch  # noqa: PLC0415
+    from thingspace_provider.emulator.world import seeded  # noqa: PLC0415
+
+    if accounts and scenario is not None:
+        raise click.UsageError("--account and --scenario both say which accounts there are; use one of them")
+    if ca is not None and not ca.is_file():
+        raise click.BadParameter(f"there is no file {ca}", param_hint="--ca")
+    try:
+        setup = read_scenario(scenario) if scenario is not None else Setup()
+    except BadScenario as error:
+        raise click.BadParameter(str(error), param_hint="--scenario") from error
+    if accounts:
+        setup = replace(setup, world=seeded(accounts))
+    current = Switches(setup.switches)
+    try:
+        current.put(dict(_pair(item) for item in switches))
+    except UnknownSwitch as error:
+        raise click.BadParameter(str(error), param_hint="--switch") from error
+    return replace(setup, switches=current.as_dict(), ca=str(ca) if ca is not None else setup.ca)
+
+
+def _readable(facts: dict[str, Any], root: str) -> str:
+    """What a person needs to begin."""
     return "\n".join(
         (
             f"ThingSpace is emulated at {facts['url']}",
             "",
+            f"  page         {root}/",
             f"  application  {facts['appKey']}",
             f"  user         {facts['username']}",
             f"  accounts     {', '.join(facts['accounts'])}",
             "",
+            f'  in another terminal:    eval "$(thingspace emulator env --port {root.rpartition(":")[2]})"',
             f"  a device sends a text:  curl -X POST {root}/_emulator/messages \\",
             "      -H content-type:application/json \\",
             f"""      -d '{{"accountName": "{facts["accounts"][0]}", "message": "T=21.5"}}'""",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from thingspace_provider.emulator.clock import Clock
 from thingspace_provider.emulator.faults import Faults
@@ -40,6 +41,7 @@ class Emulator:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
+        self.requests = 0
         self._seed = export_world(setup.world)
         self.world = import_world(self._seed)
         self.clock = Clock(setup.start, frozen=setup.frozen)
@@ -54,6 +56,24 @@ class Emulator:
         self.gateway = Gateway(self.world, self.clock, self.faults, self.journal, self.identity, operations)
         for rule in setup.faults:
             self.faults.arm(rule)
+
+    @property
+    def revision(self) -> tuple[int, int]:
+        """Changes whenever the world may have: requests taken so far, and attempts to deliver."""
+        return self.requests, self.journal.attempts
+
+    def connection(self, url: str) -> dict[str, Any]:
+        """What a client needs: base address, the first application, the first user, all accounts."""
+        app_key, app_secret = next(iter(self.world.apps.items()))
+        username, user = next(iter(self.world.users.items()))
+        return {
+            "url": url,
+            "appKey": app_key,
+            "appSecret": app_secret,
+            "username": username,
+            "password": user.password,
+            "accounts": list(self.world.accounts),
+        }
 
     async def become(self, world: World) -> None:
         """Drop what is under way and go on with another world."""

@@ -123,18 +123,23 @@ def optional(value: dict[str, Any], name: str, prefix: str) -> str | None:
 
 
 def read_listener(body: bytes, switches: Switches) -> Listener:
-    """The body of a registration. Codes with `Emulator` in them are this emulator's own: the real ones are unknown."""
+    """The body of a registration."""
     value = read_object(body, CALLBACK_PREFIX, switches)
     name, url = required(value, "name", CALLBACK_PREFIX), required(value, "url", CALLBACK_PREFIX)
     username, password = optional(value, "username", CALLBACK_PREFIX), optional(value, "password", CALLBACK_PREFIX)
-    if name not in SERVICES:
-        raise refuse(CALLBACK_PREFIX, "INPUT_INVALID.Emulator.ServiceName", f"There is no callback service {name}.")
-    _check_url(url, switches["registrationPorts"])
-    if max(len(username or ""), len(password or "")) > CREDENTIAL_CHARACTERS:
+    return check_listener(Listener(name, url, username, password), switches)
+
+
+def check_listener(listener: Listener, switches: Switches) -> Listener:
+    """A listener that may be registered. Codes with `Emulator` in them are ours: the real ones are unknown."""
+    if listener.name not in SERVICES:
+        raise refuse(CALLBACK_PREFIX, "INPUT_INVALID.Emulator.ServiceName", "There is no such callback service.")
+    _check_url(listener.url, switches["registrationPorts"])
+    if max(len(listener.username or ""), len(listener.password or "")) > CREDENTIAL_CHARACTERS:
         raise refuse(
             CALLBACK_PREFIX, "INPUT_INVALID.Emulator.CredentialTooLong", "A credential has at most 40 characters."
         )
-    return Listener(name, url, username, password)
+    return listener
 
 
 def read_order(body: bytes, switches: Switches) -> Order:

@@ -42,6 +42,7 @@ class ControlPlane:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         self.routes = [
+            self._route("connection", GET=self.show_connection),
             self._route("messages", POST=self.send_text),
             self._route("queue", GET=self.show_queue),
             self._route("journal", GET=self.show_journal, DELETE=self.clear_journal),
@@ -61,6 +62,10 @@ class ControlPlane:
             self._route("settled", GET=self.settled),
             self._route("resolve", GET=self.show_resolve, PUT=self.put_resolve),
         ]
+
+    async def show_connection(self, request: Request) -> Response:
+        """What a client needs to talk to this emulator; its credentials are invented."""
+        return JSONResponse(self._emulator.connection(f"{request.base_url}api"))
 
     async def send_text(self, request: Request) -> Response:
         """A device sends a text, or the same one `repeat` times; the first device of the account unless named."""

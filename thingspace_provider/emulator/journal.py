@@ -17,6 +17,7 @@ class Journal:
         self.deliveries: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.counts: Counter[tuple[str, int]] = Counter()
         self.outcomes: Counter[str] = Counter()
+        self.attempts = 0
 
     def call(self, entry: dict[str, Any]) -> None:
         """Note one request to ThingSpace's face; `entry` holds operation, status, accountName and the like."""
@@ -25,6 +26,7 @@ class Journal:
 
     def delivery(self, entry: dict[str, Any]) -> None:
         """Note one attempt to post to a listener."""
+        self.attempts += 1
         self.deliveries.append(entry)
         self.outcomes[entry["outcome"]] += 1
 

@@ -105,17 +105,7 @@ class Sender:
 
     def resolve_as(self, overrides: Any) -> None:
         """Let addresses of this machine stand for listeners' names. Raises BadAddress."""
-        if not isinstance(overrides, dict):
-            raise BadAddress('resolve is an object such as {"hooks.example.net:443": "127.0.0.1:8443"}')
-        for name, target in overrides.items():
-            address, _, port = target.rpartition(":") if isinstance(target, str) else ("", "", "")
-            try:
-                ipaddress.ip_address(address)
-                right = 0 < int(port) < 65536  # noqa: PLR2004 - the range of ports
-            except ValueError:
-                right = False
-            if not right:
-                raise BadAddress(f"{name!r} cannot be resolved as {target!r}; an example is 127.0.0.1:8443")
+        check_addresses(overrides)
         self.resolve.clear()
         self.resolve.update(overrides)
 
@@ -207,6 +197,21 @@ class Sender:
                 skip_auto_headers=("Accept", "Accept-Encoding"),
             )
         return self._session
+
+
+def check_addresses(overrides: Any) -> None:
+    """Raise BadAddress unless this maps listeners' names to `address:port`."""
+    if not isinstance(overrides, dict):
+        raise BadAddress('resolve is an object such as {"hooks.example.net:443": "127.0.0.1:8443"}')
+    for name, target in overrides.items():
+        address, _, port = target.rpartition(":") if isinstance(target, str) else ("", "", "")
+        try:
+            ipaddress.ip_address(address)
+            right = 0 < int(port) < 65536  # noqa: PLR2004 - the range of ports
+        except ValueError:
+            right = False
+        if not right:
+            raise BadAddress(f"{name!r} cannot be resolved as {target!r}; an example is 127.0.0.1:8443")
 
 
 class _Resolver(aiohttp.abc.AbstractResolver):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +20,7 @@ from thingspace_provider.emulator.assembly import Emulator, Setup
 from thingspace_provider.emulator.control import ControlPlane
 from thingspace_provider.emulator.gateway import TRANSPORT
 from thingspace_provider.emulator.guard import LoopbackOnly
+from thingspace_provider.emulator.keeping import Keeper
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,6 +38,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, to one of the two."""
+        self._emulator.requests += 1
         if scope["type"] == "http" and (scope["path"] == PREFIX or scope["path"].startswith(f"{PREFIX}/")):
             await self._emulator.gateway(scope, receive, send)
         else:
@@ -92,12 +96,19 @@ def address(server: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(setup: Setup, server: socket.socket, ready: Callable[[Emulator], None]) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def serve(setup: Setup, server: socket.socket, ready: Callable[[Emulator], None], state: Path | None = None) -> None:
+    """Serve until SIGINT or SIGTERM, keeping the state in a file if one is given."""
 
     async def main() -> None:
         emulator = Emulator(setup)
-        await _uvicorn(emulator, lambda: ready(emulator)).serve([server])
+        keeper = Keeper(emulator, state) if state is not None else None
+        keeping = asyncio.create_task(keeper.run()) if keeper is not None else None
+        try:
+            await _uvicorn(emulator, lambda: ready(emulator)).serve([server])
+        finally:
+            if keeper is not None and keeping is not None:
+                keeping.cancel()
+                keeper.write()
 
     uvloop.run(main())
 

@@ -145,6 +145,8 @@ def _make(kind: type[Entity], value: Any, place: str) -> Entity:
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value has a type as annotations write it: plain ones, lists, dicts, unions. A bool is no number."""
+    if hint is Any:
+        return True
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is list:
         return isinstance(value, list) and all(fits(item, arguments[0]) for item in value)

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from emulator_process import EmulatorProcess, run
+from thingspace_calls import ACCOUNT, Caller
+
+
+def test_the_first_line_tells_a_client_everything() -> None:
+    with EmulatorProcess() as emulator:
+        assert emulator.ready == {
+            "url": emulator.ready["url"],
+            "appKey": "emulator-app-key",
+            "appSecret": "emulator-app-secret",
+            "username": "emulator-user",
+            "password": "emulator-password",
+            "accounts": ["0000123456-00001", "0000123456-00002", "0000987654-00001"],
+        }
+        assert emulator.ready["url"].endswith("/api")
+        assert emulator.caller.ready().start().status == 200
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_it_with_exit_code_0_and_no_word(how: signal.Signals) -> None:
+    with EmulatorProcess() as emulator:
+        emulator.caller.ready()
+        assert emulator.end(how) == (0, "", "")
+
+
+def test_an_occupied_port_is_one_clear_line_and_exit_code_1() -> None:
+    with EmulatorProcess() as emulator:
+        port = emulator.ready["url"].split(":")[2].split("/")[0]
+        second = run("--port", port)
+    assert second.returncode == 1
+    assert second.stdout == ""
+    assert second.stderr == (
+        f"Error: cannot listen on 127.0.0.1:{port}: Address already in use. Choose another --port.\n"
+    )
+
+
+def test_it_is_ready_within_half_a_second() -> None:
+    EmulatorProcess().end()
+    taken = []
+    for _ in range(3):
+        began = time.monotonic()
+        with EmulatorProcess() as emulator:
+            taken.append(time.monotonic() - began)
+            emulator.end()
+    assert min(taken) < 0.5
+
+
+def test_named_accounts_replace_the_default_ones() -> None:
+    with EmulatorProcess("--account", "0000111111-00001", "--switch", "expiresIn=constant") as emulator:
+        assert emulator.ready["accounts"] == ["0000111111-00001"]
+        assert emulator.caller.control("GET", "switches").json()["expiresIn"] == "constant"
+
+
+def test_a_readable_text_greets_a_person() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "thingspace_provider.cli", "emulator", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    process.stdout.close()
+    assert process.wait(10) == 0
+    assert first.startswith("ThingSpace is emulated at http://127.0.0.1:")
+    assert "Ctrl-C ends it." in rest
+    assert "emulator-password" not in first + rest
+
+
+def test_env_prints_lines_that_a_shell_takes(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text("users: [{username: o'brien, password: $(false) x}]")
+    with EmulatorProcess("--scenario", str(scenario)) as emulator:
+        port = emulator.ready["url"].split(":")[2].split("/")[0]
+        lines = run("env", "--port", port).stdout
+        shell = subprocess.run(
+            [
+                "sh",
+                "-c",
+                f'{lines}\nprintf "%s|%s|%s" "$THINGSPACE_BASE_URL" "$THINGSPACE_USERNAME" "$THINGSPACE_PASSWORD"',
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shell.stdout == f"{emulator.ready['url']}|o'brien|$(false) x"
+        assert json.loads(run("env", "--port", port, "--json").stdout)["THINGSPACE_APP_KEY"] == "emulator-app-key"
+
+
+def test_env_without_an_emulator_says_how_to_start_one() -> None:
+    with EmulatorProcess() as emulator:
+        port = emulator.ready["url"].split(":")[2].split("/")[0]
+    answer = run("env", "--port", port)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert f"thingspace emulator --port {port}" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "65536"], "--port"),
+        (["--switch", "color=red"], "there is no switch 'color'"),
+        (["--switch", "expiresIn"], "NAME=VALUE"),
+        (["--scenario", "/nothing.yaml"], "cannot be read"),
+        (["--ca", "/nothing.pem"], "there is no file"),
+        (["--account", "a", "--scenario", "b"], "use one of them"),
+    ],
+)
+def test_wrong_use_is_exit_code_2_with_an_explanation(arguments: list[str], words: str) -> None:
+    answer = run("--port", "0", *arguments)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert words in answer.stderr
+
+
+def test_help_shows_examples() -> None:
+    assert 'eval "$(thingspace emulator env)"' in run("--help").stdout
+
+
+def test_state_survives_restarts_and_a_moved_clock_does_not_go_back(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    with EmulatorProcess("--state", str(path)) as emulator:
+        client = emulator.caller.ready()
+        client.text("kept")
+        client.register("https://hooks.example.net/sms", password="example-only")
+        client.advance(600)
+        moment = client.control("GET", "clock").json()["seconds"]
+        assert emulator.end()[0] == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+    with EmulatorProcess("--state", str(path)) as emulator:
+        again = Caller(emulator.ready["url"], client.bearer, client.session)
+        assert again.queued() == ["kept"]
+        assert again.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["password"] == "example-only"
+        assert again.control("GET", "clock").json()["seconds"] >= moment
+
+
+def test_state_is_written_while_running_so_that_even_a_kill_loses_little(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    with EmulatorProcess("--state", str(path)) as emulator:
+        emulator.caller.text("kept")
+        deadline = time.monotonic() + 10
+        while not (path.exists() and "kept" in path.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        emulator.end(signal.SIGKILL)
+    with EmulatorProcess("--state", str(path)) as emulator:
+        assert emulator.caller.queued() == ["kept"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 9}', '{"version": 1, "origin": 5}'])
+def test_a_state_file_that_does_not_fit_is_left_alone(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(content)
+    answer = run("--port", "0", "--state", str(path))
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith("Error: the state cannot be used:")
+    assert path.read_text() == content
+    assert run("--port", "0", "--state", str(tmp_path / "no" / "state.json")).returncode == 1

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from thingspace_calls import Caller, messages_of
+
+from thingspace_provider.emulator.scenario import BadScenario, read_scenario, scenario
+from thingspace_provider.emulator.serving import Running
+
+WHOLE = """
+clock: {start: 2026-03-01T08:15:30-05:00, frozen: true}
+profile: documented
+switches: {expiresIn: constant, finalBlock: auto}
+apps: {key: secret}
+users:
+  - {username: reader, password: right, accounts: ["0000000001-00001"], strikes: 4}
+  - {username: shut, password: out, locked: true}
+accounts:
+  - name: "0000000001-00001"
+    devices:
+      - ids: {mdn: "5551230001", imei: "990000000000001"}
+        group: pumps
+      - {ids: {mdn: "5551230002"}, reachable: false, active: false, plan: 5MB, customFields: {CustomField1: x}}
+    listeners: [{url: "https://hooks.example.net/sms", username: plant-a, password: example-only}]
+    texts: [first, second]
+  - "0000000002-00001"
+faults:
+  - {operation: startCallbacks, answer: {dialect: xml, status: 403}, times: 1}
+resolve: {"hooks.example.net:443": "127.0.0.1:8443"}
+"""
+
+
+def test_a_scenario_sets_everything_the_control_plane_can(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(WHOLE)
+    with Running(read_scenario(tmp_path / "s.yaml")) as running:
+        client = Caller(running.url)
+        client.bearer = client.token(("key", "secret")).json()["access_token"]
+        assert client.login("shut", "out").code.endswith("UserLocked")
+        session = client.login("reader", "right").json()
+        client.session = session["sessionToken"]
+        account = "0000000001-00001"
+        assert client.start(account).status == 403
+        assert client.start("0000000002-00001").code.endswith("AccountName")
+        reply = client.history(account=account)
+        assert messages_of(reply) == ["first", "second"]
+        assert reply.json()["messages"][0]["timestamp"] == "2026-03-01T08:15:30-05:00"
+        assert client.control("GET", "clock").json()["frozen"] is True
+        assert client.control("GET", "switches").json()["retryProfile"] == "documented"
+        assert client.control("GET", "resolve").json() == {"hooks.example.net:443": "127.0.0.1:8443"}
+        devices = client.control("GET", f"devices?accountName={account}").json()["devices"]
+        assert [device["reachable"] for device in devices] == [True, False]
+        assert len(client.control("GET", "accounts").json()["accounts"][1]) == 5
+
+
+def test_an_empty_scenario_is_the_default() -> None:
+    with Running(scenario(None)) as running:
+        assert Caller(running.url).ready().start().status == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("acounts: []", "has no key 'acounts'; it has: accounts, users"),
+        ("- x", "the scenario is a mapping"),
+        ("accounts: 5", "accounts is not of the type"),
+        ("accounts: [{nam: x}]", "accounts[0] has no key 'nam'"),
+        ("accounts: [{}]", "accounts[0] lacks: name"),
+        ("accounts: [{name: 123}]", "put it in quotes"),
+        ("accounts: [a, a]", "there twice"),
+        ("accounts: [{name: a, devices: -1}]", "a number of devices or a list"),
+        ("accounts: [{name: a, devices: [{ids: {fax: '1'}}]}]", "accounts[0].devices[0].ids.fax"),
+        ("accounts: [{name: a, devices: [{ids: {mdn: 5551230001}}]}]", "ids is not of the type"),
+        ("accounts: [{name: a, devices: [{ids: {}}]}]", "at least one identifier"),
+        (
+            "accounts: [{name: a, devices: [&d {ids: {mdn: '5551230001'}}]}, {name: b, devices: [*d]}]",
+            "the device mdn 5551230001 is on a and on b",
+        ),
+        ("accounts: [{name: a, devices: 0, texts: [x]}]", "no device that could have sent"),
+        ("accounts: [{name: a, listeners: [{url: 'http://h:8080'}]}]", "INPUT_INVALID.Emulator.Port"),
+        ("accounts: [{name: a, listeners: [{url: 'http://h'}, {url: 'http://h'}]}]", "has a listener already"),
+        ("users: []", "at least one"),
+        ("users: [{username: u, password: p, accounts: [nowhere]}]", "there is no account nowhere"),
+        ("users: [{username: u, password: p}, {username: u, password: p}]", "there twice"),
+        ("users: [{username: u, password: p, strikes: 5, locked: false}]", "five lock the user"),
+        ("apps: {}", "at least one application"),
+        ("switches: {expiresIn: often}", "switches: switch expiresIn cannot be 'often'"),
+        ("profile: imagined", "there is no profile 'imagined'"),
+        ("faults: [{operation: start}]", "faults[0]: there is no operation 'start'"),
+        ("clock: {start: soon}", "clock.start is a moment such as"),
+        ("clock: {start: [1]}", "clock.start is a moment such as"),
+        ("resolve: {h: example.net}", "resolve: 'h' cannot be resolved"),
+        ("certificateAuthority: nothing.pem", "there is no file"),
+        ("a: [", "is not YAML"),
+        ("!!python/object:os.system x", "is not YAML"),
+    ],
+)
+def test_a_scenario_that_cannot_be_is_refused_with_the_place(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(BadScenario) as caught:
+        read_scenario(tmp_path / "s.yaml")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scenario_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadScenario, match="not YAML"):
+        read_scenario(tmp_path / "s.yaml")
+
+
+def test_the_scenario_of_this_file_is_yaml_that_a_person_can_change() -> None:
+    value: Any = yaml.safe_load(WHOLE)
+    value["switches"]["registrationPorts"] = "any"
+    value["accounts"][0]["listeners"] = [{"url": "http://127.0.0.1:12345/"}]
+    assert scenario(value).switches["registrationPorts"] == "any"
