@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from thingspace_calls import ACCOUNT, TEXTS, Caller
+
+
+def test_the_vendors_own_client_passes_through_every_call(caller: Caller) -> None:
+    for number in range(150):
+        caller.text(f"t{number}")
+    process = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("vendor_client.py")), caller.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout) == {
+        "login": [200, 36],
+        "listEmpty": [200, None],
+        "register": [200, ACCOUNT, TEXTS],
+        "list": [ACCOUNT, TEXTS, "https://hooks.example.net/sms", "plant-a", "example-only"],
+        "start": [200, True],
+        "deregister": [200, TEXTS],
+        "send": [200, 36],
+        "history": [[202, 100, True], [200, 50, False]],
+        "message": ["t0", "mdn"],
+        "error": [
+            "ConnectivityManagementResultException",
+            "UnifiedWebService.REQUEST_FAILED.AccountNotFound",
+        ],
+        "logout": [200, True],
+    }
+    assert {call["operation"] for call in caller.journal()["calls"]} >= {
+        *("token", "login", "listCallbacks", "registerCallback", "deregisterCallback", "sendSms", "smsHistory"),
+        *("startCallbacks", "logout"),
+    }
