@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from scripted_listener import ScriptedListener
 from thingspace_calls import Caller
 
 from thingspace_provider.emulator.assembly import Setup
+from thingspace_provider.emulator.listening import ScriptedListener
 from thingspace_provider.emulator.serving import Running
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from scripted_listener import ScriptedListener
 from thingspace_calls import ACCOUNT, OTHER_ACCOUNT, PASSWORD, USERNAME, Caller
 
 from thingspace_provider.emulator.assembly import Setup
+from thingspace_provider.emulator.listening import ScriptedListener
 from thingspace_provider.emulator.serving import Running
 from thingspace_provider.emulator.switches import PROFILES, SWITCHES
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scripted_listener import ScriptedListener
 from thingspace_calls import ACCOUNT, OTHER_ACCOUNT, Caller, messages_of, next_of
+
+from thingspace_provider.emulator.listening import ScriptedListener
 
 DROPPED = (http.client.RemoteDisconnected, ConnectionError)
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import re
 
 from fidelity_marks import holds
-from scripted_listener import ScriptedListener
 from thingspace_calls import ACCOUNT, Caller, messages_of, next_of
+
+from thingspace_provider.emulator.listening import ScriptedListener
 
 UNKNOWN_TOKEN = "EnhancedConnectivityService.REQUEST_FAILED.UnexpectedError"
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 from fidelity_marks import holds
-from scripted_listener import ScriptedListener
 from thingspace_calls import ACCOUNT, PASSWORD, TEXTS, USERNAME, Caller, Reply
 
 from thingspace_provider.emulator.bodies import SERVICES
+from thingspace_provider.emulator.listening import ScriptedListener
 
 URL = "https://hooks.example.net/sms"
 

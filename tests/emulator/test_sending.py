@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from fidelity_marks import holds
-from scripted_listener import ScriptedListener
 from thingspace_calls import ACCOUNT, OTHER_ACCOUNT, TEXTS, Caller, Reply
+
+from thingspace_provider.emulator.listening import ScriptedListener
 
 MDN = {"kind": "mdn", "id": "5551230001"}
 SECOND = {"kind": "ICCID", "id": "89148000000000000002"}

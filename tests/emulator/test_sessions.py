@@ -3,8 +3,9 @@ from __future__ import annotations
 import uuid
 
 from fidelity_marks import holds
-from scripted_listener import ScriptedListener
 from thingspace_calls import ACCOUNT, PASSWORD, USERNAME, Caller
+
+from thingspace_provider.emulator.listening import ScriptedListener
 
 IDLE = 20 * 60
 EXPIRED = "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from fidelity_marks import holds
-from scripted_listener import ScriptedListener
 from thingspace_calls import ACCOUNT, Caller
+
+from thingspace_provider.emulator.listening import ScriptedListener
 
 
 @holds("texts.queued")

@@ -1,4 +1,4 @@
-"""A listener whose answers a test writes down beforehand."""
+"""A listener for tests: its answers are written down beforehand, and it keeps what it was sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Script:
-    """One answer: `hold` waits for `ScriptedListener.release` first; a negative status closes without an answer."""
+    """One answer.
+
+    `hold` waits for `ScriptedListener.release` first; a negative status closes without an answer; `endless` sends a
+    hundred megabytes.
+    """
 
     status: int = 200
     hold: bool = False
@@ -29,6 +33,8 @@ class Script:
 
 @dataclass
 class Received:
+    """One callback as it came: `raw` is its body before JSON was read, header names are in lower case."""
+
     body: dict[str, Any]
     headers: dict[str, str]
     path: str
@@ -36,7 +42,7 @@ class Received:
 
 
 class ScriptedListener:
-    """Answers 200 at once when the script is used up; keeps what it was sent."""
+    """Listens on a free port of this machine; answers 200 at once where no script says otherwise."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.received: list[Received] = []
@@ -72,6 +78,7 @@ class ScriptedListener:
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}/callbacks"
+        self.registered_url = self.url
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     def __enter__(self) -> Self:
@@ -96,13 +103,15 @@ class ScriptedListener:
         self._released.set()
 
     def wait_for(self, count: int, seconds: float = 10.0) -> list[str]:
-        """The texts received, once there are so many."""
+        """The texts received, once so many callbacks came. Raises TimeoutError."""
         with self._arrived:
-            assert self._arrived.wait_for(lambda: len(self.received) >= count, seconds), self.texts
+            if not self._arrived.wait_for(lambda: len(self.received) >= count, seconds):
+                raise TimeoutError(f"{len(self.received)} of {count} callbacks came in {seconds} s: {self.texts}")
         return self.texts
 
     @property
     def texts(self) -> list[str]:
+        """The texts received, in order; other callbacks are left out."""
         return [one.body["smsMessage"] for one in self.received if "smsMessage" in one.body]
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from thingspace_calls import Caller
+
+from thingspace_provider.emulator.handle import Attempt, Call, EmulatorRefused, ThingSpace
+from thingspace_provider.emulator.listening import ScriptedListener
+
+
+def test_the_fixtures_carry_a_text_from_device_to_listener(
+    thingspace_emulator: ThingSpace, thingspace_listener: ScriptedListener
+) -> None:
+    account = thingspace_emulator.accounts[0]
+    client = Caller(thingspace_emulator.url).ready()
+    thingspace_emulator.text("queued")
+    assert [text.message for text in thingspace_emulator.queue()] == ["queued"]
+    assert client.register(thingspace_listener.registered_url, account).status == 200
+    thingspace_emulator.text("live")
+    assert thingspace_listener.wait_for(1) == ["live"]
+    client.start(account)
+    assert thingspace_listener.wait_for(2) == ["live", "queued"]
+    thingspace_emulator.settle()
+    assert thingspace_emulator.queue() == []
+    assert thingspace_emulator.calls("startCallbacks") == [Call("startCallbacks", 200, account, None, None)]
+    url = thingspace_listener.registered_url
+    assert thingspace_emulator.deliveries()[0] == Attempt(
+        account, "EnhancedConnectivityService", url, 1, "delivered", 200, "live"
+    )
+
+
+def test_the_handle_has_a_method_for_everything_in_the_control_plane(thingspace_emulator: ThingSpace) -> None:
+    emulator = thingspace_emulator
+    client = Caller(emulator.url).ready()
+    number = emulator.fault("startCallbacks", answer={"dialect": "xml", "status": 403})
+    assert (client.start().status, client.start().status, emulator.hits(number)) == (403, 200, 1)
+    emulator.disarm()
+    emulator.freeze()
+    before = emulator.now()
+    emulator.advance(1201)
+    assert emulator.now() == before + 1201
+    assert client.start().code.endswith("SessionToken.Expired")
+    emulator.switch(finalBlock="auto")
+    assert emulator.switches()["finalBlock"] == "auto"
+    for _ in range(5):
+        client.login(password="wrong")
+    assert client.login().status == 400
+    emulator.unlock()
+    assert client.login().status == 200
+    emulator.add_account("0000555555-00001")
+    emulator.device({"mdn": "5559990001"}, "0000555555-00001", reachable=False)
+    emulator.text("x", "0000555555-00001", {"mdn": "5559990001"})
+    (text,) = emulator.queue("0000555555-00001")
+    assert text.device_ids == (("mdn", "5559990001"),)
+    state = emulator.export_state()
+    emulator.reset()
+    assert "0000555555-00001" not in emulator.accounts
+    emulator.import_state(state)
+    assert len(emulator.queue("0000555555-00001")) == 1
+    with pytest.raises(EmulatorRefused, match="there is no account 'nowhere'"):
+        emulator.text("x", "nowhere")
+
+
+def test_several_emulators_in_one_test_share_nothing(
+    thingspace_emulator: ThingSpace, start_thingspace_emulator: Callable[..., ThingSpace]
+) -> None:
+    other = start_thingspace_emulator({"accounts": ["0000777777-00001"], "profile": "documented"})
+    thingspace_emulator.text("here")
+    assert other.queue() == []
+    assert other.accounts == ["0000777777-00001"]
+    assert other.environment["THINGSPACE_BASE_URL"] != thingspace_emulator.environment["THINGSPACE_BASE_URL"]
+
+
+def test_the_plugin_works_in_a_project_of_somebody_else_and_leaves_no_thread(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        textwrap.dedent("""
+        import threading
+        import urllib.request
+
+        def test_one(thingspace_emulator, thingspace_listener):
+            thingspace_emulator.text("x")
+            assert len(thingspace_emulator.queue()) == 1
+
+        def test_nothing_is_left():
+            assert threading.active_count() == 1
+        """)
+    )
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "2 passed" in process.stdout, process.stdout + process.stderr
+
+
+def test_loading_the_plugin_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, thingspace_provider.emulator.pytest_plugin as p; "
+        "print([m for m in ('aiohttp', 'starlette', 'uvicorn', 'pulumi', 'jinja2') if m in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
+    assert threading.active_count() >= 1
