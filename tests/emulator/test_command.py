@@ -55,6 +55,14 @@ def test_it_is_ready_within_half_a_second() -> None:
     assert min(taken) < 0.5
 
 
+def test_a_hundred_thousand_queued_texts_fit_in_200_megabytes() -> None:
+    with EmulatorProcess() as emulator:
+        emulator.caller.text("x" * 160, repeat=100_000)
+        status = Path(f"/proc/{emulator.pid}/status").read_text()
+        assert int(status.split("VmRSS:")[1].split()[0]) < 200 * 1024
+        assert emulator.caller.control("GET", f"queue?accountName={ACCOUNT}").json()["count"] == 100_000
+
+
 def test_named_accounts_replace_the_default_ones() -> None:
     with EmulatorProcess("--account", "0000111111-00001", "--switch", "expiresIn=constant") as emulator:
         assert emulator.ready["accounts"] == ["0000111111-00001"]
