@@ -37,6 +37,13 @@ EXAMPLES: dict[str, str] = {
     "protect": "true",
     "profile": "plant_a",
 }
+IN_WORDS: dict[type | tuple[type, ...], str] = {
+    list: "a list",
+    dict: "a map",
+    bool: "true or false",
+    str: "text",
+    (int, str): "a number or a word",
+}
 LISTENER_KEYS = ("kind", "url", "port", "readiness")
 KNOWN = {key for key in EXAMPLES if "." not in key} | {key for _, key in CREDENTIALS.values()} | {"profiles"}
 
@@ -129,8 +136,14 @@ class _Reader:
             rotation=self._typed("rotation", (int, str), 1),
             adopt=self._typed("adopt", bool, False),
             protect=self._typed("protect", bool, False),
-            profile=self._typed("profile", str, None),
+            profile=self._profile(),
         )
+
+    def _profile(self) -> str | None:
+        profile: str | None = self._typed("profile", str, None)
+        for problem in inputs.profile({"profile": profile}):
+            raise self.wrong("profile", f"is not usable: {problem.reason}")
+        return profile
 
     def _accounts(self) -> tuple[str, ...]:
         listed = self._typed("accounts", list, None)
@@ -154,7 +167,7 @@ class _Reader:
         kind = entry.get("kind")
         if kind == "local":
             port = entry.get("port")
-            if port is not None and (isinstance(port, bool) or port not in inputs.ACCEPTED_PORTS):
+            if port is not None and not inputs.is_accepted_port(port):
                 raise self.wrong(
                     "listener.port", f"is {port!r}, which ThingSpace refuses; it accepts {inputs.PORTS_IN_WORDS}"
                 )
@@ -177,7 +190,7 @@ class _Reader:
             return default
         value = yaml.safe_load(text) if kind is not str else text
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.wrong(key, f"is {_short(text)}, which is not of the right kind")
+            raise self.wrong(key, f"is {_short(text)}; it must be {IN_WORDS[kind]}")
         return value
 
     def _refuse_unknown(self) -> None:

@@ -24,7 +24,7 @@ PAUSE_SECONDS = 0.2
 
 
 def prove_listener(
-    url: str, account: str, username: str, password: str, *, seconds: float = 20.0, transport: Transport | None = None
+    url: str, account: str, username: str, password: str, *, seconds: float = 10.0, transport: Transport | None = None
 ) -> None:
     """Ask the URL for its proof until it gives the right one, or raise ListenerNotReady after `seconds`."""
     transport = transport or RequestsTransport()

@@ -22,6 +22,11 @@ MISLEADING_SERVICES = {
 }
 
 
+def is_accepted_port(value: object) -> bool:
+    """Whether a value is a port number that ThingSpace accepts for callbacks."""
+    return isinstance(value, int) and not isinstance(value, bool) and value in ACCEPTED_PORTS
+
+
 def account_name(state: State, key: str = "accountName") -> list[Failure]:
     """An account name is opaque text; a number has lost its leading zeros on the way."""
     return account_problems(key, state.get(key))
@@ -105,7 +110,7 @@ def url_problem(value: object) -> str | None:
         return "the port is not a number up to 65535"
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         return "it must begin with http:// or https:// and a host name"
-    if port not in ACCEPTED_PORTS:
+    if not is_accepted_port(port):
         return f"port {port} is refused by ThingSpace for callbacks; it accepts {PORTS_IN_WORDS}"
     if parts.username or parts.password:
         return "ThingSpace does no HTTP authentication: give username and password as inputs of their own"

@@ -125,7 +125,7 @@ def _port_problems(checked: State) -> list[Failure]:
     port = checked["port"]
     if isinstance(port, float) and port.is_integer():
         port = checked["port"] = int(port)
-    if isinstance(port, bool) or port not in inputs.ACCEPTED_PORTS:
+    if not inputs.is_accepted_port(port):
         return [Failure("port", f"{port} is refused by ThingSpace for callbacks; it accepts {inputs.PORTS_IN_WORDS}")]
     return []
 

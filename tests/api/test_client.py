@@ -1,0 +1,228 @@
+"""The client against the emulator: what is sent how often, and what each way of failing is called."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess
+
+from thingspace_provider.api import Client, Credentials, Registration, errors
+
+XML = (
+    '<am:fault xmlns:am="http://wso2.org/apimanager"><am:code>404</am:code>'
+    "<am:message>Not Found</am:message></am:fault>"
+)
+EXPIRED = "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"
+
+
+def gateway(code: str, message: str) -> dict[str, object]:
+    return {"fault": {"code": code, "message": message, "description": "x"}}
+
+
+def m2m(code: str) -> dict[str, str]:
+    return {"errorCode": code, "errorMessage": "in words"}
+
+
+def test_many_threads_share_one_token_and_one_login(thingspace: Client, emulator: EmulatorProcess) -> None:
+    together = threading.Barrier(16)
+
+    def start() -> None:
+        together.wait()
+        thingspace.start_callbacks(ACCOUNT)
+
+    with ThreadPoolExecutor(16) as pool:
+        for done in [pool.submit(start) for _ in range(16)]:
+            done.result()
+    assert emulator.calls() == {"token": 1, "login": 1, "startCallbacks": 16}
+
+
+def test_a_refused_login_is_tried_once_however_many_threads_ask(
+    credentials: Credentials, emulator: EmulatorProcess
+) -> None:
+    client = Client(replace(credentials, password="sentinel-wrong"))
+    together = threading.Barrier(8)
+
+    def start() -> BaseException | None:
+        together.wait()
+        try:
+            client.start_callbacks(ACCOUNT)
+        except errors.ThingSpaceError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [done.result() for done in [pool.submit(start) for _ in range(8)]]
+    assert emulator.calls()["login"] == 1
+    assert sorted(type(error).__name__ for error in found) == ["LoginHeld"] * 7 + ["LoginRefused"]
+    assert "sentinel" not in "".join(map(str, found))
+
+
+def test_an_expired_session_is_replaced_by_one_login_and_the_call_repeated(
+    thingspace: Client, emulator: EmulatorProcess
+) -> None:
+    thingspace.start_callbacks(ACCOUNT)
+    emulator.control("POST", "clock", {"advanceSeconds": 21 * 60})
+    thingspace.start_callbacks(ACCOUNT)
+    calls = emulator.calls()
+    assert (calls["token"], calls["login"], calls["startCallbacks"]) == (1, 2, 3)
+
+
+def test_a_session_that_is_refused_again_after_a_new_login_is_an_error(
+    thingspace: Client, emulator: EmulatorProcess
+) -> None:
+    emulator.fault("startCallbacks", 400, m2m(EXPIRED), times=5)
+    with pytest.raises(errors.SessionRefused, match="another program logging this user in"):
+        thingspace.start_callbacks(ACCOUNT)
+    assert emulator.calls()["login"] == 2
+
+
+def test_an_unexplained_401_on_a_young_session_is_healed_by_one_login(
+    thingspace: Client, emulator: EmulatorProcess
+) -> None:
+    emulator.fault("startCallbacks", 401, m2m("UnifiedWebService.REQUEST_FAILED.Whatever"))
+    thingspace.start_callbacks(ACCOUNT)
+    assert emulator.calls()["login"] == 2
+
+
+def test_a_refused_bearer_is_fetched_again_and_the_session_kept(thingspace: Client, emulator: EmulatorProcess) -> None:
+    emulator.fault("startCallbacks", 401, gateway("900901", "Invalid Credentials"))
+    thingspace.start_callbacks(ACCOUNT)
+    calls = emulator.calls()
+    assert (calls["token"], calls["login"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "body", "kind", "code"),
+    [
+        ("startCallbacks", 401, gateway("900902", "Missing Credentials"), errors.BearerRefused, "900902"),
+        ("startCallbacks", 400, gateway("900906", "No matching resource"), errors.RouteRefused, "900906"),
+        ("startCallbacks", 403, XML, errors.RouteRefused, "404"),
+        ("startCallbacks", 502, "<html><title>Bad Gateway</title></html>", errors.ServerFault, ""),
+        ("startCallbacks", 404, "", errors.RouteRefused, ""),
+        ("startCallbacks", 429, "", errors.RateLimited, ""),
+        ("startCallbacks", 400, m2m("X.REQUEST_FAILED.AccountNotFound"), errors.AccountRefused, None),
+        ("startCallbacks", 400, m2m("Y.REQUEST_FAILED.AccountName"), errors.AccountRefused, None),
+        ("startCallbacks", 400, m2m("Z.INPUT_INVALID.Account.NotDefined"), errors.InputRefused, None),
+        ("startCallbacks", 400, m2m("Z.REQUEST_FAILED.UnexpectedError"), errors.Refused, None),
+        ("token", 401, {"error": "invalid_client", "error_description": "x"}, errors.KeyRefused, "invalid_client"),
+        ("login", 401, m2m("U.REQUEST_FAILED.Login"), errors.LoginRefused, None),
+        ("login", 503, "", errors.ServerFault, ""),
+    ],
+)
+def test_every_dialect_of_error_becomes_one_tree(
+    thingspace: Client,
+    emulator: EmulatorProcess,
+    operation: str,
+    status: int,
+    body: object,
+    kind: type[errors.Refused],
+    code: str | None,
+) -> None:
+    emulator.fault(operation, status, body, times=9)
+    with pytest.raises(errors.Refused) as refused:
+        thingspace.start_callbacks(ACCOUNT)
+    assert type(refused.value) is kind
+    assert refused.value.status == status
+    assert refused.value.code == (body["errorCode"] if code is None and isinstance(body, dict) else code)
+    assert str(status) in str(refused.value)
+    assert refused.value.remedy
+
+
+def test_a_message_says_what_for_whom_the_answer_and_the_way_out(thingspace: Client) -> None:
+    with pytest.raises(errors.AccountRefused) as refused:
+        thingspace.start_callbacks("0000000000-99999")
+    text = str(refused.value)
+    assert text.startswith("starting SMS callbacks for account 0000000000-99999: ThingSpace answered 400")
+    assert "REQUEST_FAILED" in text
+    assert text.endswith("may use this account.")
+
+
+def test_a_success_that_is_not_one_is_not_believed(thingspace: Client, emulator: EmulatorProcess) -> None:
+    emulator.fault("startCallbacks", 200, "<html>Welcome to the hotel</html>")
+    with pytest.raises(errors.AnswerNotUnderstood, match="no proxy in its place"):
+        thingspace.start_callbacks(ACCOUNT)
+    emulator.fault("listCallbacks", 200, "<html>Welcome to the hotel</html>")
+    with pytest.raises(errors.AnswerNotUnderstood):
+        thingspace.list_callbacks(ACCOUNT)
+
+
+@pytest.mark.parametrize("form", ["zeroLength", "array", "null"])
+def test_no_registration_is_understood_in_every_form(thingspace: Client, emulator: EmulatorProcess, form: str) -> None:
+    emulator.control("PUT", "switches", {"emptyCallbackList": form})
+    assert thingspace.list_callbacks(ACCOUNT) == []
+
+
+@pytest.mark.parametrize("form", ["omitted", "emptyStrings"])
+def test_a_registration_without_a_credential_reads_the_same_in_both_forms(
+    thingspace: Client, emulator: EmulatorProcess, form: str
+) -> None:
+    emulator.control("PUT", "switches", {"unsetCredentials": form})
+    wanted = Registration(SERVICE, "https://sms.example.com/x")
+    thingspace.register_callback(ACCOUNT, wanted)
+    assert thingspace.list_callbacks(ACCOUNT) == [wanted]
+    thingspace.deregister_callback(ACCOUNT, SERVICE)
+    assert thingspace.list_callbacks(ACCOUNT) == []
+
+
+def test_a_connection_that_breaks_is_named_without_what_was_sent(thingspace: Client, emulator: EmulatorProcess) -> None:
+    emulator.control("POST", "faults", {"operation": "startCallbacks", "drop": "after", "times": 1})
+    with pytest.raises(errors.Unreachable, match="for account 0000123456-00001") as unreachable:
+        thingspace.start_callbacks(ACCOUNT)
+    assert "Bearer" not in str(unreachable.value)
+
+
+def test_an_answer_that_never_comes_ends_at_the_deadline(credentials: Credentials, emulator: EmulatorProcess) -> None:
+    client = Client(credentials, seconds=0.5)
+    emulator.control("POST", "faults", {"operation": "startCallbacks", "hang": "before", "times": 1})
+    with pytest.raises(errors.Unreachable, match=r"no answer within 0\.5 s"):
+        client.start_callbacks(ACCOUNT)
+    client.start_callbacks(ACCOUNT)
+
+
+def test_a_login_in_the_home_folder_never_replaces_the_bearer(
+    thingspace: Client, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    (home / ".netrc").write_text("machine 127.0.0.1 login other password other\n")
+    (home / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(home))
+    thingspace.start_callbacks(ACCOUNT)
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    thingspace: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    thingspace.start_callbacks(ACCOUNT)
+
+
+def test_credentials_are_not_shown_by_their_repr(credentials: Credentials) -> None:
+    for secret in (credentials.app_key, credentials.app_secret, credentials.password):
+        assert secret not in repr(credentials)
+    assert "sentinel" not in repr(Registration(SERVICE, "https://x/sentinel", "u", "sentinel"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.Unreachable("doing", "account", "answer", "remedy"),
+        errors.LoginRefused("doing", None, "answer", "remedy", 400, "X.Y"),
+    ],
+)
+def test_errors_survive_pickling(error: errors.ThingSpaceError) -> None:
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  just made
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_every_error_is_in_the_tree_that_the_module_draws() -> None:
+    drawn = errors.__doc__ or ""
+    kinds = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert len(kinds) > 10
+    for kind in kinds:
+        assert kind.__name__ in drawn
+        assert issubclass(kind, errors.ThingSpaceError)

@@ -1,0 +1,45 @@
+"""check and diff of every resource, for whatever a program or an old state may hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thingspace_provider.lifecycle import activation, credential, local_listener, registration
+from thingspace_provider.lifecycle.model import UNKNOWN, Lifecycle
+
+ALL: list[Lifecycle] = [
+    activation.SmsCallbackActivation(),
+    credential.CallbackCredential(),
+    local_listener.LocalListener(),
+    registration.CallbackRegistration(),
+]
+KEYS = sorted({*activation.COMPARED, *registration.KEYS, *local_listener.SETTINGS, "rotation", "running"})
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(UNKNOWN)
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
+states = st.dictionaries(st.sampled_from(KEYS), values)
+
+
+@pytest.mark.parametrize("it", ALL, ids=lambda it: type(it).__name__)
+@given(news=states)
+def test_check_never_raises_and_checking_its_answer_changes_nothing(it: Lifecycle, news: dict[str, Any]) -> None:
+    once = it.check(news)
+    again = it.check(once.inputs)
+    assert repr(again) == repr(once)  # by repr, because not-a-number is not equal to itself
+
+
+@pytest.mark.parametrize("it", ALL, ids=lambda it: type(it).__name__)
+@given(olds=states, news=states)
+def test_diff_never_raises(it: Lifecycle, olds: dict[str, Any], news: dict[str, Any]) -> None:
+    difference = it.diff(olds, it.check(news).inputs)
+    assert difference.changes or not difference.replaces
+
+
+@pytest.mark.parametrize("it", ALL, ids=lambda it: type(it).__name__)
+@given(news=states)
+def test_diff_of_what_was_just_written_is_empty(it: Lifecycle, news: dict[str, Any]) -> None:
+    inputs = {key: value for key, value in it.check(news).inputs.items() if value == value}  # noqa: PLR0124  not-a-number
+    assert not it.diff({"running": True, **inputs}, inputs).changes

@@ -1,0 +1,118 @@
+"""LocalListener without Pulumi: real processes, started, found, restarted, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifecycle_world import World
+from thingspace_emulator import ACCOUNT, eventually
+
+from thingspace_provider.api import errors, prove_listener
+from thingspace_provider.lifecycle import process
+from thingspace_provider.lifecycle.local_listener import ListenerNotStarted, LocalListener
+
+TOKEN = "path-token-0123456789abcdef"
+it = LocalListener()
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    given = {"accountNames": [ACCOUNT], "username": "plant-a", "password": "example-only", "previousPassword": ""}
+    checked = it.check({**given, "pathToken": TOKEN, "stateDir": str(tmp_path / "listener")})
+    assert checked.failures == []
+    yield checked.inputs
+    process.stop(tmp_path / "listener" / "listener.pid")
+
+
+def test_it_starts_proves_itself_is_found_and_stops(world: World, inputs: dict[str, Any]) -> None:
+    outputs = it.create(world.context, inputs).outputs
+    prove_listener(f"{outputs['url']}/callbacks/{TOKEN}/{ACCOUNT}", ACCOUNT, "plant-a", "example-only")
+    assert it.read(world.context, outputs).outputs == outputs
+    assert os.getsid(outputs["pid"]) == outputs["pid"]  # a session of its own
+    it.delete(world.context, outputs)
+    assert process.holder(Path(inputs["stateDir"]) / "listener.pid") is None
+    it.delete(world.context, outputs)  # already stopped
+    assert Path(inputs["stateDir"], "inbox.sqlite3").exists()
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "account", "token", "problem"),
+    [
+        ("plant-a", "wrong", ACCOUNT, TOKEN, "another user name or password"),
+        ("plant-b", "example-only", ACCOUNT, TOKEN, "another user name or password"),
+        ("plant-a", "example-only", "0000123456-00002", TOKEN, "answered 404"),
+        ("plant-a", "example-only", ACCOUNT, "wrong-token-0123456789", "answered 404"),
+    ],
+)
+def test_a_proof_fails_by_its_reason(
+    world: World, inputs: dict[str, Any], username: str, password: str, account: str, token: str, problem: str
+) -> None:
+    url = it.create(world.context, inputs).outputs["url"]
+    with pytest.raises(errors.ListenerNotReady, match=problem) as failed:
+        prove_listener(f"{url}/callbacks/{token}/{account}", account, username, password, seconds=0.1)
+    assert token not in str(failed.value)
+    assert password not in str(failed.value)
+
+
+def test_an_interrupted_create_is_taken_up_by_the_next(world: World, inputs: dict[str, Any]) -> None:
+    first = it.create(world.context, inputs).outputs
+    second = it.create(world.context, inputs).outputs
+    assert second["pid"] != first["pid"]
+    assert second["port"] == first["port"]
+    assert eventually(lambda: _ended(first["pid"]))
+
+
+def test_a_death_is_seen_and_asks_for_an_update(world: World, inputs: dict[str, Any]) -> None:
+    outputs = it.create(world.context, inputs).outputs
+    os.kill(outputs["pid"], signal.SIGKILL)
+    assert eventually(lambda: process.holder(Path(inputs["stateDir"]) / "listener.pid") is None)
+    found = it.read(world.context, outputs)
+    assert found.outputs["running"] is False
+    assert it.diff(found.outputs, inputs).changes
+    assert not it.diff(outputs, inputs).changes
+    restarted = it.update(world.context, found.outputs, inputs)
+    assert restarted["port"] == outputs["port"]
+
+
+def test_what_it_runs_with_is_readable_by_its_user_alone_and_not_in_its_environment(
+    world: World, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THINGSPACE_PASSWORD", "sentinel-thingspace")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "sentinel-passphrase")
+    outputs = it.create(world.context, inputs).outputs
+    for name in ("settings.json", "listener.log"):
+        assert Path(inputs["stateDir"], name).stat().st_mode & 0o077 == 0
+    seen = Path(f"/proc/{outputs['pid']}/environ").read_bytes() + Path(f"/proc/{outputs['pid']}/cmdline").read_bytes()
+    assert b"sentinel" not in seen
+    assert b"example-only" not in seen
+
+
+def test_a_listener_that_cannot_start_says_why(world: World, inputs: dict[str, Any]) -> None:
+    folder = Path(inputs["stateDir"])
+    folder.mkdir(parents=True)
+    (folder / "inbox.sqlite3").write_text("this is no database, and long enough to be seen as none" * 20)
+    with pytest.raises(ListenerNotStarted, match="starting the local listener") as failed:
+        it.create(world.context, inputs)
+    assert str(folder / "listener.log") in str(failed.value)
+
+
+def test_a_pid_that_belongs_to_somebody_else_is_never_signalled(tmp_path: Path) -> None:
+    pid_file = tmp_path / "listener.pid"
+    pid_file.write_text(json.dumps({"pid": os.getpid()}))  # nobody holds its lock
+    process.stop(pid_file)
+    assert process.holder(pid_file) is None
+
+
+def _ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    process._reap()  # noqa: SLF001  it is our child here, and not in real life
+    return False
