@@ -48,6 +48,7 @@ def test_check_fills_in_the_service_that_carries_texts(engine: Engine) -> None:
         ({"serviceName": "DeviceMessages"}, "use EnhancedConnectivityService"),
         ({"adopt": "yes"}, "must be true or false"),
         ({"profile": "plant-a"}, "not a profile name"),
+        ({"profile": "Listener"}, "listener is taken"),
     ],
 )
 def test_check_refuses_what_thingspace_would_refuse(engine: Engine, wrong: dict[str, object], said: str) -> None:

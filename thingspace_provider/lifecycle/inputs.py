@@ -54,7 +54,11 @@ def account_problems(key: str, value: object) -> list[Failure]:
 def profile(state: State) -> list[Failure]:
     """A profile becomes part of the names of environment variables."""
     value = state.get("profile")
-    if value is None or is_unknown(value) or (isinstance(value, str) and PROFILE.fullmatch(value)):
+    if value is None or is_unknown(value):
+        return []
+    if isinstance(value, str) and value.lower() == "listener":
+        return [Failure("profile", "listener is taken: THINGSPACE_LISTENER_PASSWORD is the listener's own")]
+    if isinstance(value, str) and PROFILE.fullmatch(value):
         return []
     return [Failure("profile", f"{value!r} is not a profile name: letters, digits and _, as plant_a")]
 

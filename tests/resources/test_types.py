@@ -1,0 +1,39 @@
+"""What a program sees of the resources before any engine runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from thingspace_provider.hosting import ExternalListener, LocalListener
+from thingspace_provider.resources import CallbackCredential, CallbackRegistration, SmsCallbackActivation
+from thingspace_provider.resources.base import Resource, camel
+
+RESOURCES: list[type[Resource]] = [CallbackCredential, CallbackRegistration, LocalListener, SmsCallbackActivation]
+
+
+def type_name(resource: type[Resource]) -> str:
+    return resource._resource_type_name  # noqa: SLF001  the SDK offers no other way to ask
+
+
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_the_type_that_stands_in_the_state_is_the_documented_one(resource: type[Resource]) -> None:
+    assert type_name(resource) == f"dynamic/thingspace:{resource.__name__}"
+
+
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_a_class_derived_by_a_user_keeps_its_parents_type(resource: type[Resource]) -> None:
+    derived: type[Resource] = type("Mine", (resource,), {})
+    assert type_name(derived) == type_name(resource)
+
+
+def test_names_are_spelled_in_camel_case_in_the_state() -> None:
+    assert [camel(name) for name in ("url", "account_name", "last_activated_at")] == [
+        "url",
+        "accountName",
+        "lastActivatedAt",
+    ]
+
+
+def test_a_url_with_a_path_token_needs_the_credential_that_has_it() -> None:
+    with pytest.raises(ValueError, match="needs the credential"):
+        ExternalListener(url="https://sms.example.com/{path_token}")
