@@ -21,6 +21,7 @@ from thingspace_provider.emulator.control import ControlPlane
 from thingspace_provider.emulator.gateway import TRANSPORT
 from thingspace_provider.emulator.guard import LoopbackOnly
 from thingspace_provider.emulator.keeping import Keeper
+from thingspace_provider.emulator.page import Page
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,7 +35,7 @@ class Application:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        self._own = LoopbackOnly(Starlette(routes=ControlPlane(emulator).routes))
+        self._own = LoopbackOnly(Starlette(routes=[*ControlPlane(emulator).routes, *Page(emulator).routes]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, to one of the two."""

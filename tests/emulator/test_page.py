@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import pytest
+from chromium import Browser, found
+from thingspace_calls import ACCOUNT, PASSWORD, USERNAME, Caller, Reply
+
+from thingspace_provider.emulator.listening import ScriptedListener
+
+DEVICE = f"{ACCOUNT}/0"
+
+
+def page(caller: Caller, path: str = "/") -> str:
+    reply = caller.send("GET", path, root=True)
+    assert reply.status == 200
+    return reply.body.decode()
+
+
+def post(caller: Caller, path: str, **form: str) -> Reply:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    return caller.send("POST", path, urlencode(form).encode(), headers, root=True)
+
+
+def test_the_page_shows_accounts_devices_listeners_queue_deliveries_and_calls(
+    client: Caller, listener: ScriptedListener
+) -> None:
+    client.text("waits here", "0000123456-00002")
+    client.register(listener.url, password="listener-secret")
+    client.text("came through")
+    client.settle()
+    content = html.unescape(page(client))
+    for words in (
+        ACCOUNT,
+        "mdn 5551230001",
+        listener.url,
+        "waits here",
+        "came through",
+        "delivered 200",
+        "registerCallback",
+    ):
+        assert words in content
+    for secret in ("listener-secret", PASSWORD, "emulator-app-secret", str(client.bearer), str(client.session)):
+        assert secret not in content
+
+
+def test_nothing_in_the_page_comes_from_elsewhere_and_nothing_can_be_injected(client: Caller) -> None:
+    client.text("<script>alert(1)</script>")
+    reply = client.send("GET", "/?said=%3Cscript%3Ealert(2)%3C/script%3E", root=True)
+    content = reply.body.decode()
+    assert "<script>alert" not in content
+    assert re.findall(r'(?:src|href)="([^"#]+)"', content) == ["data:,"]
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+    assert "'unsafe-inline'" not in reply.headers["content-security-policy"]
+
+
+def test_the_box_sends_a_text_as_the_chosen_device(caller: Caller) -> None:
+    reply = post(caller, "/texts", device=f"{ACCOUNT}/1", message="T=21.5 & more")
+    assert reply.status == 303
+    assert caller.queued() == ["T=21.5 & more"]
+    content = page(caller, reply.headers["location"])
+    assert "Sent from mdn 5551230002: T=21.5 &amp; more" in content
+    assert f'value="{ACCOUNT}/1" selected' in content
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"device": DEVICE}, "An empty text"),
+        ({"device": "nowhere/0", "message": "x"}, "no such device"),
+        ({"device": f"{ACCOUNT}/9", "message": "x"}, "no such device"),
+        ({"device": f"{ACCOUNT}/-1", "message": "x"}, "no such device"),
+        ({}, "no such device"),
+    ],
+)
+def test_a_form_that_makes_no_sense_says_so_on_the_page(caller: Caller, form: dict[str, str], words: str) -> None:
+    reply = post(caller, "/texts", **form)
+    assert words in page(caller, reply.headers["location"])
+    assert caller.queued() == []
+
+
+def test_a_locked_user_is_unlocked_by_a_button(client: Caller) -> None:
+    for _ in range(5):
+        client.login(password="wrong")
+    assert f"Unlock {USERNAME}" in page(client)
+    assert post(client, "/unlock", username=USERNAME).status == 303
+    assert client.login().status == 200
+    assert "no such user" in page(client, post(client, "/unlock", username="nobody").headers["location"])
+
+
+def test_the_page_of_another_origin_can_neither_read_nor_send(caller: Caller) -> None:
+    for method, path in (("GET", "/"), ("GET", "/live"), ("POST", "/texts"), ("POST", "/unlock")):
+        assert caller.send(method, path, b"", {"Origin": "http://evil.example"}, root=True).status == 403
+        assert caller.send(method, path, b"", {"Host": "evil.example"}, root=True).status == 403
+
+
+def test_a_long_queue_stays_a_short_page(caller: Caller) -> None:
+    caller.text("x", repeat=5000)
+    content = page(caller)
+    assert "and 4980 more" in content
+    assert len(content) < 50_000
+
+
+def in_browser(work: Callable[[Browser], object]) -> None:
+    path = found()
+    if path is None:
+        pytest.skip("NO CHROMIUM: the emulator's page is not tested in a browser. Install it: apt-get install chromium")
+
+    async def main() -> None:
+        async with Browser(path) as browser:
+            await work(browser)  # type: ignore[misc]
+
+    asyncio.run(main())
+
+
+def test_in_a_browser_a_typed_text_appears_in_the_queue_and_then_at_the_listener(
+    client: Caller, listener: ScriptedListener
+) -> None:
+    async def work(browser: Browser) -> None:
+        await browser.open(client.url.removesuffix("/api") + "/")
+        await browser.until("document.activeElement.id === 'message'")
+        await browser.type("T=21.5 from the box")
+        await browser.press("Enter", 13, "\r")
+        await browser.until("document.querySelector('#queue').innerText.includes('T=21.5 from the box')")
+        assert client.queued() == ["T=21.5 from the box"]
+        await browser.until("document.activeElement.id === 'message'")
+        await browser.type("half a text")
+        client.register(listener.url)
+        client.start()
+        assert listener.wait_for(1) == ["T=21.5 from the box"]
+        await browser.until("document.querySelector('#deliveries').innerText.includes('delivered 200')")
+        await browser.until("document.querySelector('#queue').innerText === 'Nothing waits.'")
+        assert await browser.evaluate("document.querySelector('#message').value") == "half a text"
+
+    in_browser(work)
+
+
+def test_in_a_browser_everything_is_reached_with_the_keyboard(client: Caller) -> None:
+    for _ in range(5):
+        client.login(password="wrong")
+
+    async def work(browser: Browser) -> None:
+        await browser.open(client.url.removesuffix("/api") + "/")
+        await browser.until("document.activeElement.id === 'message'")
+        reached = []
+        for _ in range(3):
+            await browser.press("Tab", 9)
+            reached.append(await browser.evaluate("document.activeElement.innerText || document.activeElement.id"))
+        assert reached[0] == "Send as the device"
+        assert f"Unlock {USERNAME}" in reached
+        await browser.evaluate("document.querySelector('.inline button').focus()")
+        await browser.press("Enter", 13, "\r")
+        await browser.until("document.querySelector('.said')?.innerText.includes('may log in again')")
+        assert client.login().status == 200
+        unlabelled = "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
+        assert await browser.evaluate(unlabelled) == 0
+
+    in_browser(work)

@@ -1,0 +1,109 @@
+"""A headless Chromium, driven over its own protocol; nothing but aiohttp is needed for that."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def found() -> str | None:
+    """The browser's path."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+class Browser:
+    """One browser with one page, in a profile of its own."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._numbers = itertools.count(1)
+
+    async def __aenter__(self) -> Self:
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self._process = await asyncio.create_subprocess_exec(
+            self._path,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+            *("--remote-debugging-port=0", f"--user-data-dir={self._profile.name}", "about:blank"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        port = await asyncio.to_thread(_port, Path(self._profile.name) / "DevToolsActivePort")
+        self._http = aiohttp.ClientSession()
+        async with self._http.get(f"http://127.0.0.1:{port}/json") as answer:
+            page = next(one for one in await answer.json(content_type=None) if one["type"] == "page")
+        self._socket = await self._http.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._socket.close()
+        await self._http.close()
+        self._process.terminate()
+        await self._process.wait()
+        self._profile.cleanup()
+
+    async def ask(self, method: str, **parameters: Any) -> Any:
+        """One command of the protocol."""
+        number = next(self._numbers)
+        await self._socket.send_json({"id": number, "method": method, "params": parameters})
+        async for message in self._socket:
+            value = json.loads(message.data)
+            if value.get("id") == number:
+                assert "error" not in value, value
+                return value["result"]
+        raise ConnectionError("the browser went away")
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        result = await self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    async def open(self, url: str) -> None:
+        """Go to a page and wait until it is there."""
+        await self.ask("Page.navigate", url=url)
+        await self.until("document.readyState === 'complete' && location.href.startsWith('http')")
+
+    async def until(self, expression: str, seconds: float = 10.0) -> None:
+        """Wait until an expression is true."""
+        end = asyncio.get_running_loop().time() + seconds
+        while not await self.evaluate(f"(() => {{ try {{ return {expression} }} catch {{ return false }} }})()"):
+            if asyncio.get_running_loop().time() > end:
+                raise TimeoutError(f"{expression} in:\n{await self.evaluate('document.body.innerText')}")
+            await asyncio.sleep(0.03)
+
+    async def type(self, text: str) -> None:
+        """Put text where the focus is."""
+        await self.ask("Input.insertText", text=text)
+
+    async def press(self, key: str, code: int, text: str = "") -> None:
+        """One key, down and up."""
+        common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        await self.ask("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
+        await self.ask("Input.dispatchKeyEvent", type="keyUp", **common)
+
+
+def _port(note: Path) -> int:
+    """The port that the browser writes down once it listens."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        lines = note.read_text().splitlines() if note.exists() else []
+        if len(lines) > 1:
+            return int(lines[0])
+        time.sleep(0.02)
+    raise TimeoutError("the browser did not start within 30 s")
