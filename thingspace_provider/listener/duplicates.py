@@ -34,6 +34,9 @@ class Window:
         self._firsts: dict[int, tuple[int, int]] = {}
         self._order: deque[tuple[int, int]] = deque()
 
+    def __len__(self) -> int:
+        return len(self._order)
+
     def first(self, arrival: Arrival, number: int) -> int | None:
         """The id of the one this repeats; None, and remembered as `number`, if it is the first."""
         callback = arrival.callback

@@ -1,0 +1,147 @@
+"""`thingspace messages` shows what the listeners hold, and nothing in a text steers the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from listener_process import API_TOKEN, OTHER_ACCOUNT, ListenerProcess, clean_environment, text
+
+COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "messages"]
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Callable[[str], ListenerProcess]]:
+    """Starts local listeners as LocalListener lays them out: STATE_DIR/listeners/NAME/settings.json."""
+    started: list[ListenerProcess] = []
+
+    def begin(name: str) -> ListenerProcess:
+        folder = tmp_path / "listeners" / name
+        folder.mkdir(parents=True)
+        listener = ListenerProcess(folder)
+        started.append(listener)
+        settings: dict[str, Any] = json.loads(listener.file.read_text())
+        listener.file.write_text(json.dumps({**settings, "host": "127.0.0.1", "port": listener.port}))
+        return listener
+
+    yield begin
+    for listener in started:
+        listener.kill()
+
+
+def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *options],
+        env=clean_environment(TZ="Etc/GMT-2", **environment),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_a_table_shows_arrival_account_device_and_text_of_all_local_listeners(
+    local: Callable[[str], ListenerProcess], tmp_path: Path
+) -> None:
+    one, two = local("one"), local("two")
+    one.post(text("first"))
+    two.post(text("second"), two.path(OTHER_ACCOUNT))
+    one.post(text("first"))
+    shown = run("--state-dir", str(tmp_path))
+    assert shown.returncode == 0, shown.stderr
+    rows = [re.split(r"\s{2,}", line.strip()) for line in shown.stdout.splitlines()]
+    assert rows[0] == ["ARRIVED", "ACCOUNT", "DEVICE", "TEXT"]
+    assert [row[1:] for row in rows[1:]] == [
+        ["0000123456-00001", "mdn 5551230001", "first"],
+        ["0000123456-00002", "mdn 5551230001", "second"],
+        ["0000123456-00001", "mdn 5551230001", "first", "(delivered again)"],
+    ]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+02:00", row[0]) for row in rows[1:])
+
+
+def test_json_is_one_document_in_the_shape_of_the_api(local: Callable[[str], ListenerProcess], tmp_path: Path) -> None:
+    listener = local("dev")
+    for number in range(3):
+        listener.post(text(str(number)))
+    shown = json.loads(run("--state-dir", str(tmp_path), "--json", "--limit", "2").stdout)
+    assert shown == {"messages": listener.messages()[1:]}
+
+
+def test_a_text_cannot_steer_the_terminal(local: Callable[[str], ListenerProcess], tmp_path: Path) -> None:
+    listener = local("dev")
+    listener.post(text("\x1b[2Jgone\x9b31m\r\n\u202eback\x00", device="\x1b]0;owned\x07"))
+    shown = run("--state-dir", str(tmp_path)).stdout
+    assert r"\x1b[2Jgone\x9b31m\r\n\u202eback\x00" in shown
+    assert all(character.isprintable() or character == "\n" for character in shown)
+
+
+def test_an_empty_inbox_says_so_and_what_to_do(local: Callable[[str], ListenerProcess], tmp_path: Path) -> None:
+    local("dev")
+    shown = run("--state-dir", str(tmp_path))
+    assert (shown.returncode, shown.stdout.count("\n")) == (0, 1)
+    assert shown.stdout.startswith("No text has arrived yet.")
+
+
+def test_follow_goes_on_with_what_arrives_and_repeats_nothing(
+    local: Callable[[str], ListenerProcess], tmp_path: Path
+) -> None:
+    listener = local("dev")
+    listener.post(text("before"))
+    with subprocess.Popen(
+        [*COMMAND, "--state-dir", str(tmp_path), "--follow", "--json"],
+        env=clean_environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+    ) as following:
+        assert following.stdout
+        seen = [json.loads(following.stdout.readline())["text"]]
+        for number in range(3):
+            listener.post(text(f"live {number}"))
+            seen.append(json.loads(following.stdout.readline())["text"])
+        following.send_signal(signal.SIGINT)
+        assert following.stdout.read() == b""
+        assert following.wait(5) == 0
+    assert seen == ["before", "live 0", "live 1", "live 2"]
+
+
+def test_a_listener_elsewhere_is_read_by_its_url_with_the_token_of_the_environment(
+    local: Callable[[str], ListenerProcess],
+) -> None:
+    listener = local("dev")
+    listener.post(text("elsewhere"))
+    shown = run("--url", listener.url + "/", THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
+    assert "elsewhere" in shown.stdout
+    for token, message in (("wrong-token-of-some-length", "refused the token"), ("", "is missing: put")):
+        refused = run("--url", listener.url, THINGSPACE_LISTENER_API_TOKEN=token)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("Error: ")
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_a_stopped_listener_does_not_hide_the_others_and_alone_is_an_error(
+    local: Callable[[str], ListenerProcess], tmp_path: Path
+) -> None:
+    one, two = local("one"), local("two")
+    two.post(text("still here"))
+    one.kill()
+    shown = run("--state-dir", str(tmp_path))
+    assert (shown.returncode, "still here" in shown.stdout) == (0, True)
+    assert shown.stderr.startswith(f"Note: no listener can be reached at {one.url}")
+    two.kill()
+    shown = run("--state-dir", str(tmp_path))
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr.startswith("Error: no listener can be reached at ")
+
+
+def test_without_any_listener_the_ways_to_one_are_named(tmp_path: Path) -> None:
+    shown = run("--state-dir", str(tmp_path))
+    assert shown.returncode == 1
+    assert f"there is no local listener under {tmp_path}" in shown.stderr
+    assert "--url" in shown.stderr

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from listener_process import ListenerProcess
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., ListenerProcess]]:
+    """Starts listeners on the folder of this test and ends those that are left."""
+    started: list[ListenerProcess] = []
+
+    def begin(*options: str, **changes: Any) -> ListenerProcess:
+        started.append(ListenerProcess(tmp_path, *options, **changes))
+        return started[-1]
+
+    yield begin
+    for listener in started:
+        listener.kill()
+
+
+@pytest.fixture(scope="module")
+def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListenerProcess]:
+    """One listener for all tests of a module; each test looks only at what is its own."""
+    running = ListenerProcess(tmp_path_factory.mktemp("listener"))
+    yield running
+    running.kill()

@@ -1,0 +1,131 @@
+"""The real `thingspace listener` as a process of its own, spoken to over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import requests
+
+ACCOUNT, OTHER_ACCOUNT = "0000123456-00001", "0000123456-00002"
+USERNAME, PASSWORD, PREVIOUS = "plant-a", "invented-password-1", "invented-password-0"
+PATH_TOKEN, API_TOKEN = "invented-path-token", "invented-api-token"
+COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "listener"]
+
+
+def settings(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A complete settings file's content; a change to None leaves the key out."""
+    complete = {
+        "accounts": [ACCOUNT, OTHER_ACCOUNT],
+        "username": USERNAME,
+        "password": PASSWORD,
+        "previousPassword": PREVIOUS,
+        "pathToken": PATH_TOKEN,
+        "apiToken": API_TOKEN,
+        "store": f"sqlite:///{folder / 'inbox.sqlite3'}",
+        "port": 0,
+        **changes,
+    }
+    return {key: value for key, value in complete.items() if value is not None}
+
+
+def text(message: str = "T=21.5", device: str = "5551230001", **more: Any) -> dict[str, Any]:
+    """The body of a device's text, as the reference has it; None removes a member."""
+    body = {
+        "username": USERNAME,
+        "password": PASSWORD,
+        "deviceIds": [{"id": device, "kind": "mdn"}],
+        "smsMessage": message,
+        **more,
+    }
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without anything of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("THINGSPACE_")} | more
+
+
+class ListenerProcess:
+    """Started when made, ready when made; end it with `stop` or `kill`."""
+
+    def __init__(self, folder: Path, *options: str, before: tuple[str, ...] = (), **changes: Any) -> None:
+        self.folder = folder
+        self.file = folder / "settings.json"
+        self.log = folder / "listener.log"
+        self.write(**changes)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*before, *COMMAND, "--settings", str(self.file), "--json", *options],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=clean_environment(),
+            )
+        assert self.process.stdout
+        self.session = requests.Session()
+        self.session.trust_env = False
+        first = self.process.stdout.readline()
+        if not first:
+            self._ended()
+            raise AssertionError(self.log.read_text())
+        self.ready = json.loads(first)
+        self.url = self.ready["url"]
+
+    def write(self, **changes: Any) -> None:
+        self.file.write_text(json.dumps(settings(self.folder, **changes)))
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def path(self, account: str = ACCOUNT) -> str:
+        return f"/callbacks/{PATH_TOKEN}/{account}"
+
+    def post(self, body: dict[str, Any] | bytes, path: str | None = None, **headers: str) -> requests.Response:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.session.post(self.url + (path or self.path()), data=data, headers=headers, timeout=10)
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        return self.session.get(self.url + path, headers=headers, timeout=10)
+
+    def answer(self, token: str = API_TOKEN, **parameters: Any) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = self.session.get(f"{self.url}/v1/messages", params=parameters, headers=headers, timeout=10)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def messages(self, **parameters: Any) -> list[dict[str, Any]]:
+        """Every message, read page by page as a polling reader does."""
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = self.answer(**({"after": cursor} if cursor else {}), limit=1000, **parameters)
+            if not page["messages"]:
+                return found
+            found += page["messages"]
+            cursor = page["next"]
+
+    def texts(self) -> list[str]:
+        return [message["text"] for message in self.messages()]
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._ended()
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is said good-bye to."""
+        self.process.kill()
+        self._ended()
+
+    def _ended(self) -> int:
+        status = self.process.wait(10)
+        if self.process.stdout:
+            self.process.stdout.close()
+        self.session.close()
+        return status
