@@ -40,9 +40,14 @@ def tell(text: str) -> None:
 def run(environment: dict[str, str], *command: str) -> None:
     """Run a command as a person would, its real output included."""
     print(f"$ {' '.join(command)}", flush=True)
-    done = subprocess.run(command, cwd=TOP, env=environment, check=False)
-    if done.returncode != 0:
-        raise DemoFailed(f"`{' '.join(command)}` ended with status {done.returncode}.")
+    with subprocess.Popen(command, cwd=TOP, env=environment) as child:
+        try:
+            status = child.wait()
+        except KeyboardInterrupt:
+            child.wait()  # Ctrl-C reached it too; what it has begun it ends by itself
+            raise
+    if status != 0:
+        raise DemoFailed(f"`{' '.join(command)}` ended with status {status}.")
 
 
 class Emulator:
@@ -114,7 +119,7 @@ def prepare(emulator: Emulator) -> dict[str, str]:
         "PULUMI_CONFIG_PASSPHRASE": "development",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        "THINGSPACE_STATE_DIR": str(FOLDER),
+        "THINGSPACE_STATE_DIR": str(FOLDER.relative_to(TOP)),
         "THINGSPACE_BASE_URL": emulator.ready["url"],
         "THINGSPACE_APP_KEY": emulator.ready["appKey"],
         "THINGSPACE_APP_SECRET": emulator.ready["appSecret"],

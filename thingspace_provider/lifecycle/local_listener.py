@@ -70,7 +70,7 @@ class LocalListener:
         if pid is None and outputs.get("running"):
             context.say(
                 f"the local listener {outputs['stateDir']} does not run any more; the next `pulumi up` starts it. "
-                f"Its last words are in {_folder(outputs) / 'listener.log'}."
+                f"Its last words are in {outputs['stateDir']}/listener.log."
             )
         actual = {**outputs, "running": pid is not None, "pid": pid or 0}
         wanted = {key: outputs[key] for key in SETTINGS if outputs.get(key) is not None and key != "port"}
@@ -86,7 +86,7 @@ class LocalListener:
     def delete(self, context: Context, outputs: State) -> None:
         """Stop it; its folder stays, because texts that were acknowledged are nowhere else."""
         process.stop(_pid_file(outputs))
-        context.say(f"the local listener is stopped; the texts it stored stay in {_folder(outputs)}.")
+        context.say(f"the local listener is stopped; the texts it stored stay in {outputs['stateDir']}.")
 
     def _restart(self, context: Context, news: State) -> State:
         folder = _folder(news)
@@ -106,7 +106,7 @@ class LocalListener:
             raise ListenerNotStarted(
                 "starting the local listener",
                 answer=str(reason),
-                remedy=f"More may be in {folder / 'listener.log'}. It needs the extra: pip install "
+                remedy=f"More may be in {news['stateDir']}/listener.log. It needs the extra: pip install "
                 "'thingspace-provider[listener]'.",
             ) from None
         context.say(f"the local listener runs as process {pid} on port {port}. It is for development only.")
