@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from thingspace_provider.emulator import openapi
 from thingspace_provider.emulator.answers import Refused
 from thingspace_provider.emulator.assembly import Emulator
 from thingspace_provider.emulator.bodies import read_device
@@ -41,6 +42,7 @@ class ControlPlane:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
+        self._documentation: dict[tuple[str, str], str] = {}
         self.routes = [
             self._route("connection", GET=self.show_connection),
             self._route("messages", POST=self.send_text),
@@ -61,6 +63,8 @@ class ControlPlane:
             self._route("archive/resend", POST=self.resend),
             self._route("settled", GET=self.settled),
             self._route("resolve", GET=self.show_resolve, PUT=self.put_resolve),
+            self._route("openapi.json", GET=self.describe_control),
+            self._route("thingspace.openapi.json", GET=self.describe_thingspace),
         ]
 
     async def show_connection(self, request: Request) -> Response:
@@ -300,6 +304,15 @@ class ControlPlane:
         self._emulator.sender.resolve_as(body)
         return JSONResponse(self._emulator.sender.resolve)
 
+    async def describe_control(self, request: Request) -> Response:
+        """The control plane as OpenAPI."""
+        url = str(request.base_url).rstrip("/")
+        return JSONResponse(openapi.control(url, self.routes, self._documentation))
+
+    async def describe_thingspace(self, request: Request) -> Response:
+        """ThingSpace's face as OpenAPI."""
+        return JSONResponse(openapi.thingspace(f"{request.base_url}api"))
+
     def account_summary(self, name: str) -> dict[str, Any]:
         """An account as the control plane shows it."""
         account = self._emulator.world.accounts[name]
@@ -340,15 +353,17 @@ class ControlPlane:
         now = self._emulator.clock.now()
         return {"now": timestamp(now), "seconds": now, "frozen": self._emulator.clock.frozen}
 
-    @staticmethod
-    def _route(path: str, **handlers: Handler) -> Route:
+    def _route(self, path: str, **handlers: Handler) -> Route:
+        full = f"/_emulator/{path}"
+        self._documentation |= {(method, full): handler.__doc__ or "" for method, handler in handlers.items()}
+
         async def endpoint(request: Request) -> Response:
             try:
                 return await handlers[request.method if request.method != "HEAD" else "GET"](request)
             except (BadAddress, BadInput, BadRule, BadState, UnknownSwitch) as error:
                 return JSONResponse({"error": str(error)}, 400)
 
-        return Route(f"/_emulator/{path}", endpoint, methods=list(handlers), name=path)
+        return Route(full, endpoint, methods=list(handlers), name=path)
 
 
 async def _json(request: Request, limit: int = BODY_BYTES) -> Any:

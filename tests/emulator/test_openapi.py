@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode, checks
+from thingspace_calls import ACCOUNT, Caller
+
+from thingspace_provider.emulator import openapi
+from thingspace_provider.emulator.assembly import Setup
+from thingspace_provider.emulator.routes import ROUTES
+from thingspace_provider.emulator.serving import Running
+
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+]
+EXAMPLES = settings(
+    max_examples=15,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+CONTROL = [
+    *(("GET", name) for name in ("connection", "queue", "journal", "faults", "clock", "switches", "state", "accounts")),
+    *(("GET", name) for name in ("devices", "users", "commands", "archive", "settled", "resolve")),
+    *(("POST", name) for name in ("messages", "faults", "clock", "accounts", "devices", "users/unlock", "reset")),
+    *(("PUT", name) for name in ("switches", "state", "resolve")),
+    *(("DELETE", name) for name in ("journal", "faults", "faults/{number}")),
+    *(("GET", name) for name in ("openapi.json", "thingspace.openapi.json")),
+    ("POST", "archive/resend"),
+]
+
+
+@pytest.fixture(scope="module")
+def fuzzed() -> Iterator[Running]:
+    """An emulator of its own that stands still, so that nothing made up here is ever sent anywhere."""
+    with Running(Setup(switches={"emptyCallbackList": "array"}, frozen=True)) as running:
+        yield running
+
+
+def explore(document: dict[str, Any], path: str, method: str, **arguments: Any) -> None:
+    """Send what the description allows and what it does not; every answer has to be one that it names."""
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.update(base_url=document["servers"][0]["url"])
+    operation = schema[path][method]
+    modes = list(GenerationMode) if operation.body or operation.query else [GenerationMode.POSITIVE]
+    for mode in modes:
+
+        @EXAMPLES
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def send(case: Any) -> None:
+            response = case.call(**arguments)
+            case.validate_response(response, checks=CHECKS)
+
+        send()
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation)
+def test_no_call_of_thingspace_gives_an_answer_that_is_not_described(fuzzed: Running, route: Any) -> None:
+    client = Caller(fuzzed.url)
+    client.control("POST", "reset")
+    client.ready()
+    client.text("x", ACCOUNT)
+    document = client.control("GET", "thingspace.openapi.json").json()
+    headers = {"Authorization": f"Bearer {client.bearer}", "VZ-M2M-Token": str(client.session)}
+    if route.operation in {"token", "revoke"}:
+        headers = {"Authorization": "Basic ZW11bGF0b3ItYXBwLWtleTplbXVsYXRvci1hcHAtc2VjcmV0"}
+    document["paths"][route.path][route.method.lower()]["security"] = []
+    for parameter in document["paths"][route.path][route.method.lower()]["parameters"]:
+        if parameter["name"] == "account":
+            parameter["schema"] = {"enum": [ACCOUNT, "0000000000-00009"]}
+    before = len(client.journal()["calls"])
+    explore(document, route.path, route.method, headers=headers)
+    assert {call["operation"] for call in client.journal()["calls"][before:]} >= {route.operation}
+
+
+@pytest.mark.parametrize(("method", "name"), CONTROL)
+def test_no_request_to_the_control_plane_gives_an_answer_that_is_not_described(
+    fuzzed: Running, method: str, name: str
+) -> None:
+    client = Caller(fuzzed.url)
+    client.control("POST", "reset")
+    document = client.control("GET", "openapi.json").json()
+    explore(document, f"/_emulator/{name}", method)
+    assert client.control("POST", "reset").status == 200
+
+
+def test_the_description_of_the_control_plane_is_complete(fuzzed: Running) -> None:
+    document = Caller(fuzzed.url).control("GET", "openapi.json").json()
+    described = {
+        (method.upper(), path.removeprefix("/_emulator/"))
+        for path, methods in document["paths"].items()
+        for method in methods
+    }
+    assert described == set(CONTROL)
+    assert all(one["summary"] for methods in document["paths"].values() for one in methods.values())
+    short = {(method, path) for method, path in (*openapi.CONTROL_BODIES, *openapi.CONTROL_ANSWERS, *openapi.QUERIES)}
+    assert short <= described
+
+
+def test_the_description_of_thingspace_names_every_call(fuzzed: Running) -> None:
+    document = Caller(fuzzed.url).control("GET", "thingspace.openapi.json").json()
+    assert document["servers"] == [{"url": fuzzed.url}]
+    assert {one["operationId"] for methods in document["paths"].values() for one in methods.values()} == {
+        route.operation for route in ROUTES
+    }
