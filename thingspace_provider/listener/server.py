@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from thingspace_provider.listener.app import Listener
 from thingspace_provider.listener.door import Door
 from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.inbox import Inbox
+from thingspace_provider.listener.patience import IDLE_SECONDS, PatientProtocol
 from thingspace_provider.listener.reading import Reading
 from thingspace_provider.listener.settings import SQLITE, Settings
 from thingspace_provider.listener.sqlite import SqliteStore
@@ -55,8 +57,16 @@ def opened(settings: Settings) -> Store:
     return SqliteStore(Path(settings.store.removeprefix(SQLITE)))
 
 
+def allow_connections() -> None:
+    """As many open connections as the system grants: the default of a shell is soon used up."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def run(settings: Settings, listening: socket.socket, store: Store, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT, answer what is under way, close the store. Calls `ready` once it serves."""
+    allow_connections()
     uvloop.run(_serve(settings, listening, store, ready))
 
 
@@ -82,7 +92,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=PatientProtocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -90,6 +100,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 proxy_headers=False,
                 server_header=False,
+                timeout_keep_alive=IDLE_SECONDS,
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )
