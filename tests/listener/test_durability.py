@@ -124,7 +124,7 @@ def test_a_store_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, start: 
         apsw.Connection(str(store)).execute("PRAGMA user_version = 99")
     with pytest.raises(AssertionError) as ended:
         start(store=f"sqlite:///{store}")
-    said = str(ended.value).splitlines()[0]
+    said = str(ended.value).splitlines()[-1]
     assert said.startswith("Error: ")
     assert str(store) in said
 

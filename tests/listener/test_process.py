@@ -67,7 +67,8 @@ def test_a_polite_signal_ends_it_with_status_0_and_an_idle_connection_does_not_h
     listener.post(text())
     listener.process.send_signal(order)
     assert listener.process.wait(2) == 0
-    assert listener.log.read_text() == ""
+    events = [json.loads(line)["event"] for line in listener.log.read_text().splitlines()]
+    assert events == ["listening", "stopped"]
 
 
 def test_the_pid_file_is_locked_as_long_as_the_process_lives(start: Start, tmp_path: Path) -> None:

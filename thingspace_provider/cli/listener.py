@@ -13,7 +13,7 @@ import click
 from thingspace_provider.listener import pid_file, server
 from thingspace_provider.listener.settings import Settings, load
 from thingspace_provider.listener.settings_file import BadSettings
-from thingspace_provider.listener.store import StoreUnusable
+from thingspace_provider.listener.store import StoreFailed, StoreUnusable
 
 EXAMPLE = """
 \b
@@ -38,16 +38,22 @@ environment wins over the file, an option over both.
 @click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False), help="Settings file.")
 @click.option("--pid-file", "pid", type=click.Path(path_type=Path, dir_okay=False), help="File to hold locked.")
 @click.option("--public-url", help="How ThingSpace reaches this listener, when that is not by its own address.")
+@click.option("--check", is_flag=True, help="Try settings, address and store, say so, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print url and callbackUrls as JSON when ready.")
-def command(file: Path | None, pid: Path | None, as_json: bool, **options: Any) -> None:
+def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **options: Any) -> None:
     """The durable inbox that ThingSpace posts device texts to.
 
-    What it answers with 200 is on disk. It runs until SIGTERM or SIGINT.
+    What it answers with 200 is on disk. It runs until SIGTERM or SIGINT; on SIGHUP it reads its settings file
+    again and takes up accounts, credentials and tokens.
     """
+    given = {_key(name): value for name, value in options.items()}
     try:
-        settings = load(file, os.environ, {_key(name): value for name, value in options.items()})
+        settings = load(file, os.environ, given)
     except BadSettings as reason:
         _end("\n".join(f"Error: {problem}" for problem in reason.problems), 2)
+    if check:
+        _check(settings, as_json)
+        return
     held = _held(pid) if pid else None
     try:
         listening = server.bound(settings.host, settings.port)
@@ -62,9 +68,26 @@ def command(file: Path | None, pid: Path | None, as_json: bool, **options: Any) 
         click.echo(_announced(settings, url) if as_json else _told(settings, url))
 
     gc.freeze()  # what was imported stays: no need to look through it again and again
-    server.run(settings, listening, store, ready)
+    server.run(settings, listening, store, ready, lambda: load(file, os.environ, given))
     if held:
         held.close()
+
+
+def _check(settings: Settings, as_json: bool) -> None:
+    """Do once, and undo, all that a start would do and a callback would need."""
+    try:
+        server.bound(settings.host, settings.port).close()
+        store = server.opened(settings)
+        store.prove()
+        store.close()
+    except (server.AddressTaken, StoreUnusable, StoreFailed) as reason:
+        _end(f"Error: {reason}", 1)
+    shown = {"accounts": list(settings.accounts), "host": settings.host, "port": settings.port, "store": settings.store}
+    if as_json:
+        click.echo(json.dumps(shown))
+    else:
+        accounts = ", ".join(settings.accounts)
+        click.echo(f"a listener can start: {accounts} on {settings.host}:{settings.port}, store {settings.store}")
 
 
 def _held(path: Path) -> pid_file.PidFile:

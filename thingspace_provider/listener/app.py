@@ -10,17 +10,19 @@ from starlette.types import Receive, Scope, Send
 
 from thingspace_provider.listener.door import PREFIX, Door
 from thingspace_provider.listener.health import Health
+from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.reading import Reading
 
 
 class Listener:
     """Callbacks go straight to the door; everything else through Starlette."""
 
-    def __init__(self, door: Door, reading: Reading, health: Health) -> None:
+    def __init__(self, door: Door, reading: Reading, health: Health, metrics: Metrics) -> None:
         self._door = door
         routes = [
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
+            Route("/metrics", metrics.show),
             Route("/v1/messages", reading.messages),
         ]
         absent = dict.fromkeys((404, 405), _absent)

@@ -17,6 +17,8 @@ from thingspace_provider.listener import callback
 from thingspace_provider.listener.answers import NOT_FOUND, Answer
 from thingspace_provider.listener.credential import Credential, same
 from thingspace_provider.listener.inbox import Inbox, Refused
+from thingspace_provider.listener.log import Refusals
+from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.settings import Settings
 from thingspace_provider.listener.store import Arrival
 
@@ -30,6 +32,13 @@ TOO_LARGE = Answer(413, b"a callback body has 8192 bytes at most", close=True)
 MALFORMED = Answer(400, b"the body is not a JSON object")
 FORBIDDEN = Answer(403, b"wrong user name or password")
 LATER = Answer(503, b"not stored: come again", ((b"retry-after", b"1"),))
+REASONS = {
+    TOO_LARGE: "too large",
+    NOT_FOUND: "not found",
+    MALFORMED: "malformed",
+    FORBIDDEN: "wrong user name or password",
+    LATER: "not stored in time",
+}
 
 
 class TooLarge(Exception):
@@ -43,8 +52,10 @@ class Gone(Exception):
 class Door:
     """Lets in what comes from ThingSpace. `settings` may be replaced while it runs."""
 
-    def __init__(self, settings: Settings, inbox: Inbox) -> None:
+    def __init__(self, settings: Settings, inbox: Inbox, metrics: Metrics) -> None:
         self._inbox = inbox
+        self._metrics = metrics
+        self._refusals = Refusals()
         self.settings = settings
 
     @property
@@ -63,6 +74,8 @@ class Door:
         try:
             if scope["method"] == "POST":
                 answer = await self._take(scope, receive)
+                if answer is not STORED:
+                    self._note(REASONS[answer], scope)
             elif scope["method"] == "GET":
                 answer = self._prove(scope)
             else:
@@ -89,11 +102,19 @@ class Door:
         if not self._credential.admits(body.username, body.password):
             return FORBIDDEN
         try:
-            arrival = Arrival(account, arrived, body.callback())
-            await self._inbox.keep(arrival, ANSWER_SECONDS - (time.monotonic() - begun))
+            said = body.callback()
+            await self._inbox.keep(Arrival(account, arrived, said), ANSWER_SECONDS - (time.monotonic() - begun))
         except Refused:
             return LATER
+        self._metrics.stored(said.kind)
         return STORED
+
+    def _note(self, reason: str, scope: Scope) -> None:
+        """Who was refused and why; the account only when it is one of ours, for a stranger may write there anything."""
+        self._metrics.refused(reason)
+        account = _segments(scope)[1]
+        client = scope["client"][0] if scope.get("client") else None
+        self._refusals.note(reason, client=client, account=account if account in self._accounts else None)
 
     def _prove(self, scope: Scope) -> Answer:
         """Show that this listener knows the credential, without anything being sent that could be used again."""

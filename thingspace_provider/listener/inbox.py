@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
+import time
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from thingspace_provider.listener import log
+from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.store import Arrival, Store
 
 BATCH = 2000
@@ -33,8 +37,11 @@ class Wait:
 class Inbox:
     """The only way into the store. Made and used in an event loop; `close` ends its thread."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
+        self._metrics = metrics
+        self._metrics.waiting.set_function(lambda: self._waiting)
+        self._failing = ""
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Wait | None] = SimpleQueue()
         self._waiting = 0
@@ -80,18 +87,28 @@ class Inbox:
                 self._commit(waits)
 
     def _commit(self, waits: list[Wait]) -> None:
-        failure = ""
+        failure, begun = "", time.monotonic()
         try:
             arrivals = [wait.arrival for wait in waits if wait.arrival is not None]
             if arrivals:
                 self._store.append(arrivals)
+                self._metrics.committed(len(arrivals), time.monotonic() - begun)
             else:
                 self._store.prove()
         except Exception as reason:  # noqa: BLE001  whatever it is, this thread must go on and nobody be told "stored"
             failure = f"the store failed: {reason}"
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
             self._loop.call_soon_threadsafe(_settle, waits, failure)
+        self._tell(failure)
         self._store.tidy()
+
+    def _tell(self, failure: str) -> None:
+        """Once when it begins to fail, once when it works again."""
+        if failure and not self._failing:
+            log.tell("the store fails: callbacks are refused", logging.ERROR, reason=failure)
+        if self._failing and not failure:
+            log.tell("the store works again")
+        self._failing = failure
 
 
 def _settle(waits: list[Wait], failure: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 import signal
@@ -14,13 +15,16 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
+from thingspace_provider.listener import log
 from thingspace_provider.listener.app import Listener
 from thingspace_provider.listener.door import Door
 from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.inbox import Inbox
+from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.patience import IDLE_SECONDS, PatientProtocol
 from thingspace_provider.listener.reading import Reading
 from thingspace_provider.listener.settings import SQLITE, Settings
+from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.sqlite import SqliteStore
 from thingspace_provider.listener.store import Store
 
@@ -64,25 +68,60 @@ def allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def run(settings: Settings, listening: socket.socket, store: Store, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT, answer what is under way, close the store. Calls `ready` once it serves."""
+def run(
+    settings: Settings,
+    listening: socket.socket,
+    store: Store,
+    ready: Callable[[], None],
+    reload: Callable[[], Settings],
+) -> None:
+    """Serve until SIGTERM or SIGINT, answer what is under way, close the store.
+
+    Calls `ready` once it serves, and on SIGHUP `reload` for settings that are to hold from then on.
+    """
+    log.begin()
     allow_connections()
-    uvloop.run(_serve(settings, listening, store, ready))
+    uvloop.run(_serve(settings, listening, store, ready, reload))
 
 
-async def _serve(settings: Settings, listening: socket.socket, store: Store, ready: Callable[[], None]) -> None:
-    inbox = Inbox(store)
+async def _serve(
+    settings: Settings,
+    listening: socket.socket,
+    store: Store,
+    ready: Callable[[], None],
+    reload: Callable[[], Settings],
+) -> None:
+    metrics = Metrics()
+    inbox = Inbox(store, metrics)
     reading = Reading(store, settings.api_token)
+    door = Door(settings, inbox, metrics)
     try:
-        server = Server(Listener(Door(settings, inbox), reading, Health(inbox)), ready)
+        server = Server(Listener(door, reading, Health(inbox), metrics), ready)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(signal.SIGHUP, _rotate, door, reading, reload)
+        log.tell("listening", url=url_of(listening), accounts=list(settings.accounts))
         await server.serve(sockets=[listening])
     finally:
         inbox.close()
         reading.close()
         store.close()
+        log.tell("stopped")
+
+
+def _rotate(door: Door, reading: Reading, reload: Callable[[], Settings]) -> None:
+    """Take up accounts, credentials and tokens; what is bound or open stays as it is until a restart."""
+    try:
+        settings = reload()
+    except BadSettings as reason:
+        log.tell("settings not taken up: the old ones hold", logging.ERROR, problems=reason.problems)
+        return
+    old = door.settings
+    kept = [name for name in ("store", "host", "port", "public_url") if getattr(old, name) != getattr(settings, name)]
+    door.settings = settings
+    reading.api_token = settings.api_token
+    log.tell("settings taken up", accounts=list(settings.accounts), after_restart=kept)
 
 
 class Server(uvicorn.Server):

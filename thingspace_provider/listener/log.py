@@ -1,0 +1,65 @@
+"""One JSON object a line on standard error: what happened to whom, never a body, a path or a secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+from datetime import datetime, timezone
+from typing import Any
+
+QUIET_SECONDS = 10.0
+LOG = logging.getLogger("thingspace.listener")
+
+
+class JsonLines(logging.Formatter):
+    """`{"time", "level", "event"}` and what the event has besides."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the fields hold."""
+        moment = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": moment.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[1]:
+            # Where, not what: the text of an exception may quote what it was working on.
+            line["error"] = type(record.exc_info[1]).__name__
+            line["at"] = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(record.exc_info[2])]
+        return json.dumps(line)
+
+
+def begin() -> None:
+    """Send this process's log to standard error. A server's complaints about strangers' HTTP stay out."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
+def tell(event: str, level: int = logging.INFO, **fields: Any) -> None:
+    """Write one line."""
+    LOG.log(level, event, extra={"fields": fields})
+
+
+class Refusals:
+    """Tells of each reason at once, then at most every ten seconds with how often: strangers cannot fill a disk."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+        self._unsaid: dict[str, int] = {}
+
+    def note(self, reason: str, **fields: Any) -> None:
+        """A callback was refused."""
+        now = time.monotonic()
+        count = self._unsaid.get(reason, 0) + 1
+        if now - self._told.get(reason, -QUIET_SECONDS) < QUIET_SECONDS:
+            self._unsaid[reason] = count
+            return
+        self._told[reason], self._unsaid[reason] = now, 0
+        tell("callback refused", logging.WARNING, reason=reason, count=count, **fields)
