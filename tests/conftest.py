@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from thingspace_emulator import EmulatorProcess
 
 from thingspace_provider.api import Client, Credentials
+
+
+@pytest.fixture(autouse=True)
+def no_record_of_refused_logins(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user of this machine who has never been refused."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{time.monotonic_ns()}"))
 
 
 @pytest.fixture(scope="session")

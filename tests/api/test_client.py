@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess
 
 from thingspace_provider.api import Client, Credentials, Registration, errors
+from thingspace_provider.api.refused_logins import OVERRIDE, state_folder
 
 XML = (
     '<am:fault xmlns:am="http://wso2.org/apimanager"><am:code>404</am:code>'
@@ -59,6 +63,68 @@ def test_a_refused_login_is_tried_once_however_many_threads_ask(
     assert emulator.calls()["login"] == 1
     assert sorted(type(error).__name__ for error in found) == ["LoginHeld"] * 7 + ["LoginRefused"]
     assert "sentinel" not in "".join(map(str, found))
+
+
+def test_a_password_that_was_refused_is_not_tried_by_a_later_process_until_it_changes(
+    credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = replace(credentials, password="sentinel-wrong")
+    with pytest.raises(errors.LoginRefused, match="likely left before ThingSpace locks the user at 5: 4"):
+        Client(wrong).start_callbacks(ACCOUNT)
+    for _ in range(3):  # each as a process of its own would begin
+        with pytest.raises(errors.LoginHeld, match="THINGSPACE_RETRY_REFUSED_LOGIN=1"):
+            Client(wrong).start_callbacks(ACCOUNT)
+    assert emulator.calls()["login"] == 1
+    with pytest.raises(errors.LoginRefused, match="at 5: 3"):
+        Client(replace(credentials, password="another-wrong")).start_callbacks(ACCOUNT)
+    monkeypatch.setenv(OVERRIDE, "1")
+    with pytest.raises(errors.LoginRefused, match="at 5: 2"):
+        Client(wrong).start_callbacks(ACCOUNT)
+    monkeypatch.delenv(OVERRIDE)
+    Client(credentials).start_callbacks(ACCOUNT)
+    with pytest.raises(errors.LoginRefused, match="at 5: 4"):  # a login that succeeds starts the count anew
+        Client(wrong).start_callbacks(ACCOUNT)
+    assert emulator.calls()["login"] == 5
+
+
+def test_processes_side_by_side_try_a_wrong_password_once(credentials: Credentials, emulator: EmulatorProcess) -> None:
+    wrong = replace(credentials, password="sentinel-wrong")
+    program = (
+        "import sys\nfrom thingspace_provider.api import Client, Credentials\n"
+        "try:\n    Client(Credentials(*sys.argv[1:])).start_callbacks('0000123456-00001')\n"
+        "except Exception as error:\n    print(type(error).__name__)\n"
+    )
+    arguments = [wrong.app_key, wrong.app_secret, wrong.username, wrong.password, wrong.base_url]
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    ended = sorted(process.communicate(timeout=60)[0].strip() for process in running)
+    assert ended == ["LoginHeld"] * 3 + ["LoginRefused"]
+    assert emulator.calls()["login"] == 1
+
+
+def test_the_record_of_refused_logins_holds_no_credential(credentials: Credentials) -> None:
+    with pytest.raises(errors.LoginRefused):
+        Client(replace(credentials, password="sentinel-wrong")).start_callbacks(ACCOUNT)
+    files = list(state_folder().iterdir())
+    assert len(files) == 2  # the record and its lock
+    for file in files:
+        for secret in ("sentinel", credentials.username, credentials.app_key, credentials.app_secret):
+            assert secret not in file.name + file.read_text()
+
+
+def test_a_login_that_succeeds_leaves_nothing_behind(thingspace: Client) -> None:
+    thingspace.start_callbacks(ACCOUNT)
+    assert list(state_folder().iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_a_login(
+    thingspace: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    thingspace.start_callbacks(ACCOUNT)
 
 
 def test_an_expired_session_is_replaced_by_one_login_and_the_call_repeated(

@@ -36,7 +36,7 @@ def test_a_wrong_password_costs_one_login_however_many_accounts_there_are(
 ) -> None:
     project.configure("thingspace:accounts", json.dumps(emulator.ready["accounts"]))
     project.environment["THINGSPACE_PASSWORD"] = "sentinel-wrong"
-    outcome = fails(project, "logging in to ThingSpace as emulator-user", "five wrong logins", "Only Verizon support")
+    outcome = fails(project, "logging in to ThingSpace as emulator-user", "five wrong logins", "only Verizon support")
     assert emulator.calls()["login"] == 1
     assert sum("logging in" in line for line in outcome.errors) == 1  # the others say that they were not tried
     assert "sentinel" not in outcome.text
@@ -47,8 +47,11 @@ def test_a_locked_user_is_told_who_can_unlock_it(project: Project, emulator: Emu
     state = emulator.control("GET", "state")
     state["users"]["emulator-user"] |= {"strikes": 5, "locked": True}
     emulator.control("PUT", "state", state)
-    fails(project, "logging in to ThingSpace", "Only Verizon support can unlock")
+    fails(project, "logging in to ThingSpace", "only Verizon support can unlock")
+    fails(project, "exactly this password was refused before", "THINGSPACE_RETRY_REFUSED_LOGIN=1")
+    assert emulator.calls()["login"] == 1
     emulator.control("POST", "users/unlock", {"username": "emulator-user"})
+    project.environment["THINGSPACE_RETRY_REFUSED_LOGIN"] = "1"
     heals(project, emulator)
 
 

@@ -121,8 +121,8 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
     if operation == "login":
         return errors.LoginRefused, (
             "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD (the UWS user, not the portal login) before you run "
-            "this again: five wrong logins in a row lock the user. This run tried once and will not try again. "
-            + errors.SUPPORT
+            "this again: five wrong logins in a row lock the user, and only Verizon support can unlock it. "
+            "It was tried once; the same password is not tried again from this machine."
         )
     return _m2m_meaning(status, fault)
 

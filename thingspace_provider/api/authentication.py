@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from thingspace_provider.api import answers, errors
 from thingspace_provider.api.credentials import Credentials
+from thingspace_provider.api.refused_logins import LOCKS_AT, OVERRIDE, Record, RefusedLogins
 from thingspace_provider.api.transport import Answer, NoAnswer, Transport
 
 JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -23,17 +24,23 @@ class Authentication:
     """The access token and the session token of one ThingSpace user.
 
     One lock makes every fetch single-flight: whoever comes while another thread logs in waits for its
-    result. A refused login is remembered and not repeated with the same credentials, because ThingSpace
-    locks a user after five in a row.
+    result. A refused login is remembered, here and for later processes, and not repeated with the same
+    credentials, because ThingSpace locks a user after five in a row.
     """
 
     def __init__(
-        self, credentials: Credentials, transport: Transport, seconds: float, clock: Callable[[], float]
+        self,
+        credentials: Credentials,
+        transport: Transport,
+        seconds: float,
+        clock: Callable[[], float],
+        refused_logins: RefusedLogins,
     ) -> None:
         self._credentials = credentials
         self._transport = transport
         self._seconds = seconds
         self._clock = clock
+        self._refused_logins = refused_logins
         self._lock = threading.RLock()
         self._bearer = ""
         self._bearer_ends = 0.0
@@ -105,23 +112,41 @@ class Authentication:
         return answers.json_object(answer.body)
 
     def _login(self) -> str:
+        with self._refused_logins.alone(self._credentials):
+            known = self._refused_logins.known(self._credentials)
+            if known is not None:
+                raise errors.LoginHeld(
+                    f"logging in to ThingSpace as {self._credentials.username}",
+                    answer="not tried, because exactly this password was refused before on this machine",
+                    remedy=f"{_strikes(known)} Correct THINGSPACE_PASSWORD. If the user was unlocked and the password "
+                    f"is right, allow one more try with {OVERRIDE}=1.",
+                )
+            return self._try_login()
+
+    def _try_login(self) -> str:
         doing = f"logging in to ThingSpace as {self._credentials.username}"
         body = json.dumps({"username": self._credentials.username, "password": self._credentials.password}).encode()
-        error: errors.Refused | None = None
-        for _ in range(2):  # a bearer refused by the gateway never reached the login, so it may be tried again
+        bearer_renewed = False
+        while True:
             headers = {**JSON_HEADERS, "Authorization": f"Bearer {self._current_bearer()}"}
             answer = self._send(doing, "/m2m/v1/session/login", headers, body)
             if answer.status == OK:
+                self._refused_logins.forget(self._credentials)
                 session = answers.json_object(answer.body).get("sessionToken")
                 if isinstance(session, str) and session:
                     return session
                 raise errors.AnswerNotUnderstood(doing, answer="the answer holds no sessionToken", remedy=_ADDRESS)
             error = answers.refusal("login", doing, None, answer.status, answer.body)
-            if not isinstance(error, errors.BearerRefused):
-                break
-            self._bearer = ""
-        assert error is not None  # noqa: S101  the loop ran
-        raise self._remembered(error)
+            if isinstance(error, errors.BearerRefused) and not bearer_renewed:
+                bearer_renewed = True  # the gateway kept it from the login, so it may be tried again
+                self._bearer = ""
+                continue
+            if isinstance(error, errors.LoginRefused):
+                strikes = _strikes(self._refused_logins.add(self._credentials))
+                error = errors.LoginRefused(
+                    doing, None, error.answer, f"{error.remedy} {strikes}", error.status, error.code
+                )
+            raise self._remembered(error)
 
     def _remembered(self, error: errors.Refused) -> errors.Refused:
         """Keep a refusal of the credentials themselves, so that nobody repeats it."""
@@ -135,6 +160,14 @@ class Authentication:
             return self._transport.send("POST", url, headers, body, self._seconds)
         except NoAnswer as error:
             raise unreachable(doing, None, self._credentials, error) from None
+
+
+def _strikes(record: Record) -> str:
+    """How near the user is to being locked, as far as this machine knows."""
+    return (
+        f"Wrong logins in a row from this machine: {record.strikes}; likely left before ThingSpace locks the user "
+        f"at {LOCKS_AT}: {record.left}."
+    )
 
 
 _ADDRESS = "Check THINGSPACE_BASE_URL: is that ThingSpace, and no proxy in its place?"

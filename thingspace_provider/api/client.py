@@ -12,6 +12,7 @@ from urllib.parse import quote
 from thingspace_provider.api import answers, errors
 from thingspace_provider.api.authentication import Authentication, unreachable
 from thingspace_provider.api.credentials import Credentials
+from thingspace_provider.api.refused_logins import RefusedLogins
 from thingspace_provider.api.transport import Answer, NoAnswer, RequestsTransport, Transport
 
 ANSWER_SECONDS = 30.0
@@ -39,6 +40,7 @@ class Client:
         transport: how bytes travel; tests may bring their own.
         seconds: the longest wait for one answer.
         clock: monotonic seconds, for the age of a token.
+        refused_logins: the record of wrong passwords that is shared with other processes.
     """
 
     def __init__(
@@ -47,11 +49,14 @@ class Client:
         transport: Transport | None = None,
         seconds: float = ANSWER_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        refused_logins: RefusedLogins | None = None,
     ) -> None:
         self._credentials = credentials
         self._transport = transport or RequestsTransport()
         self._seconds = seconds
-        self._authentication = Authentication(credentials, self._transport, seconds, clock)
+        self._authentication = Authentication(
+            credentials, self._transport, seconds, clock, refused_logins or RefusedLogins()
+        )
 
     def list_callbacks(self, account: str) -> list[Registration]:
         """The listeners registered for an account, passwords in clear as ThingSpace returns them.

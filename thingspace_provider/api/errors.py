@@ -22,8 +22,6 @@ All of them survive pickling, and none ever holds a credential.
 
 from __future__ import annotations
 
-SUPPORT = "Only Verizon support can unlock a locked user."
-
 
 class ThingSpaceError(Exception):
     """Something could not be done; the text is written for the person who has to act on it.
