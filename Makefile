@@ -12,7 +12,8 @@ demo-down: .venv/ready       ## end what an interrupted demo left behind
 	$(BIN)/python tools/demo.py --down
 
 test: .venv/ready check      ## every test, the real engine included
-	PATH="$$($(BIN)/python tools/engine/get.py):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	engine=$$($(BIN)/python tools/engine/get.py) && \
+	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 check: .venv/ready           ## format, lint, types, walls
 	$(BIN)/ruff format --check .
