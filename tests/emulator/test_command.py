@@ -121,7 +121,7 @@ def test_env_without_an_emulator_says_how_to_start_one() -> None:
         (["--switch", "color=red"], "there is no switch 'color'"),
         (["--switch", "expiresIn"], "NAME=VALUE"),
         (["--scenario", "/nothing.yaml"], "cannot be read"),
-        (["--ca", "/nothing.pem"], "there is no file"),
+        (["--ca", "/nothing.pem"], "holds no certificate"),
         (["--account", "a", "--scenario", "b"], "use one of them"),
     ],
 )

@@ -92,7 +92,7 @@ def test_an_empty_scenario_is_the_default() -> None:
         ("clock: {start: soon}", "clock.start is a moment such as"),
         ("clock: {start: [1]}", "clock.start is a moment such as"),
         ("resolve: {h: example.net}", "resolve: 'h' cannot be resolved"),
-        ("certificateAuthority: nothing.pem", "there is no file"),
+        ("certificateAuthority: nothing.pem", "holds no certificate"),
         ("a: [", "is not YAML"),
         ("!!python/object:os.system x", "is not YAML"),
     ],

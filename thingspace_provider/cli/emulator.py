@@ -98,13 +98,17 @@ def _setup(accounts: tuple[str, ...], switches: tuple[str, ...], scenario: Path 
     """What the options together ask for; single switches win over the scenario's."""
     from thingspace_provider.emulator.assembly import Setup  # noqa: PLC0415 - `env` and `--help` need none of it
     from thingspace_provider.emulator.scenario import BadScenario, read_scenario  # noqa: PLC0415
+    from thingspace_provider.emulator.sender import BadAuthority, trust  # noqa: PLC0415
     from thingspace_provider.emulator.switches import Switches, UnknownSwitch  # noqa: PLC0415
     from thingspace_provider.emulator.world import seeded  # noqa: PLC0415
 
     if accounts and scenario is not None:
         raise click.UsageError("--account and --scenario both say which accounts there are; use one of them")
-    if ca is not None and not ca.is_file():
-        raise click.BadParameter(f"there is no file {ca}", param_hint="--ca")
+    try:
+        if ca is not None:
+            trust(str(ca))
+    except BadAuthority as error:
+        raise click.BadParameter(str(error), param_hint="--ca") from error
     try:
         setup = read_scenario(scenario) if scenario is not None else Setup()
     except BadScenario as error:

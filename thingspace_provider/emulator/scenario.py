@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from thingspace_provider.emulator.answers import Refused
 from thingspace_provider.emulator.assembly import Setup
 from thingspace_provider.emulator.bodies import Listener, check_listener, read_device
 from thingspace_provider.emulator.faults import BadRule, Faults
-from thingspace_provider.emulator.sender import BadAddress, check_addresses
+from thingspace_provider.emulator.sender import BadAddress, BadAuthority, check_addresses, trust
 from thingspace_provider.emulator.state import fits
 from thingspace_provider.emulator.switches import Switches, UnknownSwitch
 from thingspace_provider.emulator.world import (
@@ -69,16 +68,10 @@ def read_scenario(path: Path) -> Setup:
         raise BadScenario(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BadScenario(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    setup = scenario(value)
-    if setup.ca is None:
-        return setup
-    ca = path.parent / setup.ca
-    if not ca.is_file():
-        raise BadScenario(f"certificateAuthority: there is no file {ca}")
-    return replace(setup, ca=str(ca))
+    return scenario(value, path.parent)
 
 
-def scenario(value: Any) -> Setup:
+def scenario(value: Any, folder: Path | None = None) -> Setup:
     """The setup that a scenario, already parsed, describes. An empty one is the default. Raises BadScenario."""
     source = _entry({} if value is None else value, KEYS, "the scenario")
     switches = {**({"profile": source["profile"]} if "profile" in source else {}), **source.get("switches", {})}
@@ -96,6 +89,12 @@ def scenario(value: Any) -> Setup:
     _check_owners(world)
     for position, rule in enumerate(source.get("faults", [])):
         _check_fault(rule, f"faults[{position}]")
+    ca = str((folder or Path()) / source["certificateAuthority"]) if "certificateAuthority" in source else None
+    try:
+        if ca is not None:
+            trust(ca)
+    except BadAuthority as error:
+        raise BadScenario(f"certificateAuthority: {error}") from error
     try:
         check_addresses(source.get("resolve", {}))
     except BadAddress as error:
@@ -107,7 +106,7 @@ def scenario(value: Any) -> Setup:
         start=start,
         frozen=frozen,
         resolve=source.get("resolve", {}),
-        ca=source.get("certificateAuthority"),
+        ca=ca,
     )
 
 

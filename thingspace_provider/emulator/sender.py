@@ -65,6 +65,10 @@ class BadAddress(ValueError):
     """An address that a listener's name cannot stand for."""
 
 
+class BadAuthority(ValueError):
+    """A file that holds no authority for certificates."""
+
+
 class Sender:
     """Delivers notices; `True` means that some attempt got a 2xx."""
 
@@ -181,9 +185,7 @@ class Sender:
         if self._switches["certificates"] == "unchecked":
             return False
         if self._trust is None:
-            self._trust = ssl.create_default_context()
-            if self._ca is not None:
-                self._trust.load_verify_locations(self._ca)
+            self._trust = trust(self._ca)
         return self._trust
 
     def _connection(self) -> aiohttp.ClientSession:
@@ -197,6 +199,17 @@ class Sender:
                 skip_auto_headers=("Accept", "Accept-Encoding"),
             )
         return self._session
+
+
+def trust(ca: str | None) -> ssl.SSLContext:
+    """The machine's authorities and those of a file. Raises BadAuthority."""
+    context = ssl.create_default_context()
+    try:
+        if ca is not None:
+            context.load_verify_locations(ca)
+    except OSError as error:
+        raise BadAuthority(f"{ca} holds no certificate in PEM: {error.strerror or error}") from error
+    return context
 
 
 def check_addresses(overrides: Any) -> None:
