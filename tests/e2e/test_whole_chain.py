@@ -99,6 +99,8 @@ def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_i
     deployed: Project, emulator: EmulatorProcess, thingspace: Client
 ) -> None:
     before = thingspace.list_callbacks(ACCOUNT)[0].password
+    emulator.text("stored before the restart")
+    assert eventually(lambda: deployed.inbox() == ["stored before the restart"])
     emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
     deployed.configure("thingspace:rotation", "2")
     deployed.up()
@@ -107,7 +109,7 @@ def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_i
     texts = [f"text {number}" for number in range(12)]
     for text in texts:
         emulator.text(text)
-    assert eventually(lambda: set(texts) <= set(deployed.inbox()))
+    assert eventually(lambda: {"stored before the restart", *texts} <= set(deployed.inbox()))
     deployed.up("--expect-no-changes")
 
 
