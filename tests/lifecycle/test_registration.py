@@ -41,6 +41,14 @@ def test_create_after_an_interrupted_create_finds_its_own_and_registers_nothing(
     assert emulator.calls()["registerCallback"] == 1
 
 
+def test_an_empty_credential_is_the_same_as_none(world: World) -> None:
+    outputs = it.create(world.context, inputs(username="", password="")).outputs
+    same = it.read(world.context, outputs)
+    assert same is not None
+    assert not it.diff(same.outputs, inputs(username="", password="")).changes
+    assert world.said == []
+
+
 def test_create_renews_the_password_at_its_own_url(world: World) -> None:
     it.create(world.context, inputs())
     it.create(world.context, inputs(password="another"))

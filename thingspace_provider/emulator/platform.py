@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from itertools import zip_longest
@@ -30,7 +31,8 @@ class Platform:
         self._world, self._clock, self._switches, self._sender = world, clock, switches, sender
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timers: set[Timer] = set()
-        self._live = asyncio.Semaphore(LIVE_SLOTS)
+        self._live: deque[tuple[str, Text]] = deque()
+        self._live_workers = 0
 
     def text_from_device(self, name: str, device: Device, message: str) -> Text:
         """A device sends a text: the listener gets it now, or the queue does."""
@@ -40,7 +42,10 @@ class Platform:
             account.queue[text.number] = text
         else:
             account.in_flight[text.number] = text
-            self._start(self._deliver_live(name, text))
+            self._live.append((name, text))
+            if self._live_workers < LIVE_SLOTS:
+                self._live_workers += 1
+                self._start(self._deliver_live())
         return text
 
     def start_callbacks(self, name: str) -> int:
@@ -95,6 +100,7 @@ class Platform:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        self._live.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -110,9 +116,14 @@ class Platform:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    async def _deliver_live(self, name: str, text: Text) -> None:
-        async with self._live:
-            await self._deliver(name, text, "live", "queued")
+    async def _deliver_live(self) -> None:
+        """Deliver live texts until none waits. So many run side by side, however many texts come at once."""
+        try:
+            while self._live:
+                name, text = self._live.popleft()
+                await self._deliver(name, text, "live", "queued")
+        finally:
+            self._live_workers -= 1
 
     async def _drain(self, name: str, texts: Iterable[Text]) -> None:
         for text in texts:

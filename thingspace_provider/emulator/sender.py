@@ -94,6 +94,8 @@ class Sender:
         running: list[asyncio.Future[bool]] = [*twins]
         try:
             for number in range(1, profile.attempts + 1):
+                if notice.listener() is None:
+                    break
                 current = asyncio.ensure_future(self._attempt(notice, number, profile))
                 running.append(current)
                 over = await self._clock.wait(current, profile.silence or profile.abandon * 2)

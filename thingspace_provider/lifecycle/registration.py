@@ -47,6 +47,9 @@ class CallbackRegistration:
     def check(self, news: State) -> Checked:
         """Fill in defaults and find wrong inputs; no network."""
         checked = {**DEFAULTS, **{key: news[key] for key in KEYS if news.get(key) is not None}}
+        for key in ("username", "password"):  # ThingSpace does not tell an empty one from none
+            if checked.get(key) == "":
+                del checked[key]
         failures = [
             *inputs.account_name(checked),
             *inputs.service_name(checked),

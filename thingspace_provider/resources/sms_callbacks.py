@@ -46,7 +46,7 @@ class SmsCallbacks(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("thingspace:index:SmsCallbacks", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self, protect=opts.protect if opts else None)
+        inside = pulumi.ResourceOptions(parent=self)
         self.registrations = {}
         self.activations = {}
         for account in account_names:
