@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from fidelity_marks import holds
-from thingspace_calls import ACCOUNT, Caller
+import time
 
-from thingspace_provider.emulator.listening import ScriptedListener
+from fidelity_marks import holds
+from thingspace_calls import ACCOUNT, TEXTS, Caller
+
+from thingspace_provider.emulator.listening import Script, ScriptedListener
 
 
 @holds("texts.queued")
@@ -121,3 +123,36 @@ def test_a_text_whose_live_delivery_fails_is_queued(client: Caller, listener: Sc
     client.advance(2)
     client.settle()
     assert client.queued() == ["kept"]
+
+
+def test_a_listener_deregistered_during_a_drain_leaves_the_rest_in_the_queue(
+    client: Caller, listener: ScriptedListener
+) -> None:
+    client.control("POST", "clock", {"frozen": True})
+    client.text("x", repeat=500)
+    client.register(listener.url)
+    listener.otherwise = Script(status=503)
+    client.start()
+    listener.wait_for(32)
+    client.m2m("DELETE", f"/callbacks/{ACCOUNT}/name/{TEXTS}")
+    client.advance(2)
+    client.settle()
+    assert len(client.queued()) == 500
+    assert len(listener.received) == 32
+
+
+def test_a_flood_of_live_texts_is_delivered_by_a_bounded_number_of_connections(
+    client: Caller, listener: ScriptedListener
+) -> None:
+    client.control("POST", "clock", {"frozen": True})
+    client.register(listener.url)
+    listener.otherwise = Script(hold=True)
+    client.text("x", repeat=1000)
+    listener.wait_for(256)
+    time.sleep(0.05)
+    assert len(listener.received) == 256
+    listener.otherwise = Script()
+    listener.release()
+    listener.wait_for(1000)
+    client.settle()
+    assert client.queued() == []
