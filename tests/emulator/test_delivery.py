@@ -157,6 +157,7 @@ def test_an_answer_without_end_is_cut_off(client: Caller, listener: ScriptedList
     assert client.deliveries() == [(1, "delivered")]
 
 
+@holds("delivery.silent")
 def test_a_listener_that_never_answers_is_given_up_and_the_text_is_queued(
     still: Caller, listener: ScriptedListener
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_listener_that_never_answers_is_given_up_and_the_text_is_queued(
     assert still.queued() == ["x"]
 
 
+@holds("delivery.unreachable")
 def test_a_listener_that_is_not_there_leaves_the_text_in_the_queue(still: Caller) -> None:
     with ScriptedListener() as gone:
         url = gone.url
@@ -221,6 +223,7 @@ def test_an_https_listener_needs_a_certificate_of_a_known_authority(tmp_path: Pa
         listener.wait_for(2)
 
 
+@holds("delivery.unicode")
 def test_json_bodies_are_utf_8(client: Caller, listener: ScriptedListener) -> None:
     client.register(listener.url)
     client.text("Füllstand 20 % €")

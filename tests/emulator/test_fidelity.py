@@ -80,6 +80,18 @@ def test_every_row_is_held_by_a_test_and_every_mark_names_a_row() -> None:
     assert set(held_rows()) == set(names)
 
 
+def test_every_test_of_a_behaviour_holds_a_row() -> None:
+    held = {name for names in held_rows().values() for name in names}
+    tests = {
+        f"{path.name}::{node.name}"
+        for path in (FOLDER / f"test_{name}.py" for name in BEHAVIOUR)
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+    assert len(tests) > 80
+    assert tests <= held
+
+
 def test_every_call_has_rows_and_every_row_a_known_section() -> None:
     assert [route.operation for route in ROUTES] == list(OPERATIONS)
     assert set(OPERATIONS) <= {row.part for row in ROWS}

@@ -18,7 +18,7 @@ CALLS = [
 ]
 
 
-@holds("gateway.context")
+@holds("gateway.context", "gateway.method")
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "/"), ("GET", "/m2m/v2/sms"), ("POST", "/nothing/v1"), ("GET", "/m2m/v1/sms"), ("PATCH", "/m2m/v1/sms")],
@@ -114,6 +114,7 @@ def test_a_bad_body_has_a_code_behind_the_service_name(client: Caller, body: byt
     assert set(reply.json()) == {"errorCode", "errorMessage"}
 
 
+@holds("body.characters")
 def test_an_apostrophe_passes_when_switched(client: Caller) -> None:
     client.switch(invalidCharacters="accepted")
     device = [{"kind": "mdn", "id": "5551230001"}]

@@ -158,6 +158,7 @@ def test_a_text_to_a_device_that_is_off_expires(
     assert states(client) == ["expired"]
 
 
+@holds("sendSms.returning")
 def test_a_device_that_comes_back_gets_its_text(client: Caller) -> None:
     device = {"accountName": ACCOUNT, "deviceIds": [MDN]}
     client.control("POST", "devices", {**device, "reachable": False})
@@ -196,6 +197,7 @@ def test_a_notice_nobody_took_is_archived_for_thirty_days_and_resent_by_its_id(
     assert client.control("GET", "archive").json() == {"archive": []}
 
 
+@holds("sendSms.stranger")
 def test_accounts_have_devices_of_their_own(client: Caller) -> None:
     assert order(client, accountName=OTHER_ACCOUNT).code.endswith("DeviceNotFound")
     assert order(client, accountName=OTHER_ACCOUNT, deviceIds=[{"kind": "mdn", "id": "5551230101"}]).status == 200

@@ -57,6 +57,7 @@ def test_a_right_password_in_between_starts_the_count_anew(client: Caller) -> No
         assert client.login().status == 200
 
 
+@holds("login.stranger")
 def test_an_unknown_user_is_refused_like_a_wrong_password(client: Caller) -> None:
     assert client.login("nobody").body == client.login(password="wrong").body
 

@@ -93,6 +93,7 @@ def test_start_callbacks_without_a_listener_is_accepted_and_changes_nothing(clie
     assert client.journal()["calls"][-1]["accountName"] == ACCOUNT
 
 
+@holds("startCallbacks.failure")
 def test_a_failed_push_loses_the_text_when_switched(client: Caller, listener: ScriptedListener) -> None:
     client.switch(failedDrain="lost", drainOrder="asQueued")
     for text in ("a", "b", "c"):
@@ -125,6 +126,7 @@ def test_a_text_whose_live_delivery_fails_is_queued(client: Caller, listener: Sc
     assert client.queued() == ["kept"]
 
 
+@holds("startCallbacks.deregistered")
 def test_a_listener_deregistered_during_a_drain_leaves_the_rest_in_the_queue(
     client: Caller, listener: ScriptedListener
 ) -> None:
@@ -141,6 +143,7 @@ def test_a_listener_deregistered_during_a_drain_leaves_the_rest_in_the_queue(
     assert len(listener.received) == 32
 
 
+@holds("texts.flood")
 def test_a_flood_of_live_texts_is_delivered_by_a_bounded_number_of_connections(
     client: Caller, listener: ScriptedListener
 ) -> None:

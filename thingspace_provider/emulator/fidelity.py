@@ -66,7 +66,8 @@ ROWS: tuple[Row, ...] = (
     *_rows(
         "gateway",
         ("order", "checks go route, bearer, session, account, body", ASSUMED, "6"),
-        ("context", "a path outside the known contexts, or a wrong method, is 400 fault 900906", DOCUMENTED, "1.3"),
+        ("context", "a path outside the known contexts is 400 fault 900906", DOCUMENTED, "1.3"),
+        ("method", "a method that a known path does not have is 400 fault 900906", ASSUMED, "1.3"),
         ("path", "an unknown or incomplete path in a known context is 404 in XML", ASSUMED, "1.3"),
         ("noBearer", "a call without a bearer is 401 fault 900902", DOCUMENTED, "1.3"),
         ("wrongBearer", "a call with a wrong or expired bearer is 401 fault 900901", DOCUMENTED, "1.3"),
@@ -98,7 +99,7 @@ ROWS: tuple[Row, ...] = (
     ),
     *_rows(
         "revoke",
-        ("shape", "200, empty body, the revoked token in a response header", DOCUMENTED, "1.2"),
+        ("shape", "200, empty body, the revoked token in a response header; its name is ours", DOCUMENTED, "1.2"),
         ("everyHolder", "the next request mints a new token and the old one is refused", DOCUMENTED, "1.2"),
         ("unknown", "a token nobody knows is not an error", ASSUMED, "1.2"),
     ),
@@ -110,6 +111,7 @@ ROWS: tuple[Row, ...] = (
         ("consecutive", "a right password in between starts the count anew", DOCUMENTED, "2.1"),
         ("unlock", "only an operator unlocks", DOCUMENTED, "2.1"),
         ("refusal", "status and code of a refused login", UNKNOWN, "2.1"),
+        ("stranger", "an unknown user is refused like a wrong password", ASSUMED, "2.1"),
         ("older", "whether a new login ends older sessions", UNKNOWN, "2.1"),
     ),
     *_rows(
@@ -170,6 +172,7 @@ ROWS: tuple[Row, ...] = (
         ("confirmed", "the device's acknowledgement is told to SMSDeliveryConfirmation", DOCUMENTED, "4.1"),
         ("each", "one callback for each device, all with the request's id", DOCUMENTED, "4.1"),
         ("expired", "tried for five days, or for its time to live, then expired", DOCUMENTED, "4.1"),
+        ("returning", "a device that can be reached again gets what waited for it", ASSUMED, "4.1"),
         ("noticeBody", "a notice has no smsMessage; its inner words are ours", ASSUMED, "5.2"),
     ),
     *_rows(
@@ -193,6 +196,7 @@ ROWS: tuple[Row, ...] = (
         ("drain", "pushes what is queued to the listener after the answer", DOCUMENTED, "4.3"),
         ("order", "drained texts come out of order", DOCUMENTED, "4.4"),
         ("failure", "where a text goes whose push fails", UNKNOWN, "4.4"),
+        ("deregistered", "a listener deregistered during a drain: the rest is queued again", ASSUMED, "4.4"),
         ("noListener", "without a listener it is accepted and nothing moves", ASSUMED, "4.4"),
     ),
     *_rows(
@@ -202,6 +206,7 @@ ROWS: tuple[Row, ...] = (
         ("fallback", "a text whose live delivery fails is queued", DOCUMENTED, "4.4"),
         ("noDrain", "a listener that returns does not drain the queue", DOCUMENTED, "4.4"),
         ("overtake", "live texts overtake queued ones", DOCUMENTED, "4.4"),
+        ("flood", "at most 256 live deliveries at a time, 32 of a drain; the limits are ours", ASSUMED, "4.4"),
         ("both", "a text that was pushed is not shown by history any more", ASSUMED, "4.4"),
     ),
     *_rows(
@@ -215,10 +220,13 @@ ROWS: tuple[Row, ...] = (
         ("silence", "observed: 4 s of silence start the second try while the first still runs", OBSERVED, "5.1"),
         ("retryDocumented", "documented: three more tries, five minutes apart", DOCUMENTED, "5.1"),
         ("count", "callbackCount counts from 1, maxCallbackThreshold is the most tries", DOCUMENTED, "5.1"),
+        ("silent", "a post without an answer is given up after 30 s, then the text is queued", ASSUMED, "5.1"),
+        ("unreachable", "a listener that cannot be reached has refused", ASSUMED, "5.1"),
+        ("unicode", "bodies are UTF-8", ASSUMED, "5.2"),
         ("redirect", "a redirect is a refusal and is not followed", ASSUMED, "5.1"),
         ("huge", "an endless answer is cut off and counts by its status", ASSUMED, "5.1"),
         ("certificate", "https needs a certificate of a known authority", DOCUMENTED, "3.3"),
-        ("source", "callbacks come from eight published addresses, a retry from another one", OBSERVED, "3.5"),
+        ("source", "eight published source addresses, another for a retry: shown as X-Forwarded-For", OBSERVED, "3.5"),
         ("archive", "a notice nobody took is archived for 30 days and resent on request", DOCUMENTED, "5.1"),
     ),
 )
