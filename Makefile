@@ -3,7 +3,7 @@ PYTHON ?= python3
 STACK  ?= dev
 BIN    := .venv/bin
 
-.PHONY: demo demo-down test check format lock up down clean
+.PHONY: demo demo-down test check format bench lock up down clean
 
 demo: .venv/ready            ## the whole chain, explained as it runs
 	$(BIN)/python tools/demo.py
@@ -24,6 +24,9 @@ check: .venv/ready           ## format, lint, types, walls
 format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: .venv/ready           ## figures beside an alternative, as ratios of one run
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 up: .venv/ready              ## make up STACK=staging
 	tools/pulumi stack select --create $(STACK)
