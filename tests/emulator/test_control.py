@@ -137,6 +137,25 @@ def test_the_journal_tells_every_call_with_its_outcome_and_no_secret(
     assert client.control("GET", f"journal?accountName={OTHER_ACCOUNT}").json()["calls"] == []
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://h.example:443/callbacks/0000123456-00001", "https://h.example:443/callbacks/0000123456-00001"),
+        ("https://h/callbacks/q3Zk0pW8vJr2LxT5mNa7/0000123456-00001", "https://h/callbacks/***/0000123456-00001"),
+        ("https://user:word@h/x?key=word#y", "https://***@h/x?***"),
+    ],
+)
+def test_an_address_is_shown_without_what_looks_like_a_secret(client: Caller, url: str, shown: str) -> None:
+    client.control("POST", "clock", {"frozen": True})
+    client.control("PUT", "resolve", {"h:443": "127.0.0.1:9", "h.example:443": "127.0.0.1:9"})
+    client.register(url)
+    client.text("x")
+    client.advance(5)
+    assert {entry["url"] for entry in client.journal()["deliveries"]} == {shown}
+    assert client.control("GET", "accounts").json()["accounts"][0]["listeners"][0]["url"] == shown
+    assert client.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["url"] == url
+
+
 def test_every_switch_can_be_set_to_each_of_its_values_while_running(caller: Caller) -> None:
     assert len({switch.name for switch in SWITCHES}) == len(SWITCHES)
     for switch in SWITCHES:

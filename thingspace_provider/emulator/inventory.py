@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from thingspace_provider.emulator.asking import BadInput, device_ids, find_account, find_device, read_object
 from thingspace_provider.emulator.assembly import Emulator
+from thingspace_provider.emulator.journal import masked
 from thingspace_provider.emulator.state import fits
 from thingspace_provider.emulator.world import Account, Device, invented_device
 
@@ -136,7 +137,7 @@ class Inventory:
             "queued": len(account.queue),
             "inFlight": len(account.in_flight),
             "listeners": [
-                {"serviceName": service, "url": one.url, "username": one.username}
+                {"serviceName": service, "url": masked(one.url), "username": one.username}
                 | {"password": "***" if one.password else None}
                 for service, one in account.registrations.items()
             ],

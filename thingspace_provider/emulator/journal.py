@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 KEPT = 20_000
 """Entries of each kind; the oldest go first. Counts go on."""
+
+
+SECRET_CHARACTERS = 20
+"""A path segment of at least so many characters, with letters and digits in it, is taken for a secret."""
+
+
+def masked(url: str) -> str:
+    """A listener's address as it may be shown: without credentials, query, and segments that look like a secret.
+
+    A listener cannot be told by a header who is calling, so its address is where people put what only ThingSpace
+    should know.
+    """
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")
+    host = f"***@{place[2]}" if place[1] else place[2]
+    path = "/".join("***" if _looks_secret(segment) else segment for segment in parts.path.split("/"))
+    return urlunsplit((parts.scheme, host, path, "***" if parts.query else "", ""))
+
+
+def _looks_secret(segment: str) -> bool:
+    kinds = (str.isdigit, str.isalpha)
+    return len(segment) >= SECRET_CHARACTERS and all(any(map(kind, segment)) for kind in kinds)
 
 
 class Journal:

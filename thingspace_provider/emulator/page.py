@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from thingspace_provider.emulator.assembly import Emulator
 from thingspace_provider.emulator.history import timestamp
+from thingspace_provider.emulator.journal import masked
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -101,7 +102,9 @@ class Page:
                         (f"{name}/{place}", f"{name}, {_label(device.ids)}")
                         for place, device in enumerate(account.devices[:CHOICES])
                     ],
-                    "listeners": [{"service": key, "url": one.url} for key, one in account.registrations.items()],
+                    "listeners": [
+                        {"service": key, "url": masked(one.url)} for key, one in account.registrations.items()
+                    ],
                     "queued": len(account.queue),
                     "in_flight": len(account.in_flight),
                 }

@@ -13,7 +13,7 @@ import aiohttp
 
 from thingspace_provider.emulator.clock import Clock
 from thingspace_provider.emulator.faults import DELIVERY, Faults
-from thingspace_provider.emulator.journal import Journal
+from thingspace_provider.emulator.journal import Journal, masked
 from thingspace_provider.emulator.notices import render
 from thingspace_provider.emulator.switches import Switches
 from thingspace_provider.emulator.world import Registration
@@ -142,7 +142,7 @@ class Sender:
                 "serviceName": notice.service,
                 "trigger": notice.trigger,
                 "number": notice.number,
-                "url": listener.url,
+                "url": masked(listener.url),
                 "attempt": number,
                 "outcome": outcome,
                 "status": status,
