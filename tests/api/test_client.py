@@ -169,6 +169,7 @@ def test_a_refused_bearer_is_fetched_again_and_the_session_kept(thingspace: Clie
         ("startCallbacks", 403, XML, errors.RouteRefused, "404"),
         ("startCallbacks", 502, "<html><title>Bad Gateway</title></html>", errors.ServerFault, ""),
         ("startCallbacks", 404, "", errors.RouteRefused, ""),
+        ("startCallbacks", 401, "", errors.SessionRefused, ""),
         ("startCallbacks", 429, "", errors.RateLimited, ""),
         ("startCallbacks", 400, m2m("X.REQUEST_FAILED.AccountNotFound"), errors.AccountRefused, None),
         ("startCallbacks", 400, m2m("Y.REQUEST_FAILED.AccountName"), errors.AccountRefused, None),
@@ -177,6 +178,12 @@ def test_a_refused_bearer_is_fetched_again_and_the_session_kept(thingspace: Clie
         ("token", 401, {"error": "invalid_client", "error_description": "x"}, errors.KeyRefused, "invalid_client"),
         ("login", 401, m2m("U.REQUEST_FAILED.Login"), errors.LoginRefused, None),
         ("login", 503, "", errors.ServerFault, ""),
+        # What may have counted as a wrong login is taken for one, in whatever form it comes.
+        ("login", 401, "", errors.LoginRefused, ""),
+        ("login", 403, "<html><title>Forbidden</title></html>", errors.LoginRefused, ""),
+        ("login", 400, m2m(EXPIRED), errors.LoginRefused, None),
+        ("login", 403, XML, errors.RouteRefused, "404"),
+        ("login", 404, "", errors.RouteRefused, ""),
     ],
 )
 def test_every_dialect_of_error_becomes_one_tree(

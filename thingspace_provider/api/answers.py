@@ -23,6 +23,7 @@ SHOWN_CHARACTERS = 300  # of a text that somebody else wrote: enough to recognis
 EXPIRED_BEARER = "900901"
 MISSING_BEARER = "900902"
 UNAUTHORIZED = 401
+LOGIN_REFUSALS = {400, 401, 403}
 RATE_LIMITED = 429
 SERVER_ERRORS = 500
 
@@ -105,10 +106,18 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
             "The access token was not accepted. If this stays so, check that the application of "
             "THINGSPACE_APP_KEY is active in the ThingSpace portal."
         )
+    if operation == "login" and _may_be_a_strike(status, fault):
+        return errors.LoginRefused, (
+            "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD (the UWS user, not the portal login) before you run "
+            "this again: five wrong logins in a row lock the user, and only Verizon support can unlock it. "
+            "It was tried once; the same password is not tried again from this machine."
+        )
     if ".SessionToken." in fault.code:
         return errors.SessionRefused, (
             "The session was not accepted even after a new login. Is another program logging this user in and out?"
         )
+    if status == UNAUTHORIZED and not fault.code:  # seen live once, on a session 96 seconds old
+        return errors.SessionRefused, "ThingSpace gave no reason; a new login did not help."
     if fault.dialect == "other" or fault.code == "900906":
         return errors.RouteRefused, (
             "That address is not known there: check THINGSPACE_BASE_URL (stack config thingspace:baseUrl), "
@@ -118,13 +127,15 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
         return errors.KeyRefused, (
             "Check THINGSPACE_APP_KEY and THINGSPACE_APP_SECRET against Key Management in the ThingSpace portal."
         )
-    if operation == "login":
-        return errors.LoginRefused, (
-            "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD (the UWS user, not the portal login) before you run "
-            "this again: five wrong logins in a row lock the user, and only Verizon support can unlock it. "
-            "It was tried once; the same password is not tried again from this machine."
-        )
     return _m2m_meaning(status, fault)
+
+
+def _may_be_a_strike(status: int, fault: Fault) -> bool:
+    """Whether a refused login may have counted as a wrong one: all that the gateway did not surely stop before it.
+
+    ThingSpace documents neither status nor code of a wrong password, so what is unclear counts.
+    """
+    return status in LOGIN_REFUSALS and fault.dialect != "fault" and not (fault.dialect == "other" and fault.code)
 
 
 def _m2m_meaning(status: int, fault: Fault) -> tuple[type[errors.Refused], str]:
@@ -135,6 +146,6 @@ def _m2m_meaning(status: int, fault: Fault) -> tuple[type[errors.Refused], str]:
         )
     if "INPUT_INVALID" in fault.code or fault.code.endswith("DeserializationFailed"):
         return errors.InputRefused, "Correct the value that ThingSpace names, and run it again."
-    if status == UNAUTHORIZED:  # seen live once on a session 96 seconds old
+    if status == UNAUTHORIZED:  # a code that explains nothing
         return errors.SessionRefused, "ThingSpace gave no reason; a new login did not help."
     return errors.Refused, "Run it again; if it stays, give this code to Verizon support."
