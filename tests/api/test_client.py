@@ -177,6 +177,7 @@ def test_a_refused_bearer_is_fetched_again_and_the_session_kept(thingspace: Clie
         ("startCallbacks", 400, m2m("Z.REQUEST_FAILED.UnexpectedError"), errors.Refused, None),
         ("token", 401, {"error": "invalid_client", "error_description": "x"}, errors.KeyRefused, "invalid_client"),
         ("login", 401, m2m("U.REQUEST_FAILED.Login"), errors.LoginRefused, None),
+        ("token", 401, "", errors.RouteRefused, ""),
         ("login", 503, "", errors.ServerFault, ""),
         # What may have counted as a wrong login is taken for one, in whatever form it comes.
         ("login", 401, "", errors.LoginRefused, ""),
