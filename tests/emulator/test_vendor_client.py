@@ -33,9 +33,10 @@ def test_the_vendors_own_client_passes_through_every_call(caller: Caller) -> Non
             "ConnectivityManagementResultException",
             "UnifiedWebService.REQUEST_FAILED.AccountNotFound",
         ],
+        "resetPassword": [200, True],
         "logout": [200, True],
     }
     assert {call["operation"] for call in caller.journal()["calls"]} >= {
         *("token", "login", "listCallbacks", "registerCallback", "deregisterCallback", "sendSms", "smsHistory"),
-        *("startCallbacks", "logout"),
+        *("startCallbacks", "resetPassword", "logout"),
     }

@@ -27,7 +27,13 @@ def main(url: str) -> dict[str, Any]:
     session = importlib.import_module("verizon.http.auth.vz_m2m_token")
     models = {
         name: importlib.import_module(f"verizon.models.{name}")
-        for name in ("log_in_request", "register_callback_request", "sms_send_request", "device_id")
+        for name in (
+            "log_in_request",
+            "register_callback_request",
+            "sms_send_request",
+            "device_id",
+            "session_reset_password_request",
+        )
     }
     credentials = oauth.ThingspaceOauthCredentials(
         oauth_client_id="emulator-app-key", oauth_client_secret="emulator-app-secret"
@@ -70,6 +76,9 @@ def main(url: str) -> dict[str, Any]:
         sms.start_queued_sms_delivery("0000000000-00009")
     except Exception as error:  # noqa: BLE001 - the class lies in the library and is named in the output
         seen["error"] = [type(error).__name__, getattr(error, "error_code", None)]
+    forgetful = models["session_reset_password_request"].SessionResetPasswordRequest("emulator-password")
+    reset = client.session_management.reset_connectivity_management_password(forgetful)
+    seen["resetPassword"] = [reset.status_code, reset.body.new_password not in {"", "emulator-password"}]
     ended = client.session_management.end_connectivity_management_session()
     seen["logout"] = [ended.status_code, ended.body.session_token == login.body.session_token]
     return seen

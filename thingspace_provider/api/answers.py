@@ -116,7 +116,8 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
         return errors.SessionRefused, (
             "The session was not accepted even after a new login. Is another program logging this user in and out?"
         )
-    if status == UNAUTHORIZED and not fault.code and operation != "token":  # seen live once, on a session 96 seconds old
+    if status == UNAUTHORIZED and not fault.code and operation != "token":
+        # Seen live once, on a session that was 96 seconds old.
         return errors.SessionRefused, "ThingSpace gave no reason; a new login did not help."
     if fault.dialect == "other" or fault.code == "900906":
         return errors.RouteRefused, (
