@@ -117,15 +117,16 @@ class Clock:
     async def settle(self) -> None:
         """Return when nothing is under way that does not wait for the clock or for a silent listener."""
         while True:
+            self._changed.clear()
             for _ in range(ROUNDS):
                 await asyncio.sleep(0)
-            if not any(self._busy.values()):
+            if any(self._busy.values()):
+                try:
+                    await asyncio.wait_for(self._changed.wait(), PATIENCE)
+                except asyncio.TimeoutError:
+                    self._busy = dict.fromkeys(self._busy, False)
+            elif not self._changed.is_set():  # else something ended during these turns, and what follows it has begun
                 return
-            self._changed.clear()
-            try:
-                await asyncio.wait_for(self._changed.wait(), PATIENCE)
-            except asyncio.TimeoutError:
-                self._busy = dict.fromkeys(self._busy, False)
 
     def forget(self) -> None:
         """Drop every timer."""
