@@ -31,3 +31,5 @@ callbacks = SmsCallbacks(
 
 pulumi.export("registered", {name: it.endpoint for name, it in callbacks.registrations.items()})
 pulumi.export("activated", {name: it.last_activated_at for name, it in callbacks.activations.items()})
+# What a listener that runs elsewhere has to be given: pulumi stack output listenerCredential --show-secrets
+pulumi.export("listenerCredential", credential.settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pulumi_project import Project
 from thingspace_emulator import ACCOUNT, EmulatorProcess
@@ -37,6 +39,20 @@ def test_prod_comes_up_against_the_emulator_and_protects_its_registrations(
     refused = project.destroy("--stack", "prod", fails=True)
     assert "protect" in refused.text
     assert emulator.calls()["deregisterCallback"] == 0
+
+
+def test_the_credential_for_a_listener_elsewhere_is_there_before_anything_is_registered(
+    project: Project, emulator: EmulatorProcess
+) -> None:
+    project.init("staging")
+    project.up("--stack", "staging", "--target", "**CallbackCredential::credential")
+    [credential] = project.resources("CallbackCredential")
+    shown = project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").text
+    given = json.loads(shown)
+    assert given == {key: credential["outputs"][key] for key in given}
+    assert set(given) == {"username", "password", "previousPassword", "pathToken"}
+    assert given["password"] not in project.export()
+    assert emulator.calls() == {}
 
 
 def test_leading_zeros_of_account_names_are_kept(deployed: Project, emulator: EmulatorProcess) -> None:

@@ -35,3 +35,14 @@ class CallbackCredential(Resource, name="CallbackCredential"):
         super().__init__(
             CallbackCredentialProvider(), name, {"rotation": rotation}, generated, opts, secret_outputs=generated
         )
+
+    @property
+    def settings(self) -> pulumi.Output[dict[str, str]]:
+        """The listener's settings as its settings file spells them; a secret."""
+        known = {
+            "username": self.username,
+            "password": self.password,
+            "previousPassword": self.previous_password,
+            "pathToken": self.path_token,
+        }
+        return pulumi.Output.secret(pulumi.Output.all(**known).apply(dict))
