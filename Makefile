@@ -3,7 +3,7 @@ PYTHON ?= python3
 STACK  ?= dev
 BIN    := .venv/bin
 
-.PHONY: demo demo-down test check format bench lock up down clean
+.PHONY: demo demo-down test test-long check format bench lock up down clean
 
 demo: .venv/ready            ## the whole chain, explained as it runs
 	$(BIN)/python tools/demo.py
@@ -11,9 +11,13 @@ demo: .venv/ready            ## the whole chain, explained as it runs
 demo-down: .venv/ready       ## end what an interrupted demo left behind
 	$(BIN)/python tools/demo.py --down
 
-test: .venv/ready check      ## every test, the real engine included
+test: .venv/ready check      ## every test that a developer waits for, the real engine included
 	engine=$$($(BIN)/python tools/engine/get.py) && \
-	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not long"
+
+test-long: .venv/ready       ## crash matrices and scenarios that take minutes
+	engine=$$($(BIN)/python tools/engine/get.py) && \
+	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m long
 
 check: .venv/ready           ## format, lint, types, walls
 	$(BIN)/ruff format --check .
