@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 from thingspace_provider.api import answers, errors
 from thingspace_provider.api.authentication import Authentication, unreachable
@@ -17,6 +17,18 @@ from thingspace_provider.api.transport import Answer, NoAnswer, RequestsTranspor
 
 ANSWER_SECONDS = 30.0
 OK = 200
+ACCEPTED = 202
+
+
+@dataclass(frozen=True)
+class Block:
+    """Queued texts as `history` returns them: `deviceIds`, `message` and `timestamp` each.
+
+    Presenting `next` acknowledges them and asks for more; it is None when the answer named no place to go on.
+    """
+
+    messages: tuple[dict[str, Any], ...] = field(repr=False)
+    next: str | None
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,21 @@ class Client:
         if answers.json_object(answer.body).get("success") not in {True, "true"}:
             raise _not_understood(doing, account, "ThingSpace did not confirm with success: true")
 
+    def read_history(self, account: str, next_: str | None = None) -> Block:
+        """Read a block of up to 100 queued texts: `GET /m2m/v1/sms/{account}/history[?next=…]` (section 4.2).
+
+        `next_`, opaque, is a block's `next`: it acknowledges that block, so store it first. Whether and how a last
+        block (200) is acknowledged is not documented; an empty queue may come as an empty body.
+        """
+        doing = "reading queued texts"
+        path = f"/sms/{_part(account)}/history" + (f"?next={_part(next_)}" if next_ is not None else "")
+        answer = self._call("smsHistory", doing, "GET", path, account)
+        messages = answers.json_object(answer.body).get("messages", None if answer.body.strip() else [])
+        if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+            raise _not_understood(doing, account, "the answer holds no list of messages")
+        place = parse_qs(urlsplit(answer.headers.get("location", "")).query).get("next")
+        return Block(tuple(messages), place[0] if place else None)
+
     def _call(
         self,
         operation: str,
@@ -124,7 +151,7 @@ class Client:
                 answer = self._transport.send(method, url, headers, content, self._seconds)
             except NoAnswer as error:
                 raise unreachable(doing, account, self._credentials, error) from None
-            if answer.status == OK:
+            if answer.status in {OK, ACCEPTED}:
                 return answer
             refusal = answers.refusal(operation, doing, account, answer.status, answer.body)
             if type(refusal) in renewed or not isinstance(refusal, errors.BearerRefused | errors.SessionRefused):

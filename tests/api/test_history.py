@@ -1,0 +1,60 @@
+"""Reading the queue by blocks, against the emulator's ways of acknowledging the last one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from thingspace_emulator import ACCOUNT, EmulatorProcess
+
+from thingspace_provider.api import Block, Client, errors
+
+
+def texts(block: Block) -> list[str]:
+    return [message["message"] for message in block.messages]
+
+
+def test_each_block_is_acknowledged_by_asking_for_the_next(thingspace: Client, emulator: EmulatorProcess) -> None:
+    for number in range(101):
+        emulator.text(f"text {number}")
+    first = thingspace.read_history(ACCOUNT)
+    assert texts(first) == [f"text {number}" for number in range(100)]
+    assert set(first.messages[0]) == {"deviceIds", "message", "timestamp"}
+    assert texts(thingspace.read_history(ACCOUNT)) == texts(first)  # nothing was acknowledged yet
+    second = thingspace.read_history(ACCOUNT, first.next)
+    assert texts(second) == ["text 100"]
+    assert emulator.queued() == 1
+    assert thingspace.read_history(ACCOUNT, second.next) == Block((), None)
+    assert emulator.queued() == 0
+
+
+@pytest.mark.parametrize("form", ["object", "zeroLength"])
+def test_an_empty_queue_is_an_empty_block(thingspace: Client, emulator: EmulatorProcess, form: str) -> None:
+    emulator.control("PUT", "switches", {"emptyHistory": form})
+    assert thingspace.read_history(ACCOUNT) == Block((), None)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/sms/x/history?next=a%2Fb%26c",
+        "https://thingspace.example/api/m2m/v1/sms/x/history?next=a%2Fb%26c",
+        "history?other=1&next=a%2Fb%26c#x",
+    ],
+)
+def test_the_place_to_go_on_is_taken_from_any_form_of_address(
+    thingspace: Client, emulator: EmulatorProcess, location: str
+) -> None:
+    body = {"messages": [{"message": "x"}], "hasMoreData": True}
+    answer = {"status": 202, "body": body, "headers": {"Location": location}}
+    emulator.control("POST", "faults", {"operation": "smsHistory", "answer": answer, "times": 1})
+    assert thingspace.read_history(ACCOUNT).next == "a/b&c"
+
+
+@pytest.mark.parametrize("body", [{"messages": "none"}, {"messages": ["x"]}, {"texts": []}])
+def test_an_answer_that_is_no_block_is_not_taken_for_an_empty_one(
+    thingspace: Client, emulator: EmulatorProcess, body: Any
+) -> None:
+    emulator.fault("smsHistory", 200, body)
+    with pytest.raises(errors.AnswerNotUnderstood, match=f"reading queued texts for account {ACCOUNT}"):
+        thingspace.read_history(ACCOUNT)
