@@ -8,6 +8,7 @@ and nothing else: no code, no credential, the same on every machine and Python v
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import os
 import sys
 import threading
@@ -27,6 +28,7 @@ from pulumi.dynamic import (
 )
 from pulumi.output import Unknown as PulumiUnknown
 
+from thingspace_provider import workers
 from thingspace_provider.api import Client
 from thingspace_provider.api.errors import ThingSpaceError
 from thingspace_provider.lifecycle.activation import SmsCallbackActivation
@@ -51,8 +53,9 @@ class _Adapter(ResourceProvider):
     lifecycle: ClassVar[Lifecycle]
 
     def configure(self, req: ConfigureRequest) -> None:
-        """Remember where settings come from; nothing is read or sent before a resource needs it."""
+        """Remember where settings come from, and make room for many calls; nothing is sent before it is needed."""
         self._config = req.config.get
+        _guarded(_widen)
 
     def check(self, _olds: State, news: State) -> CheckResult:
         """Validate and normalise; works in previews without credentials."""
@@ -155,6 +158,14 @@ def _say(text: str) -> None:
     with _SAY:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+@functools.cache
+def _widen() -> None:
+    """Have more calls under way at once than the SDK's four, where that is possible."""
+    why_not = workers.widen(workers.wanted(os.environ))
+    if why_not and os.environ.get("THINGSPACE_DEBUG"):
+        _say(f"at most {workers.SDK_LIMIT} calls at once, the SDK's own limit: {why_not}")
 
 
 def _inwards(state: State) -> State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import grpc
@@ -30,8 +31,10 @@ class Engine:
         self._stub = provider_pb2_grpc.ResourceProviderStub(self._channel)
         self._stub.Configure(provider_pb2.ConfigureRequest(args=_struct(config)), timeout=20)
 
-    def check(self, resource: str, news: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        answer = self._stub.Check(provider_pb2.CheckRequest(news=_props(resource, news)), timeout=20)
+    def check(
+        self, resource: str, news: dict[str, Any], seconds: float = 20
+    ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        answer = self._stub.Check(provider_pb2.CheckRequest(news=_props(resource, news)), timeout=seconds)
         return _plain(answer.inputs), [(failure.property, failure.reason) for failure in answer.failures]
 
     def diff(self, resource: str, olds: dict[str, Any], news: dict[str, Any]) -> Any:
@@ -75,6 +78,7 @@ class Provider:
 
     def __init__(self) -> None:
         self._running: list[tuple[subprocess.Popen[bytes], Engine]] = []
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  stop closes it
 
     def start(self, environment: dict[str, str] | None = None, config: dict[str, str] | None = None) -> Engine:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("THINGSPACE_")}
@@ -82,15 +86,21 @@ class Provider:
             [sys.executable, "-u", "-m", "pulumi.dynamic", "127.0.0.1:9"],
             env={**inherited, "PULUMI_PROJECT": "test", **(environment or {})},
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
         )
         assert process.stdout is not None
         engine = Engine(int(process.stdout.readline()), config or {})
         self._running.append((process, engine))
         return engine
 
+    def said(self) -> str:
+        """What the processes wrote for the person at `pulumi up`."""
+        self._said.flush()
+        return os.pread(self._said.fileno(), 1 << 20, 0).decode()
+
     def stop(self) -> None:
         for process, engine in self._running:
             engine.close()
             process.kill()
             process.communicate()
+        self._said.close()

@@ -17,6 +17,7 @@ from thingspace_provider.api.credentials import is_loopback
 CONNECT_SECONDS = 5.0
 LARGEST_BODY = 4 * 1024 * 1024  # bytes; the longest documented answer is a page of 100 texts
 CHUNK = 64 * 1024
+CONNECTIONS = 256  # kept open per address; with more threads than that, urllib3 warns at every call
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class RequestsTransport:
         # Without an auth of its own, requests would put a login from ~/.netrc in place of our bearer.
         self._session.auth = _as_is
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=32))
+            self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS))
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
         """Send it and read the whole answer within `seconds`, or raise NoAnswer."""

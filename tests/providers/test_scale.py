@@ -1,0 +1,105 @@
+"""Many calls at once through the SDK's real provider process, which has four threads of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from fake_engine import Engine, Provider
+from thingspace_emulator import EmulatorProcess, eventually
+
+ACCOUNT = "0000123456-00001"
+Outputs = tuple[str, dict[str, Any]]
+
+# A Python in which the private attribute that we raise is called something else, and everything works all the same.
+RENAMED = """
+import concurrent.futures.thread as thread, inspect
+exec(inspect.getsource(thread).replace("_max_workers", "_most_workers"), thread.__dict__)
+"""
+
+
+class Held:
+    """ThingSpace takes startCallbacks calls and answers none of them, because its clock stands still."""
+
+    def __init__(self, emulator: EmulatorProcess) -> None:
+        self._emulator = emulator
+        emulator.control("POST", "clock", {"frozen": True})
+        emulator.control("POST", "faults", {"operation": "startCallbacks", "delay": 1, "times": 1000})
+
+    def under_way(self) -> int:
+        """How many calls have come."""
+        [rule] = self._emulator.control("GET", "faults")["faults"]
+        return int(rule["hits"])
+
+    def let_go(self) -> None:
+        """Answer them, and whatever comes from now on."""
+        self._emulator.control("DELETE", "faults")
+        self._emulator.control("POST", "clock", {"advanceSeconds": 2, "frozen": False})
+
+
+@pytest.fixture
+def pulumi() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(max_workers=64) as threads:
+        yield threads
+
+
+def create(pulumi: ThreadPoolExecutor, engine: Engine, count: int) -> list[Future[Outputs]]:
+    """As `pulumi up --parallel COUNT` does it."""
+    inputs = {"accountName": ACCOUNT}
+    return [pulumi.submit(engine.create, "SmsCallbackActivation", inputs) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("environment", "count"), [({}, 32), ({"THINGSPACE_PARALLEL": "48"}, 48)])
+def test_so_many_calls_are_under_way_at_once_on_one_token_and_one_session(
+    provider: Provider, emulator: EmulatorProcess, pulumi: ThreadPoolExecutor, environment: dict[str, str], count: int
+) -> None:
+    held = Held(emulator)
+    created = create(pulumi, provider.start({**emulator.environment, **environment}), count)
+    came = eventually(lambda: held.under_way() == count)
+    held.let_go()
+    assert [outcome.result()[0] for outcome in created] == [ACCOUNT] * count
+    assert came
+    assert emulator.calls() == {"token": 1, "login": 1, "startCallbacks": count}
+    assert provider.said() == ""  # as urllib3 would, had it fewer connections than there are threads
+
+
+@pytest.mark.parametrize("how", ["asked for", "attribute renamed"])
+def test_with_the_sdks_own_four_threads_everything_works_as_before(
+    provider: Provider, emulator: EmulatorProcess, pulumi: ThreadPoolExecutor, tmp_path: Path, how: str
+) -> None:
+    environment = {"THINGSPACE_PARALLEL": "4"}
+    if how == "attribute renamed":
+        (tmp_path / "sitecustomize.py").write_text(RENAMED)
+        environment = {"PYTHONPATH": str(tmp_path), "THINGSPACE_DEBUG": "1"}
+    engine = provider.start({**emulator.environment, **environment})
+    held = Held(emulator)
+    created = create(pulumi, engine, 12)
+    came = eventually(lambda: held.under_way() == 4)
+    with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):  # nobody is free to answer
+        engine.check("SmsCallbackActivation", {"accountName": ACCOUNT}, seconds=1)
+    still = held.under_way()
+    held.let_go()
+    assert [outcome.result()[0] for outcome in created] == [ACCOUNT] * 12
+    assert (came, still) == (True, 4)
+    said = provider.said()
+    assert said.count("at most 4 calls at once") == (how == "attribute renamed"), said
+
+
+def test_why_there_are_only_four_threads_is_nobodys_business_without_debugging(
+    provider: Provider, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(RENAMED)
+    engine = provider.start({"PYTHONPATH": str(tmp_path)})
+    assert engine.check("SmsCallbackActivation", {"accountName": ACCOUNT})[1] == []
+    assert provider.said() == ""
+
+
+@pytest.mark.parametrize("given", ["many", "3", "257", "8.0"])
+def test_a_wrong_number_is_an_error_before_anything_is_created(provider: Provider, given: str) -> None:
+    engine = provider.start({"THINGSPACE_PARALLEL": given})
+    with pytest.raises(grpc.RpcError, match=f"THINGSPACE_PARALLEL is '{given}'"):
+        engine.check("SmsCallbackActivation", {"accountName": ACCOUNT})

@@ -1,0 +1,68 @@
+"""How many calls one provider process has under way at once.
+
+The SDK's provider process answers the engine from a thread pool of four, whatever `pulumi up --parallel` says, so 500
+accounts at one second a call would take two minutes. There is no public way to another number. The pool starts a
+thread whenever all are busy and there are fewer than `_max_workers`; raising that attribute is the whole trick. It is
+private, so everything that is not exactly as expected leaves the process as the SDK made it: slower, and right.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from thingspace_provider.api.errors import ThingSpaceError
+
+VARIABLE = "THINGSPACE_PARALLEL"
+SDK_LIMIT = 4
+DEFAULT = 32  # the engine's own --parallel is 4 for each processor
+MOST = 256  # as many connections as the HTTP pool keeps
+
+
+def wanted(environment: Mapping[str, str]) -> int:
+    """How many calls at once the environment asks for; raises ThingSpaceError when it is no such number."""
+    given = environment.get(VARIABLE) or str(DEFAULT)
+    try:
+        number = int(given)
+    except ValueError:
+        number = 0
+    if not SDK_LIMIT <= number <= MOST:
+        raise ThingSpaceError(
+            "starting the provider",
+            answer=f"{VARIABLE} is {given!r}",
+            remedy=f"It is how many calls the provider has under way at once, from {SDK_LIMIT} (the SDK's own limit) "
+            f"to {MOST}; {DEFAULT} when unset. To have fewer, use `pulumi up --parallel`.",
+        )
+    return number
+
+
+def widen(number: int) -> str:
+    """Let the pool whose thread is running this have so many threads; returns why it was left alone, or "".
+
+    Call it from a method of a provider: those run in the pool's threads. A pool is never narrowed.
+    """
+    try:
+        pool = _own_pool()
+        if pool is None:
+            return "the SDK does not answer from a thread pool"
+        present = pool._max_workers  # noqa: SLF001  there is no public way, see above
+        if type(present) is not int:
+            return f"the size of the SDK's thread pool is {present!r}"
+        pool._max_workers = max(present, number)  # noqa: SLF001
+        # A thread is started when something is handed in, and a refresh hands in its first calls before this.
+        for _ in range(number - present):
+            pool.submit(bool)
+    except Exception as error:  # noqa: BLE001  a Python or SDK that is built differently
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _own_pool() -> ThreadPoolExecutor | None:
+    """The pool that the present thread works for."""
+    here = threading.current_thread()
+    for found in gc.get_objects():
+        if type(found) is ThreadPoolExecutor and here in found._threads:  # noqa: SLF001
+            return found
+    return None
