@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thingspace_provider import settings
+from thingspace_provider import stack_keys
 from thingspace_provider.cli import COMMANDS
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -18,7 +18,7 @@ ARCHITECTURE = (TOP / "ARCHITECTURE.md").read_text(encoding="utf-8")
 SOURCES = [path.read_text(encoding="utf-8") for path in (TOP / "thingspace_provider").rglob("*.py")]
 
 
-@pytest.mark.parametrize("key", sorted(settings.KNOWN))
+@pytest.mark.parametrize("key", sorted(stack_keys.KNOWN))
 def test_every_key_of_the_stack_file_is_documented(key: str) -> None:
     assert f"`{key}`" in ARCHITECTURE
 

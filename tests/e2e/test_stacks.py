@@ -75,7 +75,10 @@ def test_leading_zeros_of_account_names_are_kept(deployed: Project, emulator: Em
         (LISTENER + "  thingspace:accounts: 0000123456-00001\n", ["must be a list", '["0000123456-00001"]']),
         (BOTH + "  thingspace:acounts: []\n", ["thingspace:acounts", "did you mean thingspace:accounts?"]),
         (ACCOUNTS + "  thingspace:listener: {kind: kubernetes}\n", ["thingspace:listener.kind", "local or external"]),
-        (ACCOUNTS + "  thingspace:listener: {kind: local, prot: 80}\n", ["has no key 'prot'"]),
+        (
+            ACCOUNTS + "  thingspace:listener: {kind: local, prot: 80}\n",
+            ["thingspace:listener.prot", "did you mean port?"],
+        ),
         (ACCOUNTS + "  thingspace:listener: {kind: local, port: 8080}\n", ["thingspace:listener.port", "8080"]),
         (ACCOUNTS + "  thingspace:listener: {kind: external}\n", ["thingspace:listener.url", "is missing"]),
         (BOTH + "  thingspace:protect: sometimes\n", ["thingspace:protect", "must be true or false"]),

@@ -1,0 +1,189 @@
+"""What a stack file says under `thingspace:`: which keys there are, and what is wrong with a value.
+
+Knows nothing of Pulumi: `settings.py` reads what the engine hands over, `thingspace lint` reads the file itself, and
+both find the same problems.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from thingspace_provider.lifecycle import inputs
+from thingspace_provider.lifecycle.connection import SETTINGS as CREDENTIALS
+from thingspace_provider.lifecycle.model import UNKNOWN, Unknown
+
+NAMESPACE = "thingspace"
+EXAMPLES: dict[str, str] = {
+    "accounts": '["0000123456-00001"]',
+    "listener": "{kind: external, url: https://sms.example.com/callbacks/{account}}",
+    "listener.kind": "local",
+    "listener.url": "https://sms.example.com/callbacks/{account}",
+    "listener.port": "28200",
+    "listener.readiness": "true",
+    "triggers": '["2026-03-01"]',
+    "rotation": "1",
+    "adopt": "false",
+    "protect": "true",
+    "profile": "plant_a",
+    "profiles": "{plant_a: {username: plant-a}}",
+}
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "accounts": list,
+    "listener": dict,
+    "triggers": list,
+    "rotation": (int, str),
+    "adopt": bool,
+    "protect": bool,
+    "profiles": dict,
+}  # every other key is text
+IN_WORDS: dict[type | tuple[type, ...], str] = {
+    list: "a list",
+    dict: "a map",
+    bool: "true or false",
+    str: "text",
+    (int, str): "a number or a word",
+}
+LISTENERS = {"local": ("kind", "port"), "external": ("kind", "url", "readiness")}  # kind -> its keys
+CREDENTIAL_KEYS = tuple(key for _, key in CREDENTIALS.values())
+SECRET_KEYS = ("appKey", "appSecret", "password")  # of the credentials
+KNOWN = {key for key in EXAMPLES if "." not in key} | set(CREDENTIAL_KEYS)
+LONGEST_SHOWN = 60  # characters of a value that is not as it should be
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a stack file that cannot be used.
+
+    Args:
+        path: where it stands below `thingspace:`, as ("listener", "url") or ("accounts", 1); for a key that is
+            missing, where it would stand.
+        what: what is wrong, to be read after the key; never a secret.
+        example: a line that would be right, or "".
+    """
+
+    path: tuple[str | int, ...]
+    what: str
+    example: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key as a person would look for it: `thingspace:listener.url`."""
+        return f"{NAMESPACE}:" + ".".join(str(part) for part in self.path if isinstance(part, str))
+
+
+def read(key: str, text: str) -> Any:
+    """The value of a key that the engine handed over as text: text stays text, all else is YAML in one line."""
+    with contextlib.suppress(yaml.YAMLError):
+        return yaml.safe_load(text) if key in KINDS else text
+    return text
+
+
+def problems(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Everything wrong with the values of the keys below `thingspace:`; UNKNOWN ones are taken to be right."""
+    for key in values:
+        if key not in KNOWN:
+            yield Problem((key,), f"is not a setting; {suggestion(key, KNOWN, f'{NAMESPACE}:')}")
+    usable = {}
+    for key, value in values.items():
+        if key not in KNOWN or value is None or value is UNKNOWN:
+            continue
+        if problem := _wrong_kind(key, value):
+            yield problem
+        else:
+            usable[key] = value
+    for key, question in (
+        ("accounts", "which ThingSpace accounts are meant?"),
+        ("listener", "where does the listener run?"),
+    ):
+        if values.get(key) in (None, [], {}):
+            yield _problem((key,), f"is missing: {question}")
+    yield from _accounts(usable.get("accounts", []))
+    if usable.get("listener"):
+        yield from _listener(usable["listener"])
+    for failure in inputs.profile({"profile": usable.get("profile")}):
+        yield _problem(("profile",), f"is not usable: {failure.reason}")
+    yield from _profiles(usable.get("profiles", {}))
+
+
+def suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:
+    """What a wrong key may have been meant to be."""
+    names = sorted(known)
+    near = difflib.get_close_matches(key, names, 1)
+    return f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(names)}"
+
+
+def _wrong_kind(key: str, value: Any) -> Problem | None:
+    kind = KINDS.get(key, str)
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return None
+    said = "is of another kind" if key in SECRET_KEYS or key == "profiles" else f"is {_short(value)}"
+    return _problem((key,), f"{said}; it must be {IN_WORDS[kind]}")
+
+
+def _accounts(listed: list[Any]) -> Iterator[Problem]:
+    for index, entry in enumerate(listed):
+        for problem in inputs.account_problems("accounts", entry):
+            yield _problem(("accounts", index), problem.reason)
+        if isinstance(entry, str) and entry in listed[:index]:
+            yield _problem(("accounts", index), f"names {entry} more than once")
+
+
+def _listener(entry: dict[Any, Any]) -> Iterator[Problem]:
+    kind = entry.get("kind")
+    if kind is UNKNOWN:
+        return
+    if kind not in LISTENERS:
+        yield _problem(("listener", "kind"), f"is {kind!r}; it is {' or '.join(LISTENERS)}")
+        return
+    for key in entry:
+        if key not in LISTENERS[kind]:
+            what = f"is not a key of a listener of kind {kind}; {suggestion(str(key), LISTENERS[kind])}"
+            yield _problem(("listener", str(key)), what)
+    port, readiness = entry.get("port"), entry.get("readiness", False)
+    if kind == "local" and port is not None and port is not UNKNOWN and not inputs.is_accepted_port(port):
+        what = f"is {port!r}, which ThingSpace refuses; it accepts {inputs.PORTS_IN_WORDS}"
+        yield _problem(("listener", "port"), what)
+    if kind == "external":
+        yield from _url(entry.get("url"))
+        if readiness is not UNKNOWN and not isinstance(readiness, bool):
+            yield _problem(("listener", "readiness"), "must be true or false")
+
+
+def _url(url: Any) -> Iterator[Problem]:
+    if url is UNKNOWN:
+        return
+    if not url:
+        yield _problem(("listener", "url"), "is missing: an external listener is a URL that already exists")
+    elif problem := inputs.url_problem(str(url).replace("{account}", "0").replace("{path_token}", "0")):
+        yield _problem(("listener", "url"), f"is not usable: {problem}")
+
+
+def _profiles(profiles: dict[Any, Any]) -> Iterator[Problem]:
+    for name, entry in profiles.items():
+        for problem in inputs.profile({"profile": name}):
+            yield _problem(("profiles", str(name)), f"is not usable: {problem.reason}")
+        if not isinstance(entry, dict | Unknown):
+            yield _problem(("profiles", str(name)), f"must be a map of {', '.join(CREDENTIAL_KEYS)}")
+        elif isinstance(entry, dict):
+            for key in entry:
+                if key not in CREDENTIAL_KEYS:
+                    what = f"is not a key of a profile; {suggestion(str(key), CREDENTIAL_KEYS)}"
+                    yield _problem(("profiles", str(name), str(key)), what)
+
+
+def _problem(path: tuple[str | int, ...], what: str) -> Problem:
+    """With the example of its key, or of the key that it stands in."""
+    named = ".".join(part for part in path if isinstance(part, str))
+    shown = named if named in EXAMPLES else str(path[0])
+    return Problem(path, what, f"{NAMESPACE}:{shown}: {EXAMPLES[shown]}" if shown in EXAMPLES else "")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + " ..."
