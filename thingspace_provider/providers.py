@@ -39,7 +39,7 @@ from thingspace_provider.lifecycle.model import UNKNOWN, Context, Lifecycle, Sta
 from thingspace_provider.lifecycle.registration import CallbackRegistration
 
 PROVIDER_KEY = "__provider"
-LONGEST_MESSAGE = 4000  # characters; gRPC carries an error in a header, which has to stay small
+LONGEST_MESSAGE = 4000  # bytes as sent; gRPC carries an error in a header, which has to stay small
 Result = TypeVar("Result")
 
 _CLIENTS = Clients()  # shared by all resources of the provider process: one token, one session
@@ -142,7 +142,9 @@ def _message(error: BaseException) -> str:
     if isinstance(error, ThingSpaceError):
         return str(error)
     # The text of an unforeseen error may quote what it stumbled over, a secret perhaps: only its kind is shown.
-    where = traceback.extract_tb(error.__traceback__)[-1]
+    [where] = traceback.extract_tb(
+        error.__traceback__, limit=-1
+    )  # a limit of its own, because the process-wide one is 0
     return (
         f"an unforeseen {type(error).__name__} in {os.path.basename(where.filename)} line {where.lineno}. "  # noqa: PTH119
         "This is a defect of thingspace-provider. THINGSPACE_DEBUG=1 shows all of it, possibly with secrets."
@@ -150,7 +152,13 @@ def _message(error: BaseException) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " ..."
+    """The beginning that fits. In a header, a byte that is not ASCII takes the room of three."""
+    room = LONGEST_MESSAGE
+    for position, character in enumerate(text):
+        room -= 1 if character.isascii() else 3 * len(character.encode(errors="replace"))
+        if room < 0:
+            return text[:position] + " ..."
+    return text
 
 
 def _say(text: str) -> None:

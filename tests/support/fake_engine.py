@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import json_format, struct_pb2
+from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
@@ -18,9 +19,10 @@ from thingspace_provider import providers
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # the wire's mark for a value that a preview does not know
 
 
-def pickled(resource: str) -> str:
-    """The provider of a resource as it stands in the state."""
-    return str(serialize_provider(getattr(providers, f"{resource}Provider")()))
+def pickled(resource: str | type[ResourceProvider]) -> str:
+    """The provider of a resource as it stands in the state: one of ours by the resource's name, or a test's own."""
+    provider = getattr(providers, f"{resource}Provider") if isinstance(resource, str) else resource
+    return str(serialize_provider(provider()))
 
 
 class Engine:
@@ -42,7 +44,7 @@ class Engine:
             provider_pb2.DiffRequest(id="x", olds=_props(resource, olds), news=_props(resource, news)), timeout=20
         )
 
-    def create(self, resource: str, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    def create(self, resource: str | type[ResourceProvider], inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         answer = self._stub.Create(provider_pb2.CreateRequest(properties=_props(resource, inputs)), timeout=60)
         return answer.id, _plain(answer.properties)
 
@@ -61,7 +63,7 @@ class Engine:
         self._channel.close()
 
 
-def _props(resource: str, values: dict[str, Any]) -> struct_pb2.Struct:
+def _props(resource: str | type[ResourceProvider], values: dict[str, Any]) -> struct_pb2.Struct:
     return _struct({**values, "__provider": pickled(resource)})
 
 

@@ -1,0 +1,55 @@
+"""Whatever goes wrong in a lifecycle is answered over gRPC, in a message that fits into a header."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import broken_lifecycles
+import grpc
+import pytest
+from fake_engine import Provider
+from thingspace_emulator import ACCOUNT, EmulatorProcess
+
+SUPPORT = Path(broken_lifecycles.__file__).parent
+LONGEST = 6 * 1024  # bytes on the wire; gRPC's own clients refuse headers of more than 8 kB
+
+
+def failure(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
+    """The message of a failed call, which fits as gRPC sends it: what is not ASCII as three bytes for each."""
+    text = str(error.value.details())
+    assert error.value.code() == grpc.StatusCode.UNKNOWN
+    assert sum(1 if byte < 0x80 else 3 for byte in text.encode()) < LONGEST
+    return text
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_every_way_of_ending_a_lifecycle_is_answered(provider: Provider, debug: str) -> None:
+    path = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
+    engine = provider.start({"PYTHONPATH": path, "THINGSPACE_DEBUG": debug})
+    for kind in broken_lifecycles.ENDS:
+        with pytest.raises(grpc.RpcError) as failed:
+            engine.create(broken_lifecycles.EndingProvider, {"accountName": ACCOUNT, "triggers": [kind]})
+        text = failure(failed)
+        assert kind in text
+        if not debug:
+            assert text.startswith(f"ThingSpace: an unforeseen {kind} in broken_lifecycles.py line ")
+            assert "sentinel" not in text
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_an_endless_error_page_becomes_a_message_that_fits(
+    provider: Provider, emulator: EmulatorProcess, debug: str
+) -> None:
+    engine = provider.start({**emulator.environment, "THINGSPACE_DEBUG": debug})
+    for body in (
+        {"errorCode": "X.INPUT_INVALID.Y", "errorMessage": "x" * 1_000_000},
+        {"errorCode": "\N{ROCKET}" * 40_000, "errorMessage": "\N{FIRE}" * 40_000},
+        "<html><title>" + "x" * 1_000_000,
+        "<html><title>Sorry</title>" + "<br>" * 250_000,
+    ):
+        emulator.fault("startCallbacks", 400, body)
+        with pytest.raises(grpc.RpcError) as failed:
+            engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
+        text = failure(failed)
+        assert f"starting SMS callbacks for account {ACCOUNT}: ThingSpace answered 400" in text
