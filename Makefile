@@ -19,11 +19,12 @@ test-long: .venv/ready       ## crash matrices and scenarios that take minutes
 	engine=$$($(BIN)/python tools/engine/get.py) && \
 	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m long
 
-check: .venv/ready           ## format, lint, types, walls
+check: .venv/ready           ## format, lint, types, walls, stack files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/thingspace lint stacks/
 
 format: .venv/ready
 	$(BIN)/ruff format .

@@ -1,0 +1,181 @@
+"""`thingspace lint` finds what is wrong in a stack file, where it stands, and says how it would be right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from thingspace_provider.cli import main
+from thingspace_provider.stack_keys import KNOWN
+
+TOP = Path(__file__).resolve().parent.parent.parent
+HEAD = 'config:\n  thingspace:accounts: ["0000123456-00001"]\n'
+GOOD = HEAD + "  thingspace:listener: {kind: external, url: https://sms.example.com/x}\n"
+LOCAL = "config:\n  thingspace:baseUrl: http://127.0.0.1:8700/api\n  thingspace:listener: {kind: local}\n"
+
+
+def lint(folder: Path, **stacks: str | bytes) -> tuple[int, list[dict[str, Any]]]:
+    """Exit status and findings for stack files of these names and contents."""
+    for name, content in stacks.items():
+        file = folder / f"Pulumi.{name}.yaml"
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    done = CliRunner().invoke(main, ["lint", str(folder), "--json"])
+    assert done.exit_code in {0, 1}, done.output
+    assert "sentinel" not in done.output
+    return done.exit_code, json.loads(done.output)["findings"]
+
+
+def test_the_stack_files_of_this_project_are_clean() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "thingspace_provider.cli", "lint"], cwd=TOP, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3 stack files: nothing found\n", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "column", "what", "fix"),
+    [
+        (LOCAL + "  thingspace:accounts:\n    - 0000123456\n", 5, 7, "0000123456 is not quoted", '"0000123456"'),
+        (LOCAL + "  thingspace:accounts: [12_3]\n", 4, 25, "takes it for another value", '"12_3"'),
+        (LOCAL + "  thingspace:accounts: [0000123456-00001]\n", 4, 25, "lose its leading zeros", "0000123456-00001"),
+        (LOCAL + '  thingspace:accounts: ["1", "1"]\n', 4, 30, "names 1 more than once", "as in"),
+        (LOCAL + "  thingspace:accounts: 1\n", 4, 3, "it must be a list", "0000123456-00001"),
+        (LOCAL + '  thingspace:accounts: ["a b"]\n', 4, 25, "no spaces", "as in"),
+        (LOCAL, 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
+        ("", 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
+        (HEAD, 1, 1, "thingspace:listener is missing", "kind: external"),
+        (HEAD + "  thingspace:listener:\n    kind: lambda\n", 4, 5, "local or external", "kind: local"),
+        (HEAD + "  thingspace:listener: {kind: external}\n", 3, 3, "listener.url is missing", "https://sms"),
+        (HEAD + "  thingspace:listener:\n    kind: external\n    url: nonsense\n", 5, 5, "http", "https://sms"),
+        (HEAD + "  thingspace:listener: {kind: external, url: https://x.example.com:8443/}\n", 3, 41, "8443", "https"),
+        (LOCAL.replace("local", "local, port: 8080"), 3, 38, "8080, which ThingSpace refuses; it accepts 80", "28200"),
+        (LOCAL.replace("local", "local, prot: 80"), 3, 38, "did you mean port?", "as in"),
+        (HEAD + "  thingspace:listener: {kind: local}\n", 3, 25, "cannot reach a process", "thingspace:baseUrl"),
+        (GOOD.replace("https://", "http://"), 3, 41, "plain http", "https://"),
+        (GOOD.replace("-00001", '-00001", "2'), 3, 41, "the same for 2 accounts", "{account}"),
+        (GOOD + "  thingspace:acounts: []\n", 4, 3, "did you mean thingspace:accounts?", "Correct"),
+        (GOOD + "  thingspace-provider:adopt: true\n", 4, 3, "read by nobody", "thingspace:adopt"),
+        (GOOD + "  adopt: true\n", 4, 3, "read by nobody", "thingspace:adopt"),
+        (GOOD + "thingspace:adopt: true\n", 4, 1, "not a key of a stack file", "below config:"),
+        (GOOD + "encryptionsaltt: x\n", 4, 1, "not a key of a stack file", "encryptionsalt"),
+        (GOOD + "  thingspace:adopt: sometimes\n", 4, 3, "must be true or false", "thingspace:adopt: false"),
+        (GOOD + "  thingspace:profile: plant-a\n", 4, 3, "letters, digits and _", "plant_a"),
+        (GOOD + "  thingspace:profiles: {plant-a: {username: x}}\n", 4, 25, "letters, digits and _", "plant_a"),
+        (GOOD + "  thingspace:profiles:\n    one: {user: x}\n", 5, 11, "did you mean username?", "as in"),
+        (GOOD + "  thingspace:rotation: 1\n  thingspace:rotation: 2\n", 5, 3, "again, after line 4", "Keep the one"),
+        (GOOD + "  thingspace:triggers: [2026-13-45]\n", 4, 24, "not what it looks like", "Quote"),
+        (GOOD + "  thingspace:password: sentinel\n", 4, 3, "is a secret in clear", "--secret thingspace:password"),
+        (GOOD + "  thingspace:appSecret: [sentinel]\n", 4, 3, "is of another kind", "Correct"),
+        (GOOD + "  thingspace:appSecret: {secure: sentinel}\n", 4, 25, "is not encrypted", "--secret"),
+        (
+            GOOD + "  thingspace:profiles:\n    one:\n      appSecret: sentinel\n",
+            6,
+            7,
+            "profiles.one.appSecret is a secret in clear",
+            "--secret --path thingspace:profiles.one.appSecret",
+        ),
+        (GOOD + """  thingspace:profiles: '{"one": {"password": "sentinel"}}'\n""", 4, 3, "secret in clear", "--path"),
+        (GOOD + "  thingspace:baseUrl: http://thingspace.example.com/api\n", 4, 3, "unencrypted", "Use https"),
+        (GOOD + "  thingspace:password: *sentinel\n", 4, 24, "undefined alias", "Correct"),
+        (GOOD + "  thingspace:password: !sentinel x\n", 4, 24, "not what it looks like", "Quote"),
+        (GOOD + "\tthingspace:adopt: true\n", 4, 1, "a tab cannot indent", "spaces"),
+        (GOOD + "  thingspace:adopt: [\n", 5, 1, "expected the node content", "Correct"),
+        (GOOD + "  thingspace:profile: \x00\n", 4, 23, "0x0 is not allowed", "Remove"),
+        (GOOD.encode() + b"  thingspace:profile: \xff\n", 4, 23, "not UTF-8", "UTF-8"),
+        ("- config\n", 1, 1, "is a map", "config:"),
+        ("config: none\n", 1, 9, "config must be a map", "thingspace:rotation"),
+        ("config: " + "[" * 5000, 1, 1, "nested too deeply", "Correct"),
+    ],
+)
+def test_each_mistake_is_found_in_its_place_with_its_fix(
+    tmp_path: Path, content: str | bytes, line: int, column: int, what: str, fix: str
+) -> None:
+    status, found = lint(tmp_path, test=content)
+    assert status == 1
+    assert [
+        finding
+        for finding in found
+        if (finding["line"], finding["column"]) == (line, column) and what in finding["what"] and fix in finding["fix"]
+    ], found
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD,
+        GOOD + "  aws:region: us-east-1\n",
+        "environment: [company/defaults]\n" + HEAD,  # the listener comes from there
+        "environment: [company/defaults]\n",
+        GOOD + "  thingspace:password: {secure: v1:abcdefgh:ijklmnop=}\n",
+        GOOD + "  thingspace:profiles: {one: {username: u, password: {secure: v1:abcdefgh:ijklmnop=}}}\n",
+        GOOD + "  thingspace:profiles: {secure: v1:abcdefgh:ijklmnop=}\n",
+        GOOD.replace("https://sms.example.com/x", "{secure: v1:abcdefgh:ijklmnop=}"),
+        GOOD.replace('["0000123456-00001"]', """'["0000123456-00001"]'"""),  # `pulumi config set` writes it so
+        GOOD + "  x: &again [*again]\n",
+    ],
+)
+def test_nothing_is_said_of_what_is_right(tmp_path: Path, content: str) -> None:
+    assert lint(tmp_path, test=content) == (0, [])
+
+
+def test_a_name_makes_a_stack_production_and_http_wrong_there(tmp_path: Path) -> None:
+    http = GOOD.replace("https://", "http://") + "  thingspace:baseUrl: http://127.0.0.1:8700/api\n"
+    assert lint(tmp_path, test=http) == (0, [])
+    (tmp_path / "Pulumi.test.yaml").unlink()
+    _, found = lint(tmp_path, **{"eu-prod": http})
+    assert [(finding["line"], finding["what"].split(" ")[0]) for finding in found] == [
+        (3, "thingspace:listener.url"),
+        (4, "thingspace:baseUrl"),
+    ]
+
+
+def test_two_stacks_that_want_one_account_of_the_same_thingspace_are_both_named(tmp_path: Path) -> None:
+    emulated = GOOD.replace("external, url: https://sms.example.com/x", "local")
+    emulated += "  thingspace:baseUrl: http://127.0.0.1:8700/api\n"
+    _, [found] = lint(tmp_path, one=GOOD, two=GOOD, three=emulated)
+    assert found["file"].endswith("Pulumi.two.yaml")
+    assert "account 0000123456-00001 is in" in found["what"]
+    assert "Pulumi.one.yaml" in found["what"]
+
+
+def test_the_text_form_is_file_line_column_and_a_fix(tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.test.yaml"
+    file.write_text(GOOD + "  thingspace:acounts: []\n")
+    done = CliRunner().invoke(main, ["lint", str(file)])
+    assert done.output == (
+        f"{file}:4:3: thingspace:acounts is not a setting; did you mean thingspace:accounts?\n"
+        "    fix: Correct or remove it.\n"
+        "1 stack file: 1 finding\n"
+    )
+
+
+def test_wrong_use_is_told_from_findings(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nothing"):
+        done = CliRunner().invoke(main, ["lint", str(path)])
+        assert done.exit_code == 2
+        assert str(path) in done.output
+
+
+def test_every_setting_that_is_known_can_stand_in_a_stack_file(tmp_path: Path) -> None:
+    """So that a key that is added to the settings cannot be forgotten here."""
+    secure = "".join(f"  thingspace:{key}: {{secure: v1:abcdefgh:ijklmnop=}}\n" for key in sorted(KNOWN))
+    assert lint(tmp_path, test="config:\n" + secure) == (0, [])
+
+
+def test_a_stack_file_is_checked_without_pulumi() -> None:
+    program = "import sys, thingspace_provider.cli.lint; sys.exit('pulumi' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_file_given_twice_is_read_once(tmp_path: Path) -> None:
+    shutil.copytree(TOP / "stacks", tmp_path / "stacks")
+    paths = [tmp_path / "stacks", tmp_path / "stacks" / "Pulumi.prod.yaml"]
+    done = CliRunner().invoke(main, ["lint", *map(str, paths)])
+    assert done.output == "3 stack files: nothing found\n"
