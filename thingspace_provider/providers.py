@@ -28,8 +28,7 @@ from pulumi.dynamic import (
 )
 from pulumi.output import Unknown as PulumiUnknown
 
-from thingspace_provider import workers
-from thingspace_provider.api import Client
+from thingspace_provider import api, workers
 from thingspace_provider.api.errors import ThingSpaceError
 from thingspace_provider.lifecycle.activation import SmsCallbackActivation
 from thingspace_provider.lifecycle.connection import Clients, Config, credentials
@@ -108,7 +107,7 @@ class _Adapter(ResourceProvider):
     def _context(self) -> Context:
         config: Config = self._config
 
-        def client(profile: str | None) -> Client:
+        def client(profile: str | None) -> api.Client:
             return _CLIENTS.get(credentials(profile, os.environ, config))
 
         return Context(client=client, say=_say, now=lambda: dt.datetime.now(dt.timezone.utc))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -103,3 +105,12 @@ def test_a_wrong_number_is_an_error_before_anything_is_created(provider: Provide
     engine = provider.start({"THINGSPACE_PARALLEL": given})
     with pytest.raises(grpc.RpcError, match=f"THINGSPACE_PARALLEL is '{given}'"):
         engine.check("SmsCallbackActivation", {"accountName": ACCOUNT})
+
+
+@pytest.mark.parametrize("module", ["providers", "resources", "hosting", "settings"])
+def test_what_a_program_and_a_preview_load_cannot_send_anything(module: str) -> None:
+    loaded = f"import sys, thingspace_provider.{module}; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
+    assert "thingspace_provider.api" in modules
+    # Each takes as long to load as everything else of ours together.
+    assert {"requests", "urllib3", "tenacity", "thingspace_provider.api.client"}.isdisjoint(modules)

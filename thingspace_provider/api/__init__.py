@@ -1,8 +1,25 @@
-"""ThingSpace over HTTP: tokens, sessions, errors, one method per call."""
+"""ThingSpace over HTTP: tokens, sessions, errors, one method per call.
 
-from thingspace_provider.api.client import Block, Client, Registration
+What sends is imported when it is first used, as `api.Client`: HTTP takes longer to load than everything else here,
+and a program, a preview or an update without changes sends nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from thingspace_provider.api.credentials import PRODUCTION, Credentials
-from thingspace_provider.api.probe import prove_listener
 from thingspace_provider.api.urls import shown
 
+if TYPE_CHECKING:
+    from thingspace_provider.api.client import Block, Client, Registration
+    from thingspace_provider.api.probe import prove_listener
+
 __all__ = ["PRODUCTION", "Block", "Client", "Credentials", "Registration", "prove_listener", "shown"]
+
+_LATER = {"Block": "client", "Client": "client", "Registration": "client", "prove_listener": "probe"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

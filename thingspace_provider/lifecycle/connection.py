@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from thingspace_provider.api import PRODUCTION, Client, Credentials
+from thingspace_provider import api
 from thingspace_provider.api.errors import CredentialsMissing
 
 # field of Credentials -> (environment variable without prefix, configuration key without namespace)
@@ -35,7 +35,7 @@ SETTINGS = {
 Config = Callable[[str], "str | None"]  # "thingspace:appKey" -> value
 
 
-def credentials(profile: str | None, environment: Mapping[str, str], config: Config) -> Credentials:
+def credentials(profile: str | None, environment: Mapping[str, str], config: Config) -> api.Credentials:
     """The credentials of a profile, or of the default user when profile is None.
 
     Raises CredentialsMissing and names everything that is missing at once.
@@ -49,7 +49,7 @@ def credentials(profile: str | None, environment: Mapping[str, str], config: Con
         if not value:
             value = str(configured.get(key) or "") if configured is not None else config(f"thingspace:{key}")
         if not value and field == "base_url":  # users of one program mostly share one address
-            value = environment.get("THINGSPACE_BASE_URL") or config("thingspace:baseUrl") or PRODUCTION
+            value = environment.get("THINGSPACE_BASE_URL") or config("thingspace:baseUrl") or api.PRODUCTION
         if value:
             values[field] = value
         else:
@@ -63,7 +63,7 @@ def credentials(profile: str | None, environment: Mapping[str, str], config: Con
             remedy="Export them where `pulumi` runs, or set them with `pulumi config set --secret`. "
             "To try it without a ThingSpace account, use `thingspace emulator`.",
         )
-    return Credentials(**values)
+    return api.Credentials(**values)
 
 
 def _profile(profile: str, config: Config) -> dict[str, Any]:
@@ -86,11 +86,11 @@ class Clients:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._clients: dict[Credentials, Client] = {}
+        self._clients: dict[api.Credentials, api.Client] = {}
 
-    def get(self, credentials: Credentials) -> Client:
+    def get(self, credentials: api.Credentials) -> api.Client:
         """The client of these credentials, made when it is first asked for."""
         with self._lock:
             if credentials not in self._clients:
-                self._clients[credentials] = Client(credentials)
+                self._clients[credentials] = api.Client(credentials)
             return self._clients[credentials]

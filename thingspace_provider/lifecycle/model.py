@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from thingspace_provider.api import Client
+from thingspace_provider import api
 
 State = dict[str, Any]  # keys in camelCase, as they stand in the stack's state
 
@@ -89,7 +89,7 @@ class Context:
         now: the present time, with its offset.
     """
 
-    client: Callable[[str | None], Client]
+    client: Callable[[str | None], api.Client]
     say: Callable[[str], None]
     now: Callable[[], dt.datetime]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from thingspace_provider.api import Client, Registration, prove_listener, shown
+from thingspace_provider import api
 from thingspace_provider.api.errors import Refused, ThingSpaceError
 from thingspace_provider.lifecycle import inputs
 from thingspace_provider.lifecycle.model import (
@@ -85,9 +85,9 @@ class CallbackRegistration:
         if drifted:
             context.say(
                 f"{_whose(outputs)} was changed outside of Pulumi: {', '.join(drifted)}. "
-                f"It points to {shown(found.url)}; the next `pulumi up` puts it right."
+                f"It points to {api.shown(found.url)}; the next `pulumi up` puts it right."
             )
-        actual = {**outputs, **_registered(found), "endpoint": shown(found.url)}
+        actual = {**outputs, **_registered(found), "endpoint": api.shown(found.url)}
         return Current(actual, {key: actual[key] for key in KEYS if actual.get(key) is not None})
 
     def update(self, context: Context, olds: State, news: State) -> State:
@@ -100,43 +100,45 @@ class CallbackRegistration:
         if found is None:
             return
         if _digest(found.url) != outputs.get("urlDigest", _digest(found.url)):
-            context.say(f"{_whose(outputs)} now points to {shown(found.url)}, which is not ours: left as it is.")
+            context.say(f"{_whose(outputs)} now points to {api.shown(found.url)}, which is not ours: left as it is.")
             return
         self._client(context, outputs).deregister_callback(outputs["accountName"], outputs["serviceName"])
 
     def _register(self, context: Context, news: State, own_urls: set[str], olds: State | None = None) -> State:
         if news.get("readiness"):
-            prove_listener(news["url"], news["accountName"], news.get("username", ""), news.get("password", ""))
+            api.prove_listener(news["url"], news["accountName"], news.get("username", ""), news.get("password", ""))
         found = self._find(context, news)
         if found is not None and found.url not in own_urls and not news.get("adopt"):
             raise RegisteredElsewhere(
                 f"registering the {news['serviceName']} listener",
                 news["accountName"],
-                f"its callbacks already go to {shown(found.url)}, and this program wants {shown(news['url'])}",
+                f"its callbacks already go to {api.shown(found.url)}, and this program wants {api.shown(news['url'])}",
                 "Nothing was changed. If that listener may be replaced, set adopt=True; if it is a change made "
                 "outside of Pulumi, `pulumi refresh` takes note of it and the next `pulumi up` repairs it.",
             )
         registered_at = (olds or {}).get("registeredAt") or context.timestamp()
-        wanted = Registration(news["serviceName"], news["url"], news.get("username") or "", news.get("password") or "")
+        wanted = api.Registration(
+            news["serviceName"], news["url"], news.get("username") or "", news.get("password") or ""
+        )
         if found != wanted:
             _register_over(self._client(context, news), news["accountName"], wanted, found)
             registered_at = context.timestamp()
         return {
             **news,
             "registeredAt": registered_at,
-            "endpoint": shown(news["url"]),
+            "endpoint": api.shown(news["url"]),
             "urlDigest": _digest(news["url"]),
         }
 
-    def _find(self, context: Context, state: State) -> Registration | None:
+    def _find(self, context: Context, state: State) -> api.Registration | None:
         listed = self._client(context, state).list_callbacks(state["accountName"])
         return next((entry for entry in listed if entry.service_name == state["serviceName"]), None)
 
-    def _client(self, context: Context, state: State) -> Client:
+    def _client(self, context: Context, state: State) -> api.Client:
         return context.client(state.get("profile"))
 
 
-def _register_over(client: Client, account: str, wanted: Registration, found: Registration | None) -> None:
+def _register_over(client: api.Client, account: str, wanted: api.Registration, found: api.Registration | None) -> None:
     """Register; where ThingSpace refuses to replace, which is not documented, deregister first.
 
     Texts that arrive in between are queued, and the activation that follows a registration fetches them.
@@ -154,12 +156,12 @@ def _register_over(client: Client, account: str, wanted: Registration, found: Re
             raise
 
 
-def _registered(found: Registration) -> State:
+def _registered(found: api.Registration) -> State:
     """The listed registration as state: what is not set is left out, as an input not given is."""
     return {"url": found.url, "username": found.username or None, "password": found.password or None}
 
 
-def _drift(outputs: State, found: Registration) -> list[str]:
+def _drift(outputs: State, found: api.Registration) -> list[str]:
     """Which of the registered fields are not as remembered; never their values."""
     actual = _registered(found)
     return [key for key in REGISTERED if (outputs.get(key) or None) != actual[key]]
