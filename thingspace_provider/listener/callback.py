@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 TEXT, SENT, CONFIRMATION, FAULT, OTHER = KINDS = ("text", "sent", "confirmation", "fault", "other")
 SECRET = ("username", "password")
 ATTEMPT = ("callbackCount", "maxCallbackThreshold")  # differ between two deliveries of one callback
+NUMBERS = ("mdn", "msisdn")
 # Children of deviceResponse that belong to other services than SMS.
 OTHER_SERVICES = re.compile(r"(de)?activate|suspend|restore|changeIdentifier|prlInformation|usage", re.IGNORECASE)
 SPACE = re.compile(r"[ \t\n\r]*")
@@ -28,6 +29,15 @@ class Device(NamedTuple):
 
     kind: str
     id: str
+
+
+def device_of(devices: Sequence[Device]) -> str:
+    """One name for the sender, as `mdn:5551230001`, whatever the order of its identifiers; "" without any.
+
+    The number comes first, because texts that name fewer identifiers than others name at least that.
+    """
+    known = sorted(devices, key=lambda device: (device.kind not in NUMBERS, device))
+    return f"{known[0].kind}:{known[0].id}" if known else ""
 
 
 class Malformed(Exception):

@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -21,12 +19,12 @@ from starlette.responses import JSONResponse, Response
 
 from thingspace_provider.listener.callback import KINDS, TEXT
 from thingspace_provider.listener.credential import same
-from thingspace_provider.listener.store import Selection, Store, Stored, StoreFailed
+from thingspace_provider.listener.message import shown
+from thingspace_provider.listener.store import Selection, Store, StoreFailed
 
 LIMIT, MOST = 100, 1000
 LARGEST_ID = 2**63 - 1
 PARAMETERS = ("after", "limit", "account", "kind", "last")
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Unreadable(Exception):
@@ -67,7 +65,7 @@ class Reading:
     def _page(self, selection: Selection, parameters: QueryParams) -> bytes:
         found = self._store.read(selection)
         cursor = str(found[-1].id) if found else parameters.get("after")
-        messages = [_shown(stored, whole="kind" in parameters) for stored in found]
+        messages = [shown(stored, whole="kind" in parameters) for stored in found]
         return json.dumps({"messages": messages, "next": cursor}, ensure_ascii=False).encode()
 
 
@@ -97,25 +95,3 @@ def _number(parameters: QueryParams, name: str, default: int, least: int, most: 
         meaning = "the next of an earlier answer" if name == "after" else f"a number from {least} to {most}"
         raise Unreadable(f"{name} must be {meaning}")
     return value
-
-
-def _shown(stored: Stored, *, whole: bool) -> dict[str, Any]:
-    """A message as readers see it; `whole`, as who asks for a kind does, with what the carrier said besides."""
-    shown: dict[str, Any] = {
-        "id": str(stored.id),
-        "account": stored.account,
-        "devices": [{"kind": device.kind, "id": device.id} for device in stored.devices],
-        "text": stored.text,
-        "receivedAt": _iso(stored.received),
-        "duplicateOf": None if stored.duplicate_of is None else str(stored.duplicate_of),
-    }
-    if whole:
-        shown["kind"] = stored.kind
-        shown["requestId"] = stored.request_id
-        shown["body"] = stored.raw.decode("utf-8", "replace")
-    return shown
-
-
-def _iso(microseconds: int) -> str:
-    moment = EPOCH + timedelta(microseconds=microseconds)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

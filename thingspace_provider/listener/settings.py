@@ -9,6 +9,7 @@
 | pathToken | THINGSPACE_LISTENER_PATH_TOKEN | |
 | apiToken | THINGSPACE_LISTENER_API_TOKEN | |
 | store | THINGSPACE_LISTENER_STORE | --store |
+| sinks (list) | THINGSPACE_LISTENER_SINKS (JSON) | |
 | host, port, publicUrl | | --host, --port, --public-url |
 
 An empty value counts as not set. No message repeats the value of a secret.
@@ -24,6 +25,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from thingspace_provider.listener.settings_file import BadSettings, read_file
+from thingspace_provider.listener.sinks.settings import SinkSettings, read_sinks
+from thingspace_provider.listener.values import Wrong, text, type_name
 
 SQLITE = "sqlite:///"
 HIGHEST_PORT = 65535
@@ -36,6 +39,7 @@ ENVIRONMENT = {
     "pathToken": "THINGSPACE_LISTENER_PATH_TOKEN",
     "apiToken": "THINGSPACE_LISTENER_API_TOKEN",
     "store": "THINGSPACE_LISTENER_STORE",
+    "sinks": "THINGSPACE_LISTENER_SINKS",
 }
 EXAMPLES = {
     "accounts": '["0000123456-00001"]',
@@ -45,16 +49,20 @@ EXAMPLES = {
     "pathToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
     "apiToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
     "store": '"sqlite:////var/lib/thingspace/inbox.sqlite3"',
+    "sinks": '[{"name": "hub", "kind": "http", "url": "https://hub.example.com/sms", "secrets": ["whsec_…"]}]',
     "host": '"127.0.0.1"',
     "port": "28200",
     "publicUrl": '"https://sms.example.com"',
 }
 REQUIRED = ("accounts", "username", "password", "pathToken", "store")
-DEFAULTS: dict[str, Any] = {"previousPassword": "", "apiToken": "", "host": "127.0.0.1", "port": 28200, "publicUrl": ""}
-
-
-class Wrong(Exception):
-    """A value cannot be used; the text says why, without repeating it."""
+DEFAULTS: dict[str, Any] = {
+    "previousPassword": "",
+    "apiToken": "",
+    "sinks": (),
+    "host": "127.0.0.1",
+    "port": 28200,
+    "publicUrl": "",
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class Settings:
     path_token: str = field(repr=False)
     api_token: str = field(repr=False)  # "" when nobody may read messages over HTTP
     store: str
+    sinks: tuple[SinkSettings, ...]  # where texts are forwarded to; none: readers fetch them
     host: str
     port: int  # 0 lets the system choose
     public_url: str  # "" when the listener is reached directly
@@ -117,38 +126,32 @@ def _missing(key: str, origin: str) -> str:
 def _accounts(value: object) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list):
-        raise Wrong(f"must be a list of account names, not {_type(value)}")
+        raise Wrong(f"must be a list of account names, not {type_name(value)}")
     return tuple(dict.fromkeys(_account(name) for name in names))
 
 
 def _account(name: object) -> str:
     if isinstance(name, int | float):
         raise Wrong(f"{name} is a number, and a number has no leading zeros, which belong to an account name: quote it")
-    text = _text(name).strip()
-    if not text or not text.isprintable():
+    account = text(name).strip()
+    if not account or not account.isprintable():
         raise Wrong("an account name is empty or has characters that do not print")
-    return text
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise Wrong(f"must be text, not {_type(value)}: quote it")
-    return value
+    return account
 
 
 def _token(value: object) -> str:
-    text = _text(value)
-    if not TOKEN.fullmatch(text):
+    token = text(value)
+    if not TOKEN.fullmatch(token):
         raise Wrong("must be 16 to 200 letters, digits, '-', '_', '.' or '~', so that it fits a URL unchanged")
-    return text
+    return token
 
 
 def _store(value: object) -> str:
-    text = _text(value)
-    if not text.startswith(SQLITE) or text == SQLITE:
-        scheme = text.partition(":")[0] if "://" in text else "nothing"
+    store = text(value)
+    if not store.startswith(SQLITE) or store == SQLITE:
+        scheme = store.partition(":")[0] if "://" in store else "nothing"
         raise Wrong(f"must be sqlite:/// followed by the path of a file; {scheme} is not supported")
-    return text
+    return store
 
 
 def _port(value: object) -> int:
@@ -158,37 +161,30 @@ def _port(value: object) -> int:
 
 
 def _public_url(value: object) -> str:
-    text = _text(value).rstrip("/")
+    url = text(value).rstrip("/")
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(url)
         wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
     except ValueError:
         wrong = True
-    if wrong or parts.username or parts.password or parts.query or parts.fragment or not text.isprintable():
+    if wrong or parts.username or parts.password or parts.query or parts.fragment or not url.isprintable():
         raise Wrong("must be an http(s) URL with a host, and no user, query or fragment")
-    return text
+    return url
 
 
 READERS: dict[str, Callable[[object], Any]] = {
     "accounts": _accounts,
-    "username": _text,
-    "password": _text,
-    "previousPassword": _text,
+    "username": text,
+    "password": text,
+    "previousPassword": text,
     "pathToken": _token,
     "apiToken": _token,
     "store": _store,
-    "host": _text,
+    "sinks": read_sinks,
+    "host": text,
     "port": _port,
     "publicUrl": _public_url,
 }
-
-
-def _type(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes or no"
-    if isinstance(value, int | float):
-        return "a number"
-    return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else type(value).__name__
 
 
 def _snake(key: str) -> str:

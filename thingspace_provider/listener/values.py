@@ -1,0 +1,30 @@
+"""Reads single values of settings. What is wrong with one is said without repeating it: it may be a secret."""
+
+from __future__ import annotations
+
+
+class Wrong(Exception):
+    """A value cannot be used; the text says why, without repeating it."""
+
+
+def text(value: object) -> str:
+    """A string as it is. Raises Wrong."""
+    if not isinstance(value, str):
+        raise Wrong(f"must be text, not {type_name(value)}: quote it")
+    return value
+
+
+def whole_number(value: object, least: int, most: int) -> int:
+    """A number from `least` to `most`. Raises Wrong."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise Wrong(f"must be a number from {least} to {most}")
+    return value
+
+
+def type_name(value: object) -> str:
+    """What a value is, in the words of who writes a settings file."""
+    if isinstance(value, bool):
+        return "yes or no"
+    if isinstance(value, int | float):
+        return "a number"
+    return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else type(value).__name__
