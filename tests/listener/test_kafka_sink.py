@@ -1,0 +1,125 @@
+"""The Kafka sink against a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
+from kafka_broker import MISSING, KafkaBroker
+from sample_events import stored
+
+from thingspace_provider.listener.callback import Device
+from thingspace_provider.listener.events import event_of
+from thingspace_provider.listener.sinks import SinkUnusable, Unacceptable, Unavailable
+from thingspace_provider.listener.sinks.kafka import KafkaSink
+from thingspace_provider.listener.sinks.settings import KafkaSettings
+
+needs_kafka = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    running = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    yield running
+    running.kill()
+
+
+def settings(address: str, topic: str = "texts", *, seconds: float = 10, **properties: str) -> KafkaSettings:
+    return KafkaSettings(
+        name="stream",
+        bootstrap_servers=address,
+        topic=topic,
+        timeout_seconds=seconds,
+        properties={name.replace("_", "."): value for name, value in properties.items()},
+    )
+
+
+async def delivered(of: KafkaSettings, *texts: str, device: str = "5551230001") -> None:
+    sink = KafkaSink(of)
+    try:
+        for number, text in enumerate(texts):
+            await sink.deliver(event_of(stored(id=number, text=text, devices=(Device("mdn", device),))))
+    finally:
+        await sink.close()
+
+
+@needs_kafka
+def test_each_text_is_a_cloudevent_keyed_by_its_device_and_in_order(broker: KafkaBroker) -> None:
+    broker.create("texts")
+
+    async def work() -> None:
+        await asyncio.gather(
+            *(delivered(settings(broker.address), *"abcde", device=f"555123000{number}") for number in range(4))
+        )
+
+    asyncio.run(work())
+    records = broker.records("texts", 20)
+    assert len(records) == 20
+    by_key: dict[bytes, list[str]] = {}
+    for record in records:
+        key, value, headers = record.key(), record.value(), dict[str, Any](record.headers() or [])
+        assert isinstance(key, bytes)
+        assert isinstance(value, bytes)
+        event = from_kafka_event(KafkaMessage(headers, key, value))
+        data = event.get_data()
+        assert isinstance(data, dict)
+        assert f"{event.get_subject()}".encode() == key
+        by_key.setdefault(key, []).append(data["text"])
+    assert by_key == {f"mdn:555123000{number}".encode(): list("abcde") for number in range(4)}
+
+
+@needs_kafka
+@pytest.mark.long
+def test_a_record_that_the_broker_never_takes_is_unacceptable_and_a_missing_topic_is_not(broker: KafkaBroker) -> None:
+    broker.create("small", **{"max.message.bytes": "200"})
+    with pytest.raises(Unacceptable, match="MSG_SIZE_TOO_LARGE"):
+        asyncio.run(delivered(settings(broker.address, "small"), "x" * 500))
+    with pytest.raises(Unavailable, match="UNKNOWN_TOPIC"):
+        asyncio.run(delivered(settings(broker.address, "nowhere"), "a"))
+
+
+def test_brokers_that_are_not_there_are_unavailable_in_time_and_the_event_loop_goes_on() -> None:
+    async def work() -> int:
+        ticks = 0
+        attempt = asyncio.create_task(delivered(settings("127.0.0.1:1", seconds=1), "a"))
+        while not attempt.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        with pytest.raises(Unavailable, match=r"_MSG_TIMED_OUT: 127\.0\.0\.1:1/bootstrap: .*refused"):
+            await attempt
+        return ticks
+
+    before = threading.active_count()
+    assert asyncio.run(work()) > 20
+    assert threading.active_count() == before
+
+
+def test_a_property_that_librdkafka_does_not_take_is_named_without_its_value() -> None:
+    with pytest.raises(SinkUnusable, match=r'sink stream: .*"compression\.codec"') as unknown:
+        asyncio.run(delivered(settings("127.0.0.1:1", compression_codec="hidden"), "a"))
+    assert "hidden" not in str(unknown.value)
+    with pytest.raises(SinkUnusable, match=r'sink stream: No such configuration property: "compresion"'):
+        asyncio.run(delivered(settings("127.0.0.1:1", compresion="hidden"), "a"))
+
+
+def test_without_the_extra_the_error_names_it() -> None:
+    program = """
+import sys
+sys.modules["confluent_kafka"] = None
+from thingspace_provider.listener.sinks import SinkUnusable
+from thingspace_provider.listener.sinks.kafka import library
+from thingspace_provider.listener.sinks.settings import KafkaSettings
+try:
+    library(KafkaSettings(name="stream", bootstrap_servers="x", topic="y"))
+except SinkUnusable as reason:
+    print(reason)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20)
+    expected = "sink stream is of kind kafka, which needs an extra: pip install 'thingspace-provider[kafka]'"
+    assert said.stdout.strip() == expected

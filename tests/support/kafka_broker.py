@@ -1,0 +1,165 @@
+"""A real Kafka broker as a process of its own: KRaft mode, one node, loopback, from Kafka's ordinary artifacts.
+
+It needs Java 17 and Maven. The jars are fetched once per user and version; who needs them meanwhile waits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
+CLUSTER = "thingspaceprovidertest"  # 22 characters, as Kafka's own ids
+FETCH_SECONDS, START_SECONDS = 300, 60
+MISSING = [name for name in ("java", "mvn") if shutil.which(name) is None]
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={folder}/data
+auto.create.topics.enable=false
+num.partitions=3
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=2000
+"""
+
+
+def version() -> str:
+    """The version that the pom pins."""
+    found = re.search(r"kafka_2\.13</artifactId>\s*<version>([^<]+)<", POM.read_text())
+    assert found
+    return found.group(1)
+
+
+def jars() -> Path:
+    """The folder of the jars, fetched by Maven when they are not there yet."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thingspace-provider" / "kafka"
+    base.mkdir(parents=True, exist_ok=True)
+    folder = base / version()
+    with _locked(base / f"{version()}.lock"):
+        if not folder.exists():
+            scratch = base / f"{version()}.part"
+            shutil.rmtree(scratch, ignore_errors=True)
+            command = [
+                "mvn",
+                "--batch-mode",
+                "--quiet",
+                "-Dstyle.color=never",
+                "--file",
+                str(POM),
+                "dependency:copy-dependencies",
+            ]
+            done = subprocess.run([*command, f"-DoutputDirectory={scratch}"], check=False, timeout=FETCH_SECONDS)
+            if done.returncode:
+                pytest.skip("Maven could not fetch Kafka")
+            scratch.rename(folder)
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+class KafkaBroker:
+    """Formatted and started when made; `kill` and `start` as often as a test likes, on the same address and data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._classes = f"{jars()}/*"
+        self._folder = folder
+        self.port, controller = _free_ports()
+        self.address = f"127.0.0.1:{self.port}"
+        self._file = folder / "server.properties"
+        self._file.write_text(PROPERTIES.format(port=self.port, controller=controller, folder=folder))
+        self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", str(self._file)).wait(60)
+        self.start()
+
+    def start(self) -> None:
+        """Return when it answers."""
+        self.process = self._java("kafka.Kafka", str(self._file))
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            try:
+                self._admin().list_topics(timeout=1)
+            except confluent_kafka.KafkaException:
+                continue
+            return
+        raise AssertionError((self._folder / "broker.log").read_text()[-4000:])
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is said good-bye to."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def create(self, topic: str, **config: str) -> None:
+        """Make a topic, and return when it is there."""
+        admin = self._admin()
+        made = admin.create_topics([NewTopic(topic, 3, config=config)])
+        made[topic].result(20)
+
+    def records(self, topic: str, count: int, seconds: float = 30) -> list[confluent_kafka.Message]:
+        """Every record of a topic from its beginning, each partition in order, as soon as there are `count`."""
+        consumer = _quiet(
+            confluent_kafka.Consumer,
+            **{"bootstrap.servers": self.address, "group.id": "test", "enable.auto.commit": False},
+        )
+        try:
+            partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+            consumer.assign([confluent_kafka.TopicPartition(topic, number, 0) for number in partitions])
+            found: list[confluent_kafka.Message] = []
+            end = time.monotonic() + seconds
+            while time.monotonic() < end and len(found) < count:
+                message = consumer.poll(0.2)
+                if message is not None and message.error() is None:
+                    found.append(message)
+            return found
+        finally:
+            consumer.close()
+
+    def _admin(self) -> Any:
+        return _quiet(AdminClient, **{"bootstrap.servers": self.address})
+
+    def _java(self, *arguments: str) -> subprocess.Popen[bytes]:
+        options = [
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        ]
+        with (self._folder / "broker.log").open("ab") as log:
+            return subprocess.Popen(
+                ["java", *options, "-cp", self._classes, *arguments], cwd=self._folder, stdout=log, stderr=log
+            )
+
+
+def _quiet(make: Any, **properties: Any) -> Any:
+    """A client that does not print on standard error what the test expects."""
+    return make({**properties, "log_level": 0, "error_cb": str})
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        return one.getsockname()[1], two.getsockname()[1]

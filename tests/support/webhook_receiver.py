@@ -1,0 +1,112 @@
+"""A real HTTP receiver in a thread of its own, that can be told to refuse, to be slow, or to be down."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+
+@dataclass(frozen=True)
+class Received:
+    """One POST as it came, and when."""
+
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+    @property
+    def event(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+    @property
+    def text(self) -> str:
+        return str(self.event["data"]["text"])
+
+
+Answer = tuple[int, dict[str, str]]
+Answering = Callable[[Received], Answer | float]
+
+
+class Receiver:
+    """Answers 204 to all until told otherwise; keeps what it was sent and what it took."""
+
+    def __init__(self) -> None:
+        self.seen: list[Received] = []
+        self.taken: list[Received] = []
+        self.answering: Answering = lambda _: (204, {})
+        self._loop = asyncio.new_event_loop()
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.up()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook?token=invented-url-token"
+
+    def up(self) -> None:
+        """Listen, on the same port as before."""
+        self._call(self._up())
+
+    def down(self) -> None:
+        """Refuse connections, cut those that are open."""
+        self._call(self._down())
+
+    def close(self) -> None:
+        if self._runner:
+            self.down()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def texts(self) -> list[str]:
+        """The texts that were taken, in the order in which they came."""
+        return [received.text for received in self.taken]
+
+    def wait(self, condition: Callable[[Receiver], bool], seconds: float = 30) -> None:
+        """Until the condition holds."""
+        end = time.monotonic() + seconds
+        while not condition(self):
+            assert time.monotonic() < end, f"taken {self.texts()[-20:]}, seen {len(self.seen)}"
+            time.sleep(0.01)
+
+    def wait_for(self, *texts: str, seconds: float = 30) -> None:
+        """Until all these were taken."""
+        self.wait(lambda receiver: set(texts) <= set(receiver.texts()), seconds)
+
+    def _call(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _up(self) -> None:
+        app = web.Application()
+        app.router.add_post("/hook", self._take)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _down(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _take(self, request: web.Request) -> web.Response:
+        received = Received(dict(request.headers), await request.read(), time.monotonic())
+        self.seen.append(received)
+        answer = self.answering(received)
+        if isinstance(answer, float):
+            await asyncio.sleep(answer)
+            answer = (204, {})
+        status, headers = answer
+        if status in range(200, 300):
+            self.taken.append(received)
+        return web.Response(status=status, headers=headers)

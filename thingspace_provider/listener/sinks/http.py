@@ -1,0 +1,104 @@
+"""An HTTP receiver: each event is one POST in CloudEvents' structured mode, signed as Standard Webhooks asks.
+
+| it answers | it means |
+|---|---|
+| 2xx | delivered |
+| 400, 406, 409, 410, 411, 413, 414, 415, 422, 431 | it will never take this event: a dead letter |
+| 3xx, 401, 403, 404, 405, 407, 429, 502, 503, 504, or is not there | it takes nothing now: an outage, or settings |
+| anything else, or nothing in time | not now, perhaps because of this event |
+
+The last two are tried again, after `Retry-After` if that is later. An answer's body is not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Sequence
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+
+from thingspace_provider.listener.events import CONTENT_TYPE, Event
+from thingspace_provider.listener.sinks import Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.sinks.settings import SECRET_PREFIX, HttpSettings
+
+CONNECT_SECONDS = 5
+KEPT_SECONDS = 4.0  # for an unused connection: shorter than the 5 s after which many servers close theirs
+LONGEST_PAUSE = 3600.0  # seconds that a Retry-After is believed
+SUCCESS = range(200, 300)
+NEVER = frozenset({400, 406, 409, 410, 411, 413, 414, 415, 422, 431})
+NOT_NOW = frozenset({*range(300, 400), 401, 403, 404, 405, 407, 429, 502, 503, 504})
+
+
+class HttpSink:
+    """Posts to one URL. Redirects are not followed: a signed text goes where the settings say, or nowhere."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._settings = settings
+        timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds, connect=CONNECT_SECONDS)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_SECONDS)
+        self._session = aiohttp.ClientSession(
+            timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
+
+    async def deliver(self, event: Event) -> None:
+        """Post it. Raises Undelivered or Unacceptable."""
+        headers = {"content-type": CONTENT_TYPE, **signed(self._settings.secrets, event, int(time.time()))}
+        try:
+            async with self._session.post(
+                self._settings.url, data=event.body, headers=headers, allow_redirects=False
+            ) as answer:
+                status, retry_after = answer.status, answer.headers.get("retry-after", "")
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as reason:
+            raise Unavailable(_unreached(reason)) from None
+        except asyncio.TimeoutError:
+            raise Undelivered(f"no answer within {self._settings.timeout_seconds:g} s") from None
+        except (aiohttp.ClientError, OSError) as reason:
+            raise Undelivered(f"the connection to the receiver broke ({type(reason).__name__})") from None
+        if status in NEVER:
+            raise Unacceptable(f"the receiver answered {status}")
+        if status not in SUCCESS:
+            kind = Unavailable if status in NOT_NOW else Undelivered
+            raise kind(f"the receiver answered {status}", pause(retry_after))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+def signed(secrets: Sequence[str], event: Event, now: int) -> dict[str, str]:
+    """Standard Webhooks' headers: one signature for each secret, so that either side may rotate first."""
+    said = f"{event.id}.{now}.".encode() + event.body
+    keys = [base64.b64decode(secret.removeprefix(SECRET_PREFIX)) for secret in secrets]
+    marks = [base64.b64encode(hmac.new(key, said, hashlib.sha256).digest()).decode() for key in keys]
+    return {
+        "webhook-id": event.id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": " ".join(f"v1,{mark}" for mark in marks),
+    }
+
+
+def pause(retry_after: str) -> float:
+    """The seconds of a Retry-After header, given as seconds or as a date; 0 when it says nothing usable."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return min(float(retry_after[:10]), LONGEST_PAUSE)
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return min(max(moment.timestamp() - time.time(), 0.0), LONGEST_PAUSE)
+
+
+def _unreached(reason: Exception) -> str:
+    """Why there is no connection, in words that cannot hold the URL: its path or query may be a secret."""
+    if isinstance(reason, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return "the receiver's certificate is not trusted, or it speaks no TLS"
+    if isinstance(reason, aiohttp.ClientConnectorDNSError):
+        return "the receiver's name cannot be resolved"
+    return "no connection to the receiver"

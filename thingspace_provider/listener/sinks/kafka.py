@@ -1,0 +1,138 @@
+"""A Kafka topic: each event is one record in CloudEvents' structured mode, keyed by its device.
+
+The producer is idempotent and waits for all replicas in sync; `deliver` returns with the broker's word. Records of
+one key go to one partition, and the next of a device is only sent when the one before is acknowledged: so a consumer
+reads a device's texts in order. It needs the extra `kafka`, which is imported when such a sink is configured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib
+import logging
+import re
+import threading
+from typing import Any
+
+from thingspace_provider.listener.events import CONTENT_TYPE, Event
+from thingspace_provider.listener.sinks import SinkUnusable, Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.sinks.settings import KafkaSettings
+
+POLL_SECONDS = 0.5  # how long the thread waits at most until it sees that it is to end
+FLUSH_SECONDS = 2.0
+HEADERS = [("content-type", CONTENT_TYPE.encode())]
+QUIET = logging.getLogger("thingspace.listener.kafka")  # librdkafka repeats itself; its last word is in our reasons
+QUIET.disabled = True
+
+
+class KafkaSink:
+    """Produces to one topic. One thread of its own serves the delivery reports; the event loop never waits."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._kafka = library(settings)
+        self._trouble = ""
+        self._producer = self._made()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name=f"kafka-{settings.name}", daemon=True)
+        self._thread.start()
+
+    async def deliver(self, event: Event) -> None:
+        """Produce it and wait for the broker's word. Raises Undelivered or Unacceptable."""
+        report: asyncio.Future[Any] = self._loop.create_future()
+        try:
+            self._producer.produce(
+                self._settings.topic,
+                value=event.body,
+                key=event.key.encode(),
+                headers=HEADERS,
+                on_delivery=functools.partial(self._report, report),
+            )
+        except BufferError:
+            raise Unavailable("too much waits for the brokers already") from None
+        except self._kafka.KafkaException as reason:
+            raise self._failure(reason.args[0]) from None
+        error = await report
+        if error is not None:
+            raise self._failure(error)
+        self._trouble = ""
+
+    async def close(self) -> None:
+        """Give what is under way a moment, then let go of the brokers."""
+        await self._loop.run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._producer.flush(FLUSH_SECONDS)
+        self._producer.purge()
+        self._producer.flush(0)
+
+    def _serve(self) -> None:
+        while not self._ended.is_set():
+            self._producer.poll(POLL_SECONDS)
+            if self._broken:
+                self._producer.purge()
+                self._producer.flush(0)
+                self._producer = self._made()
+
+    def _made(self) -> Any:
+        """A new producer. Raises SinkUnusable."""
+        self._broken = False
+        settings = self._settings
+        properties = {
+            "client.id": "thingspace-listener",
+            "reconnect.backoff.max.ms": 2000,
+            "topic.metadata.propagation.max.ms": 1000,  # after which a missing topic is called by its name
+            **settings.properties,
+            "bootstrap.servers": settings.bootstrap_servers,
+            "acks": "all",
+            "enable.idempotence": True,
+            "message.timeout.ms": int(settings.timeout_seconds * 1000),
+            "error_cb": self._note,
+        }
+        try:
+            return self._kafka.Producer(properties, logger=QUIET)
+        except self._kafka.KafkaException as reason:
+            raise SinkUnusable(f"sink {settings.name}: {_without_values(reason.args[0].str())}") from None
+
+    def _note(self, error: Any) -> None:
+        """What ails the brokers; that all of them are down is known from it already."""
+        if error.code() != self._kafka.KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  librdkafka's own codes begin so
+            self._trouble = error.str()
+
+    def _report(self, report: asyncio.Future[Any], error: Any, message: object) -> None:
+        """The broker's word, in the thread that serves."""
+        del message
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            self._loop.call_soon_threadsafe(_settle, report, error)
+
+    def _failure(self, error: Any) -> Undelivered | Unacceptable:
+        codes = self._kafka.KafkaError
+        if error.code() in (codes.MSG_SIZE_TOO_LARGE, codes.INVALID_RECORD):
+            return Unacceptable(f"the broker answered {error.name()}")
+        self._broken = self._broken or error.fatal()
+        return Unavailable(f"{error.name()}: {self._trouble or error.str()}")
+
+
+def library(settings: KafkaSettings) -> Any:
+    """The module confluent_kafka. Raises SinkUnusable without it."""
+    try:
+        return importlib.import_module("confluent_kafka")
+    except ImportError:
+        raise SinkUnusable(
+            f"sink {settings.name} is of kind kafka, which needs an extra: pip install 'thingspace-provider[kafka]'"
+        ) from None
+
+
+def _without_values(complaint: str) -> str:
+    """What librdkafka says of a configuration, without the value: it may be a secret in the wrong place."""
+    return re.sub(r'[Vv]alue "[^"]*"', "value", complaint)
+
+
+def _settle(report: asyncio.Future[Any], error: Any) -> None:
+    if not report.done():
+        report.set_result(error)
