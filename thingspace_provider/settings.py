@@ -8,18 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pulumi
-import yaml
 from pulumi.runtime.config import get_config_env
 
 from thingspace_provider.api.errors import ThingSpaceError
 from thingspace_provider.hosting import ExternalListener, LocalListener
 from thingspace_provider.lifecycle.connection import credentials
 from thingspace_provider.resources import CallbackCredential
-from thingspace_provider.stack_keys import KNOWN, NAMESPACE, Problem, problems, read
+from thingspace_provider.stack_keys import KNOWN, NAMESPACE, Problem, problems, read, stack_file
 
 
 class SettingsError(pulumi.RunError):
@@ -98,16 +96,6 @@ class Settings:
             protect=values.get("protect", False),
             profile=values.get("profile"),
         )
-
-
-def stack_file(stack: str) -> str:
-    """The path of a stack's file as a person would type it."""
-    try:
-        project = yaml.safe_load(Path("Pulumi.yaml").read_text(encoding="utf-8"))
-        folder = str(project.get("stackConfigDir") or project.get("config") or "")
-    except (OSError, yaml.YAMLError, AttributeError):
-        folder = ""
-    return str(Path(folder) / f"Pulumi.{stack}.yaml")
 
 
 def _told(problem: Problem, file: str) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -109,6 +110,16 @@ def problems(values: Mapping[str, Any]) -> Iterator[Problem]:
     for failure in inputs.profile({"profile": usable.get("profile")}):
         yield _problem(("profile",), f"is not usable: {failure.reason}")
     yield from _profiles(usable.get("profiles", {}))
+
+
+def stack_file(stack: str) -> str:
+    """The path of a stack's file as a person would type it."""
+    try:
+        project = yaml.safe_load(Path("Pulumi.yaml").read_text(encoding="utf-8"))
+        folder = str(project.get("stackConfigDir") or project.get("config") or "")
+    except (OSError, yaml.YAMLError, AttributeError):
+        folder = ""
+    return str(Path(folder) / f"Pulumi.{stack}.yaml")
 
 
 def suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from thingspace_provider.api import PRODUCTION
 from thingspace_provider.api.errors import CredentialsMissing
-from thingspace_provider.lifecycle.connection import Clients, credentials
+from thingspace_provider.lifecycle.connection import Clients, credentials, sources
 
 ENVIRONMENT = {
     "THINGSPACE_APP_KEY": "key",
@@ -66,3 +66,20 @@ def test_equal_credentials_share_a_client_and_others_do_not() -> None:
     first = clients.get(credentials(None, ENVIRONMENT, nothing))
     assert clients.get(credentials(None, ENVIRONMENT, nothing)) is first
     assert clients.get(credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": "new"}, nothing)) is not first
+
+
+def test_every_place_of_a_setting_is_known_and_the_first_wins() -> None:
+    found = sources("plant_a", {"THINGSPACE_PLANT_A_USERNAME": "today", "THINGSPACE_BASE_URL": "http://[::1]"}, nothing)
+    assert {name: [source.place for source in places] for name, places in found.items()} == {
+        "app_key": [],
+        "app_secret": [],
+        "username": ["environment variable THINGSPACE_PLANT_A_USERNAME"],
+        "password": [],
+        "base_url": ["environment variable THINGSPACE_BASE_URL", "default"],
+    }
+    both = sources(None, ENVIRONMENT, CONFIG.get)["password"]
+    assert [source.place for source in both] == [
+        "environment variable THINGSPACE_PASSWORD",
+        "stack config thingspace:password",
+    ]
+    assert "sentinel" not in repr(both)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from thingspace_provider import api
@@ -35,26 +36,46 @@ SETTINGS = {
 Config = Callable[[str], "str | None"]  # "thingspace:appKey" -> value
 
 
+@dataclass(frozen=True)
+class Source:
+    """A value of a setting, and where it stands in the words of the person who wrote it there."""
+
+    value: str = field(repr=False)
+    place: str
+
+
+def sources(profile: str | None, environment: Mapping[str, str], config: Config) -> dict[str, list[Source]]:
+    """Every place that holds a setting, by field of Credentials; the first of a list wins, none means missing."""
+    prefix = _prefix(profile)
+    configured = _profile(profile, config) if profile else None
+    found = {}
+    for name, (variable, key) in SETTINGS.items():
+        value = config(f"thingspace:{key}") if configured is None else str(configured.get(key) or "")
+        places = [
+            (environment.get(prefix + variable), f"environment variable {prefix}{variable}"),
+            (value, f"stack config {_configured_as(profile, key)}"),
+        ]
+        if name == "base_url":  # users of one program mostly share one address
+            if profile:
+                places.append((environment.get("THINGSPACE_BASE_URL"), "environment variable THINGSPACE_BASE_URL"))
+                places.append((config("thingspace:baseUrl"), "stack config thingspace:baseUrl"))
+            places.append((api.PRODUCTION, "default"))
+        found[name] = [Source(value, place) for value, place in places if value]
+    return found
+
+
 def credentials(profile: str | None, environment: Mapping[str, str], config: Config) -> api.Credentials:
     """The credentials of a profile, or of the default user when profile is None.
 
     Raises CredentialsMissing and names everything that is missing at once.
     """
-    prefix = f"THINGSPACE_{profile.upper()}_" if profile else "THINGSPACE_"
-    configured = _profile(profile, config) if profile else None
-    values: dict[str, str] = {}
-    missing = []
-    for field, (variable, key) in SETTINGS.items():
-        value = environment.get(prefix + variable)
-        if not value:
-            value = str(configured.get(key) or "") if configured is not None else config(f"thingspace:{key}")
-        if not value and field == "base_url":  # users of one program mostly share one address
-            value = environment.get("THINGSPACE_BASE_URL") or config("thingspace:baseUrl") or api.PRODUCTION
-        if value:
-            values[field] = value
-        else:
-            place = f"thingspace:profiles {profile}.{key}" if profile else f"thingspace:{key}"
-            missing.append(f"{prefix}{variable} (or stack config {place})")
+    found = sources(profile, environment, config)
+    values = {name: places[0].value for name, places in found.items() if places}
+    missing = [
+        f"{_prefix(profile)}{variable} (or stack config {_configured_as(profile, key)})"
+        for name, (variable, key) in SETTINGS.items()
+        if name not in values
+    ]
     if missing:
         raise CredentialsMissing(
             "calling ThingSpace",
@@ -64,6 +85,14 @@ def credentials(profile: str | None, environment: Mapping[str, str], config: Con
             "To try it without a ThingSpace account, use `thingspace emulator`.",
         )
     return api.Credentials(**values)
+
+
+def _prefix(profile: str | None) -> str:
+    return f"THINGSPACE_{profile.upper()}_" if profile else "THINGSPACE_"
+
+
+def _configured_as(profile: str | None, key: str) -> str:
+    return f"thingspace:profiles {profile}.{key}" if profile else f"thingspace:{key}"
 
 
 def _profile(profile: str, config: Config) -> dict[str, Any]:
