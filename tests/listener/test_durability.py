@@ -12,39 +12,10 @@ from pathlib import Path
 import pytest
 import requests
 from listener_process import ListenerProcess, text
+from senders import Senders
 
 Start = Callable[..., ListenerProcess]
-SENDERS = 16
 KILLS = 6
-
-
-class Senders:
-    """Sends numbered texts from several connections at once, each only once, until the listener is gone."""
-
-    def __init__(self, listener: ListenerProcess, prefix: str) -> None:
-        self.acknowledged: list[str] = []
-        self._listener = listener
-        self._prefix = prefix
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(SENDERS)]
-        for thread in self._threads:
-            thread.start()
-
-    def wait(self) -> None:
-        for thread in self._threads:
-            thread.join(20)
-
-    def _send(self, sender: int) -> None:
-        url = self._listener.url + self._listener.path()
-        with requests.Session() as session:
-            session.trust_env = False
-            for number in range(100_000):
-                name = f"{self._prefix}-{sender}-{number}"
-                try:
-                    answer = session.post(url, json=text(name, device=f"55512300{sender:02}"), timeout=5)
-                except requests.RequestException:
-                    return
-                if answer.status_code == 200:
-                    self.acknowledged.append(name)
 
 
 def test_no_acknowledged_text_is_lost_when_the_listener_is_killed_under_load(start: Start) -> None:

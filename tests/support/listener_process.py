@@ -51,6 +51,14 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("THINGSPACE_")} | more
 
 
+class NotReady(AssertionError):
+    """It ended before it was ready; `status` is how, the text is its log."""
+
+    def __init__(self, status: int, log: str) -> None:
+        super().__init__(log)
+        self.status = status
+
+
 class ListenerProcess:
     """Started when made, ready when made; end it with `stop` or `kill`."""
 
@@ -71,8 +79,7 @@ class ListenerProcess:
         self.session.trust_env = False
         first = self.process.stdout.readline()
         if not first:
-            self._ended()
-            raise AssertionError(self.log.read_text())
+            raise NotReady(self._ended(), self.log.read_text())
         self.ready = json.loads(first)
         self.url = self.ready["url"]
 

@@ -1,0 +1,130 @@
+"""Finds every point at which a process changes something outside itself, and kills the process right there.
+
+strace counts the system calls of each thread, and later kills with SIGKILL at the entry of one of them, so that it
+has no effect. What may be done before or after a kill without being noticed is listed here; whatever else a process
+calls is a point, so that a way of writing that is new to it cannot escape.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from listener_process import ListenerProcess
+
+# Reading, waiting, memory, and what ends with the process: descriptors, locks, sockets that nothing was sent on.
+HARMLESS = """
+    accept accept4 access arch_prctl bind brk clock_gettime clock_nanosleep clone clone3 close connect dup dup2 dup3
+    epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 execve exit exit_group fadvise64 fcntl flock fstat fstatfs
+    futex getcwd getdents64 getegid geteuid getgid getpeername getpid getpgrp getppid getrandom getrlimit getsockname
+    getsockopt gettid getuid io_uring_setup ioctl listen lseek lstat madvise membarrier mmap mprotect mremap munmap
+    newfstatat pipe2 poll ppoll prctl pread64 prlimit64 pselect6 read readlink readlinkat readv recvfrom recvmsg
+    restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield select
+    set_robust_list set_tid_address setsockopt sigaltstack socket socketpair stat statfs statx sysinfo timerfd_create
+    timerfd_settime uname wait4
+"""
+CALL = re.compile(r"(?P<name>\w+)\((?:(?:AT_FDCWD(?:<[^>]*>)?, )?(?:\d+<(?P<open>[^>]*)>|\"(?P<named>[^\"]*)\"))?")
+
+
+class Point(NamedTuple):
+    """The `number`th call of its name in a thread; threads are numbered as they began, the main one is 0."""
+
+    thread: int
+    call: str
+    number: int
+    target: str
+
+
+def unusable() -> str:
+    """Why points cannot be found here, or nothing."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    with subprocess.Popen(["sleep", "10"]) as other:
+        tried = subprocess.Popen(["strace", "-p", str(other.pid)], stderr=subprocess.PIPE)
+        assert tried.stderr
+        said = tried.stderr.readline().decode()
+        tried.terminate()
+        tried.communicate()
+        other.kill()
+    return "" if "attached" in said else f"strace may not look at another process here: {said}"
+
+
+@contextlib.contextmanager
+def recorded(listener: ListenerProcess, folder: Path) -> Iterator[list[Point]]:
+    """Fills the list, at the end, with the points that a running listener came by."""
+    found: list[Point] = []
+    threads = _threads(listener)
+    with _attached("-f", "-ff", "-p", str(listener.process.pid), "-o", str(folder / "points")):
+        yield found
+    for number, thread in enumerate(threads):
+        found += _read(folder / f"points.{thread}", number)
+
+
+def recording(file: Path) -> tuple[str, ...]:
+    """A command before the listener's that writes down what its main thread does; for `started`."""
+    return ("strace", "-D", "-y", "-s", "64", "-o", str(file))
+
+
+def started(file: Path) -> list[Point]:
+    """The points on the way to a listener that is ready."""
+    lines = file.read_text().splitlines()
+    last = next(number for number, line in enumerate(lines) if "callbackUrls" in line)
+    file.write_text("\n".join(lines[: last + 1]))
+    return _read(file, 0)
+
+
+def killing(point: Point) -> tuple[str, ...]:
+    """A command before the listener's that kills it on its way."""
+    return ("strace", "-D", "-o", "/dev/null", *_inject(point))
+
+
+@contextlib.contextmanager
+def armed(listener: ListenerProcess, point: Point) -> Iterator[None]:
+    """The listener will be killed when it comes to the point; the block has to bring it there."""
+    with _attached("-o", "/dev/null", *_inject(point), "-p", str(_threads(listener)[point.thread])):
+        yield
+
+
+def _inject(point: Point) -> tuple[str, ...]:
+    return ("-e", f"trace={point.call}", "-e", f"inject={point.call}:signal=SIGKILL:when={point.number}")
+
+
+@contextlib.contextmanager
+def _attached(*options: str) -> Iterator[None]:
+    with subprocess.Popen(["strace", "-y", "-s", "0", *options], stderr=subprocess.PIPE) as tracer:
+        assert tracer.stderr
+        said = tracer.stderr.readline()
+        assert b"attached" in said, said
+        try:
+            yield
+        finally:
+            tracer.terminate()
+
+
+def _threads(listener: ListenerProcess) -> list[int]:
+    return sorted(int(task.name) for task in Path(f"/proc/{listener.process.pid}/task").iterdir())
+
+
+def _read(file: Path, thread: int) -> list[Point]:
+    harmless = frozenset(HARMLESS.split())
+    counts: dict[str, int] = {}
+    points = []
+    for line in file.read_text().splitlines():
+        call = CALL.match(line)
+        if call is None:
+            continue
+        name = call["name"]
+        counts[name] = counts.get(name, 0) + 1
+        if name not in harmless and not (name == "openat" and "O_CREAT" not in line):
+            points.append(Point(thread, name, counts[name], _target(call["open"] or call["named"] or "")))
+    return points
+
+
+def _target(path: str) -> str:
+    """What it is that is written, without what differs from run to run."""
+    return re.sub(r":?\[\d+\]", "", path.rpartition("/")[2] if path.startswith("/") else path)
