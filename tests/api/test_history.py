@@ -21,17 +21,19 @@ def test_each_block_is_acknowledged_by_asking_for_the_next(thingspace: Client, e
     assert texts(first) == [f"text {number}" for number in range(100)]
     assert set(first.messages[0]) == {"deviceIds", "message", "timestamp"}
     assert texts(thingspace.read_history(ACCOUNT)) == texts(first)  # nothing was acknowledged yet
+    assert first.more
     second = thingspace.read_history(ACCOUNT, first.next)
     assert texts(second) == ["text 100"]
+    assert not second.more
     assert emulator.queued() == 1
-    assert thingspace.read_history(ACCOUNT, second.next) == Block((), None)
+    assert thingspace.read_history(ACCOUNT, second.next) == Block((), None, more=False)
     assert emulator.queued() == 0
 
 
 @pytest.mark.parametrize("form", ["object", "zeroLength"])
 def test_an_empty_queue_is_an_empty_block(thingspace: Client, emulator: EmulatorProcess, form: str) -> None:
     emulator.control("PUT", "switches", {"emptyHistory": form})
-    assert thingspace.read_history(ACCOUNT) == Block((), None)
+    assert thingspace.read_history(ACCOUNT) == Block((), None, more=False)
 
 
 @pytest.mark.parametrize(

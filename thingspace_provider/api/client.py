@@ -24,11 +24,13 @@ ACCEPTED = 202
 class Block:
     """Queued texts as `history` returns them: `deviceIds`, `message` and `timestamp` each.
 
-    Presenting `next` acknowledges them and asks for more; it is None when the answer named no place to go on.
+    Presenting `next` acknowledges them and asks for the next block; it is None when the answer named no place to go
+    on. `more` says whether ThingSpace has more than these.
     """
 
     messages: tuple[dict[str, Any], ...] = field(repr=False)
     next: str | None
+    more: bool
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Client:
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
             raise _not_understood(doing, account, "the answer holds no list of messages")
         place = parse_qs(urlsplit(answer.headers.get("location", "")).query).get("next")
-        return Block(tuple(messages), place[0] if place else None)
+        return Block(tuple(messages), place[0] if place else None, answer.status == ACCEPTED)
 
     def _call(
         self,

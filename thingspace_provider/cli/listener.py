@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from thingspace_provider.listener import pid_file, server
+from thingspace_provider.listener import healing, pid_file, server
 from thingspace_provider.listener.settings import Settings, load
 from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.store import StoreFailed, StoreUnusable
@@ -26,8 +26,11 @@ Example:
   thingspace listener --store sqlite:////var/lib/thingspace/inbox.sqlite3
 
 Accounts and credentials come from the environment or a settings file (JSON or YAML with the keys accounts,
-username, password, previousPassword, pathToken, apiToken, store, sinks, host, port, publicUrl), never from
-arguments. The environment wins over the file, an option over both.
+username, password, previousPassword, pathToken, apiToken, store, sinks, heal, healAfterSeconds, healMinutes,
+thingspace, host, port, publicUrl), never from arguments. The environment wins over the file, an option over both.
+
+With THINGSPACE_LISTENER_HEAL=startCallbacks and the THINGSPACE_… variables of `pulumi up` it asks ThingSpace by
+itself for texts that were queued while it was down.
 """
 
 
@@ -47,8 +50,14 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
     again and takes up accounts, credentials and tokens.
     """
     given = {_key(name): value for name, value in options.items()}
-    try:
+
+    def loaded() -> Settings:
         settings = load(file, os.environ, given)
+        healing.credentials(settings)
+        return settings
+
+    try:
+        settings = loaded()
     except BadSettings as reason:
         _end("\n".join(f"Error: {problem}" for problem in reason.problems), 2)
     if check:
@@ -68,7 +77,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
         click.echo(_announced(settings, url) if as_json else _told(settings, url))
 
     gc.freeze()  # what was imported stays: no need to look through it again and again
-    server.run(settings, listening, store, ready, lambda: load(file, os.environ, given))
+    server.run(settings, listening, store, ready, loaded)
     if held:
         held.close()
 

@@ -56,6 +56,8 @@ class Callback:
         request_id: ThingSpace's id, or None: texts may have none.
         content: what makes it equal to another of its kind and devices.
         raw: the body without user name and password, otherwise byte for byte.
+        queued_at: ThingSpace's own time of a text that was read from its queue, as it was written there; None for
+            all that was posted.
     """
 
     kind: str
@@ -64,6 +66,7 @@ class Callback:
     request_id: str | None
     content: str
     raw: bytes
+    queued_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,14 @@ def read(body: bytes) -> Body:
     fields = {name: value for name, value, _ in members}
     public = tuple((name, written) for name, _, written in members if name.lower() not in SECRET)
     return Body(fields.get("username"), fields.get("password"), fields, public)
+
+
+def queued(entry: dict[str, Any]) -> Callback:
+    """A text as ThingSpace's queue shows it (section 4.2): `deviceIds`, `message`, `timestamp`."""
+    said = entry.get("message")
+    text = "" if said is None else _printed(said)
+    written = json.dumps(entry).encode()
+    return Callback(TEXT, _devices(entry.get("deviceIds")), text, None, text, written, _printed(entry.get("timestamp")))
 
 
 def _members(source: str) -> Iterator[tuple[str, Any, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
@@ -50,10 +51,14 @@ class Gone(Exception):
 
 
 class Door:
-    """Lets in what comes from ThingSpace. `settings` may be replaced while it runs."""
+    """Lets in what comes from ThingSpace. `settings` may be replaced while it runs.
 
-    def __init__(self, settings: Settings, inbox: Inbox, metrics: Metrics) -> None:
+    `need` is told the account for which something was refused that may now be in ThingSpace's queue.
+    """
+
+    def __init__(self, settings: Settings, inbox: Inbox, metrics: Metrics, need: Callable[[str], None]) -> None:
         self._inbox = inbox
+        self._need = need
         self._metrics = metrics
         self._refusals = Refusals()
         self.settings = settings
@@ -100,11 +105,13 @@ class Door:
         if account not in self._accounts:
             return NOT_FOUND
         if not self._credential.admits(body.username, body.password):
+            self._need(account)
             return FORBIDDEN
         try:
             said = body.callback()
             await self._inbox.keep(Arrival(account, arrived, said), ANSWER_SECONDS - (time.monotonic() - begun))
         except Refused:
+            self._need(account)
             return LATER
         self._metrics.stored(said.kind)
         return STORED

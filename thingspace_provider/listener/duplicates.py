@@ -2,7 +2,8 @@
 
 ThingSpace repeats a delivery when the answer was slow (thingspace-api section 5.1), and a device text has no id. So
 a second one is suspected, never dropped: by its request id when there is one, else by equal devices and content
-within a window. An equal text after the window is a new text.
+within a window. An equal text after the window is a new text. A text that was read from ThingSpace's queue has the
+time at which ThingSpace got it; the same text of the same time is the same text, whenever it is read.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ MOST = 200_000  # texts remembered; under more than 3,300 a second the window be
 
 
 def request_key(arrival: Arrival) -> str | None:
-    """What two deliveries of one request have in common, or None without a request id.
+    """What two deliveries of one request, or two readings of one queued text, have in common; None for others.
 
     All notices about one message to many devices share its request id, so that they differ by device and content.
     """
     callback = arrival.callback
+    if callback.queued_at is not None:
+        return "\n".join(("queued", callback.queued_at, repr(sorted(callback.devices)), callback.content))
     if callback.request_id is None or callback.kind == TEXT:
         return callback.request_id
     return "\n".join((callback.request_id, callback.kind, repr(sorted(callback.devices)), callback.content))

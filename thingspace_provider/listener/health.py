@@ -7,6 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from thingspace_provider.listener.healer import Healer
 from thingspace_provider.listener.inbox import Inbox, Refused
 
 SECONDS = 1.8
@@ -16,8 +17,9 @@ FRESH_SECONDS = 1.0  # how long a proof counts, so that asking often does not be
 class Health:
     """The two questions of an orchestrator."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, healer: Healer) -> None:
         self._inbox = inbox
+        self._healer = healer
         self._proof: asyncio.Task[str] | None = None
         self._proven = 0.0
 
@@ -27,14 +29,17 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """200 when something could be written durably within the last second, else 503 and why."""
+        """200 when something could be written durably within the last second, else 503 and why.
+
+        That healing stopped is said, but texts that come are stored all the same.
+        """
         del request
         now = asyncio.get_running_loop().time()
         if self._proof is None or (self._proof.done() and now > self._proven + FRESH_SECONDS):
             self._proven = now
             self._proof = asyncio.create_task(self._prove())
         problem = await asyncio.shield(self._proof)
-        return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
+        return JSONResponse({"status": problem or "ok", "healing": self._healer.state}, 503 if problem else 200)
 
     async def _prove(self) -> str:
         try:

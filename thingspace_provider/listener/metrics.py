@@ -27,6 +27,11 @@ class Metrics:
             "thingspace_commit_seconds", "Time that one commit took.", buckets=SECONDS, registry=registry
         )
         self.waiting = Gauge("thingspace_callbacks_waiting", "Callbacks that wait for a commit.", registry=registry)
+        self._asked = Counter("thingspace_queue_asked", "Times the queue was asked for.", ["result"], registry=registry)
+        self._fetched = Counter("thingspace_queue_texts_fetched", "Texts read from the queue.", registry=registry)
+        self.healing_stopped = Gauge(
+            "thingspace_healing_stopped", "1 when ThingSpace refused the credentials.", registry=registry
+        )
 
     def stored(self, kind: str) -> None:
         """A callback of a kind was acknowledged."""
@@ -40,6 +45,15 @@ class Metrics:
         """A commit has ended well."""
         self._batch.observe(callbacks)
         self._seconds.observe(seconds)
+
+    def asked(self, texts: int) -> None:
+        """The queue was asked for, and so many texts were read from it."""
+        self._asked.labels("done").inc()
+        self._fetched.inc(texts)
+
+    def not_asked(self) -> None:
+        """ThingSpace could not be asked, or refused."""
+        self._asked.labels("failed").inc()
 
     async def show(self, request: Request) -> Response:
         """Answer in Prometheus' text format."""

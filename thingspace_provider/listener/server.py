@@ -18,6 +18,7 @@ import uvloop
 from thingspace_provider.listener import log
 from thingspace_provider.listener.app import Listener
 from thingspace_provider.listener.door import Door
+from thingspace_provider.listener.healer import Healer
 from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.inbox import Inbox
 from thingspace_provider.listener.metrics import Metrics
@@ -25,6 +26,7 @@ from thingspace_provider.listener.patience import IDLE_SECONDS, PatientProtocol
 from thingspace_provider.listener.reading import Reading
 from thingspace_provider.listener.settings import SQLITE, Settings
 from thingspace_provider.listener.settings_file import BadSettings
+from thingspace_provider.listener.shared import Alone
 from thingspace_provider.listener.sqlite import SqliteStore
 from thingspace_provider.listener.store import Store
 
@@ -94,26 +96,34 @@ async def _serve(
     metrics = Metrics()
     inbox = Inbox(store, metrics)
     reading = Reading(store, settings.api_token)
-    door = Door(settings, inbox, metrics)
+    healer = Healer(settings, inbox, metrics, Alone())
+    door = Door(settings, inbox, metrics, healer.need)
+
+    def begin() -> None:
+        healer.start()
+        ready()
+
     try:
-        server = Server(Listener(door, reading, Health(inbox), metrics), ready)
+        server = Server(Listener(door, reading, Health(inbox, healer), metrics), begin)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
-        loop.add_signal_handler(signal.SIGHUP, _rotate, door, reading, reload)
+        loop.add_signal_handler(signal.SIGHUP, _rotate, door, reading, healer, reload)
         log.tell("listening", url=url_of(listening), accounts=list(settings.accounts))
         await server.serve(sockets=[listening])
     finally:
+        healer.close()
         inbox.close()
         reading.close()
         store.close()
         log.tell("stopped")
 
 
-def _rotate(door: Door, reading: Reading, reload: Callable[[], Settings]) -> None:
+def _rotate(door: Door, reading: Reading, healer: Healer, reload: Callable[[], Settings]) -> None:
     """Take up accounts, credentials and tokens; what is bound or open stays as it is until a restart."""
     try:
         settings = reload()
+        healer.take_up(settings)
     except BadSettings as reason:
         log.tell("settings not taken up: the old ones hold", logging.ERROR, problems=reason.problems)
         return

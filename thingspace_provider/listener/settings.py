@@ -10,6 +10,7 @@
 | apiToken | THINGSPACE_LISTENER_API_TOKEN | |
 | store | THINGSPACE_LISTENER_STORE | --store |
 | sinks (list) | THINGSPACE_LISTENER_SINKS (JSON) | |
+| heal, healAfterSeconds, healMinutes, thingspace | see `healing_settings.py` | |
 | host, port, publicUrl | | --host, --port, --public-url |
 
 An empty value counts as not set. No message repeats the value of a secret.
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from thingspace_provider.listener import healing_settings as healing
 from thingspace_provider.listener.settings_file import BadSettings, read_file
 from thingspace_provider.listener.sinks.settings import SinkSettings, read_sinks
 from thingspace_provider.listener.values import Wrong, text, type_name
@@ -40,6 +42,7 @@ ENVIRONMENT = {
     "apiToken": "THINGSPACE_LISTENER_API_TOKEN",
     "store": "THINGSPACE_LISTENER_STORE",
     "sinks": "THINGSPACE_LISTENER_SINKS",
+    "heal": "THINGSPACE_LISTENER_HEAL",
 }
 EXAMPLES = {
     "accounts": '["0000123456-00001"]',
@@ -50,6 +53,10 @@ EXAMPLES = {
     "apiToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
     "store": '"sqlite:////var/lib/thingspace/inbox.sqlite3"',
     "sinks": '[{"name": "hub", "kind": "http", "url": "https://hub.example.com/sms", "secrets": ["whsec_…"]}]',
+    "heal": '"startCallbacks"',
+    "healAfterSeconds": "10",
+    "healMinutes": "15",
+    "thingspace": '{"appKey": "…", "appSecret": "…", "username": "…", "password": "…"}',
     "host": '"127.0.0.1"',
     "port": "28200",
     "publicUrl": '"https://sms.example.com"',
@@ -59,6 +66,10 @@ DEFAULTS: dict[str, Any] = {
     "previousPassword": "",
     "apiToken": "",
     "sinks": (),
+    "heal": healing.OFF,
+    "healAfterSeconds": healing.AFTER_SECONDS,
+    "healMinutes": healing.EVERY_MINUTES,
+    "thingspace": {},
     "host": "127.0.0.1",
     "port": 28200,
     "publicUrl": "",
@@ -77,6 +88,10 @@ class Settings:
     api_token: str = field(repr=False)  # "" when nobody may read messages over HTTP
     store: str
     sinks: tuple[SinkSettings, ...]  # where texts are forwarded to; none: readers fetch them
+    heal: str  # one of healing_settings.MODES
+    heal_after_seconds: float
+    heal_minutes: float
+    thingspace: Mapping[str, str] = field(repr=False)  # complete when heal is on; by the keys of the settings file
     host: str
     port: int  # 0 lets the system choose
     public_url: str  # "" when the listener is reached directly
@@ -109,6 +124,9 @@ def load(file: Path | None, environment: Mapping[str, str], options: Mapping[str
             values[key] = READERS[key](value)
         except Wrong as reason:
             problems.append(f"{key} ({origin}): {reason}. Example: {example}")
+    if values["heal"] != healing.OFF:
+        values["thingspace"], missing = healing.completed(values["thingspace"], environment)
+        problems += missing
     if problems:
         raise BadSettings(problems)
     return Settings(**{_snake(key): value for key, value in values.items()})
@@ -181,6 +199,10 @@ READERS: dict[str, Callable[[object], Any]] = {
     "apiToken": _token,
     "store": _store,
     "sinks": read_sinks,
+    "heal": healing.read_mode,
+    "healAfterSeconds": healing.read_after_seconds,
+    "healMinutes": healing.read_minutes,
+    "thingspace": healing.read_user,
     "host": text,
     "port": _port,
     "publicUrl": _public_url,

@@ -28,3 +28,19 @@ def type_name(value: object) -> str:
     if isinstance(value, int | float):
         return "a number"
     return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else type(value).__name__
+
+
+def number(value: object, least: float, most: float) -> float:
+    """A number from `least` to `most`, whole or not. Raises Wrong."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise Wrong(f"must be a number from {least:g} to {most:g}")
+    return float(value)
+
+
+def choice(value: object, known: tuple[str, ...]) -> str:
+    """One of the known words. Raises Wrong."""
+    if value is False and "off" in known:  # how YAML reads an unquoted off
+        return "off"
+    if value not in known:
+        raise Wrong(f"must be one of {', '.join(known)}")
+    return str(value)

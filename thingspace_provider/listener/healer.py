@@ -1,0 +1,175 @@
+"""Has the queue asked for after a start, after a refusal, and now and then; one question at a time, in one thread.
+
+ThingSpace does not bring what it queued by itself: a text that was refused once would wait for ever. Among replicas
+on one store only the one that has the turn asks, and logs in. A refused login ends it until the settings name other
+credentials: five in a row would lock the user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from thingspace_provider.listener import healing, log
+from thingspace_provider.listener.healing_schedule import Schedule
+from thingspace_provider.listener.inbox import Inbox, Refused
+from thingspace_provider.listener.metrics import Metrics
+from thingspace_provider.listener.settings import Settings
+from thingspace_provider.listener.shared import Shared
+from thingspace_provider.listener.store import Arrival, StoreFailed
+
+STORE_SECONDS = 20.0  # for one block; nobody waits for an answer
+LOOP_SECONDS = 10.0  # beyond that, for an event loop that is busy
+TURN_SECONDS = 5.0  # until a listener that has the turn is looked at again
+TURN = "healing"
+STOPPED = "stopped: ThingSpace refused the credentials, see the log"
+
+
+class Healer:
+    """Made in the event loop; its thread begins with `start`. `need` and `take_up` take no time."""
+
+    def __init__(self, settings: Settings, inbox: Inbox, metrics: Metrics, shared: Shared) -> None:
+        self._inbox = inbox
+        self._metrics = metrics
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._problem = ""
+        self._schedules: dict[str, Schedule] = {}
+        self._user: object = None
+        self._healing: healing.Healing | None = None
+        self._thread = threading.Thread(target=self._run, name="healing", daemon=True)
+        self.take_up(settings)
+
+    @property
+    def state(self) -> str:
+        """Off, on, or that it stopped; without names, because everybody may ask."""
+        return "off" if self._healing is None else self._problem or "on"
+
+    def start(self) -> None:
+        """Begin: from now on the listener can be reached."""
+        self._thread.start()
+
+    def need(self, account: str) -> None:
+        """A callback for this account was refused."""
+        with self._changed:
+            if account in self._schedules:
+                self._schedules[account].wanted(time.monotonic())
+                self._changed.notify()
+
+    def take_up(self, settings: Settings) -> None:
+        """Go on with other settings. Raises BadSettings, and then nothing is changed."""
+        user = healing.credentials(settings)
+        with self._changed:
+            if user != self._user:
+                self._user = user
+                self._healing = healing.Healing(user, self._shared, self._keep) if user else None
+                self._stop("")
+            self._settings = settings
+            known, self._schedules = self._schedules, {}
+            for account in settings.accounts if user else ():
+                self._schedules[account] = known.get(account) or Schedule(
+                    settings.heal_after_seconds, settings.heal_minutes * 60, time.monotonic()
+                )
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End; a question that is under way is left alone."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while (account := self._next()) is not None:
+            schedule, asking, mode = self._schedules[account], self._healing, self._settings.heal
+            if asking is not None:
+                try:
+                    self._heal(account, schedule, asking, mode)
+                except Exception as reason:  # noqa: BLE001  whatever it is, this thread must go on
+                    self._failed(account, schedule, asking, reason)
+
+    def _next(self) -> str | None:
+        """Wait for an account that is due; None at the end."""
+        with self._changed:
+            while not self._closing:
+                due, account = min(((times.due, name) for name, times in self._schedules.items()), default=(None, ""))
+                wait = None if due is None or self._problem else due - time.monotonic()
+                if wait is not None and wait <= 0:
+                    return account
+                self._changed.wait(wait)
+        return None
+
+    def _heal(self, account: str, schedule: Schedule, asking: healing.Healing, mode: str) -> None:
+        """Ask, unless another listener does, has done, or has done a moment ago."""
+        with self._shared.turn(TURN) as is_ours:
+            begun, wall = time.monotonic(), time.time_ns() // 1000
+            asked = begun - (wall - self._shared.noted(f"asked {account}")) / 1e6
+            if not is_ours:
+                self._set(schedule.postponed, begun, TURN_SECONDS)
+            elif asked >= schedule.enough:
+                self._set(schedule.asked, asked, begun)
+            elif asked > begun - schedule.least:
+                self._set(schedule.postponed, begun, asked + schedule.least - begun)
+            else:
+                self._wait_for(self._inbox.keep(None, STORE_SECONDS))  # what is pushed must not be refused again
+                texts = asking.ask(account, mode)
+                self._set(schedule.asked, begun, time.monotonic())
+                self._metrics.asked(texts)
+                log.tell("asked for queued texts", account=account, by=mode, fetched=texts)
+                with contextlib.suppress(StoreFailed):  # then another listener asks once more
+                    self._shared.note(f"asked {account}", wall)
+
+    def _failed(self, account: str, schedule: Schedule, asking: healing.Healing, reason: Exception) -> None:
+        now = time.monotonic()
+        if self._closing:
+            return
+        if isinstance(reason, Refused | StoreFailed):  # of which the inbox tells; ThingSpace has nothing to do with it
+            self._set(schedule.postponed, now)
+            return
+        self._metrics.not_asked()
+        if isinstance(reason, healing.CredentialsRefused):
+            with self._changed:
+                if asking is self._healing:
+                    self._stop(STOPPED)
+            log.tell(
+                "no queued texts are asked for until a restart or SIGHUP with other credentials",
+                logging.ERROR,
+                account=account,
+                reason=str(reason),
+            )
+            return
+        self._set(schedule.failed, now)
+        seconds = round(schedule.due - now)
+        told = str(reason) if isinstance(reason, healing.NotAsked) else repr(reason)
+        log.tell("queued texts could not be asked for", logging.WARNING, account=account, reason=told, again_in=seconds)
+
+    def _keep(self, arrivals: Sequence[Arrival]) -> None:
+        """Store all of them durably. Raises Refused."""
+        self._wait_for(self._all(arrivals))
+        for arrival in arrivals:
+            self._metrics.stored(arrival.callback.kind)
+
+    async def _all(self, arrivals: Sequence[Arrival]) -> None:
+        await asyncio.gather(*(self._inbox.keep(arrival, STORE_SECONDS) for arrival in arrivals))
+
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have the event loop do it, in this thread. Raises what it raises, and Refused when it takes too long."""
+        try:
+            asyncio.run_coroutine_threadsafe(work, self._loop).result(STORE_SECONDS + LOOP_SECONDS)
+        except FutureTimeout:
+            raise Refused("the listener is too busy") from None
+
+    def _set(self, change: Callable[..., None], *times: float) -> None:
+        with self._changed:
+            change(*times)
+
+    def _stop(self, problem: str) -> None:
+        self._problem = problem
+        self._metrics.healing_stopped.set(bool(problem))

@@ -1,0 +1,139 @@
+"""Asks ThingSpace for what it queued. This is the only module of the listener that speaks to ThingSpace.
+
+There are two ways (thingspace-api section 4.4): `startCallbacks` has the texts pushed to the callback URL, `history`
+fetches them, and stores every block before the token is presented that removes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from thingspace_provider.api import Block, Client, Credentials, errors
+from thingspace_provider.api.refused_logins import OVERRIDE, Record, RefusedLogins
+from thingspace_provider.listener import callback
+from thingspace_provider.listener.healing_settings import HISTORY, OFF
+from thingspace_provider.listener.settings import Settings
+from thingspace_provider.listener.settings_file import BadSettings
+from thingspace_provider.listener.shared import Shared
+from thingspace_provider.listener.store import Arrival
+
+MOST_BLOCKS = 1000  # of one account in a row
+CREDENTIALS_REFUSED = (errors.LoginRefused, errors.LoginHeld, errors.KeyRefused)
+FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name
+
+
+class NotAsked(Exception):
+    """ThingSpace could not be asked, or not to the end; the text says why."""
+
+
+class CredentialsRefused(Exception):
+    """ThingSpace does not take the credentials: they must not be tried again."""
+
+
+def credentials(settings: Settings) -> Credentials | None:
+    """The user to ask as, None when healing is off. Raises BadSettings."""
+    if settings.heal == OFF:
+        return None
+    try:
+        return Credentials(**{FIELDS.get(key, key): value for key, value in settings.thingspace.items()})
+    except errors.CredentialsMissing as reason:
+        raise BadSettings([f"thingspace (settings file or environment): {reason}"]) from None
+
+
+class Healing:
+    """The way back for queued texts, as one ThingSpace user; used by one thread.
+
+    Args:
+        user: whom ThingSpace knows.
+        shared: where replicas see that a login was refused.
+        keep: stores arrivals durably before it returns, or raises.
+    """
+
+    def __init__(self, user: Credentials, shared: Shared, keep: Callable[[Sequence[Arrival]], None]) -> None:
+        self._client = Client(user, refused_logins=SharedRefusals(shared))
+        self._keep = keep
+        self._stored: dict[str, bytes] = {}  # which block was stored last, until ThingSpace shows another
+
+    def ask(self, account: str, mode: str) -> int:
+        """Have the queue of an account emptied; how many texts that brought, as far as they came this way.
+
+        Raises NotAsked, CredentialsRefused, and what `keep` raises.
+        """
+        try:
+            if mode == HISTORY:
+                return self._drain(account)
+            self._client.start_callbacks(account)
+        except CREDENTIALS_REFUSED as reason:
+            raise CredentialsRefused(str(reason)) from reason
+        except errors.ThingSpaceError as reason:
+            raise NotAsked(str(reason)) from reason
+        return 0
+
+    def _drain(self, account: str) -> int:
+        """Read to the end of the queue.
+
+        How the last block is acknowledged is not documented: by its token, by itself, or never. So after a block
+        without a token the queue is read once more. The block that was stored last is known when it comes again, and
+        is not stored a second time.
+        """
+        texts, token = 0, None
+        for _ in range(MOST_BLOCKS):
+            block = self._client.read_history(account, token)
+            if not block.messages:
+                self._stored.pop(account, None)
+                return texts
+            again = self._stored.get(account) == _digest(block)
+            if again and token is not None and block.more:
+                raise NotAsked(f"reading queued texts for account {account}: a block came again that was acknowledged")
+            if again and (token is not None or block.next is None):
+                return texts
+            if not again:
+                self._keep(_arrivals(account, block))
+                self._stored[account] = _digest(block)
+                texts += len(block.messages)
+            token = block.next
+        raise NotAsked(f"reading queued texts for account {account}: {texts} texts were stored, and there are more")
+
+
+class SharedRefusals(RefusedLogins):
+    """A record of refused logins that replicas on other machines see, too."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def known(self, credentials: Credentials) -> Record | None:
+        """The record, when these credentials were refused here or to a replica."""
+        known = super().known(credentials)
+        if known is None and not os.environ.get(OVERRIDE) and self._shared.noted(_name(credentials)):
+            return Record(strikes=1)
+        return known
+
+    def add(self, credentials: Credentials) -> Record:
+        """Remember a refused login, for replicas first."""
+        self._shared.note(_name(credentials), 1)
+        return super().add(credentials)
+
+    def forget(self, credentials: Credentials) -> None:
+        """A login succeeded."""
+        super().forget(credentials)
+        self._shared.note(_name(credentials), 0)
+
+
+def _name(credentials: Credentials) -> str:
+    """Under which a refusal is noted: a hash that takes so long that a password cannot be found by trying."""
+    user = f"{credentials.base_url}\n{credentials.username}".encode()
+    return "refused " + hashlib.scrypt(credentials.password.encode(), salt=user, n=2**14, r=8, p=1, dklen=16).hex()
+
+
+def _arrivals(account: str, block: Block) -> list[Arrival]:
+    now = time.time_ns() // 1000
+    return [Arrival(account, now, callback.queued(message)) for message in block.messages]
+
+
+def _digest(block: Block) -> bytes:
+    return hashlib.sha256(json.dumps(block.messages, sort_keys=True).encode()).digest()
