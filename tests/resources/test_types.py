@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from thingspace_provider.hosting import ExternalListener, LocalListener
@@ -37,3 +39,12 @@ def test_names_are_spelled_in_camel_case_in_the_state() -> None:
 def test_a_url_with_a_path_token_needs_the_credential_that_has_it() -> None:
     with pytest.raises(ValueError, match="needs the credential"):
         ExternalListener(url="https://sms.example.com/{path_token}")
+
+
+@pytest.mark.parametrize("limit", [None, 5])
+def test_making_a_resource_leaves_tracebacks_as_they_were(monkeypatch: pytest.MonkeyPatch, limit: int | None) -> None:
+    if limit is not None:
+        monkeypatch.setattr(sys, "tracebacklimit", limit, raising=False)
+    with pytest.raises(TypeError, match="resource name"):
+        CallbackCredential("")
+    assert getattr(sys, "tracebacklimit", None) == limit

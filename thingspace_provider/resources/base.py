@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import pulumi
@@ -10,6 +13,7 @@ from pulumi import dynamic
 
 MODULE = "thingspace"
 T = TypeVar("T")
+_STACKS = threading.RLock()  # programs that run side by side in threads share sys
 
 
 def camel(name: str) -> str:
@@ -47,7 +51,8 @@ class Resource(dynamic.Resource, module=MODULE, name="Resource"):
         props = {**inputs, **dict.fromkeys(outputs)}
         type(self)._names = {key: camel(key) for key in props}  # noqa: SLF001  the same for every instance
         own = pulumi.ResourceOptions(additional_secret_outputs=list(secret_outputs) or None)
-        super().__init__(provider, name, props, pulumi.ResourceOptions.merge(own, opts))
+        with _without_stack():
+            super().__init__(provider, name, props, pulumi.ResourceOptions.merge(own, opts))
 
     def translate_input_property(self, prop: str) -> str:
         """Python's spelling to the state's."""
@@ -56,6 +61,25 @@ class Resource(dynamic.Resource, module=MODULE, name="Resource"):
     def translate_output_property(self, prop: str) -> str:
         """The state's spelling to Python's."""
         return next((name for name, key in self._names.items() if key == prop), prop)
+
+
+@contextlib.contextmanager
+def _without_stack() -> Iterator[None]:
+    """Keep the SDK from storing the Python stack of a constructor with its resource.
+
+    That would be more than half of the state: a dozen paths of this machine, the first of them in this file. The SDK
+    has no switch for it, but like everything that reads stacks it keeps to `sys.tracebacklimit`.
+    """
+    with _STACKS:
+        before = getattr(sys, "tracebacklimit", None)
+        sys.tracebacklimit = 1
+        try:
+            yield
+        finally:
+            if before is None:
+                del sys.tracebacklimit
+            else:
+                sys.tracebacklimit = before
 
 
 def secret(value: pulumi.Input[T] | None) -> pulumi.Output[T] | None:
