@@ -132,6 +132,9 @@ def test_a_listener_that_does_not_prove_itself_is_not_registered(project: Projec
         "from thingspace_provider.resources import CallbackRegistration\n"
         f"CallbackRegistration('one', account_name='{ACCOUNT}', url='http://127.0.0.1:28220/nobody')\n"
     )
-    outcome = fails(project, "proving the listener reachable", "connection refused", "readiness=False")
+    project.environment["THINGSPACE_READINESS_SECONDS"] = "1"
+    outcome = fails(
+        project, "waiting up to 1 s", "proving the listener reachable", "connection refused", "readiness=False"
+    )
     assert len(outcome.errors) == 1
     assert emulator.calls()["registerCallback"] == 0

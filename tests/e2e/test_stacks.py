@@ -33,7 +33,9 @@ def test_prod_comes_up_against_the_emulator_and_protects_its_registrations(
     emulator.control("POST", "accounts", {"accountName": "0000987654-00002"})
     emulator.control("POST", "accounts", {"accountName": "0000987654-00003"})
     file = project.folder / "stacks" / "Pulumi.prod.yaml"
-    file.write_text(file.read_text().replace("readiness: true", "readiness: false"))  # nobody is at example.com
+    stack = file.read_text()
+    assert "    readiness: true\n" in stack
+    file.write_text(stack.replace("    readiness: true\n", ""))  # off when not asked for: nobody is at example.com
     project.up("--stack", "prod")
     assert emulator.calls()["startCallbacks"] == 3
     refused = project.destroy("--stack", "prod", fails=True)

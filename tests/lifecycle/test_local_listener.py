@@ -13,7 +13,7 @@ import pytest
 from lifecycle_world import World
 from thingspace_emulator import ACCOUNT, eventually
 
-from thingspace_provider.api import errors, prove_listener
+from thingspace_provider.api import Prover, errors
 from thingspace_provider.lifecycle import process
 from thingspace_provider.lifecycle.local_listener import ListenerNotStarted, LocalListener
 
@@ -30,9 +30,16 @@ def inputs(tmp_path: Path) -> Iterator[dict[str, Any]]:
     process.stop(tmp_path / "listener" / "listener.pid")
 
 
-def test_it_starts_proves_itself_is_found_and_stops(world: World, inputs: dict[str, Any]) -> None:
+@pytest.fixture
+def prover() -> Iterator[Prover]:
+    prover = Prover()
+    yield prover
+    prover.close()
+
+
+def test_it_starts_proves_itself_is_found_and_stops(world: World, inputs: dict[str, Any], prover: Prover) -> None:
     outputs = it.create(world.context, inputs).outputs
-    prove_listener(f"{outputs['url']}/callbacks/{TOKEN}/{ACCOUNT}", ACCOUNT, "plant-a", "example-only")
+    prover.prove(f"{outputs['url']}/callbacks/{TOKEN}/{ACCOUNT}", ACCOUNT, "plant-a", "example-only")
     assert it.read(world.context, outputs).outputs == outputs
     assert os.getsid(outputs["pid"]) == outputs["pid"]  # a session of its own
     it.delete(world.context, outputs)
@@ -51,11 +58,18 @@ def test_it_starts_proves_itself_is_found_and_stops(world: World, inputs: dict[s
     ],
 )
 def test_a_proof_fails_by_its_reason(
-    world: World, inputs: dict[str, Any], username: str, password: str, account: str, token: str, problem: str
+    world: World,
+    inputs: dict[str, Any],
+    prover: Prover,
+    username: str,
+    password: str,
+    account: str,
+    token: str,
+    problem: str,
 ) -> None:
     url = it.create(world.context, inputs).outputs["url"]
     with pytest.raises(errors.ListenerNotReady, match=problem) as failed:
-        prove_listener(f"{url}/callbacks/{token}/{account}", account, username, password, seconds=0.1)
+        prover.prove(f"{url}/callbacks/{token}/{account}", account, username, password, seconds=0.1)
     assert token not in str(failed.value)
     assert password not in str(failed.value)
 

@@ -36,6 +36,12 @@ def test_names_are_spelled_in_camel_case_in_the_state() -> None:
     ]
 
 
+def test_only_a_listener_of_our_own_is_asked_to_prove_itself_unless_the_program_says_so() -> None:
+    assert LocalListener.readiness
+    assert not ExternalListener(url="https://sms.example.com/{account}").readiness
+    assert ExternalListener(url="https://sms.example.com/{account}", readiness=True).readiness
+
+
 def test_a_url_with_a_path_token_needs_the_credential_that_has_it() -> None:
     with pytest.raises(ValueError, match="needs the credential"):
         ExternalListener(url="https://sms.example.com/{path_token}")

@@ -12,11 +12,11 @@ from thingspace_provider.api.urls import shown
 
 if TYPE_CHECKING:
     from thingspace_provider.api.client import Block, Client, Registration
-    from thingspace_provider.api.probe import prove_listener
+    from thingspace_provider.api.probe import Prover
 
-__all__ = ["PRODUCTION", "Block", "Client", "Credentials", "Registration", "prove_listener", "shown"]
+__all__ = ["PRODUCTION", "Block", "Client", "Credentials", "Prover", "Registration", "shown"]
 
-_LATER = {"Block": "client", "Client": "client", "Registration": "client", "prove_listener": "probe"}
+_LATER = {"Block": "client", "Client": "client", "Prover": "probe", "Registration": "client"}
 
 
 def __getattr__(name: str) -> Any:

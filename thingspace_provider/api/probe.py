@@ -9,55 +9,190 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
+import ssl
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urljoin
 
-from thingspace_provider.api import answers
+from thingspace_provider.api import certificates, reachability
+from thingspace_provider.api.credentials import is_loopback
 from thingspace_provider.api.errors import ListenerNotReady
-from thingspace_provider.api.transport import NoAnswer, RequestsTransport, Transport
+from thingspace_provider.api.reachability import NotProven
+from thingspace_provider.api.transport import Answer, NoAnswer, RequestsTransport
 from thingspace_provider.api.urls import shown
 
 HEADER = "ThingSpace-Probe"
 OK = 200
+NOT_FOUND = 404
+LOGIN = (401, 403, 407)
+REDIRECTS = (301, 302, 303, 307, 308)
+BACKENDS = (502, 503, 504)
+SECONDS = 10.0
 ATTEMPT_SECONDS = 5.0
-PAUSE_SECONDS = 0.2
+LAST_ATTEMPT_SECONDS = 2.0  # the last one may run over by this much, for a handshake takes its time
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 1.0  # seconds
 
 
-def prove_listener(
-    url: str, account: str, username: str, password: str, *, seconds: float = 10.0, transport: Transport | None = None
-) -> None:
-    """Ask the URL for its proof until it gives the right one, or raise ListenerNotReady after `seconds`."""
-    transport = transport or RequestsTransport()
-    end = time.monotonic() + seconds
-    while True:
-        problem = _attempt(transport, url, account, username, password)
-        if problem is None:
+@dataclass(frozen=True)
+class Expected:
+    """Whose listener has to answer, and what ThingSpace will send back to it."""
+
+    account: str
+    username: str
+    password: str
+
+    def proof(self, nonce: str) -> str:
+        """What the listener has to answer to a nonce."""
+        message = f"{self.username}:{self.account}:{nonce}".encode()
+        return hmac.new(self.password.encode(), message, hashlib.sha256).hexdigest()
+
+
+class Prover:
+    """Asks callback URLs for their proof. Used by several threads at once, which share its connections.
+
+    Args:
+        ca_bundle: PEM file of the CAs that count as public; None is Mozilla's list, never this machine's.
+
+    Raises OSError when no CA can be read in that file.
+    """
+
+    def __init__(self, ca_bundle: str | None = None) -> None:
+        self._ca_bundle = ca_bundle or certificates.public_cas()
+        ssl.create_default_context(cafile=self._ca_bundle)
+        self._transport = RequestsTransport(self._ca_bundle)
+        self._private: set[str] = set()
+        self._lock = threading.Lock()
+
+    def prove(
+        self,
+        url: str,
+        account: str,
+        username: str,
+        password: str,
+        *,
+        seconds: float = SECONDS,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Ask the URL until it gives the right proof, or raise ListenerNotReady after `seconds`.
+
+        Whatever fails is tried again, for a listener that was just deployed gets its name, its certificate and
+        its backends one after the other. `say` hears once what is waited for.
+        """
+        end = time.monotonic() + seconds
+        expected = Expected(account, username, password)
+        pause = 0.0
+        while True:
+            try:
+                return self._attempt(
+                    url, expected, _between(LAST_ATTEMPT_SECONDS, end - time.monotonic(), ATTEMPT_SECONDS), say
+                )
+            except NotProven as failed:
+                if time.monotonic() + max(pause, SHORTEST_PAUSE) >= end:
+                    raise _not_ready(url, account, failed, seconds) from None
+                if not pause:
+                    say(
+                        f"account {account}: waiting up to {seconds:g} s for the listener at {shown(url)}: "
+                        f"{failed.step}: {failed.what}"
+                    )
+            pause = min(max(pause * 1.5, SHORTEST_PAUSE), LONGEST_PAUSE)
+            time.sleep(pause)
+
+    def close(self) -> None:
+        """Let go of the open connections."""
+        self._transport.close()
+
+    def _attempt(self, url: str, expected: Expected, seconds: float, say: Callable[[str], None]) -> None:
+        """Go through all steps once, or raise NotProven."""
+        to = reachability.target(url)
+        if to.proxy is None and not is_loopback(to.host):
+            self._warn_of_private(to.host, reachability.addresses(to, seconds), say)
+        nonce = secrets.token_urlsafe(24)
+        try:
+            answer = self._transport.send("GET", url, {HEADER: nonce, "Accept": "application/json"}, None, seconds)
+        except NoAnswer as error:
+            raise reachability.not_reached(to, error, self._ca_bundle, seconds) from None
+        _judge(url, answer, expected.proof(nonce))
+
+    def _warn_of_private(self, host: str, addresses: list[str], say: Callable[[str], None]) -> None:
+        """An address inside says nothing about the one that ThingSpace sees, so it is no error."""
+        if not all(reachability.is_private(address) for address in addresses):
             return
-        if time.monotonic() + PAUSE_SECONDS >= end:
-            raise ListenerNotReady(
-                "proving the listener reachable",
-                account,
-                f"{shown(url)} {problem} (tried for {seconds:g} s)",
-                "Nothing was registered for it. Correct this and run it again, or set readiness=False if the "
-                "listener cannot be reached from here but can from ThingSpace.",
-            )
-        time.sleep(PAUSE_SECONDS)
+        with self._lock:
+            if host in self._private:
+                return
+            self._private.add(host)
+        say(
+            f"{host} has only private addresses here ({', '.join(addresses)}), which ThingSpace cannot reach. "
+            "That is as it should be where the name has another address outside (split-horizon DNS)."
+        )
 
 
-def _attempt(transport: Transport, url: str, account: str, username: str, password: str) -> str | None:
-    """What is wrong with the listener's answer, or None."""
-    nonce = secrets.token_urlsafe(24)
-    try:
-        answer = transport.send("GET", url, {HEADER: nonce, "Accept": "application/json"}, None, ATTEMPT_SECONDS)
-    except NoAnswer as error:
-        return f"cannot be reached: {error}"
+def _not_ready(url: str, account: str, failed: NotProven, seconds: float) -> ListenerNotReady:
+    return ListenerNotReady(
+        "proving the listener reachable",
+        account,
+        f"{failed.step}: {failed.what} (tried {shown(url)} for {seconds:g} s)",
+        f"{failed.remedy} Nothing was registered. THINGSPACE_READINESS_SECONDS waits longer; readiness=False registers "
+        "without a proof, for a listener that ThingSpace can reach and this machine cannot.",
+    )
+
+
+def _between(least: float, wished: float, most: float) -> float:
+    return max(least, min(wished, most))
+
+
+def _judge(url: str, answer: Answer, proof: str) -> None:
+    """Whether the answer is our listener's, or NotProven."""
     if answer.status != OK:
-        return f"answered {answer.status}: the path, its token or the account is not known to the listener there"
-    document = answers.json_object(answer.body)
-    expected = hmac.new(password.encode(), f"{username}:{account}:{nonce}".encode(), hashlib.sha256).hexdigest()
-    proof = document.get("proof")
-    if not isinstance(proof, str):
-        return "answered, but it is not a listener of this project"
-    if not hmac.compare_digest(proof.encode(), expected.encode()):
-        return "is a listener of this project, but it has another user name or password"
-    return None
+        raise NotProven("answer", *_refused(url, answer))
+    try:
+        document = json.loads(answer.body)
+    except ValueError:
+        kind = answer.headers.get("content-type", "").partition(";")[0]
+        raise NotProven(
+            "answer",
+            f"answered 200 with {_text(kind) or 'something'} that is not ours{_server(answer)}",
+            "A proxy, a login page or another web server answers at this path: have it go on to the listener.",
+        ) from None
+    given = document.get("proof") if isinstance(document, dict) else None
+    if not isinstance(given, str):
+        raise NotProven(
+            "answer",
+            "answered 200, but it is not a listener of this project",
+            "Correct the URL; for a listener of your own, set readiness=False.",
+        )
+    if not hmac.compare_digest(given.encode(), proof.encode()):
+        raise NotProven(
+            "credential",
+            "a listener of this project answers, but it has another user name or password",
+            "Give the listener the credential of this stack; it may still run with the one before.",
+        )
+
+
+def _refused(url: str, answer: Answer) -> tuple[str, str]:
+    """What an answer other than 200 means, and what to do."""
+    what = f"answered {answer.status}{_server(answer)}"
+    if answer.status in REDIRECTS:
+        to = shown(urljoin(url, answer.headers.get("location", "")))
+        return f"{what}: it redirects to {to}", "Register the URL at the end of it; ThingSpace posts to this one."
+    if answer.status in LOGIN:
+        return f"{what}: something asks for a login", "ThingSpace logs in nowhere: let callbacks pass without one."
+    if answer.status == NOT_FOUND:
+        return f"{what}: path, path token or account is not known there", "Compare the URL with the listener's own."
+    if answer.status in BACKENDS:
+        return f"{what}: the listener behind it is not up", "Look why the load balancer or proxy sees it as down."
+    return what, "Look into the log of what listens there."
+
+
+def _server(answer: Answer) -> str:
+    """Who says it answered, as load balancers and proxies do."""
+    server = _text(answer.headers.get("server", ""))
+    return f" ({server})" if server else ""
+
+
+def _text(value: str, longest: int = 40) -> str:
+    return "".join(letter for letter in value if letter.isprintable())[:longest]

@@ -41,9 +41,14 @@ class Transport(Protocol):
 
 
 class RequestsTransport:
-    """Keeps connections open between calls and threads; follows no redirect, keeps no cookie, reads no .netrc."""
+    """Keeps connections open between calls and threads; follows no redirect, keeps no cookie, reads no .netrc.
 
-    def __init__(self) -> None:
+    Args:
+        ca_bundle: PEM file of the only CAs to trust; None trusts those that the environment says.
+    """
+
+    def __init__(self, ca_bundle: str | None = None) -> None:
+        self._ca_bundle = ca_bundle
         self._session = requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Without an auth of its own, requests would put a login from ~/.netrc in place of our bearer.
@@ -65,6 +70,7 @@ class RequestsTransport:
                 timeout=(min(CONNECT_SECONDS, seconds), seconds),
                 allow_redirects=False,
                 proxies=proxies,
+                verify=self._ca_bundle,
                 stream=True,
             ) as response:
                 return Answer(
@@ -73,7 +79,7 @@ class RequestsTransport:
                     _read(response, end),
                 )
         except requests.RequestException as error:
-            raise NoAnswer(_in_words(error, seconds)) from None
+            raise NoAnswer(_in_words(error, seconds)) from error
 
     def close(self) -> None:
         """Let go of the open connections."""
@@ -111,14 +117,19 @@ def _in_words(error: requests.RequestException, seconds: float) -> str:
 
 def _innermost(error: BaseException) -> str:
     """The operating system's own words at the bottom of a chain of wrapped errors."""
+    seen = innermost(error)
+    if isinstance(seen, OSError) and seen.strerror:
+        return seen.strerror.lower()
+    return type(seen).__name__
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What a chain of wrapped errors began with."""
     seen = error
     while True:
         inner = seen.__cause__ or seen.__context__ or getattr(seen, "reason", None)
         if not isinstance(inner, BaseException):
             inner = next((part for part in seen.args if isinstance(part, BaseException)), None)
         if inner is None:
-            break
+            return seen
         seen = inner
-    if isinstance(seen, OSError) and seen.strerror:
-        return seen.strerror.lower()
-    return type(seen).__name__

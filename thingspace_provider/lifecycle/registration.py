@@ -11,7 +11,7 @@ from typing import Any
 
 from thingspace_provider import api
 from thingspace_provider.api.errors import Refused, ThingSpaceError
-from thingspace_provider.lifecycle import inputs
+from thingspace_provider.lifecycle import inputs, readiness
 from thingspace_provider.lifecycle.model import (
     Checked,
     Context,
@@ -106,7 +106,7 @@ class CallbackRegistration:
 
     def _register(self, context: Context, news: State, own_urls: set[str], olds: State | None = None) -> State:
         if news.get("readiness"):
-            api.prove_listener(news["url"], news["accountName"], news.get("username", ""), news.get("password", ""))
+            readiness.prove(context, news)
         found = self._find(context, news)
         if found is not None and found.url not in own_urls and not news.get("adopt"):
             raise RegisteredElsewhere(

@@ -1,0 +1,79 @@
+"""A registration and the proof before it: what is proven, what is not, and what stays undone when it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+from callback_servers import ACCOUNT, PASSWORD, USERNAME, closed_port, server, tls
+from lifecycle_world import World
+from thingspace_emulator import EmulatorProcess
+
+from thingspace_provider.api.errors import ListenerNotReady
+from thingspace_provider.lifecycle.model import State
+from thingspace_provider.lifecycle.registration import CallbackRegistration
+
+it = CallbackRegistration()
+ACCEPTED = range(9001, 9007)  # ports
+
+
+def inputs(url: str, **other: object) -> State:
+    given = {"accountName": ACCOUNT, "url": url, "username": USERNAME, "password": PASSWORD}
+    checked = it.check(given | other)
+    assert checked.failures == []
+    return checked.inputs
+
+
+def test_a_listener_that_proves_itself_is_registered(world: World) -> None:
+    with server(ports=ACCEPTED) as http:
+        it.create(world.context, inputs(http.url()))
+        assert [entry.url for entry in world.client.list_callbacks(ACCOUNT)] == [http.url()]
+    assert world.said == []
+
+
+def test_a_listener_that_does_not_is_waited_for_and_nothing_is_sent_to_thingspace(
+    world: World, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THINGSPACE_READINESS_SECONDS", "0.5")
+    with pytest.raises(ListenerNotReady, match=r"connection refused .* for 0\.5 s"):
+        it.create(world.context, inputs("http://127.0.0.1:80/") | {"url": f"http://127.0.0.1:{closed_port()}/nobody"})
+    [waiting] = world.said
+    assert "waiting up to 0.5 s" in waiting
+    assert emulator.calls() == {}
+
+
+def test_without_readiness_the_listener_is_not_asked(world: World) -> None:
+    with server(ports=ACCEPTED) as http:
+        it.create(world.context, inputs(http.url(), readiness=False))
+        assert http.connections == 0
+    assert len(world.client.list_callbacks(ACCOUNT)) == 1
+
+
+def test_a_private_ca_can_be_trusted_for_tests(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("THINGSPACE_READINESS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with server(context=tls(ca.issue_cert("localhost")), ports=ACCEPTED) as https:
+        it.create(world.context, inputs(https.url("localhost")))
+    assert len(world.client.list_callbacks(ACCOUNT)) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("THINGSPACE_READINESS_SECONDS", "soon"),
+        ("THINGSPACE_READINESS_SECONDS", "0"),
+        ("THINGSPACE_READINESS_SECONDS", "nan"),
+        ("THINGSPACE_READINESS_CA_BUNDLE", "/nowhere.pem"),
+        ("THINGSPACE_READINESS_CA_BUNDLE", __file__),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(
+    world: World, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ListenerNotReady, match=f"{variable} .*'{value}'") as failed:
+        it.create(world.context, inputs("https://sms.invalid/x"))
+    assert "or unset it. Nothing was registered." in str(failed.value)
+    assert emulator.calls() == {}

@@ -1,0 +1,250 @@
+"""What a callback URL may lead to: real servers on loopback, over plain HTTP and over TLS, well or badly set up."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime as dt
+import hashlib
+import hmac
+import json
+import select
+import socket
+import socketserver
+import ssl
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+
+from thingspace_provider.lifecycle.process import is_free
+
+ACCOUNT, USERNAME, PASSWORD = "0000123456-00001", "plant-a", "invented-password-1"
+PATH = f"/callbacks/invented-path-token-0123456789/{ACCOUNT}"
+Reply = tuple[int, dict[str, str], bytes]  # status, headers, body
+JSON = {"Content-Type": "application/json"}
+
+
+def proof(nonce: str, password: str = PASSWORD) -> Reply:
+    """What the listener answers to a nonce."""
+    message = f"{USERNAME}:{ACCOUNT}:{nonce}".encode()
+    right = hmac.new(password.encode(), message, hashlib.sha256).hexdigest()
+    return 200, JSON, json.dumps({"account": ACCOUNT, "proof": right}).encode()
+
+
+@contextlib.contextmanager
+def server(
+    reply: Callable[[str], Reply] = proof, context: ssl.SSLContext | None = None, ports: Iterable[int] = (0,)
+) -> Iterator[CallbackServer]:
+    """A web server that answers every GET by `reply(nonce)`, on the first of the ports that is free."""
+    running = next(CallbackServer(reply, context, port) for port in ports if port == 0 or is_free("127.0.0.1", port))
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield running
+    finally:
+        running.shutdown()
+        running.end_connections()
+        running.server_close()
+        thread.join()
+
+
+class CallbackServer(ThreadingHTTPServer):
+    """Counts connections; a handshake that fails is the client's business and not reported."""
+
+    daemon_threads = True
+
+    def __init__(self, reply: Callable[[str], Reply], context: ssl.SSLContext | None, port: int) -> None:
+        self.reply = reply
+        self.scheme = "https" if context else "http"
+        self.connections = 0
+        self.requests: list[str] = []
+        self._open: list[socket.socket] = []
+        self._context = context
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def url(self, host: str = "127.0.0.1", path: str = PATH) -> str:
+        return f"{self.scheme}://{host}:{self.server_port}{path}"
+
+    def finish_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        assert isinstance(request, socket.socket)
+        self.connections += 1
+        with request.dup() as connection:
+            self._open.append(connection)
+            if self._context is None:
+                super().finish_request(request, client_address)
+                return
+            try:
+                with self._context.wrap_socket(request, server_side=True) as secure:
+                    super().finish_request(secure, client_address)
+            except OSError:  # let the client read why, which a close with unread bytes would cut off
+                connection.settimeout(1)
+                with contextlib.suppress(OSError):
+                    while connection.recv(4096):
+                        pass
+
+    def end_connections(self) -> None:
+        """So that a client that keeps them is not served by what a test has left behind."""
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that leaves is no error here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: CallbackServer
+
+    def do_GET(self) -> None:
+        self.server.requests.append(self.path)
+        status, headers, body = self.server.reply(self.headers.get("ThingSpace-Probe", ""))
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def version_string(self) -> str:
+        return "test-balancer"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def tls(certificate: trustme.LeafCert, *, sends_chain: bool = True) -> ssl.SSLContext:
+    """A server's side of TLS; without its chain when somebody configured cert.pem for fullchain.pem."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if sends_chain:
+        certificate.configure_cert(context)
+        return context
+    with certificate.private_key_pem.tempfile() as key, certificate.cert_chain_pems[0].tempfile() as own:
+        context.load_cert_chain(own, key)
+    return context
+
+
+def tls_1_1(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """A server that never heard of TLS 1.2."""
+    context = tls(certificate)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+def own_certificate(
+    folder: Path, host: str, *, issuer: str | None = None, days: tuple[int, int] = (-1, 90), fetchable: bool = False
+) -> ssl.SSLContext:
+    """A server with one certificate alone: self-signed, or of an issuer that it does not send.
+
+    `fetchable` puts the address of the issuer's certificate into it, as public CAs do.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer = ec.generate_private_key(ec.SECP256R1()) if issuer else key
+    now = dt.datetime.now(dt.timezone.utc)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_common_name(host))
+        .issuer_name(_common_name(issuer or host))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + dt.timedelta(days=days[0]))
+        .not_valid_after(now + dt.timedelta(days=days[1]))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+    )
+    if fetchable:
+        where = x509.UniformResourceIdentifier("http://ca.example.com/issuer.crt")
+        issuers = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, where)
+        builder = builder.add_extension(x509.AuthorityInformationAccess([issuers]), critical=False)
+    pem, encoding = folder / "own.pem", serialization.Encoding.PEM
+    pem.write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + builder.sign(signer, hashes.SHA256()).public_bytes(encoding)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+def _common_name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+@contextlib.contextmanager
+def raw(answer: bytes | None) -> Iterator[int]:
+    """A port that takes connections and sends these bytes and closes, or with None says nothing for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.05)
+        over, kept = threading.Event(), []
+
+        def serve() -> None:
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    connection, _ = listening.accept()
+                    kept.append(connection)
+                    if answer is not None:
+                        connection.settimeout(1)
+                        connection.recv(4096)
+                        connection.sendall(answer)
+                        connection.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield int(listening.getsockname()[1])
+        finally:
+            over.set()
+            thread.join()
+            for connection in kept:
+                connection.close()
+
+
+@contextlib.contextmanager
+def proxy(to: int | None, login: str) -> Iterator[int]:
+    """A forward proxy that tunnels whatever is asked for to a port of this machine, or with None answers 502."""
+    expected = f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}"
+
+    class Tunnel(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            head = list(iter(lambda: self.rfile.readline().decode().strip(), ""))
+            status = "407 Login" if expected not in head else "200 OK" if to else "502 Bad Gateway"
+            self.wfile.write(f"HTTP/1.1 {status}\r\n\r\n".encode())
+            if to and status == "200 OK":
+                with socket.create_connection(("127.0.0.1", to)) as beyond, contextlib.suppress(OSError):
+                    _pump(self.connection, beyond)
+
+    class Proxy(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Proxy(("127.0.0.1", 0), Tunnel) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield int(running.server_address[1])
+        running.shutdown()
+        thread.join()
+
+
+def _pump(here: socket.socket, beyond: socket.socket) -> None:
+    """Bytes in both directions, until one side ends."""
+    while True:
+        for ready in select.select([here, beyond], [], [])[0]:
+            some = ready.recv(65536)
+            if not some:
+                return
+            (beyond if ready is here else here).sendall(some)
+
+
+def closed_port() -> int:
+    """A port on which nobody listens: bound a moment ago and given back."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
