@@ -19,9 +19,8 @@ def no_record_of_refused_logins(tmp_path_factory: pytest.TempPathFactory, monkey
 
 @pytest.fixture(scope="session")
 def emulator_process() -> Iterator[EmulatorProcess]:
-    process = EmulatorProcess()
-    yield process
-    process.stop()
+    with EmulatorProcess() as process:
+        yield process
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from emulator_process import EmulatorProcess, run
 from thingspace_calls import ACCOUNT, Caller
+from thingspace_emulator import EmulatorProcess, run
 
 
 def test_the_first_line_tells_a_client_everything() -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import requests
+from thingspace_calls import Caller
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+COMMAND = (sys.executable, "-m", "thingspace_provider.cli", "emulator")
 ACCOUNT = "0000123456-00001"
 OTHER_ACCOUNT = "0000123456-00002"
 SERVICE = "EnhancedConnectivityService"
@@ -27,22 +35,44 @@ def eventually(true: Callable[[], bool], seconds: float = 15.0) -> bool:
     return True
 
 
-class EmulatorProcess:
-    """`thingspace emulator --port 0 --json`."""
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command to its end."""
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
 
-    def __init__(self) -> None:
+
+class EmulatorProcess:
+    """`thingspace emulator --port 0 --json` with further arguments; `ready` is its first line."""
+
+    def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "thingspace_provider.cli", "emulator", "--port", "0", "--json"],
+            [*COMMAND, "--port", "0", "--json", *arguments],
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONWARNINGS": "error"},
         )
         assert self._process.stdout is not None
-        self.ready: dict[str, Any] = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        assert line, self._process.communicate()[1]
+        self.ready: dict[str, Any] = json.loads(line)
         self.url: str = self.ready["url"]
+        self.caller = Caller(self.url)
+        self.pid = self._process.pid
 
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.communicate(timeout=20)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self.end(signal.SIGKILL)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
+        """Exit code, and what else was printed."""
+        self._process.send_signal(how)
+        out, err = self._process.communicate(timeout=20)
+        return self._process.returncode, out, err
 
     @property
     def environment(self) -> dict[str, str]:
