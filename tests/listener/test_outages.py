@@ -1,0 +1,97 @@
+"""Emulator and listener together: the listener is killed again and again while devices send, and no text is missing."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from emulator_process import EmulatorProcess
+from listener_process import ACCOUNT, PASSWORD, USERNAME, ListenerProcess
+from thingspace_calls import Caller
+
+Start = Callable[..., ListenerProcess]
+DUPLICATES = 20
+
+
+def quiet_port() -> int:
+    """A free port that the system gives to no outgoing connection, so that it is still free after each kill."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311  nothing is kept secret by it
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)):
+                return port
+
+
+def send(platform: Caller, numbers: range) -> None:
+    for number in numbers:
+        platform.text(f"T={number}")
+
+
+def waiting(platform: Caller) -> int:
+    """Texts in the queue and on their way."""
+    queue = platform.control("GET", f"queue?accountName={ACCOUNT}").json()
+    return int(queue["count"] + queue["inFlight"])
+
+
+def newest(listener: ListenerProcess) -> int:
+    """The last id in the inbox."""
+    return int(listener.answer(last=1, kind="all")["next"] or 0)
+
+
+def drain(platform: Caller) -> None:
+    """Have everything sent that waits, as somebody does after an outage."""
+    until = time.monotonic() + 60
+    while waiting(platform):
+        assert time.monotonic() < until, "texts still wait in the queue"
+        assert platform.start().status == 200
+        platform.control("GET", "settled?timeoutSeconds=5")
+
+
+def survive(start: Start, platform: Caller, texts: int, kills: int) -> list[dict[str, Any]]:
+    """Kill the listener so many times while a queue is drained and more texts come; what the inbox has in the end."""
+    chance = random.Random(texts)  # noqa: S311  the same every time
+    send(platform, range(texts // 2))
+    listener = start(port=quiet_port())
+    url = listener.ready["callbackUrls"][ACCOUNT]
+    assert platform.register(url, username=USERNAME, password=PASSWORD).status == 200
+    platform.control("POST", "faults", {"operation": "delivery", "duplicate": 1, "skip": 10, "times": DUPLICATES})
+    devices = threading.Thread(target=send, args=(platform, range(texts // 2, texts)))
+    devices.start()
+    for _ in range(kills):
+        assert platform.start().status == 200
+        enough = newest(listener) + chance.randrange(1, texts // kills // 2)
+        while newest(listener) < enough and (devices.is_alive() or waiting(platform)):
+            time.sleep(0.0005)
+        listener.kill()
+        listener = start(port=listener.port)
+    devices.join(120)
+    drain(platform)
+    return listener.messages()
+
+
+@pytest.mark.parametrize(
+    ("texts", "kills"),
+    [
+        (500, 4),
+        pytest.param(10_000, 40, marks=[pytest.mark.long, pytest.mark.timeout(600)]),
+    ],
+)
+def test_every_text_is_in_the_inbox_once_or_marked_however_often_the_listener_was_killed(
+    start: Start, texts: int, kills: int
+) -> None:
+    with EmulatorProcess("--switch", "registrationPorts=any", "--switch", "profile=observed") as emulator:
+        messages = survive(start, emulator.caller.ready(), texts, kills)
+    copies = defaultdict(list)
+    for message in messages:
+        copies[message["text"]].append(message)
+    assert set(copies) == {f"T={number}" for number in range(texts)}
+    for first, *others in copies.values():
+        assert first["duplicateOf"] is None
+        assert [other["duplicateOf"] for other in others] == [first["id"]] * len(others)
+    assert len(messages) >= texts + DUPLICATES
