@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from emulator_process import EmulatorProcess
 from listener_process import ACCOUNT, PASSWORD, USERNAME, ListenerProcess
 from thingspace_calls import Caller
+from thingspace_emulator import EmulatorProcess
 
 Start = Callable[..., ListenerProcess]
 DUPLICATES = 20
