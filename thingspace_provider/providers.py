@@ -7,6 +7,7 @@ and nothing else: no code, no credential, the same on every machine and Python v
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
 import functools
 import os
@@ -31,7 +32,7 @@ from pulumi.output import Unknown as PulumiUnknown
 from thingspace_provider import api, workers
 from thingspace_provider.api.errors import ThingSpaceError
 from thingspace_provider.lifecycle.activation import SmsCallbackActivation
-from thingspace_provider.lifecycle.connection import Clients, Config, credentials
+from thingspace_provider.lifecycle.connection import Clients, Config, credentials, limits
 from thingspace_provider.lifecycle.credential import CallbackCredential
 from thingspace_provider.lifecycle.local_listener import LocalListener
 from thingspace_provider.lifecycle.model import UNKNOWN, Context, Lifecycle, State, Unknown
@@ -42,6 +43,7 @@ LONGEST_MESSAGE = 4000  # bytes as sent; gRPC carries an error in a header, whic
 Result = TypeVar("Result")
 
 _CLIENTS = Clients()  # shared by all resources of the provider process: one token, one session
+atexit.register(_CLIENTS.logout)  # Python ends its worker threads first, so nobody uses a session any more
 _SAY = threading.Lock()
 
 
@@ -106,9 +108,11 @@ class _Adapter(ResourceProvider):
 
     def _context(self) -> Context:
         config: Config = self._config
+        allowed = limits(os.environ, config)
+        patience = api.Patience(allowed, _say)  # from now on: a context is one operation's
 
         def client(profile: str | None) -> api.Client:
-            return _CLIENTS.get(credentials(profile, os.environ, config))
+            return _CLIENTS.get(credentials(profile, os.environ, config), allowed).within(patience)
 
         return Context(client=client, say=_say, now=lambda: dt.datetime.now(dt.timezone.utc))
 
@@ -132,7 +136,9 @@ def _guarded(run: Callable[[], Result]) -> Result:
         return run()
     except BaseException as error:  # noqa: BLE001
         if os.environ.get("THINGSPACE_DEBUG"):
-            raise CallFailed(_cut(f"{error}\n{''.join(traceback.format_exception(error))}")) from None
+            where = (error.__cause__ or error).__traceback__
+            frames = "".join(traceback.format_tb(where))[-LONGEST_MESSAGE // 2 :]  # the innermost last
+            raise CallFailed(_cut(f"{type(error).__name__}: {error}") + f"\n{frames}") from None
         sys.tracebacklimit = 0
         raise CallFailed(_cut(_message(error))) from None
 

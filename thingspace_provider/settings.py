@@ -15,7 +15,7 @@ from pulumi.runtime.config import get_config_env
 
 from thingspace_provider.api.errors import ThingSpaceError
 from thingspace_provider.hosting import ExternalListener, LocalListener
-from thingspace_provider.lifecycle.connection import credentials
+from thingspace_provider.lifecycle.connection import credentials, limits
 from thingspace_provider.resources import CallbackCredential
 from thingspace_provider.stack_keys import KNOWN, NAMESPACE, Problem, problems, read, stack_file
 
@@ -77,11 +77,16 @@ class Settings:
         for problem in problems(values):
             raise SettingsError(_told(problem, stack_file(pulumi.get_stack())))
         settings = cls._of(values)
-        if not pulumi.runtime.is_dry_run():
-            try:
-                credentials(settings.profile, os.environ, lambda key: config.get(key.partition(":")[2]))
-            except ThingSpaceError as error:
-                raise SettingsError(str(error)) from None
+
+        def configured(key: str) -> str | None:
+            return config.get(key.partition(":")[2])
+
+        try:
+            limits(os.environ, configured)
+            if not pulumi.runtime.is_dry_run():
+                credentials(settings.profile, os.environ, configured)
+        except ThingSpaceError as error:
+            raise SettingsError(str(error)) from None
         return settings
 
     @classmethod

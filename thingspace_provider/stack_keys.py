@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from thingspace_provider.lifecycle import inputs
+from thingspace_provider.lifecycle.connection import LIMITS
 from thingspace_provider.lifecycle.connection import SETTINGS as CREDENTIALS
 from thingspace_provider.lifecycle.model import UNKNOWN, Unknown
 
@@ -33,6 +34,8 @@ EXAMPLES: dict[str, str] = {
     "protect": "true",
     "profile": "plant_a",
     "profiles": "{plant_a: {username: plant-a}}",
+    "deadline": "300",
+    "callsPerSecond": "20",
 }
 KINDS: dict[str, type | tuple[type, ...]] = {
     "accounts": list,
@@ -42,6 +45,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "adopt": bool,
     "protect": bool,
     "profiles": dict,
+    "deadline": (int, float),
+    "callsPerSecond": (int, float),
 }  # every other key is text
 IN_WORDS: dict[type | tuple[type, ...], str] = {
     list: "a list",
@@ -49,6 +54,7 @@ IN_WORDS: dict[type | tuple[type, ...], str] = {
     bool: "true or false",
     str: "text",
     (int, str): "a number or a word",
+    (int, float): "a number",
 }
 LISTENERS = {"local": ("kind", "port"), "external": ("kind", "url", "readiness")}  # kind -> its keys
 CREDENTIAL_KEYS = tuple(key for _, key in CREDENTIALS.values())
@@ -110,6 +116,13 @@ def problems(values: Mapping[str, Any]) -> Iterator[Problem]:
     for failure in inputs.profile({"profile": usable.get("profile")}):
         yield _problem(("profile",), f"is not usable: {failure.reason}")
     yield from _profiles(usable.get("profiles", {}))
+    yield from _limits(usable)
+
+
+def _limits(usable: Mapping[str, Any]) -> Iterator[Problem]:
+    for _, key, least, most in LIMITS.values():
+        if key in usable and not least <= usable[key] <= most:
+            yield _problem((key,), f"is {usable[key]}; it is a number from {least:g} to {most:g}")
 
 
 def stack_file(stack: str) -> str:

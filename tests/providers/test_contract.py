@@ -130,7 +130,7 @@ def test_thingspace_debug_shows_the_whole_traceback(provider: Provider) -> None:
     engine = provider.start({**NOWHERE, "THINGSPACE_DEBUG": "1"})
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
-    assert "authentication.py" in failed.value.details()
+    assert "wire.py" in failed.value.details()
 
 
 def test_the_environment_wins_over_the_stack_configuration(provider: Provider) -> None:

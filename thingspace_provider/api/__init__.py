@@ -8,15 +8,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from thingspace_provider.api.credentials import PRODUCTION, Credentials
+from thingspace_provider.api.limits import Limits
 from thingspace_provider.api.urls import shown
 
 if TYPE_CHECKING:
     from thingspace_provider.api.client import Block, Client, Registration
+    from thingspace_provider.api.patience import Patience
     from thingspace_provider.api.probe import Prover
 
-__all__ = ["PRODUCTION", "Block", "Client", "Credentials", "Prover", "Registration", "shown"]
+__all__ = [
+    "PRODUCTION",
+    "Block",
+    "Client",
+    "Credentials",
+    "Limits",
+    "Patience",
+    "Prover",
+    "Registration",
+    "shown",
+]
 
-_LATER = {"Block": "client", "Client": "client", "Prover": "probe", "Registration": "client"}
+_LATER = {
+    "Block": "client",
+    "Client": "client",
+    "Patience": "patience",
+    "Registration": "client",
+    "Prover": "probe",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -75,7 +75,9 @@ def _text(value: object) -> str:
     return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + " ..."
 
 
-def refusal(operation: str, doing: str, account: str | None, status: int, body: bytes) -> errors.Refused:
+def refusal(
+    operation: str, doing: str, account: str | None, status: int, body: bytes, retry_after: float = 0.0
+) -> errors.Refused:
     """The error that an answer means.
 
     Args:
@@ -84,6 +86,7 @@ def refusal(operation: str, doing: str, account: str | None, status: int, body: 
         account: the account it was about, if any.
         status: HTTP status of the answer.
         body: its body.
+        retry_after: seconds that it asks to wait.
     """
     fault = fault_of(body)
     kind, remedy = _meaning(operation, status, fault)
@@ -92,7 +95,7 @@ def refusal(operation: str, doing: str, account: str | None, status: int, body: 
         said += f" {fault.code}"
     if fault.text and fault.text != fault.code:
         said += f' ("{fault.text}")'
-    return kind(doing, account, said, remedy, status, fault.code)
+    return kind(doing, account, said, remedy, status, fault.code, retry_after)
 
 
 def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Refused], str]:

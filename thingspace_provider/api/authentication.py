@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 from thingspace_provider.api import answers, errors
 from thingspace_provider.api.credentials import Credentials
+from thingspace_provider.api.patience import Patience
 from thingspace_provider.api.refused_logins import LOCKS_AT, OVERRIDE, Record, RefusedLogins
-from thingspace_provider.api.transport import Answer, NoAnswer, Transport
+from thingspace_provider.api.wire import Wire
 
 JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 REFRESH_EARLY = 120.0  # seconds before its end at which a token is no longer used
 DEFAULT_LIFE = 3600.0  # seconds a token lives when ThingSpace does not say
+MOST_UNCLEAR = 2  # logins in a row without a clear answer: each may have been a wrong one
+UNAVAILABLE = 503
 OK = 200
 
 
@@ -29,16 +33,10 @@ class Authentication:
     """
 
     def __init__(
-        self,
-        credentials: Credentials,
-        transport: Transport,
-        seconds: float,
-        clock: Callable[[], float],
-        refused_logins: RefusedLogins,
+        self, credentials: Credentials, wire: Wire, clock: Callable[[], float], refused_logins: RefusedLogins
     ) -> None:
         self._credentials = credentials
-        self._transport = transport
-        self._seconds = seconds
+        self._wire = wire
         self._clock = clock
         self._refused_logins = refused_logins
         self._lock = threading.RLock()
@@ -46,15 +44,16 @@ class Authentication:
         self._bearer_ends = 0.0
         self._session = ""
         self._refused: errors.Refused | None = None
+        self._unclear = 0
 
-    def headers(self) -> dict[str, str]:
+    def headers(self, patience: Patience) -> dict[str, str]:
         """The headers of an m2m call, with a token and a session that are believed to be good."""
-        with self._lock:
+        with self._alone(patience):
             self._stop_if_refused()
-            bearer = self._current_bearer()
+            bearer = self._current_bearer(patience)
             if not self._session:
-                self._session = self._login()
-            return {**JSON_HEADERS, "Authorization": f"Bearer {bearer}", "VZ-M2M-Token": self._session}
+                self._session = self._login(patience)
+            return self._headers(bearer, self._session)
 
     def forget(self, used: dict[str, str], *, bearer: bool = False, session: bool = False) -> None:
         """Drop what was refused, unless another thread has already replaced it."""
@@ -63,6 +62,32 @@ class Authentication:
                 self._bearer = ""
             if session and used["VZ-M2M-Token"] == self._session:
                 self._session = ""
+
+    def logout(self, patience: Patience) -> None:
+        """End the session, if there is one. What goes wrong is no matter: ThingSpace ends it after 20 idle minutes."""
+        with self._lock:
+            session, self._session = self._session, ""
+        if session:
+            headers = self._headers(self._bearer, session)
+            with contextlib.suppress(errors.ThingSpaceError):
+                self._wire.send(patience, "logging out", None, "POST", "/m2m/v1/session/logout", headers)
+
+    @contextlib.contextmanager
+    def _alone(self, patience: Patience) -> Iterator[None]:
+        """Hold the lock; whoever holds it is at most at the end of an operation of its own."""
+        doing, waited = "calling ThingSpace", "the login that another resource began"
+        with patience.noticed(doing, None, waited):
+            held = self._lock.acquire(timeout=patience.left())
+        if not held:
+            raise patience.over(doing, None, f"waited for {waited}")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @staticmethod
+    def _headers(bearer: str, session: str) -> dict[str, str]:
+        return {**JSON_HEADERS, "Authorization": f"Bearer {bearer}", "VZ-M2M-Token": session}
 
     def _stop_if_refused(self) -> None:
         if self._refused is not None:
@@ -74,10 +99,10 @@ class Authentication:
                 remedy="Correct them as the first error says; it holds for every resource of this run.",
             )
 
-    def _current_bearer(self) -> str:
+    def _current_bearer(self, patience: Patience) -> str:
         if not self._bearer or self._clock() >= self._bearer_ends:
             asked = self._clock()
-            document = self._fetch_token()
+            document = patience.repeat(lambda: self._fetch_token(patience), _always)
             token = document.get("access_token")
             if not isinstance(token, str) or not token:
                 raise errors.AnswerNotUnderstood(
@@ -93,50 +118,66 @@ class Authentication:
             self._bearer = token
         return self._bearer
 
-    def _fetch_token(self) -> dict[str, Any]:
+    def _fetch_token(self, patience: Patience) -> dict[str, Any]:
         pair = f"{self._credentials.app_key}:{self._credentials.app_secret}".encode()
-        answer = self._send(
-            "getting an access token",
-            "/ts/v1/oauth2/token",
-            {
-                "Accept": "application/json",
-                "Content-Type": "application/x-www-form-urlencoded",
-                "Authorization": "Basic " + base64.b64encode(pair).decode(),
-            },
-            urlencode({"grant_type": "client_credentials"}).encode(),
-        )
+        doing = "getting an access token"
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Authorization": "Basic " + base64.b64encode(pair).decode(),
+        }
+        body = urlencode({"grant_type": "client_credentials"}).encode()
+        answer = self._wire.send(patience, doing, None, "POST", "/ts/v1/oauth2/token", headers, body)
         if answer.status != OK:
-            raise self._remembered(
-                answers.refusal("token", "getting an access token", None, answer.status, answer.body)
-            )
+            raise self._remembered(self._wire.refusal("token", doing, None, answer))
         return answers.json_object(answer.body)
 
-    def _login(self) -> str:
-        with self._refused_logins.alone(self._credentials):
+    def _login(self, patience: Patience) -> str:
+        doing = f"logging in to ThingSpace as {self._credentials.username}"
+        with self._refused_logins.alone(self._credentials, patience.left()):
             known = self._refused_logins.known(self._credentials)
             if known is not None:
                 raise errors.LoginHeld(
-                    f"logging in to ThingSpace as {self._credentials.username}",
+                    doing,
                     answer="not tried, because exactly this password was refused before on this machine",
                     remedy=f"{_strikes(known)} Correct THINGSPACE_PASSWORD. If the user was unlocked and the password "
                     f"is right, allow one more try with {OVERRIDE}=1.",
                 )
-            return self._try_login()
+            if self._unclear >= MOST_UNCLEAR:
+                raise errors.LoginHeld(
+                    doing,
+                    answer=f"not tried again in this run, because {self._unclear} logins got no clear answer and each "
+                    f"may count as a wrong one, of which {LOCKS_AT} in a row lock the user",
+                    remedy="Run it again when ThingSpace answers.",
+                )
+            session = patience.repeat(lambda: self._try_login(doing, patience), self._may_log_in_again)
+            self._unclear = 0
+            self._refused_logins.forget(self._credentials)
+            return session
 
-    def _try_login(self) -> str:
-        doing = f"logging in to ThingSpace as {self._credentials.username}"
+    def _may_log_in_again(self, error: errors.ThingSpaceError) -> bool:
+        """A login that ThingSpace may have judged without our hearing it may have been a wrong one."""
+        unsent = isinstance(error, errors.Unreachable) and not error.sent
+        turned_away = isinstance(error, errors.RateLimited) or (
+            isinstance(error, errors.ServerFault) and error.status == UNAVAILABLE
+        )
+        if unsent or turned_away:
+            return True
+        self._unclear += 1
+        return self._unclear < MOST_UNCLEAR
+
+    def _try_login(self, doing: str, patience: Patience) -> str:
         body = json.dumps({"username": self._credentials.username, "password": self._credentials.password}).encode()
         bearer_renewed = False
         while True:
-            headers = {**JSON_HEADERS, "Authorization": f"Bearer {self._current_bearer()}"}
-            answer = self._send(doing, "/m2m/v1/session/login", headers, body)
+            headers = {**JSON_HEADERS, "Authorization": f"Bearer {self._current_bearer(patience)}"}
+            answer = self._wire.send(patience, doing, None, "POST", "/m2m/v1/session/login", headers, body)
             if answer.status == OK:
-                self._refused_logins.forget(self._credentials)
                 session = answers.json_object(answer.body).get("sessionToken")
                 if isinstance(session, str) and session:
                     return session
                 raise errors.AnswerNotUnderstood(doing, answer="the answer holds no sessionToken", remedy=_ADDRESS)
-            error = answers.refusal("login", doing, None, answer.status, answer.body)
+            error = self._wire.refusal("login", doing, None, answer)
             if isinstance(error, errors.BearerRefused) and not bearer_renewed:
                 bearer_renewed = True  # the gateway kept it from the login, so it may be tried again
                 self._bearer = ""
@@ -154,12 +195,10 @@ class Authentication:
             self._refused = error
         return error
 
-    def _send(self, doing: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        url = self._credentials.base_url.rstrip("/") + path
-        try:
-            return self._transport.send("POST", url, headers, body, self._seconds)
-        except NoAnswer as error:
-            raise unreachable(doing, None, self._credentials, error) from None
+
+def _always(_error: errors.ThingSpaceError) -> bool:
+    """Asking for a token twice yields the same token."""
+    return True
 
 
 def _strikes(record: Record) -> str:
@@ -171,14 +210,3 @@ def _strikes(record: Record) -> str:
 
 
 _ADDRESS = "Check THINGSPACE_BASE_URL: is that ThingSpace, and no proxy in its place?"
-
-
-def unreachable(doing: str, account: str | None, credentials: Credentials, error: NoAnswer) -> errors.Unreachable:
-    """The error for a call to ThingSpace that got no answer."""
-    return errors.Unreachable(
-        doing,
-        account,
-        f"no answer from {credentials.base_url} ({error})",
-        "Check the network and THINGSPACE_BASE_URL (stack config thingspace:baseUrl), then run it again: "
-        "what was done is kept, what is missing is done then.",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -10,14 +11,19 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from thingspace_provider.api import answers, errors
-from thingspace_provider.api.authentication import Authentication, unreachable
+from thingspace_provider.api.authentication import Authentication
 from thingspace_provider.api.credentials import Credentials
+from thingspace_provider.api.limits import Limits
+from thingspace_provider.api.patience import Patience
 from thingspace_provider.api.refused_logins import RefusedLogins
-from thingspace_provider.api.transport import Answer, NoAnswer, RequestsTransport, Transport
+from thingspace_provider.api.transport import Answer, RequestsTransport, Transport
+from thingspace_provider.api.wire import Pace, Wire
 
-ANSWER_SECONDS = 30.0
+LOGOUT_SECONDS = 2.0
 OK = 200
 ACCEPTED = 202
+# What a DELETE of something that is not there may be called; the code is not documented.
+MAY_MEAN_GONE = (errors.Refused, errors.InputRefused, errors.RouteRefused)
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,14 @@ class Client:
     """ThingSpace for one set of credentials; safe for use by several threads.
 
     Every call gets a token and a session by itself. A refused token is fetched once more, a refused session
-    is replaced by one new login; then the call is repeated once.
+    is replaced by one new login; then the call is repeated once. What failed for a passing reason is tried again as
+    long as there is time: listing, deregistering and starting callbacks as they are, registering after a look
+    whether it was taken.
 
     Args:
         credentials: who calls, and where ThingSpace is.
         transport: how bytes travel; tests may bring their own.
-        seconds: the longest wait for one answer.
+        limits: time for one operation and one answer, and calls a second.
         clock: monotonic seconds, for the age of a token.
         refused_logins: the record of wrong passwords that is shared with other processes.
     """
@@ -61,16 +69,24 @@ class Client:
         self,
         credentials: Credentials,
         transport: Transport | None = None,
-        seconds: float = ANSWER_SECONDS,
+        limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
         refused_logins: RefusedLogins | None = None,
     ) -> None:
-        self._credentials = credentials
-        self._transport = transport or RequestsTransport()
-        self._seconds = seconds
-        self._authentication = Authentication(
-            credentials, self._transport, seconds, clock, refused_logins or RefusedLogins()
-        )
+        self._limits = limits or Limits()
+        self._wire = Wire(credentials, transport or RequestsTransport(), Pace(self._limits.rate, clock))
+        self._authentication = Authentication(credentials, self._wire, clock, refused_logins or RefusedLogins())
+        self._patience: Patience | None = None
+
+    def within(self, patience: Patience) -> Client:
+        """The same client for the calls of one operation, which share its time; else each call has its own."""
+        bound = copy.copy(self)
+        bound._patience = patience  # noqa: SLF001  our own copy
+        return bound
+
+    def logout(self) -> None:
+        """End the session, if there is one, for a program's end: two seconds at most, and no error."""
+        self._authentication.logout(Patience(Limits(LOGOUT_SECONDS, LOGOUT_SECONDS)))
 
     def list_callbacks(self, account: str) -> list[Registration]:
         """The listeners registered for an account, passwords in clear as ThingSpace returns them.
@@ -94,7 +110,8 @@ class Client:
     def register_callback(self, account: str, registration: Registration) -> None:
         """Register a listener for one service of an account: `POST /m2m/v1/callbacks/{account}`.
 
-        Whether it replaces a registration of the same service is not documented.
+        Whether it replaces a registration of the same service is not documented. So one that got no clear answer is
+        repeated only when the list shows that it was not taken.
         """
         body = {"name": registration.service_name, "url": registration.url}  # answers call it serviceName
         if registration.username:
@@ -102,12 +119,31 @@ class Client:
         if registration.password:
             body["password"] = registration.password
         doing = f"registering the {registration.service_name} listener"
-        self._call("registerCallback", doing, "POST", f"/callbacks/{_part(account)}", account, body)
+        patience = self._now()
+        tried = False
+
+        def attempt() -> None:
+            nonlocal tried
+            if tried and registration in self.within(patience).list_callbacks(account):
+                return
+            tried = True
+            self._once(patience, "registerCallback", doing, "POST", f"/callbacks/{_part(account)}", account, body)
+
+        patience.repeat(attempt, _always)
 
     def deregister_callback(self, account: str, service_name: str) -> None:
-        """Remove the listener of one service: `DELETE /m2m/v1/callbacks/{account}/name/{service}`."""
+        """Remove the listener of one service: `DELETE /m2m/v1/callbacks/{account}/name/{service}`.
+
+        That there is none any more is success.
+        """
         path = f"/callbacks/{_part(account)}/name/{_part(service_name)}"
-        self._call("deregisterCallback", f"deregistering the {service_name} listener", "DELETE", path, account)
+        doing = f"deregistering the {service_name} listener"
+        try:
+            self._call("deregisterCallback", doing, "DELETE", path, account)
+        except errors.Refused as refusal:
+            listed = self.list_callbacks(account) if type(refusal) in MAY_MEAN_GONE else None
+            if listed is None or any(entry.service_name == service_name for entry in listed):
+                raise
 
     def start_callbacks(self, account: str) -> None:
         """Have the queued texts of an account pushed: `PUT /m2m/v1/sms/{account}/startCallbacks`.
@@ -134,8 +170,18 @@ class Client:
         place = parse_qs(urlsplit(answer.headers.get("location", "")).query).get("next")
         return Block(tuple(messages), place[0] if place else None, answer.status == ACCEPTED)
 
-    def _call(
+    def _now(self) -> Patience:
+        """The present operation's time, or that of a call that is an operation of its own."""
+        return self._patience or Patience(self._limits)
+
+    def _call(self, operation: str, doing: str, method: str, path: str, account: str) -> Answer:
+        """A call that may be repeated: sent twice, it does what it does sent once."""
+        patience = self._now()
+        return patience.repeat(lambda: self._once(patience, operation, doing, method, path, account), _always)
+
+    def _once(
         self,
+        patience: Patience,
         operation: str,
         doing: str,
         method: str,
@@ -144,18 +190,14 @@ class Client:
         body: dict[str, Any] | None = None,
     ) -> Answer:
         """Send one call, renewing a refused token or session once each."""
-        url = f"{self._credentials.base_url.rstrip('/')}/m2m/v1{path}"
         content = None if body is None else json.dumps(body).encode()
         renewed: set[type[errors.Refused]] = set()
         while True:
-            headers = self._authentication.headers()
-            try:
-                answer = self._transport.send(method, url, headers, content, self._seconds)
-            except NoAnswer as error:
-                raise unreachable(doing, account, self._credentials, error) from None
+            headers = self._authentication.headers(patience)
+            answer = self._wire.send(patience, doing, account, method, f"/m2m/v1{path}", headers, content)
             if answer.status in {OK, ACCEPTED}:
                 return answer
-            refusal = answers.refusal(operation, doing, account, answer.status, answer.body)
+            refusal = self._wire.refusal(operation, doing, account, answer)
             if type(refusal) in renewed or not isinstance(refusal, errors.BearerRefused | errors.SessionRefused):
                 raise refusal
             renewed.add(type(refusal))
@@ -164,6 +206,10 @@ class Client:
                 bearer=isinstance(refusal, errors.BearerRefused),
                 session=isinstance(refusal, errors.SessionRefused),
             )
+
+
+def _always(_error: errors.ThingSpaceError) -> bool:
+    return True
 
 
 def _registration(entry: dict[str, Any]) -> Registration:

@@ -2,7 +2,9 @@
 
     ThingSpaceError                 the one to catch: says what, for which account, the answer, the way out
     ├── CredentialsMissing          nothing was sent: no key, no user, or an address that must not see them
+    ├── SettingUnusable             nothing was sent: a setting makes no sense
     ├── Unreachable                 no answer: name, connection, TLS, time-out, reset
+    ├── TookTooLong                 the operation's own deadline passed
     ├── LoginHeld                   not sent: these credentials were refused before, and five times lock a user
     ├── ListenerNotReady            the URL does not lead to the listener that was meant
     ├── AnswerNotUnderstood         a success that is not what ThingSpace documents
@@ -21,6 +23,11 @@ All of them survive pickling, and none ever holds a credential.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class ThingSpaceError(Exception):
@@ -49,13 +56,49 @@ class ThingSpaceError(Exception):
             text += "."
         return f"{text} {self.remedy}".rstrip()
 
+    def with_answer(self, answer: str) -> Self:
+        """The same error with another account of what came back."""
+        doing, account, _, *rest = self.args
+        return type(self)(doing, account, answer, *rest)
+
 
 class CredentialsMissing(ThingSpaceError):
     """A setting that every call needs is absent, or must not be used as it is."""
 
 
+class SettingUnusable(ThingSpaceError):
+    """A setting has a value that makes no sense."""
+
+
 class Unreachable(ThingSpaceError):
-    """There was no answer. Whether the request was taken is not known."""
+    """There was no answer.
+
+    Args:
+        doing: what was being done.
+        account: for which account.
+        answer: what happened instead of an answer.
+        remedy: what to do now.
+        sent: whether the request may have been taken; False when there was no connection.
+        passing: whether it may be different in a moment.
+    """
+
+    def __init__(
+        self,
+        doing: str,
+        account: str | None = None,
+        answer: str = "",
+        remedy: str = "",
+        sent: bool = True,
+        passing: bool = True,
+    ) -> None:
+        super().__init__(doing, account, answer, remedy)
+        self.args = (doing, account, answer, remedy, sent, passing)
+        self.sent = sent
+        self.passing = passing
+
+
+class TookTooLong(ThingSpaceError):
+    """The time of the whole operation was used up; the text says what was waited for."""
 
 
 class LoginHeld(ThingSpaceError):
@@ -80,6 +123,7 @@ class Refused(ThingSpaceError):
         remedy: what to do now.
         status: HTTP status.
         code: ThingSpace's own code as it came, or "" if the answer held none.
+        retry_after: seconds that ThingSpace asks to wait before the next try.
     """
 
     def __init__(
@@ -90,11 +134,13 @@ class Refused(ThingSpaceError):
         remedy: str = "",
         status: int = 0,
         code: str = "",
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(doing, account, answer, remedy)
-        self.args = (doing, account, answer, remedy, status, code)
+        self.args = (doing, account, answer, remedy, status, code, retry_after)
         self.status = status
         self.code = code
+        self.retry_after = retry_after
 
 
 class BearerRefused(Refused):

@@ -51,7 +51,7 @@ class RefusedLogins:
         self._folder = folder or state_folder()
 
     @contextlib.contextmanager
-    def alone(self, credentials: Credentials) -> Iterator[None]:
+    def alone(self, credentials: Credentials, seconds: float = WAIT_SECONDS) -> Iterator[None]:
         """Hold the user's lock, so that processes side by side do not all try the same wrong password."""
         with contextlib.ExitStack() as held:
             with contextlib.suppress(OSError, ImportError):
@@ -59,7 +59,7 @@ class RefusedLogins:
 
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 lock = held.enter_context(self._file(credentials).with_suffix(".lock").open("w"))
-                end = time.monotonic() + WAIT_SECONDS
+                end = time.monotonic() + min(seconds, WAIT_SECONDS)
                 while True:
                     try:
                         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol
@@ -11,6 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from thingspace_provider.api.credentials import is_loopback
 
@@ -18,6 +21,7 @@ CONNECT_SECONDS = 5.0
 LARGEST_BODY = 4 * 1024 * 1024  # bytes; the longest documented answer is a page of 100 texts
 CHUNK = 64 * 1024
 CONNECTIONS = 256  # kept open per address; with more threads than that, urllib3 warns at every call
+GRACE_SECONDS = 0.2  # for the library's own time-out, which says more exactly what did not come
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,18 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """The request got no usable answer; the text says why, in words."""
+    """The request got no usable answer; the text says why, in words.
+
+    Args:
+        text: why.
+        sent: whether the other side may have taken the request; False when there was no connection.
+        passing: whether it may be different in a moment.
+    """
+
+    def __init__(self, text: str, *, sent: bool = True, passing: bool = True) -> None:
+        super().__init__(text)
+        self.sent = sent
+        self.passing = passing
 
 
 class Transport(Protocol):
@@ -58,7 +73,32 @@ class RequestsTransport:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
         """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
-        end = time.monotonic() + seconds
+        # In a thread of its own, because neither the lookup of a name nor an answer that comes byte by byte
+        # ends at a time-out of the library. One that is given up ends with its connection, or with the process.
+        answer: Future[Answer] = Future()
+        threading.Thread(
+            target=self._send_for, args=(answer, method, url, headers, body, seconds), daemon=True, name="thingspace"
+        ).start()
+        try:
+            return answer.result(seconds + GRACE_SECONDS)
+        except FutureTimeoutError:
+            raise NoAnswer(f"no whole answer within {seconds:.1f} s") from None
+
+    def _send_for(
+        self,
+        answer: Future[Answer],
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        seconds: float,
+    ) -> None:
+        try:
+            answer.set_result(self._send(method, url, headers, body, seconds))
+        except BaseException as error:  # noqa: BLE001  raised again in the thread that waits
+            answer.set_exception(error)
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
         # No proxy stands between this machine and itself.
         proxies = {"no_proxy": "*"} if is_loopback(urlsplit(url).hostname or "") else None
         try:
@@ -76,10 +116,12 @@ class RequestsTransport:
                 return Answer(
                     response.status_code,
                     {name.lower(): value for name, value in response.headers.items()},
-                    _read(response, end),
+                    _read(response),
                 )
         except requests.RequestException as error:
-            raise NoAnswer(_in_words(error, seconds)) from error
+            untrusted = isinstance(error, requests.exceptions.SSLError)
+            sent = not untrusted and not _never_connected(error)
+            raise NoAnswer(_in_words(error, seconds), sent=sent, passing=not untrusted) from error
 
     def close(self) -> None:
         """Let go of the open connections."""
@@ -90,16 +132,22 @@ def _as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _read(response: requests.Response, end: float) -> bytes:
-    """The whole body, as long as it comes in time and stays in bounds."""
+def _read(response: requests.Response) -> bytes:
+    """The whole body, as long as it stays in bounds."""
     body = bytearray()
     for chunk in response.iter_content(CHUNK):
         body += chunk
         if len(body) > LARGEST_BODY:
-            raise NoAnswer(f"the answer is longer than {LARGEST_BODY // 1024} kB")
-        if time.monotonic() > end:
-            raise NoAnswer("the answer came too slowly")
+            raise NoAnswer(f"the answer is longer than {LARGEST_BODY // 1024} kB", passing=False)
     return bytes(body)
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    """Whether the request surely was not sent: there was no connection to send it on."""
+    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
+        return True
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)  # a name that does not resolve is the former
 
 
 def _in_words(error: requests.RequestException, seconds: float) -> str:
@@ -107,9 +155,9 @@ def _in_words(error: requests.RequestException, seconds: float) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return f"the TLS connection was not trusted ({_innermost(error)})"
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return f"no connection within {min(CONNECT_SECONDS, seconds):g} s"
+        return f"no connection within {min(CONNECT_SECONDS, seconds):.1f} s"
     if isinstance(error, requests.exceptions.Timeout):
-        return f"no answer within {seconds:g} s"
+        return f"no answer within {seconds:.1f} s"
     if isinstance(error, requests.exceptions.ConnectionError):
         return _innermost(error)
     return type(error).__name__

@@ -10,6 +10,8 @@ last update, while the environment is always today's.
 | user | THINGSPACE_USERNAME | thingspace:username |
 | password | THINGSPACE_PASSWORD | thingspace:password |
 | address | THINGSPACE_BASE_URL | thingspace:baseUrl |
+| seconds for one operation, 120 | THINGSPACE_DEADLINE | thingspace:deadline |
+| calls a second at most, 50 | THINGSPACE_CALLS_PER_SECOND | thingspace:callsPerSecond |
 
 A profile `plant_a` reads THINGSPACE_PLANT_A_APP_KEY and so on, and `plant_a` in thingspace:profiles.
 """
@@ -17,13 +19,14 @@ A profile `plant_a` reads THINGSPACE_PLANT_A_APP_KEY and so on, and `plant_a` in
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from thingspace_provider import api
-from thingspace_provider.api.errors import CredentialsMissing
+from thingspace_provider.api.errors import CredentialsMissing, SettingUnusable
 
 # field of Credentials -> (environment variable without prefix, configuration key without namespace)
 SETTINGS = {
@@ -32,6 +35,11 @@ SETTINGS = {
     "username": ("USERNAME", "username"),
     "password": ("PASSWORD", "password"),
     "base_url": ("BASE_URL", "baseUrl"),
+}
+# field of Limits -> (environment variable, configuration key without namespace, least, most)
+LIMITS = {
+    "deadline": ("THINGSPACE_DEADLINE", "deadline", 1, 3600),
+    "rate": ("THINGSPACE_CALLS_PER_SECOND", "callsPerSecond", 0.1, 1000),
 }
 Config = Callable[[str], "str | None"]  # "thingspace:appKey" -> value
 
@@ -95,6 +103,27 @@ def _configured_as(profile: str | None, key: str) -> str:
     return f"thingspace:profiles {profile}.{key}" if profile else f"thingspace:{key}"
 
 
+def limits(environment: Mapping[str, str], config: Config) -> api.Limits:
+    """The time of an operation and the pace of calls. Raises SettingUnusable."""
+    found = {}
+    for name, (variable, key, least, most) in LIMITS.items():
+        text = environment.get(variable) or config(f"thingspace:{key}")
+        if not text:
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise SettingUnusable(
+                "calling ThingSpace",
+                answer=f"{variable} (or stack config thingspace:{key}) is {text!r}",
+                remedy=f"It is a number from {least:g} to {most:g}.",
+            )
+        found[name] = value
+    return api.Limits(**found)
+
+
 def _profile(profile: str, config: Config) -> dict[str, Any]:
     """The profile's entry in thingspace:profiles, a JSON object of objects."""
     text = config("thingspace:profiles")
@@ -117,9 +146,14 @@ class Clients:
         self._lock = threading.Lock()
         self._clients: dict[api.Credentials, api.Client] = {}
 
-    def get(self, credentials: api.Credentials) -> api.Client:
+    def get(self, credentials: api.Credentials, limits: api.Limits | None = None) -> api.Client:
         """The client of these credentials, made when it is first asked for."""
         with self._lock:
             if credentials not in self._clients:
-                self._clients[credentials] = api.Client(credentials)
+                self._clients[credentials] = api.Client(credentials, limits=limits)
             return self._clients[credentials]
+
+    def logout(self) -> None:
+        """End every session, at the end of the process."""
+        for client in self._clients.values():
+            client.logout()

@@ -25,6 +25,8 @@ from thingspace_provider.lifecycle.model import (
 )
 
 HOST = "127.0.0.1"
+PID_FILE = "listener.pid"
+STARTS = 5  # tries to get hold of a free port
 SETTINGS = ("accountNames", "username", "password", "previousPassword", "pathToken", "port", "stateDir")
 CHOICE = (*range(28200, 28221), *range(50551, 50560), *range(9001, 9007))  # ports that ThingSpace accepts
 
@@ -97,18 +99,7 @@ class LocalListener:
         port = _port(news, before, running=running)
         if running:
             process.stop(pid_file)
-        _write(folder, news, port, before.get("apiToken") or secrets.token_urlsafe(24))
-        command = ["-m", "thingspace_provider.cli", "listener", "--json"]
-        command += ["--settings", str(folder / "settings.json"), "--pid-file", str(pid_file)]
-        try:
-            pid = process.start(command, pid_file, folder / "listener.log")
-        except process.NotStarted as reason:
-            raise ListenerNotStarted(
-                "starting the local listener",
-                answer=str(reason),
-                remedy=f"More may be in {news['stateDir']}/listener.log. It needs the extra: pip install "
-                "'thingspace-provider[listener]'.",
-            ) from None
+        port, pid = _start(folder, news, port, before.get("apiToken") or secrets.token_urlsafe(24))
         context.say(f"the local listener runs as process {pid} on port {port}. It is for development only.")
         return {
             **news,
@@ -119,6 +110,26 @@ class LocalListener:
             "running": True,
             "revision": context.timestamp(),
         }
+
+
+def _start(folder: Path, news: State, port: int, api_token: str) -> tuple[int, int]:
+    """Start it; on another port when another program was quicker to take one that we chose. Returns port and pid."""
+    command = ["-m", "thingspace_provider.cli", "listener", "--json"]
+    command += ["--settings", str(folder / "settings.json"), "--pid-file", str(folder / PID_FILE)]
+    for left in reversed(range(STARTS)):
+        _write(folder, news, port, api_token)
+        try:
+            return port, process.start(command, folder / PID_FILE, folder / "listener.log")
+        except process.NotStarted as reason:
+            if not left or news.get("port") is not None or process.is_free(HOST, port):
+                raise ListenerNotStarted(
+                    "starting the local listener",
+                    answer=str(reason),
+                    remedy=f"More may be in {news['stateDir']}/listener.log. It needs the extra: pip install "
+                    "'thingspace-provider[listener]'.",
+                ) from None
+        port = _port(news, {}, running=False)
+    raise AssertionError  # the last start returns or raises
 
 
 def _port_problems(checked: State) -> list[Failure]:
@@ -158,7 +169,7 @@ def _folder(state: State) -> Path:
 
 
 def _pid_file(state: State) -> Path:
-    return _folder(state) / "listener.pid"
+    return _folder(state) / PID_FILE
 
 
 def _kept(folder: Path) -> State:
