@@ -9,29 +9,12 @@ from typing import IO
 
 import apsw
 
+from thingspace_provider.listener.sqlite_schema import bring_up_to_date
 from thingspace_provider.listener.store import StoreUnusable
 
 FIXED = 3051003  # SQLite 3.51.3: before it, a WAL reset while another connection reads could lose commits
 SYNCHRONOUS_FULL = 2
-SCHEMA_VERSION = 1
 BUSY_MILLISECONDS = 1000
-SCHEMA = """
-CREATE TABLE callbacks (
-    id           INTEGER PRIMARY KEY AUTOINCREMENT,  -- an id is never given twice: it is a reader's cursor
-    account      TEXT NOT NULL,
-    kind         TEXT NOT NULL CHECK (kind IN ('text', 'sent', 'confirmation', 'fault', 'other')),
-    devices      TEXT NOT NULL,                      -- JSON [["iccid", "8914…"], …]
-    text         TEXT CHECK ((text IS NULL) = (kind <> 'text')),
-    request_id   TEXT,
-    request_key  TEXT,                               -- what repeated deliveries of one request share
-    received     INTEGER NOT NULL,                   -- microseconds after 1970
-    duplicate_of INTEGER,
-    raw          BLOB NOT NULL                       -- the body without user name and password
-) STRICT;
-CREATE INDEX by_request ON callbacks (account, request_key) WHERE request_key IS NOT NULL;
-CREATE TABLE proof (one INTEGER PRIMARY KEY CHECK (one = 1), written INTEGER NOT NULL) STRICT;
-INSERT INTO proof VALUES (1, 0);
-"""
 
 
 def locked(path: Path) -> IO[str]:
@@ -52,33 +35,33 @@ def locked(path: Path) -> IO[str]:
 
 
 def opened(path: Path) -> apsw.Connection:
-    """The writing connection. Raises StoreUnusable or apsw.Error."""
+    """A connection that writes. Raises StoreUnusable or apsw.Error."""
     if apsw.SQLITE_VERSION_NUMBER < FIXED:
         raise StoreUnusable(f"SQLite {apsw.sqlite_lib_version()} can lose commits: install apsw 3.51.3 or newer")
     try:
         _private(path).close()
     except OSError as reason:
         raise StoreUnusable(reason.strerror) from reason
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.set_busy_timeout(BUSY_MILLISECONDS)
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection = _connected(path, "FULL")
     # Asked back, because SQLite goes on without a word where a file system cannot do it.
     if connection.pragma("journal_mode") != "wal" or connection.pragma("synchronous") != SYNCHRONOUS_FULL:
         raise StoreUnusable("its file system cannot keep SQLite's write-ahead log: use a local disk")
-    _bring_up_to_date(connection)
+    bring_up_to_date(connection)
     _sync_folder(path.parent)
     return connection
 
 
-def _bring_up_to_date(connection: apsw.Connection) -> None:
-    version = connection.pragma("user_version")
-    if version > SCHEMA_VERSION:
-        raise StoreUnusable(f"it was written by a newer version (schema {version}, known is {SCHEMA_VERSION})")
-    if version == 0:
-        with connection:
-            connection.execute(SCHEMA)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+def opened_again(path: Path) -> apsw.Connection:
+    """A second connection that writes, for what may be done again: its commits are synced only with later ones."""
+    return _connected(path, "NORMAL")
+
+
+def _connected(path: Path, synchronous: str) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "fullfsync = ON", "checkpoint_fullfsync = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
 
 
 def _private(path: Path) -> IO[str]:

@@ -1,0 +1,77 @@
+"""A store file that an earlier version wrote is opened, brought up to date, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from listener_process import ACCOUNT, OTHER_ACCOUNT
+
+from thingspace_provider.listener.callback import Device
+from thingspace_provider.listener.sqlite import SqliteStore
+from thingspace_provider.listener.store import Selection, Stored
+
+# Written by the listener of version 0.1.0: five callbacks over HTTP, then SIGTERM.
+VERSION_1 = Path(__file__).parent / "data" / "inbox-version-1.sqlite3"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return Path(shutil.copy(VERSION_1, tmp_path / "inbox.sqlite3"))
+
+
+def found(store: SqliteStore, **narrowed: Any) -> list[Stored]:
+    return store.read(Selection(**{"limit": 100, **narrowed}))
+
+
+def test_everything_of_version_1_is_there_and_can_be_selected(file: Path) -> None:
+    store = SqliteStore(file, ["a"])
+    stored = found(store)
+    assert [(one.id, one.account, one.kind, one.text) for one in stored] == [
+        (1, ACCOUNT, "text", "T=1"),
+        (2, ACCOUNT, "text", "T=1"),
+        (3, ACCOUNT, "text", "Grüße\0 end"),
+        (4, OTHER_ACCOUNT, "text", "other"),
+        (5, ACCOUNT, "confirmation", None),
+    ]
+    assert [one.duplicate_of for one in stored] == [None, 1, None, None, None]
+    assert {one.stored for one in stored} == {None}
+    assert stored[0].devices == (Device("iccid", "89148000001234567890"), Device("meid", "A1000001ABCDEF"))
+    assert [one.id for one in found(store, device="a1000001abcdef")] == [1, 2]
+    assert store.outbox.take("a", 10, lease=1).runs == ()
+    store.close()
+
+
+def test_a_migrated_file_is_opened_again_as_it_is(file: Path) -> None:
+    SqliteStore(file).close()
+    before = file.read_bytes()
+    SqliteStore(file).close()
+    assert file.read_bytes() == before
+
+
+def test_a_migration_that_is_cut_off_leaves_version_1(file: Path) -> None:
+    """The process ends inside the migration's transaction, when all its steps but the last are done."""
+    cut = (
+        "import os, sys, apsw\n"
+        "from pathlib import Path\n"
+        "from thingspace_provider.listener import sqlite_schema\n"
+        "sqlite_schema.VERSIONS = (*sqlite_schema.VERSIONS, 'SELECT cut()')\n"
+        "apsw.connection_hooks.append(lambda c: c.create_scalar_function('cut', lambda: os._exit(9)))\n"
+        "from thingspace_provider.listener.sqlite import SqliteStore\n"
+        "SqliteStore(Path(sys.argv[1]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", cut, str(file)], env=os.environ, check=False)
+    assert ended.returncode == 9
+    connection = apsw.Connection(str(file))
+    assert connection.pragma("user_version") == 1
+    assert connection.execute("SELECT name FROM sqlite_schema WHERE name = 'outbox'").fetchall() == []
+    connection.close()
+    store = SqliteStore(file)
+    assert len(found(store)) == 5
+    store.close()
