@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
 SHORT_LOG = """
 import sys
 from thingspace_provider.cli import main
-from thingspace_provider.listener import sqlite
-sqlite.PAGES_IN_WAL = 20
+from thingspace_provider.listener import sqlite_writing
+sqlite_writing.PAGES_IN_WAL = 20
 del sys.argv[1:4]
 main()
 """

@@ -127,7 +127,7 @@ def test_a_batch_that_cannot_be_stored_is_not_stored_in_part(open_store: Open) -
     wrong = arrival("2")
     nameless: Any = None  # which the database refuses
     broken = Arrival(nameless, 0, wrong.callback)
-    with pytest.raises(Exception, match="(?i)null"):
+    with pytest.raises(Exception, match=r"(?i)null"):
         store.append([arrival("1"), broken])
     assert store.read(EVERYTHING) == []
     store.append([arrival("1")])

@@ -18,6 +18,7 @@ def stored(**changes: Any) -> Stored:
         "text": "T=21.5 °C",
         "request_id": None,
         "received": 1_772_352_930_250_000,
+        "stored": 1_772_352_930_251_000,
         "duplicate_of": 16,
         "raw": b'{"smsMessage": "T=21.5"}',
         **changes,
