@@ -11,6 +11,7 @@ import pytest
 
 from thingspace_provider import stack_keys
 from thingspace_provider.cli import COMMANDS
+from thingspace_provider.listener import settings as listener
 
 TOP = Path(__file__).resolve().parent.parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -31,6 +32,11 @@ def test_every_environment_variable_is_documented(name: str) -> None:
     assert name in ARCHITECTURE + README or f"`{short}`" in ARCHITECTURE
 
 
+@pytest.mark.parametrize("key", sorted(listener.EXAMPLES))
+def test_every_setting_of_the_listener_is_documented(key: str) -> None:
+    assert f"`{key}`" in (TOP / "docs" / "inbox.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_documented_and_has_help_with_an_example(command: str) -> None:
     assert f"`thingspace {command}`" in ARCHITECTURE
@@ -48,10 +54,10 @@ def test_the_program_in_the_readme_is_a_whole_program(tmp_path: Path) -> None:
         assert {name.strip() for name in names.split(",")} <= set(exported)
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "DECISIONS.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "DECISIONS.md", "CHANGELOG.md", "docs/inbox.md"])
 def test_every_link_between_documents_leads_somewhere(document: str) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (TOP / document).read_text(encoding="utf-8")):
-        assert (TOP / target).exists(), target
+        assert ((TOP / document).parent / target).exists(), target
 
 
 def test_every_file_and_folder_that_the_readme_names_exists() -> None:

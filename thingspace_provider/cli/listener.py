@@ -26,8 +26,8 @@ Example:
   thingspace listener --store sqlite:////var/lib/thingspace/inbox.sqlite3
 
 Accounts and credentials come from the environment or a settings file (JSON or YAML with the keys accounts,
-username, password, previousPassword, pathToken, apiToken, store, sinks, heal, healAfterSeconds, healMinutes,
-thingspace, host, port, publicUrl), never from arguments. The environment wins over the file, an option over both.
+username, password, previousPassword, pathToken, apiToken, store, sinks, host, port, publicUrl and others, see
+docs/inbox.md), never from arguments. The environment wins over the file, an option over both.
 
 With THINGSPACE_LISTENER_HEAL=startCallbacks and the THINGSPACE_… variables of `pulumi up` it asks ThingSpace by
 itself for texts that were queued while it was down.

@@ -1,7 +1,7 @@
 """`/callbacks/{path_token}/{account}`: where ThingSpace posts, and where the deployer asks for a proof.
 
-The checks come in the order size, path token, JSON, account, user name and password, so that a stranger learns
-nothing and costs little. A 200 means that it is on disk. Whatever is not found is answered alike.
+The checks come in the order source address, size, path token, JSON, account, user name and password, so that a
+stranger learns nothing and costs little. A 200 means that it is on disk. Whatever is not found is answered alike.
 """
 
 from __future__ import annotations
@@ -21,21 +21,25 @@ from thingspace_provider.listener.inbox import Inbox, Refused
 from thingspace_provider.listener.log import Refusals
 from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.settings import Settings
+from thingspace_provider.listener.sources import ENFORCE, LOG, Sources
 from thingspace_provider.listener.store import Arrival
 
 LARGEST = 8192  # bytes of a body; ThingSpace's have some hundred
 ANSWER_SECONDS = 1.8  # ThingSpace tries again after about 4 s without an answer; within 2 is what we promise
 PREFIX = "/callbacks/"
 SEGMENTS = 2
+LONGEST_SOURCE = 60  # characters that are logged of what may be no address
 NONCE = re.compile(rb"[A-Za-z0-9_-]{16,128}")
 STORED = Answer(200)
 TOO_LARGE = Answer(413, b"a callback body has 8192 bytes at most", close=True)
+ELSEWHERE = Answer(NOT_FOUND.status, b"not found", close=True)  # looks to a stranger like everything else
 MALFORMED = Answer(400, b"the body is not a JSON object")
 FORBIDDEN = Answer(403, b"wrong user name or password")
 LATER = Answer(503, b"not stored: come again", ((b"retry-after", b"1"),))
 REASONS = {
     TOO_LARGE: "too large",
     NOT_FOUND: "not found",
+    ELSEWHERE: "not an expected source address",
     MALFORMED: "malformed",
     FORBIDDEN: "wrong user name or password",
     LATER: "not stored in time",
@@ -73,6 +77,7 @@ class Door:
         self._settings = settings
         self._accounts = frozenset(settings.accounts)
         self._credential = Credential(settings.username, settings.password, settings.previous_password)
+        self._sources = Sources(settings.sources, settings.source_addresses, settings.trusted_hops)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a path under PREFIX."""
@@ -91,11 +96,15 @@ class Door:
 
     async def _take(self, scope: Scope, receive: Receive) -> Answer:
         arrived, begun = time.time_ns() // 1000, time.monotonic()
+        token, account = _segments(scope)
+        if self._sources.mode == ENFORCE and not self._sources.expect(self._sources.of(scope)):
+            if same(token, self._settings.path_token):
+                self._need(account)
+            return ELSEWHERE
         try:
             raw = await _whole(scope, receive)
         except TooLarge:
             return TOO_LARGE
-        token, account = _segments(scope)
         if not same(token, self._settings.path_token):
             return NOT_FOUND
         try:
@@ -114,14 +123,18 @@ class Door:
             self._need(account)
             return LATER
         self._metrics.stored(said.kind)
+        if self._sources.mode == LOG and not self._sources.expect(source := self._sources.of(scope)):
+            self._metrics.unexpected_source.inc()
+            said_of = {"client": source[:LONGEST_SOURCE], "account": account}
+            self._refusals.note(REASONS[ELSEWHERE], "callback taken from an unexpected address", **said_of)
         return STORED
 
     def _note(self, reason: str, scope: Scope) -> None:
         """Who was refused and why; the account only when it is one of ours, for a stranger may write there anything."""
         self._metrics.refused(reason)
         account = _segments(scope)[1]
-        client = scope["client"][0] if scope.get("client") else None
-        self._refusals.note(reason, client=client, account=account if account in self._accounts else None)
+        known = account if account in self._accounts else None
+        self._refusals.note(reason, client=self._sources.of(scope)[:LONGEST_SOURCE], account=known)
 
     def _prove(self, scope: Scope) -> Answer:
         """Show that this listener knows the credential, without anything being sent that could be used again."""

@@ -1,25 +1,29 @@
-"""`/healthz` says that the process lives, `/readyz` that a callback could be stored now."""
+"""`/healthz` says that the process lives, `/readyz` that a callback could be stored now, and more to come."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from thingspace_provider.listener.healer import Healer
 from thingspace_provider.listener.inbox import Inbox, Refused
+from thingspace_provider.listener.space import Space
 
 SECONDS = 1.8
 FRESH_SECONDS = 1.0  # how long a proof counts, so that asking often does not become writing often
 
 
 class Health:
-    """The two questions of an orchestrator."""
+    """The two questions of an orchestrator. `folder` is on the disk that must not be full; None where there is none."""
 
-    def __init__(self, inbox: Inbox, healer: Healer) -> None:
+    def __init__(self, inbox: Inbox, healer: Healer, space: Space, folder: Path | None) -> None:
         self._inbox = inbox
         self._healer = healer
+        self._space = space
+        self._folder = folder
         self._proof: asyncio.Task[str] | None = None
         self._proven = 0.0
 
@@ -29,7 +33,7 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """200 when something could be written durably within the last second, else 503 and why.
+        """200 when within the last second something could be written and the disk was not full, else 503 and why.
 
         That healing stopped is said, but texts that come are stored all the same.
         """
@@ -44,6 +48,6 @@ class Health:
     async def _prove(self) -> str:
         try:
             await self._inbox.keep(None, SECONDS)
-        except Refused as reason:
+            return await asyncio.to_thread(self._space.problem, self._folder) if self._folder else ""
+        except (Refused, OSError) as reason:
             return str(reason)
-        return ""

@@ -54,12 +54,12 @@ class Refusals:
         self._told: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
 
-    def note(self, reason: str, **fields: Any) -> None:
-        """A callback was refused."""
+    def note(self, reason: str, event: str = "callback refused", **fields: Any) -> None:
+        """Something was wrong with a callback."""
         now = time.monotonic()
         count = self._unsaid.get(reason, 0) + 1
         if now - self._told.get(reason, -QUIET_SECONDS) < QUIET_SECONDS:
             self._unsaid[reason] = count
             return
         self._told[reason], self._unsaid[reason] = now, 0
-        tell("callback refused", logging.WARNING, reason=reason, count=count, **fields)
+        tell(event, logging.WARNING, reason=reason, count=count, **fields)

@@ -20,6 +20,11 @@ class Metrics:
             "thingspace_callbacks_stored", "Callbacks stored and acknowledged.", ["kind"], registry=registry
         )
         self._refused = Counter("thingspace_callbacks_refused", "Callbacks not taken.", ["reason"], registry=registry)
+        self.unexpected_source = Counter(
+            "thingspace_callbacks_unexpected_source",
+            "Callbacks taken from an address that ThingSpace is not known to send from.",
+            registry=registry,
+        )
         self._batch = Histogram(
             "thingspace_commit_callbacks", "Callbacks in one commit.", buckets=BATCHES, registry=registry
         )

@@ -63,6 +63,11 @@ def opened(settings: Settings) -> Store:
     return SqliteStore(Path(settings.store.removeprefix(SQLITE)))
 
 
+def folder_of(settings: Settings) -> Path | None:
+    """Where the store lies, if that is on this machine."""
+    return Path(settings.store.removeprefix(SQLITE)).parent if settings.store.startswith(SQLITE) else None
+
+
 def allow_connections() -> None:
     """As many open connections as the system grants: the default of a shell is soon used up."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -104,7 +109,9 @@ async def _serve(
         ready()
 
     try:
-        server = Server(Listener(door, reading, Health(inbox, healer), metrics), begin)
+        server = Server(
+            Listener(door, reading, Health(inbox, healer, settings.free_space, folder_of(settings)), metrics), begin
+        )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
@@ -128,7 +135,11 @@ def _rotate(door: Door, reading: Reading, healer: Healer, reload: Callable[[], S
         log.tell("settings not taken up: the old ones hold", logging.ERROR, problems=reason.problems)
         return
     old = door.settings
-    kept = [name for name in ("store", "host", "port", "public_url") if getattr(old, name) != getattr(settings, name)]
+    kept = [
+        name
+        for name in ("store", "host", "port", "public_url", "free_space")
+        if getattr(old, name) != getattr(settings, name)
+    ]
     door.settings = settings
     reading.api_token = settings.api_token
     log.tell("settings taken up", accounts=list(settings.accounts), after_restart=kept)

@@ -11,6 +11,7 @@
 | store | THINGSPACE_LISTENER_STORE | --store |
 | sinks (list) | THINGSPACE_LISTENER_SINKS (JSON) | |
 | heal, healAfterSeconds, healMinutes, thingspace | see `healing_settings.py` | |
+| sources, sourceAddresses (list), trustedHops, freeSpace | | |
 | host, port, publicUrl | | --host, --port, --public-url |
 
 An empty value counts as not set. No message repeats the value of a secret.
@@ -26,6 +27,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from thingspace_provider.listener import healing_settings as healing
+from thingspace_provider.listener import sources as origins
+from thingspace_provider.listener import space
 from thingspace_provider.listener.settings_file import BadSettings, read_file
 from thingspace_provider.listener.sinks.settings import SinkSettings, read_sinks
 from thingspace_provider.listener.values import Wrong, text, type_name
@@ -57,6 +60,10 @@ EXAMPLES = {
     "healAfterSeconds": "10",
     "healMinutes": "15",
     "thingspace": '{"appKey": "…", "appSecret": "…", "username": "…", "password": "…"}',
+    "sources": '"enforce"',
+    "sourceAddresses": '["198.51.100.7", "203.0.113.0/24"]',
+    "trustedHops": "1",
+    "freeSpace": '"100MB"',
     "host": '"127.0.0.1"',
     "port": "28200",
     "publicUrl": '"https://sms.example.com"',
@@ -70,6 +77,10 @@ DEFAULTS: dict[str, Any] = {
     "healAfterSeconds": healing.AFTER_SECONDS,
     "healMinutes": healing.EVERY_MINUTES,
     "thingspace": {},
+    "sources": origins.LOG,
+    "sourceAddresses": origins.read_addresses(list(origins.PUBLISHED)),
+    "trustedHops": 0,
+    "freeSpace": space.read_space("100MB"),
     "host": "127.0.0.1",
     "port": 28200,
     "publicUrl": "",
@@ -92,6 +103,10 @@ class Settings:
     heal_after_seconds: float
     heal_minutes: float
     thingspace: Mapping[str, str] = field(repr=False)  # complete when heal is on; by the keys of the settings file
+    sources: str  # one of sources.MODES
+    source_addresses: tuple[origins.Network, ...]
+    trusted_hops: int  # proxies of ours in front, each of which writes X-Forwarded-For
+    free_space: space.Space  # below which it is not ready
     host: str
     port: int  # 0 lets the system choose
     public_url: str  # "" when the listener is reached directly
@@ -203,6 +218,10 @@ READERS: dict[str, Callable[[object], Any]] = {
     "healAfterSeconds": healing.read_after_seconds,
     "healMinutes": healing.read_minutes,
     "thingspace": healing.read_user,
+    "sources": origins.read_mode,
+    "sourceAddresses": origins.read_addresses,
+    "trustedHops": origins.read_hops,
+    "freeSpace": space.read_space,
     "host": text,
     "port": _port,
     "publicUrl": _public_url,
