@@ -84,6 +84,10 @@ class Client:
         bound._patience = patience  # noqa: SLF001  our own copy
         return bound
 
+    def login(self) -> None:
+        """Get a token and a session now, instead of with the first call."""
+        self._authentication.headers(self._now())
+
     def logout(self) -> None:
         """End the session, if there is one, for a program's end: two seconds at most, and no error."""
         self._authentication.logout(Patience(Limits(LOGOUT_SECONDS, LOGOUT_SECONDS)))

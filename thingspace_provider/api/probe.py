@@ -87,7 +87,7 @@ class Prover:
         pause = 0.0
         while True:
             try:
-                return self._attempt(
+                return self.once(
                     url, expected, _between(LAST_ATTEMPT_SECONDS, end - time.monotonic(), ATTEMPT_SECONDS), say
                 )
             except NotProven as failed:
@@ -105,7 +105,7 @@ class Prover:
         """Let go of the open connections."""
         self._transport.close()
 
-    def _attempt(self, url: str, expected: Expected, seconds: float, say: Callable[[str], None]) -> None:
+    def once(self, url: str, expected: Expected, seconds: float, say: Callable[[str], None]) -> None:
         """Go through all steps once, or raise NotProven."""
         to = reachability.target(url)
         if to.proxy is None and not is_loopback(to.host):

@@ -58,7 +58,7 @@ class RefusedLogins:
                 import fcntl  # noqa: PLC0415  not on Windows, where processes are not kept apart
 
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                lock = held.enter_context(self._file(credentials).with_suffix(".lock").open("w"))
+                lock = held.enter_context(self.file(credentials).with_suffix(".lock").open("w"))
                 end = time.monotonic() + min(seconds, WAIT_SECONDS)
                 while True:
                     try:
@@ -72,38 +72,40 @@ class RefusedLogins:
 
     def known(self, credentials: Credentials) -> Record | None:
         """The record, when exactly these credentials were refused before and no override is set."""
-        record = self._read(credentials)
+        record = self.record(credentials)
         if os.environ.get(OVERRIDE) or _digest(credentials) not in record.refused:
             return None
         return record
 
     def add(self, credentials: Credentials) -> Record:
         """Remember one more refused login."""
-        before = self._read(credentials)
+        before = self.record(credentials)
         digest = _digest(credentials)
         refused = (*(known for known in before.refused if known != digest), digest)
         record = Record(refused[-LOCKS_AT:], before.strikes + 1)
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            scratch = self._file(credentials).with_suffix(f".{os.getpid()}")
+            scratch = self.file(credentials).with_suffix(f".{os.getpid()}")
             scratch.write_text(json.dumps({"refused": record.refused, "strikes": record.strikes}))
-            scratch.replace(self._file(credentials))
+            scratch.replace(self.file(credentials))
         return record
 
     def forget(self, credentials: Credentials) -> None:
         """A login succeeded: the count in ThingSpace starts anew, and nobody needs to wait for the lock."""
-        for file in (self._file(credentials), self._file(credentials).with_suffix(".lock")):
+        for file in (self.file(credentials), self.file(credentials).with_suffix(".lock")):
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
 
-    def _read(self, credentials: Credentials) -> Record:
+    def record(self, credentials: Credentials) -> Record:
+        """All that is remembered of this user."""
         try:
-            document = json.loads(self._file(credentials).read_text())
+            document = json.loads(self.file(credentials).read_text())
             return Record(tuple(map(str, document["refused"])), int(document["strikes"]))
         except (OSError, ValueError, KeyError, TypeError):
             return Record()
 
-    def _file(self, credentials: Credentials) -> Path:
+    def file(self, credentials: Credentials) -> Path:
+        """Where the record of this user lies, when there is one."""
         user = f"{credentials.base_url}\n{credentials.username}".encode()
         return self._folder / f"{hashlib.sha256(user).hexdigest()[:32]}.json"
 

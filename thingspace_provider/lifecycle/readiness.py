@@ -24,9 +24,9 @@ LONGEST = 3600  # seconds
 def prove(context: Context, state: State) -> None:
     """Wait until the registration's URL proves that our listener answers there, or raise ListenerNotReady."""
     account = state["accountName"]
-    seconds, prover = _seconds(account), _prover(account)
+    seconds, asking = _seconds(account), prover(account)
     username, password = state.get("username") or "", state.get("password") or ""
-    prover.prove(state["url"], account, username, password, seconds=seconds, say=context.say)
+    asking.prove(state["url"], account, username, password, seconds=seconds, say=context.say)
 
 
 def _seconds(account: str) -> float:
@@ -40,7 +40,8 @@ def _seconds(account: str) -> float:
     return seconds
 
 
-def _prover(account: str) -> api.Prover:
+def prover(account: str) -> api.Prover:
+    """Who asks for proofs, with the CAs that the environment names. Raises ListenerNotReady."""
     ca_bundle = os.environ.get(CA_BUNDLE) or None
     try:
         return _shared(ca_bundle)
