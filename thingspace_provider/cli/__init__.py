@@ -8,6 +8,7 @@ import click
 
 # command -> what it does; the module of the same name in this folder holds a click command called `command`
 COMMANDS = {
+    "doctor": "What is configured, what answers, and which step fails.",
     "lint": "Find mistakes in stack files.",
     "emulator": "An emulator of ThingSpace on this machine.",
     "listener": "The durable inbox that ThingSpace posts device texts to.",

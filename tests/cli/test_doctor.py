@@ -1,0 +1,336 @@
+"""`thingspace doctor` names the step that fails and the way out, costs one login at most, and shows no secret."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import trustme
+from callback_servers import closed_port, server, tls
+from click.testing import CliRunner
+from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
+
+from thingspace_provider.cli import main
+from thingspace_provider.cli.diagnosis import calls, environment
+
+TOP = Path(__file__).resolve().parent.parent.parent
+SECRETS = ("emulator-app-key", "emulator-app-secret", "emulator-password", "sentinel")
+
+
+@dataclass
+class Diagnosis:
+    """Each step's status and text (what was seen, then the remedy) by its name."""
+
+    exit_code: int
+    status: dict[str, str]
+    text: dict[str, str]
+
+    @property
+    def failed(self) -> list[str]:
+        return [name for name, status in self.status.items() if status == "failed"]
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: EmulatorProcess) -> None:
+    """A folder without a project, and an environment that points at the emulator."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def diagnose(*options: str) -> Diagnosis:
+    done = CliRunner().invoke(main, ["doctor", "--json", *options])
+    assert done.exit_code in {0, 1}, done.output
+    shows_no_secret(done.output)
+    document = json.loads(done.output)
+    steps = document["steps"]
+    assert document["ok"] == (done.exit_code == 0)
+    assert all(step["remedy"] for step in steps if step["status"] == "failed")
+    return Diagnosis(
+        done.exit_code,
+        {step["name"]: step["status"] for step in steps},
+        {step["name"]: f"{step['what']} {step['remedy']}" for step in steps},
+    )
+
+
+def shows_no_secret(output: str) -> None:
+    for secret in SECRETS:
+        assert secret not in output
+
+
+def test_each_step_of_a_healthy_chain_is_ok_and_the_calls_are_counted(emulator: EmulatorProcess) -> None:
+    found = diagnose("--account", ACCOUNT, "--account", OTHER_ACCOUNT)
+    assert found.exit_code == 0
+    assert [name for name, status in found.status.items() if status == "ok"] == [
+        *("python", "packages", "engine", "language host", "sqlite"),
+        *("app key", "app secret", "username", "password", "base URL"),
+        *("name", "connection", "refused logins", "token", "login"),
+        *(f"account {ACCOUNT}", f"account {OTHER_ACCOUNT}", "logout"),
+    ]
+    assert found.text["username"] == "emulator-user, from environment variable THINGSPACE_USERNAME "
+    assert "texts wait in ThingSpace's queue" in found.text[f"registration {ACCOUNT}"]
+    sent = emulator.calls()
+    del sent["unrouted"]  # the request that shows the connection
+    assert sent == {"token": 1, "login": 1, "listCallbacks": 2, "logout": 1}
+
+
+def test_the_text_form_shows_the_same_with_the_way_out_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSPACE_APP_SECRET", "")
+    done = CliRunner().invoke(main, ["doctor"])
+    assert done.exit_code == 1
+    assert (
+        "failed   app secret: missing\n"
+        "         -> Export THINGSPACE_APP_SECRET, or `pulumi config set --secret thingspace:appSecret`.\n"
+    ) in done.output
+    assert "skipped  token: the credentials are not complete\n" in done.output
+    assert "ok       connection: " in done.output  # needs no credentials
+    shows_no_secret(done.output)
+
+
+def test_a_wrong_password_costs_one_login_and_the_next_diagnosis_none(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THINGSPACE_PASSWORD", "sentinel-wrong")
+    first = diagnose("--account", ACCOUNT)
+    assert first.failed == ["login"]
+    assert "five wrong logins in a row lock the user" in first.text["login"]
+    assert first.status[f"account {ACCOUNT}"] == "skipped"
+    again = diagnose("--account", ACCOUNT)
+    assert again.failed == ["refused logins"]
+    assert "1 wrong in a row from this machine, likely 4 left" in again.text["refused logins"]
+    assert "THINGSPACE_RETRY_REFUSED_LOGIN=1" in again.text["refused logins"]
+    assert again.status["token"] == "ok"
+    assert "see refused logins" in again.text["login"]
+    assert emulator.calls()["login"] == 1
+    monkeypatch.setenv("THINGSPACE_PASSWORD", emulator.ready["password"])
+    right = diagnose()
+    assert "this password was not among them" in right.text["refused logins"]
+    assert right.exit_code == 0
+
+
+def test_a_locked_user_is_told_who_can_unlock_it(emulator: EmulatorProcess) -> None:
+    state = emulator.control("GET", "state")
+    state["users"]["emulator-user"] |= {"strikes": 5, "locked": True}
+    emulator.control("PUT", "state", state)
+    found = diagnose()
+    assert found.failed == ["login"]
+    assert "only Verizon support can unlock" in found.text["login"]
+    assert emulator.calls()["login"] == 1
+
+
+def test_a_session_that_is_refused_does_not_cost_a_second_login(emulator: EmulatorProcess) -> None:
+    expired = {"errorCode": "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired", "errorMessage": "expired"}
+    emulator.fault("listCallbacks", 400, expired)
+    found = diagnose("--account", ACCOUNT, "--account", OTHER_ACCOUNT)
+    assert found.failed == [f"account {ACCOUNT}", f"account {OTHER_ACCOUNT}"]
+    assert "a second login was held back" in found.text[f"account {ACCOUNT}"]
+    assert emulator.calls()["login"] == 1
+
+
+def test_a_login_without_an_answer_is_not_repeated(emulator: EmulatorProcess) -> None:
+    emulator.fault("login", 500, {}, times=5)
+    assert diagnose().failed == ["login"]
+    assert emulator.calls()["login"] == 1
+
+
+def test_a_wrong_application_secret_fails_the_token_and_sends_no_login(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THINGSPACE_APP_SECRET", "sentinel-wrong")
+    found = diagnose()
+    assert found.failed == ["token"]
+    assert "THINGSPACE_APP_KEY and THINGSPACE_APP_SECRET" in found.text["token"]
+    assert emulator.calls()["login"] == 0
+
+
+def test_what_a_server_repeats_of_a_secret_is_blotted_out(emulator: EmulatorProcess) -> None:
+    echo = {"error": "invalid_client", "error_description": "no client with emulator-app-secret"}
+    emulator.fault("token", 401, echo)
+    assert 'no client with ***"' in diagnose().text["token"]
+
+
+def test_an_unknown_account_is_named_and_the_others_are_asked_all_the_same() -> None:
+    found = diagnose("--account", "0000000000-99999", "--account", ACCOUNT)
+    assert found.failed == ["account 0000000000-99999"]
+    assert "leading zeros included" in found.text["account 0000000000-99999"]
+    assert found.status[f"account {ACCOUNT}"] == "ok"
+
+
+def test_a_name_that_does_not_resolve_is_told_from_a_connection_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.invalid/api")
+    found = diagnose()
+    assert found.failed == ["name"]
+    assert "thingspace.invalid does not resolve" in found.text["name"]
+    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{closed_port()}/api")
+    found = diagnose()
+    assert found.failed == ["connection"]
+    assert "connection refused" in found.text["connection"]
+    assert found.status["token"] == "skipped"
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "ANSWER_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/api")
+        found = diagnose()
+    assert found.failed == ["connection"]
+    assert "within 0.3 s" in found.text["connection"]
+
+
+def test_a_certificate_that_is_not_trusted_fails_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(context=tls(trustme.CA().issue_cert("localhost"))) as https:
+        monkeypatch.setenv("THINGSPACE_BASE_URL", https.url("localhost", "/api"))
+        found = diagnose()
+    assert found.failed == ["connection"]
+    assert "the TLS connection was not trusted" in found.text["connection"]
+
+
+class Page(BaseHTTPRequestHandler):
+    """A proxy's page in the place of whatever was asked for."""
+
+    def do_GET(self) -> None:
+        page = b"<html><title>Sign in to the network</title></html>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.wfile.write(page)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def page() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as running:
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/api"
+        running.shutdown()
+
+
+def test_a_page_in_thingspaces_place_fails_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    with page() as url:
+        monkeypatch.setenv("THINGSPACE_BASE_URL", url)
+        found = diagnose()
+    assert found.failed == ["token"]
+    assert "no proxy in its place" in found.text["token"]
+
+
+def test_an_address_that_would_see_credentials_in_clear_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSPACE_BASE_URL", "http://thingspace.example.com/api")
+    found = diagnose()
+    assert found.failed == ["base URL"]
+    assert "unencrypted" in found.text["base URL"]
+    assert found.status["connection"] == "skipped"
+
+
+def test_a_profile_is_tried_with_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSPACE_PLANT_A_APP_KEY", "sentinel-key")
+    found = diagnose("--profile", "plant_a")
+    assert found.failed == ["app secret", "username", "password"]
+    assert "THINGSPACE_PLANT_A_PASSWORD" in found.text["password"]
+    assert found.text["profile plant_a"].startswith("not complete: no appSecret, username, password")
+
+
+def test_a_registration_that_was_made_by_hand_is_shown_without_its_token(emulator: EmulatorProcess) -> None:
+    url = "https://sms.example.com/sentinel-a-long-path-token/x"
+    assert emulator.caller.ready().register(url, password="sentinel-password").status == 200
+    assert SERVICE in (found := diagnose("--account", ACCOUNT)).text[f"account {ACCOUNT}"]
+    assert found.text[f"registration {ACCOUNT}"] == "texts go to https://sms.example.com/***/x "
+    assert found.status[f"proof {ACCOUNT}"] == "skipped"  # without a stack nobody knows whose it is
+
+
+# An old SQLite cannot be installed beside the new one, so what tells its version is stood in for.
+@pytest.mark.parametrize(("version", "status"), [("3.7.0", "failed"), ("3.51.2", "failed"), ("3.51.3", "ok")])
+def test_a_sqlite_with_the_wal_reset_defect_is_named(
+    monkeypatch: pytest.MonkeyPatch, version: str, status: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "apsw", types.SimpleNamespace(sqlite_lib_version=lambda: version))
+    found = diagnose()
+    assert found.status["sqlite"] == status
+    assert version in found.text["sqlite"]
+    assert "WAL-reset defect" in found.text["sqlite"]
+
+
+def test_a_part_that_breaks_down_is_a_failed_step_without_its_text(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulator: EmulatorProcess
+) -> None:
+    (tmp_path / "apsw.py").write_text("raise RuntimeError('sentinel, as an error may quote')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for form in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "thingspace_provider.cli", "doctor", *form],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "an unforeseen RuntimeError in apsw.py line 1" in done.stdout
+        assert "Traceback" not in done.stderr
+        shows_no_secret(done.stdout + done.stderr)
+    assert emulator.calls()["login"] == 2  # the other parts were looked at
+
+
+def pulumi(folder: Path, script: str) -> Path:
+    """A program called pulumi."""
+    program = folder / "bin" / "pulumi"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program.parent
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo v3.138.0", "3.139.0 is needed"),
+        ("echo sentinel >&2; exit 3", "***"),
+        ("exec sleep 60", "did not end within 0.5 s"),
+    ],
+)
+def test_an_engine_that_is_of_no_use_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, said: str
+) -> None:
+    monkeypatch.setenv("THINGSPACE_PLANT_A_PASSWORD", "sentinel")
+    monkeypatch.setattr(environment, "COMMAND_SECONDS", 0.5)
+    monkeypatch.setenv("PATH", f"{pulumi(tmp_path, script)}:/usr/bin:/bin")
+    found = diagnose()
+    assert "engine" in found.failed
+    assert said in found.text["engine"]
+    assert found.status["login"] == "ok"
+
+
+def test_without_an_engine_the_stack_file_gives_what_it_holds_in_clear(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(TOP / "stacks", tmp_path / "stacks")
+    shutil.copy(TOP / "Pulumi.yaml", tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("THINGSPACE_PASSWORD", "")
+    found = diagnose("--stack", "dev")
+    assert found.failed == ["engine", "password"]
+    assert "encrypted in the stack file, which cannot be opened here" in found.text["password"]
+    assert "which overrides stack config thingspace:username" in found.text["username"]
+    assert found.text["settings"].startswith("accounts: 1; listener: local")
+    assert found.status[f"account {ACCOUNT}"] == "skipped"  # known from the file
+
+
+@pytest.mark.parametrize("options", [["--stack", "dev"], ["--profile", "listener"], ["--nonsense"]])
+def test_wrong_use_is_told_from_a_step_that_fails(options: list[str]) -> None:
+    assert CliRunner().invoke(main, ["doctor", *options]).exit_code == 2

@@ -1,0 +1,85 @@
+"""`thingspace doctor` in a project whose stack the real engine brought up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from pulumi_project import Project
+from thingspace_emulator import ACCOUNT, EmulatorProcess
+
+from thingspace_provider.lifecycle import process
+
+
+def diagnosed(project: Project) -> dict[str, dict[str, str]]:
+    """The steps by name, after a look that no secret is among them."""
+    printed = run(project, "--json").stdout
+    shows_no_secret(project, printed)
+    return {step["name"]: step for step in json.loads(printed)["steps"]}
+
+
+def run(project: Project, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "thingspace_provider.cli", "doctor", *options],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def shows_no_secret(project: Project, printed: str) -> None:
+    [credential] = project.resources("CallbackCredential")
+    for secret in (*(credential["outputs"][key] for key in ("password", "pathToken")), "emulator-app-secret"):
+        assert secret not in printed
+
+
+def failed(steps: dict[str, dict[str, str]]) -> list[str]:
+    return [name for name, step in steps.items() if step["status"] == "failed"]
+
+
+def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(
+    deployed: Project, emulator: EmulatorProcess
+) -> None:
+    for name in emulator.environment:
+        if name != "THINGSPACE_BASE_URL":  # all else is in the stack's configuration, encrypted
+            del deployed.environment[name]
+    emulator.control("DELETE", "journal")
+    steps = diagnosed(deployed)
+    assert failed(steps) == []
+    assert steps["stack"]["what"] == "dev, secrets included"
+    assert steps["password"]["what"] == "set, from stack config thingspace:password"
+    assert "which overrides stack config thingspace:baseUrl" in steps["base URL"]["what"]
+    assert steps[f"registration {ACCOUNT}"]["what"].startswith("texts go to http://127.0.0.1:")
+    assert steps[f"proof {ACCOUNT}"]["status"] == "ok"
+    shows_no_secret(deployed, run(deployed).stdout)
+    assert {"registerCallback", "deregisterCallback", "smsHistory", "startCallbacks"}.isdisjoint(emulator.calls())
+
+    process.stop(deployed.listener_folder / "listener.pid")
+    steps = diagnosed(deployed)
+    assert failed(steps) == ["listener", f"proof {ACCOUNT}"]
+    assert "`pulumi up` starts it" in steps["listener"]["remedy"]
+    assert "connection refused" in steps[f"proof {ACCOUNT}"]["what"]
+
+    assert emulator.caller.ready().register("https://elsewhere.example.com/x").status == 200
+    steps = diagnosed(deployed)
+    assert failed(steps) == ["listener", f"registration {ACCOUNT}"]
+    assert "texts go to https://elsewhere.example.com/x" in steps[f"registration {ACCOUNT}"]["what"]
+    assert steps[f"proof {ACCOUNT}"]["status"] == "skipped"
+
+
+def test_a_stack_whose_secrets_cannot_be_opened_says_so_and_the_environment_counts(
+    project: Project, emulator: EmulatorProcess
+) -> None:
+    project.environment["PULUMI_CONFIG_PASSPHRASE"] = "another"
+    done = run(project, "--stack", "dev", "--json")
+    steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
+    assert failed(steps) == ["stack"]
+    assert "incorrect passphrase" in steps["stack"]["what"]
+    assert "PULUMI_CONFIG_PASSPHRASE" in steps["stack"]["remedy"]
+    assert steps["password"]["what"] == "set, from environment variable THINGSPACE_PASSWORD"
+    assert steps[f"account {ACCOUNT}"]["status"] == "ok"  # it is in the file in clear
+    assert emulator.calls()["login"] == 1
