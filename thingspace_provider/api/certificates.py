@@ -47,7 +47,7 @@ def in_words(
     """What is wrong with the TLS of host and port, and what to do; asks the host for its certificates once more."""
     if isinstance(error, ssl.SSLCertVerificationError):
         what, remedy = _untrusted(error, host, _sent(host, port, proxy, seconds))
-        if ca_bundle != public_cas():
+        if ca_bundle != public_cas() and error.verify_code in {SELF_SIGNED, SELF_SIGNED_ROOT, *NO_ISSUER}:
             what += " (trusted was only THINGSPACE_READINESS_CA_BUNDLE)"
         return what, remedy
     reason = str(error.reason or "")
