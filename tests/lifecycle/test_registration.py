@@ -39,6 +39,8 @@ def test_create_after_an_interrupted_create_finds_its_own_and_registers_nothing(
     again = it.create(world.context, inputs())
     assert again.id == f"{ACCOUNT}/{SERVICE}"
     assert emulator.calls()["registerCallback"] == 1
+    [said] = world.said
+    assert "registered already as this program wants it; nothing was sent" in said
 
 
 def test_an_empty_credential_is_the_same_as_none(world: World) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from thingspace_provider.lifecycle import process
 TOP = Path(__file__).resolve().parent.parent.parent
 TYPE = "pulumi-python:dynamic/thingspace:"
 PASSPHRASE = "development"
+PULUMI = ("pulumi", "--non-interactive", "--color", "never")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,63 @@ class Outcome:
         diagnostics = self.text.partition("Diagnostics:")[2]
         found = re.findall(r"^\s+error: (.*)$", diagnostics, flags=re.MULTILINE)
         return [line for line in found if line not in {"update failed", "preview failed"}]
+
+
+class Underway:
+    """A command of the engine that has not ended, in a process group of its own, as a terminal would start it."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], arguments: tuple[str, ...]) -> None:
+        self._folder = folder
+        self._printed = folder.parent / "printed"
+        with self._printed.open("wb") as file:
+            self._process = subprocess.Popen(
+                [*PULUMI, *arguments],
+                cwd=folder,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        """What it has printed so far."""
+        return self._printed.read_text()
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """`kill -9` of the engine alone; what it started lives on."""
+        self._process.kill()
+
+    def kill_provider(self) -> None:
+        """`kill -9` of the provider process."""
+        [pid] = [pid for pid, command in self.plugins().items() if "\0pulumi.dynamic\0" in command]
+        os.kill(pid, signal.SIGKILL)
+
+    def plugins(self) -> dict[int, str]:
+        """The processes that run in the program's folder, beside the engine: command line by process."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (entry / "cwd").readlink() == self._folder and int(entry.name) != self._process.pid:
+                    found[int(entry.name)] = (entry / "cmdline").read_text()
+        return found
+
+    def end(self, seconds: float = 60.0) -> Outcome:
+        """What it printed, and how it ended."""
+        self._process.wait(seconds)
+        return Outcome(self.text, self._process.returncode)
+
+    def clear_away(self) -> None:
+        """End what a killed engine left behind."""
+        self._process.kill()
+        self._process.wait()
+        for pid in self.plugins():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 class Project:
@@ -63,11 +123,12 @@ class Project:
             **settings,
         }
         self.printed: list[str] = []
+        self._begun: list[Underway] = []
 
     def pulumi(self, *arguments: str, fails: bool = False) -> Outcome:
         """Run the engine; a test says beforehand whether it is to fail."""
         done = subprocess.run(
-            ["pulumi", "--non-interactive", "--color", "never", *arguments],
+            [*PULUMI, *arguments],
             cwd=self.folder,
             env=self.environment,
             check=False,
@@ -80,11 +141,26 @@ class Project:
         assert (done.returncode != 0) == fails, done.stdout
         return Outcome(done.stdout, done.returncode)
 
+    def begin(self, *arguments: str) -> Underway:
+        """Start the engine and do not wait for its end."""
+        self._begun.append(Underway(self.folder, self.environment, arguments))
+        return self._begun[-1]
+
+    def clear_away(self) -> None:
+        """End what killed engines left behind."""
+        for begun in self._begun:
+            begun.clear_away()
+
     def init(self, stack: str) -> None:
         self.pulumi("stack", "init", stack)
 
     def configure(self, key: str, value: str, *flags: str) -> None:
         self.pulumi("config", "set", *flags, key, value)
+
+    def configure_secret(self, key: str, value: str) -> None:
+        """As a person does who keeps it out of the shell's history and of process titles."""
+        command = [*PULUMI, "config", "set", "--secret", key]
+        subprocess.run(command, cwd=self.folder, env=self.environment, check=True, input=value, text=True, timeout=60)
 
     def write_stack(self, text: str, stack: str = "dev") -> None:
         """Replace a stack file, keeping the salt of its state."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COMMAND = (sys.executable, "-m", "thingspace_provider.cli", "emulator")
 ACCOUNT = "0000123456-00001"
 OTHER_ACCOUNT = "0000123456-00002"
+HELD_SECONDS = 1000  # of the emulator's clock, on which a session ends after 1200 idle ones
 SERVICE = "EnhancedConnectivityService"
 
 
@@ -110,3 +111,15 @@ class EmulatorProcess:
         """Have the next calls of an operation answered wrongly."""
         answer = {"status": status, "body": body}
         self.control("POST", "faults", {"operation": operation, "answer": answer, "times": times})
+
+    def hold(self, operation: str) -> None:
+        """Have the next call of an operation wait until `release`; then it has its effect."""
+        self.control("POST", "faults", {"operation": operation, "delay": HELD_SECONDS})
+
+    def holds(self) -> bool:
+        """Whether a call waits."""
+        return any(fault["hits"] for fault in self.control("GET", "faults")["faults"])
+
+    def release(self) -> None:
+        self.control("POST", "clock", {"advanceSeconds": HELD_SECONDS})
+        self.control("DELETE", "faults")

@@ -98,6 +98,7 @@ class CallbackRegistration:
         """Deregister, unless the registration is gone or no longer ours."""
         found = self._find(context, outputs)
         if found is None:
+            context.say(f"{_whose(outputs)} was gone already; nothing was sent.")
             return
         if _digest(found.url) != outputs.get("urlDigest", _digest(found.url)):
             context.say(f"{_whose(outputs)} now points to {api.shown(found.url)}, which is not ours: left as it is.")
@@ -123,6 +124,8 @@ class CallbackRegistration:
         if found != wanted:
             _register_over(self._client(context, news), news["accountName"], wanted, found)
             registered_at = context.timestamp()
+        else:  # an update that was interrupted did it, or somebody by hand
+            context.say(f"{_whose(news)} was registered already as this program wants it; nothing was sent.")
         return {
             **news,
             "registeredAt": registered_at,
