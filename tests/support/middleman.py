@@ -1,0 +1,70 @@
+"""Something between us and ThingSpace: it sees the tokens that go by, and can let answers through byte by byte."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import requests
+
+TOKENS = ("Authorization", "VZ-M2M-Token")
+BETWEEN_BYTES = 0.2  # seconds: no wait for a next byte is ever long
+
+
+@dataclass
+class Middleman:
+    """Its address, up to and including /api, and the values of the headers that tokens travel in."""
+
+    url: str
+    seen: set[str] = field(default_factory=set)
+
+
+@contextmanager
+def middleman(url: str, *, slow: bool = False) -> Iterator[Middleman]:
+    """Stands for `url`; when slow, answers to startCallbacks have no end."""
+    over = threading.Event()
+    seen: set[str] = set()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer = requests.request(
+                self.command, url.removesuffix("/api") + self.path, headers=dict(self.headers), data=body, timeout=10
+            )
+            seen.update(value.split()[-1] for name in TOKENS if (value := self.headers.get(name)))
+            drips = slow and self.path.endswith("/startCallbacks")
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(1_000_000 if drips else len(answer.content)))
+            self.end_headers()
+            if not drips:
+                self.wfile.write(answer.content)
+            while drips and not over.wait(BETWEEN_BYTES):
+                self.wfile.write(b" ")
+
+        do_GET = do_POST = do_PUT = do_DELETE = pass_on  # noqa: N815  http.server's names
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except ConnectionError:
+                return  # whoever waited has gone
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield Middleman(f"http://127.0.0.1:{server.server_port}/api", seen)
+    finally:
+        over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()

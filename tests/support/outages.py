@@ -1,0 +1,227 @@
+"""What ThingSpace or the way to it does wrong, one kind at a time, and what has to come of it.
+
+Each outage has a ThingSpace user, a profile and an account of its own in one emulator, so that all of them happen in
+one update and none can hide another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from thingspace_emulator import EmulatorProcess
+
+PATIENT, IMPATIENT = 30, 8  # seconds for one operation, THINGSPACE_DEADLINE
+SLACK = 10.0  # seconds that a busy machine may add
+APP = ("outage-app-key", "outage-app-secret")
+PASSWORD = "sentinel-right"
+COUNTED = ("login", "listCallbacks", "registerCallback", "startCallbacks")
+SMS = "UnifiedWebService."
+
+
+@dataclass(frozen=True)
+class Outage:
+    """One kind of outage.
+
+    Args:
+        name: also that of user and profile.
+        calls: how many logins, lists, registrations and starts it takes until it is over or given up.
+        said: a part of the error; "" when the update succeeds nevertheless.
+        announced: a part of a line that is printed while it is waited.
+        fault: what the emulator is armed with for this account; a list for several.
+        password: which one the program has.
+        locked: whether the user is.
+        slow: whether answers to startCallbacks come byte by byte, without an end.
+        accounts: how many the user has; a fault is met by each.
+    """
+
+    name: str
+    calls: tuple[int, int, int, int]
+    said: str = ""
+    announced: str = ""
+    fault: dict[str, Any] = field(default_factory=dict)
+    password: str = PASSWORD
+    locked: bool = False
+    slow: bool = False
+    accounts: int = 1
+
+    @property
+    def silent(self) -> bool:
+        """Whether it lasts until the deadline."""
+        return self.slow or "hang" in self.fault
+
+
+def _start(**fault: Any) -> dict[str, Any]:
+    return {"operation": "startCallbacks", **fault}
+
+
+def _register(**fault: Any) -> dict[str, Any]:
+    return {"operation": "registerCallback", **fault}
+
+
+WRONG = "five wrong logins in a row lock the user"
+UNCONFIRMED = "ThingSpace did not confirm with success: true"
+ADDRESS = "check THINGSPACE_BASE_URL"
+HTML = "<html><head><title>Please log in</title></head></html>"
+
+OUTAGES = (
+    Outage("wrong_password", (1, 0, 0, 0), WRONG, password="sentinel-wrong", accounts=3),
+    Outage("locked", (1, 0, 0, 0), WRONG, locked=True),
+    Outage(
+        "expired_session",
+        (2, 1, 1, 2),
+        fault=_start(answer={"dialect": "errorCode", "code": "REQUEST_FAILED.SessionToken.Expired"}),
+    ),
+    Outage(
+        "expired_session_at_registration",
+        (2, 1, 2, 1),
+        fault=_register(answer={"dialect": "errorCode", "code": "REQUEST_FAILED.SessionToken.Expired"}),
+    ),
+    Outage("bearer_revoked", (1, 1, 1, 2), fault=_start(answer={"dialect": "fault", "code": "900901"})),
+    Outage("young_session_refused", (2, 1, 1, 2), fault=_start(answer={"status": 401})),
+    Outage("xml_403", (1, 1, 1, 1), ADDRESS, fault=_start(answer={"dialect": "xml", "status": 403})),
+    Outage("xml_404", (1, 1, 1, 1), ADDRESS, fault=_start(answer={"dialect": "xml", "status": 404})),
+    Outage("html_403", (1, 1, 1, 1), "Please log in", fault=_start(answer={"status": 403, "body": HTML})),
+    Outage("html_200", (1, 1, 1, 1), UNCONFIRMED, fault=_start(answer={"status": 200, "body": HTML})),
+    Outage("empty_body", (1, 1, 1, 1), UNCONFIRMED, fault=_start(answer={"status": 200, "body": ""})),
+    Outage(
+        "too_many_requests",
+        (1, 1, 1, 2),
+        announced="ThingSpace answered 429; trying again in",
+        fault=_start(answer={"status": 429, "headers": {"Retry-After": "3"}}),
+    ),
+    Outage(
+        "far_too_many_requests",
+        (1, 1, 1, 1),
+        "ThingSpace answered 429",
+        fault=_start(answer={"status": 429, "headers": {"Retry-After": "600"}}),
+    ),
+    Outage(
+        "three_times_500",
+        (1, 1, 1, 4),
+        announced="ThingSpace answered 500; trying again in",
+        fault=_start(answer={"status": 500}, times=3),
+    ),
+    Outage(
+        "three_times_500_at_registration",
+        (1, 4, 4, 1),
+        announced="ThingSpace answered 500; trying again in",
+        fault=_register(answer={"status": 500}, times=3),
+    ),
+    Outage("reset_before", (1, 1, 1, 2), announced="trying again in", fault=_start(drop="before")),
+    Outage("reset_after", (1, 1, 1, 2), announced="trying again in", fault=_start(drop="after")),
+    Outage("register_reset_before", (1, 2, 2, 1), announced="trying again in", fault=_register(drop="before")),
+    Outage("register_reset_after", (1, 2, 1, 1), announced="trying again in", fault=_register(drop="after")),
+    Outage("answer_cut_off", (1, 1, 1, 2), announced="trying again in", fault=_start(truncate=5)),
+    Outage("slow_body", (1, 1, 1, 1), "no whole answer within", announced="still waiting for", slow=True),
+    Outage("hang", (1, 1, 1, 1), "no answer within", announced="still waiting for", fault=_start(hang="before")),
+)
+BY_NAME = {outage.name: outage for outage in OUTAGES}
+
+
+def accounts_of(outage: Outage) -> list[str]:
+    return [f"{OUTAGES.index(outage):010}-{number:05}" for number in range(1, outage.accounts + 1)]
+
+
+def url_of(account: str) -> str:
+    return f"https://sms.example.com/{account}"
+
+
+def emulator_with(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess:
+    """An emulator in which these outages wait to happen."""
+    scenario = {
+        "apps": dict([APP]),
+        "accounts": [account for outage in outages for account in accounts_of(outage)],
+        "users": [
+            {
+                "username": outage.name,
+                "password": PASSWORD,
+                "accounts": accounts_of(outage),
+                "locked": outage.locked,
+            }
+            for outage in outages
+        ],
+        "faults": [
+            {**outage.fault, "match": {"accountName": account}}
+            for outage in outages
+            for account in accounts_of(outage)
+            if outage.fault
+        ],
+    }
+    file = folder / "outages.yaml"
+    file.write_text(yaml.safe_dump(scenario))
+    return EmulatorProcess("--scenario", str(file))
+
+
+def environment(outages: tuple[Outage, ...], url: str, slow_url: str, deadline: int) -> dict[str, str]:
+    """A profile for each outage."""
+    variables = {"THINGSPACE_BASE_URL": url, "THINGSPACE_DEADLINE": str(deadline)}
+    for outage in outages:
+        prefix = f"THINGSPACE_{outage.name.upper()}_"
+        variables |= {prefix + "APP_KEY": APP[0], prefix + "APP_SECRET": APP[1]}
+        variables |= {prefix + "USERNAME": outage.name, prefix + "PASSWORD": outage.password}
+        if outage.slow:
+            variables[prefix + "BASE_URL"] = slow_url
+    return variables
+
+
+def put_right(outages: tuple[Outage, ...], emulator: EmulatorProcess) -> dict[str, str]:
+    """End every outage; the environment in which the next update has to succeed."""
+    emulator.control("DELETE", "faults")
+    for outage in outages:
+        if outage.locked:
+            emulator.control("POST", "users/unlock", {"username": outage.name})
+    variables = environment(outages, emulator.url, emulator.url, PATIENT)
+    right = {name: PASSWORD for name in variables if name.endswith("_PASSWORD")}
+    return {**variables, **right, "THINGSPACE_RETRY_REFUSED_LOGIN": "1"}
+
+
+def calls_of(outage: Outage, emulator: EmulatorProcess) -> tuple[int, ...]:
+    """How often each of COUNTED was called for this outage."""
+    counted = Counter(
+        call["operation"]
+        for call in emulator.control("GET", "journal")["calls"]
+        if outage.name == call["username"] or call["accountName"] in accounts_of(outage)
+    )
+    return tuple(counted[operation] for operation in COUNTED)
+
+
+def listens(outage: Outage, emulator: EmulatorProcess) -> bool:
+    """Whether its accounts' texts go where they are to, and were asked for."""
+    listeners = {
+        it["accountName"]: [listener["url"] for listener in it["listeners"]]
+        for it in emulator.control("GET", "accounts")["accounts"]
+    }
+    calls = emulator.control("GET", "journal", operation="startCallbacks")["calls"]
+    last = {call["accountName"]: call["status"] for call in calls}
+    return all(listeners[it] == [url_of(it)] and last[it] == 200 for it in accounts_of(outage))
+
+
+@dataclass
+class Course:
+    """What became of some outages: in the update that met them, and in the next one."""
+
+    deadline: int
+    errors: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    printed: str = ""
+    calls: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    errors_of_the_next: dict[str, str] = field(default_factory=dict)
+    listens: dict[str, bool] = field(default_factory=dict)
+
+    def check(self, outage: Outage) -> None:
+        """The outcome, the calls it took, its time, and that the next update is right."""
+        error = self.errors.get(outage.name, "")
+        assert bool(error) == bool(outage.said), error
+        assert outage.said in error
+        if error and "logging in" not in error:
+            assert f"for account {accounts_of(outage)[0]}" in error
+        assert self.calls[outage.name] == outage.calls
+        mine = [line for line in self.printed.splitlines() if f"account {accounts_of(outage)[0]}:" in line]
+        assert any(outage.announced in line for line in mine) or not outage.announced, mine
+        assert self.seconds[outage.name] < 2 * self.deadline + SLACK  # a registration, and then an activation
+        assert outage.name not in self.errors_of_the_next
+        assert self.listens[outage.name]
