@@ -30,8 +30,9 @@ format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/ready           ## figures beside an alternative, as ratios of one run
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+bench: .venv/ready           ## figures beside an alternative, as ratios of one run; tables and plots in build/
+	engine=$$($(BIN)/python tools/engine/get.py) && export PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" && \
+	    for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 up: .venv/ready              ## make up STACK=staging
 	tools/pulumi stack select --create $(STACK)
@@ -51,4 +52,4 @@ lock: .venv/ready            ## pin anew what pyproject.toml asks for
 	touch $@
 
 clean:
-	rm -rf .venv .thingspace .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .thingspace build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

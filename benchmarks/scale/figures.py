@@ -1,0 +1,86 @@
+"""What was measured, judged against the targets, as a table and as a plot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]  # accounts, perCall, up, floorUp, and where measured: unchanged, preview, script, script32, ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ratio of two figures of one run, and the most that it may be."""
+
+    name: str
+    ratio: float
+    most: float
+
+    @property
+    def line(self) -> str:
+        """One row of the table of targets."""
+        return f"| {self.name} | {self.ratio:.3g} | {self.most:g} | {'met' if self.ratio <= self.most else 'MISSED'} |"
+
+
+HEAD = {
+    "accounts": "accounts",
+    "perCall": "s per call",
+    "up": "up",
+    "floorUp": "floor",
+    "unchanged": "no-op up",
+    "floorUnchanged": "floor",
+    "preview": "preview",
+    "floorPreview": "floor",
+    "script": "curl",
+    "script32": "curl -P 32",
+}
+
+
+def table(rows: list[Row], targets: list[Target]) -> str:
+    """Both tables in Markdown; all times are seconds, medians of the rounds."""
+    lines = ["| " + " | ".join(HEAD.values()) + " |", "|" + "---:|" * len(HEAD)]
+    lines += ["| " + " | ".join(_cell(row.get(key)) for key in HEAD) + " |" for row in rows]
+    lines += ["", "| target | measured | at most | |", "|---|---:|---:|---|"]
+    return "\n".join([*lines, *(target.line for target in targets)])
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.1f}" if isinstance(value, float) and value >= 1 else f"{value:.3g}"
+
+
+def plot(rows: list[Row], file: Path) -> None:
+    """Seconds over accounts: `up` by how long a call takes, and what finds nothing to do."""
+    import matplotlib as mpl  # noqa: PLC0415  half a second that --json does not need
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for delay in sorted({row["perCall"] for row in rows}):
+        some = [row for row in rows if row["perCall"] == delay]
+        sizes = [row["accounts"] for row in some]
+        [line] = left.plot(sizes, [row["up"] for row in some], marker="o", label=f"up, {delay:g} s a call")
+        script = [row for row in some if row.get("script") is not None]
+        left.plot(
+            [row["accounts"] for row in script],
+            [row["script"] for row in script],
+            marker="x",
+            linestyle=":",
+            color=line.get_color(),
+            label=f"curl, one by one, {delay:g} s",
+        )
+    at_once = [row for row in rows if row["perCall"] == 0]
+    sizes = [row["accounts"] for row in at_once]
+    left.plot(sizes, [row["floorUp"] for row in at_once], color="black", linestyle="--", label="floor")
+    for name, floor in (("unchanged", "floorUnchanged"), ("preview", "floorPreview")):
+        [line] = right.plot(sizes, [row[name] for row in at_once], marker="o", label=HEAD[name])
+        floors = [row[floor] for row in at_once]
+        right.plot(sizes, floors, color=line.get_color(), linestyle="--", label=f"{HEAD[name]}, floor")
+    left.set(title="up", xlabel="accounts", ylabel="seconds", xscale="log", yscale="log")
+    right.set(title="nothing to do", xlabel="accounts", ylabel="seconds", ylim=(0, None))
+    for axes in (left, right):
+        axes.legend(fontsize="small")
+        axes.grid(visible=True, alpha=0.3)
+    file.parent.mkdir(exist_ok=True)
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,70 @@
+"""The emulator as a process, and the same calls as a script of curl."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import requests
+from typing_extensions import Self
+
+SCRIPT = Path(__file__).resolve().parent / "calls.sh"
+
+
+class Emulator:
+    """ThingSpace with these accounts; startCallbacks takes as long as it is told to, token and login no time."""
+
+    def __init__(self, accounts: list[str]) -> None:
+        options = [option for account in accounts for option in ("--account", account)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "thingspace_provider.cli", "emulator", "--port", "0", "--json", *options],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        ready = json.loads((self._process.stdout or sys.stdin).readline())
+        self._root = ready["url"].removesuffix("/api")
+        self.settings = {
+            "THINGSPACE_BASE_URL": ready["url"],
+            "THINGSPACE_APP_KEY": ready["appKey"],
+            "THINGSPACE_APP_SECRET": ready["appSecret"],
+            "THINGSPACE_USERNAME": ready["username"],
+            "THINGSPACE_PASSWORD": ready["password"],
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def take(self, seconds: float) -> None:
+        """From now on each startCallbacks takes so long; what was before is forgotten."""
+        requests.post(f"{self._root}/_emulator/reset", timeout=10).raise_for_status()
+        if seconds:
+            rule = {"operation": "startCallbacks", "delay": seconds, "times": 100_000}
+            requests.post(f"{self._root}/_emulator/faults", json=rule, timeout=10).raise_for_status()
+
+    def started(self) -> int:
+        """How many startCallbacks it has taken since."""
+        answer = requests.get(f"{self._root}/_emulator/journal?operation=startCallbacks", timeout=10)
+        return len(answer.json()["calls"])
+
+    def script(self, accounts: list[str], parallel: int) -> float:
+        """Seconds that the script takes."""
+        began = time.perf_counter()
+        subprocess.run(
+            [str(SCRIPT), str(parallel)],
+            input="\n".join(accounts),
+            env={**os.environ, **self.settings},
+            check=True,
+            text=True,
+        )
+        return time.perf_counter() - began
