@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from listener_process import ListenerProcess
+from webhook_receiver import Receiver
 
 
 @pytest.fixture
@@ -28,3 +29,19 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListenerProce
     running = ListenerProcess(tmp_path_factory.mktemp("listener"))
     yield running
     running.kill()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Where texts are forwarded to."""
+    running = Receiver()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def other() -> Iterator[Receiver]:
+    """A second receiver."""
+    running = Receiver()
+    yield running
+    running.close()

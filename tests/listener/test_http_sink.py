@@ -7,7 +7,6 @@ import base64
 import os
 import ssl
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
@@ -23,13 +22,6 @@ from thingspace_provider.listener.sinks.http import LONGEST_PAUSE, HttpSink, pau
 from thingspace_provider.listener.sinks.settings import HttpSettings
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(os.urandom(32)).decode()}" for _ in range(3))
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    running = Receiver()
-    yield running
-    running.close()
 
 
 def deliver(url: str, *secrets: str, event: Event | None = None, seconds: float = 10) -> None:

@@ -61,8 +61,8 @@ class Receiver:
         self._call(self._down())
 
     def close(self) -> None:
-        if self._runner:
-            self.down()
+        self.down()
+        self._call(_cancelled())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -110,3 +110,11 @@ class Receiver:
         if status in range(200, 300):
             self.taken.append(received)
         return web.Response(status=status, headers=headers)
+
+
+async def _cancelled() -> None:
+    """End the answers that are still slow."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

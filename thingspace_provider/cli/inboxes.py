@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -51,10 +52,39 @@ class Inbox:
         messages: list[dict[str, Any]] = answer["messages"]
         return messages
 
+    def journey(self, number: str) -> dict[str, Any] | None:
+        """One message and how far it is with each sink, or None when it is not there."""
+        return self._asked("GET", f"/v1/messages/{quote(number, safe='')}", {}, "deliveries")
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Every dead letter, oldest first."""
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = self._asked("GET", "/v1/dead-letters", {"after": cursor, "limit": PAGE}, "deadLetters")
+            if not page or not page["deadLetters"]:
+                return found
+            found += page["deadLetters"]
+            cursor = page["next"]
+
+    def retry(self, number: str | None, sink: str | None) -> int:
+        """Have one dead letter, or all, delivered anew; how many there were."""
+        part = "" if number is None else f"/{quote(number, safe='')}"
+        answer = self._asked("POST", f"/v1/dead-letters{part}/retry", {"sink": sink}, "retried")
+        return int(answer["retried"]) if answer else 0
+
     def _ask(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = self._asked("GET", "/v1/messages", parameters, "messages")
+        if answer is None:
+            raise Unread(f"{self.url} is no listener: is the URL right?")
+        return answer
+
+    def _asked(self, method: str, path: str, parameters: dict[str, Any], expected: str) -> dict[str, Any] | None:
+        """The answer, which has the key `expected`; None when the listener says that it is not there."""
         try:
-            answer = self._session.get(
-                f"{self.url}/v1/messages",
+            answer = self._session.request(
+                method,
+                f"{self.url}{path}",
                 params={name: value for name, value in parameters.items() if value is not None},
                 timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
                 allow_redirects=False,
@@ -68,7 +98,9 @@ class Inbox:
             raise Unread(f"the listener at {self.url} refused the token: give its apiToken in {TOKEN_VARIABLE}")
         try:
             document = answer.json()
-            if answer.ok and isinstance(document["messages"], list) and "next" in document:
+            if answer.status_code == requests.codes.not_found and "error" in document:
+                return None
+            if answer.ok and expected in document:
                 return dict(document)
         except (ValueError, KeyError, TypeError):
             pass
@@ -86,6 +118,11 @@ def at(url: str, environment: Mapping[str, str]) -> Inbox:
     if not token:
         raise Unread(f"the token to read {url} with is missing: put the listener's apiToken into {TOKEN_VARIABLE}")
     return Inbox(url.rstrip("/"), token)
+
+
+def chosen(url: str | None, state_dir: Path, environment: Mapping[str, str]) -> list[Inbox]:
+    """The inbox at the URL, or without one the local ones. Raises Unread."""
+    return [at(url, environment)] if url else local(state_dir)
 
 
 def local(state_dir: Path) -> list[Inbox]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -13,6 +14,8 @@ import click
 from thingspace_provider.listener import healing, pid_file, server
 from thingspace_provider.listener.settings import Settings, load
 from thingspace_provider.listener.settings_file import BadSettings
+from thingspace_provider.listener.sinks import SinkUnusable
+from thingspace_provider.listener.sinks.opening import tried
 from thingspace_provider.listener.store import StoreFailed, StoreUnusable
 
 EXAMPLE = """
@@ -60,6 +63,10 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
         settings = loaded()
     except BadSettings as reason:
         _end("\n".join(f"Error: {problem}" for problem in reason.problems), 2)
+    try:
+        asyncio.run(tried(settings.sinks))
+    except SinkUnusable as reason:
+        _end(f"Error: {reason}", 1)
     if check:
         _check(settings, as_json)
         return

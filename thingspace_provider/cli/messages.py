@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any, NoReturn
 
 import click
 
-from thingspace_provider.cli import inboxes
+from thingspace_provider.cli import deliveries, inboxes
 from thingspace_provider.cli.inboxes import Inbox, Unread
+from thingspace_provider.cli.showing import end, table, visible, which_inboxes
 
 POLL_SECONDS = 0.5
-INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # categories that could steer a terminal or hide a text's order
 HEADINGS = ("ARRIVED", "ACCOUNT", "DEVICE", "TEXT")
 WIDTHS = (25, 17, 22)
 
@@ -28,32 +27,36 @@ Examples:
   thingspace messages                    # the local listeners of `pulumi up`
   thingspace messages --follow --account 0000123456-00001
   THINGSPACE_LISTENER_API_TOKEN=… thingspace messages --url https://sms.example.com --json
+  thingspace messages show 17            # what became of one
+  thingspace messages dead               # what the sinks did not take
+  thingspace messages retry 17           # or retry --all
 """
 
 
-@click.command(epilog=EXAMPLE)
-@click.option("--url", help="A listener elsewhere; its apiToken is in THINGSPACE_LISTENER_API_TOKEN.")
+@click.group(epilog=EXAMPLE, invoke_without_command=True)
+@which_inboxes
 @click.option("--account", help="Only the texts of this account.")
 @click.option("--limit", type=click.IntRange(1, inboxes.PAGE), default=100, show_default=True, help="The newest N.")
 @click.option("--follow", is_flag=True, help="Go on with what arrives, until Ctrl+C.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"messages": […]}; with --follow one message a line.')
-@click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path),
-    envvar="THINGSPACE_STATE_DIR",
-    show_envvar=True,
-    default=".thingspace",
-    show_default=True,
-    help="Where `pulumi up` keeps local listeners.",
-)
-def command(url: str | None, account: str | None, limit: int, follow: bool, as_json: bool, state_dir: Path) -> None:
+@click.pass_context
+def command(
+    context: click.Context,
+    url: str | None,
+    state_dir: Path,
+    account: str | None,
+    limit: int,
+    follow: bool,
+    as_json: bool,
+) -> None:
     """The texts that a listener has stored, newest last.
 
     Without --url, those of all local listeners. A text that ThingSpace seems to have delivered twice is marked.
     """
+    if context.invoked_subcommand is not None:
+        return
     try:
-        sources = [inboxes.at(url, os.environ)] if url else inboxes.local(state_dir)
-        sources, found = _newest(sources, limit, account)
+        sources, found = _newest(inboxes.chosen(url, state_dir, os.environ), limit, account)
         if follow:
             _follow(sources, account, found, as_json)
         elif as_json:
@@ -63,7 +66,12 @@ def command(url: str | None, account: str | None, limit: int, follow: bool, as_j
         else:
             click.echo("No text has arrived yet. Have a device send one, or see with `--follow` when one comes.")
     except Unread as reason:
-        _end(f"Error: {reason}.")
+        end(f"Error: {reason}.")
+
+
+command.add_command(deliveries.show)
+command.add_command(deliveries.dead)
+command.add_command(deliveries.retry)
 
 
 def _newest(sources: list[Inbox], limit: int, account: str | None) -> tuple[list[Inbox], list[dict[str, Any]]]:
@@ -120,22 +128,6 @@ def _row(message: dict[str, Any]) -> tuple[str, ...]:
     return (arrived.isoformat(" ", "seconds"), visible(str(message["account"])), visible(device), text)
 
 
-def visible(text: str) -> str:
-    """A text without anything that a terminal would obey: control characters are written as escapes."""
-    return "".join(
-        ascii(character)[1:-1] if unicodedata.category(character) in INVISIBLE else character for character in text
-    )
-
-
 def _print(rows: Iterable[tuple[str, ...]]) -> None:
-    rows = list(rows)
-    widths = [max([least, *(len(row[column]) for row in rows)]) for column, least in enumerate(WIDTHS)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("  ".join([*cells, row[-1]]))
+    table(rows, WIDTHS)
     sys.stdout.flush()
-
-
-def _end(message: str) -> NoReturn:
-    click.echo(message, err=True)
-    raise SystemExit(1)

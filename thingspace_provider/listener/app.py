@@ -12,18 +12,23 @@ from thingspace_provider.listener.door import PREFIX, Door
 from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.reading import Reading
+from thingspace_provider.listener.tracing import Tracing
 
 
 class Listener:
     """Callbacks go straight to the door; everything else through Starlette."""
 
-    def __init__(self, door: Door, reading: Reading, health: Health, metrics: Metrics) -> None:
+    def __init__(self, door: Door, reading: Reading, tracing: Tracing, health: Health, metrics: Metrics) -> None:
         self._door = door
         routes = [
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", metrics.show),
             Route("/v1/messages", reading.messages),
+            Route("/v1/messages/{id}", tracing.journey),
+            Route("/v1/dead-letters", tracing.dead_letters),
+            Route("/v1/dead-letters/retry", tracing.retry, methods=["POST"]),
+            Route("/v1/dead-letters/{id}/retry", tracing.retry, methods=["POST"]),
         ]
         absent = dict.fromkeys((404, 405), _absent)
         self._rest = Starlette(routes=routes, exception_handlers=absent)

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -42,6 +43,7 @@ class Inbox:
         self._metrics = metrics
         self._metrics.waiting.set_function(lambda: self._waiting)
         self._failing = ""
+        self.stored: Callable[[], None] = _nobody_listens  # called in the loop after each commit
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Wait | None] = SimpleQueue()
         self._waiting = 0
@@ -87,18 +89,19 @@ class Inbox:
                 self._commit(waits)
 
     def _commit(self, waits: list[Wait]) -> None:
-        failure, begun = "", time.monotonic()
+        failure, begun, stored = "", time.monotonic(), _nobody_listens
         try:
             arrivals = [wait.arrival for wait in waits if wait.arrival is not None]
             if arrivals:
                 self._store.append(arrivals)
+                stored = self.stored
                 self._metrics.committed(len(arrivals), time.monotonic() - begun)
             else:
                 self._store.prove()
         except Exception as reason:  # noqa: BLE001  whatever it is, this thread must go on and nobody be told "stored"
             failure = f"the store failed: {reason}"
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            self._loop.call_soon_threadsafe(_settle, waits, failure)
+            self._loop.call_soon_threadsafe(_settle, waits, failure, stored)
         self._tell(failure)
         self._store.tidy()
 
@@ -111,13 +114,18 @@ class Inbox:
         self._failing = failure
 
 
-def _settle(waits: list[Wait], failure: str) -> None:
+def _nobody_listens() -> None:
+    """Nobody is to be told."""
+
+
+def _settle(waits: list[Wait], failure: str, stored: Callable[[], None]) -> None:
     for wait in waits:
         if not wait.answer.done():
             if failure:
                 wait.answer.set_exception(Refused(failure))
             else:
                 wait.answer.set_result(None)
+    stored()
 
 
 def _give_up(answer: asyncio.Future[None]) -> None:

@@ -7,6 +7,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from thingspace_provider.listener.forwarding_metrics import ForwardingMetrics
+
 BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
@@ -37,6 +39,7 @@ class Metrics:
         self.healing_stopped = Gauge(
             "thingspace_healing_stopped", "1 when ThingSpace refused the credentials.", registry=registry
         )
+        self.forwarding = ForwardingMetrics(registry)
 
     def stored(self, kind: str) -> None:
         """A callback of a kind was acknowledged."""
@@ -63,4 +66,5 @@ class Metrics:
     async def show(self, request: Request) -> Response:
         """Answer in Prometheus' text format."""
         del request
+        await self.forwarding.count()
         return Response(generate_latest(self._registry), headers={"content-type": CONTENT_TYPE_LATEST})

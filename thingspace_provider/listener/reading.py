@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from starlette.datastructures import QueryParams
@@ -31,6 +32,10 @@ class Unreadable(Exception):
     """A parameter that makes no sense; the text says which and what would."""
 
 
+class Missing(Exception):
+    """What was asked for is not there; the text says so."""
+
+
 class Reading:
     """Reads in threads of its own, so that no reader delays the carrier. `api_token` may be replaced."""
 
@@ -41,15 +46,19 @@ class Reading:
 
     async def messages(self, request: Request) -> Response:
         """Answer 200, 400 (a parameter), 401 (the token) or 503 (the store)."""
+        return await self.answer(request, lambda: self._page(request.query_params))
+
+    async def answer(self, request: Request, page: Callable[[], bytes]) -> Response:
+        """Make the JSON of an answer in a thread, for who has the token."""
         if not self._admits(request.headers.get("authorization", "")):
             error = {"error": "a bearer token is needed: the listener's apiToken"}
             return JSONResponse(error, 401, {"WWW-Authenticate": "Bearer"})
         try:
-            selection = _selection(request.query_params)
-            loop = asyncio.get_running_loop()
-            content = await loop.run_in_executor(self._threads, self._page, selection, request.query_params)
+            content = await asyncio.get_running_loop().run_in_executor(self._threads, page)
         except Unreadable as reason:
             return JSONResponse({"error": str(reason)}, 400)
+        except Missing as reason:
+            return JSONResponse({"error": str(reason)}, 404)
         except StoreFailed:
             return JSONResponse({"error": "the store cannot be read now: come again"}, 503)
         return Response(content, media_type="application/json", headers={"Cache-Control": "no-store"})
@@ -62,17 +71,15 @@ class Reading:
         scheme, _, token = authorization.partition(" ")
         return scheme.lower() == "bearer" and same(token.strip(), self.api_token) and self.api_token != ""
 
-    def _page(self, selection: Selection, parameters: QueryParams) -> bytes:
-        found = self._store.read(selection)
+    def _page(self, parameters: QueryParams) -> bytes:
+        found = self._store.read(_selection(parameters))
         cursor = str(found[-1].id) if found else parameters.get("after")
         messages = [shown(stored, whole="kind" in parameters) for stored in found]
         return json.dumps({"messages": messages, "next": cursor}, ensure_ascii=False).encode()
 
 
 def _selection(parameters: QueryParams) -> Selection:
-    for name in parameters:
-        if name not in PARAMETERS:
-            raise Unreadable(f"{name} is not a parameter: known are {', '.join(PARAMETERS)}")
+    check_names(parameters, PARAMETERS)
     kind = parameters.get("kind", TEXT)
     if kind not in (*KINDS, "all"):
         raise Unreadable(f"kind must be one of {', '.join(KINDS)} or all")
@@ -80,15 +87,23 @@ def _selection(parameters: QueryParams) -> Selection:
         raise Unreadable("last asks for the newest messages: give it without after and limit")
     last = "last" in parameters
     return Selection(
-        limit=_number(parameters, "last" if last else "limit", LIMIT, 1, MOST),
-        after=_number(parameters, "after", 0, 0, LARGEST_ID),
+        limit=number(parameters, "last" if last else "limit", LIMIT, 1, MOST),
+        after=number(parameters, "after", 0, 0, LARGEST_ID),
         account=parameters.get("account"),
         kind=None if kind == "all" else kind,
         last=last,
     )
 
 
-def _number(parameters: QueryParams, name: str, default: int, least: int, most: int) -> int:
+def check_names(parameters: QueryParams, known: Sequence[str]) -> None:
+    """Raises Unreadable for a parameter that is not known."""
+    for name in parameters:
+        if name not in known:
+            raise Unreadable(f"{name} is not a parameter: known are {', '.join(known)}")
+
+
+def number(parameters: QueryParams, name: str, default: int, least: int, most: int) -> int:
+    """A parameter that is a number. Raises Unreadable."""
     text = parameters.get(name, str(default))
     value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else -1
     if not least <= value <= most:

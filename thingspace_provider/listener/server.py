@@ -18,6 +18,7 @@ import uvloop
 from thingspace_provider.listener import log
 from thingspace_provider.listener.app import Listener
 from thingspace_provider.listener.door import Door
+from thingspace_provider.listener.forwarding import Forwarding
 from thingspace_provider.listener.healer import Healer
 from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.inbox import Inbox
@@ -29,6 +30,7 @@ from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.shared import Alone
 from thingspace_provider.listener.sqlite import SqliteStore
 from thingspace_provider.listener.store import Store
+from thingspace_provider.listener.tracing import Tracing
 
 BACKLOG = 2048
 DRAIN_SECONDS = 3  # an answer takes 2 at most
@@ -60,7 +62,7 @@ def url_of(listening: socket.socket) -> str:
 
 def opened(settings: Settings) -> Store:
     """The store that the settings name. Raises StoreUnusable."""
-    return SqliteStore(Path(settings.store.removeprefix(SQLITE)))
+    return SqliteStore(Path(settings.store.removeprefix(SQLITE)), [sink.name for sink in settings.sinks])
 
 
 def folder_of(settings: Settings) -> Path | None:
@@ -103,15 +105,17 @@ async def _serve(
     reading = Reading(store, settings.api_token)
     healer = Healer(settings, inbox, metrics, Alone())
     door = Door(settings, inbox, metrics, healer.need)
+    forwarding = Forwarding(settings.sinks, store.outbox, metrics.forwarding)
+    inbox.stored = forwarding.wake
+    tracing = Tracing(store, reading, forwarding)
+    health = Health(inbox, healer, settings.free_space, folder_of(settings))
 
     def begin() -> None:
         healer.start()
         ready()
 
     try:
-        server = Server(
-            Listener(door, reading, Health(inbox, healer, settings.free_space, folder_of(settings)), metrics), begin
-        )
+        server = Server(Listener(door, reading, tracing, health, metrics), begin)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
@@ -120,6 +124,7 @@ async def _serve(
         await server.serve(sockets=[listening])
     finally:
         healer.close()
+        await forwarding.close()
         inbox.close()
         reading.close()
         store.close()
@@ -137,7 +142,7 @@ def _rotate(door: Door, reading: Reading, healer: Healer, reload: Callable[[], S
     old = door.settings
     kept = [
         name
-        for name in ("store", "host", "port", "public_url", "free_space")
+        for name in ("store", "sinks", "host", "port", "public_url", "free_space")
         if getattr(old, name) != getattr(settings, name)
     ]
     door.settings = settings

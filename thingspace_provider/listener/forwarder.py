@@ -1,0 +1,253 @@
+"""Brings stored callbacks from the outbox to one sink: at least once, and in order per device.
+
+It takes what is due, delivers the texts of many devices at once and those of one device one after the other, and
+notes what became of them. A commit wakes it; without one it looks now and then, because others may have stored too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from thingspace_provider.listener import log
+from thingspace_provider.listener.breaker import Breaker, growing
+from thingspace_provider.listener.events import event_of
+from thingspace_provider.listener.forwarding_metrics import DEAD, DELIVERED, FAILED, SKIPPED, ForwardingMetrics
+from thingspace_provider.listener.sinks import Sink, Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.sinks.settings import SinkSettings
+from thingspace_provider.listener.store import (
+    Claim,
+    Dead,
+    Delivered,
+    Failed,
+    Outbox,
+    Outcome,
+    Parcel,
+    Stored,
+    StoreFailed,
+)
+
+AT_ONCE = 64  # devices of a sink that are delivered to side by side
+RUN = 20  # texts of one device that are taken together
+PROBES = 8  # of which one probes: a text that no sink could digest must not be the only one that is ever tried
+LEASE_SECONDS = 60.0  # beyond the time of one delivery
+LOOK_SECONDS = 2.0  # without having been woken
+STORE_SECONDS = 1.0  # before a store that failed is asked again
+DRAIN_SECONDS = 2.0  # at a stop, for what is under way
+BACK_OFF_SECONDS, LONGEST_BACK_OFF = 1.0, 300.0
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Work:
+    """One run that is under way: what was taken, what became of it so far, and until when it is ours."""
+
+    claim: Claim
+    until: float
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def run(self) -> Sequence[Parcel]:
+        """Parcels of one device, in their order."""
+        return self.claim.runs[0]
+
+
+class Forwarder:
+    """Serves one sink. Made and used in an event loop; `wake` when something was stored."""
+
+    def __init__(
+        self,
+        settings: SinkSettings,
+        sink: Sink,
+        outbox: Outbox,
+        metrics: ForwardingMetrics,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._sink = sink
+        self._outbox = outbox
+        self._metrics = metrics
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+        self._awake = asyncio.Event()
+        self._under_way: dict[asyncio.Task[None], Work] = {}
+        self._ended: list[Work] = []
+        self._took = 0  # when the sink last took something, in microseconds after 1970
+        self._stopping = False
+        self.breaker = Breaker()
+        metrics.begin(self.name, lambda: self.breaker.is_open)
+        self._task = asyncio.create_task(self._run())
+
+    def wake(self) -> None:
+        """Look now."""
+        self._awake.set()
+
+    def wants(self, stored: Stored) -> bool:
+        """Whether the sink is for such a callback."""
+        repeats = stored.duplicate_of is not None
+        return stored.kind in self._settings.kinds and not (repeats and self._settings.skip_duplicates)
+
+    async def close(self) -> None:
+        """Give what is under way a moment, the rest back to the outbox, and let go of the sink."""
+        self._stopping = True
+        self.wake()
+        await self._task
+
+    async def _run(self) -> None:
+        store_fails = False
+        while not self._stopping:
+            self._awake.clear()
+            try:
+                await self._report()
+                await self._begin()
+            except StoreFailed as reason:
+                if not store_fails:
+                    log.tell("the outbox fails", logging.ERROR, sink=self.name, reason=str(reason))
+                store_fails = True
+                await asyncio.sleep(STORE_SECONDS)
+                continue
+            store_fails = False
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._awake.wait(), self.breaker.wait() or LOOK_SECONDS)
+        await self._finish()
+
+    async def _begin(self) -> None:
+        """Take what is due and there is room for, and begin to deliver it."""
+        room = self.breaker.room(AT_ONCE - len(self._under_way))
+        if room < 1:
+            return
+        probes = self.breaker.is_open
+        lease = LEASE_SECONDS + self._settings.timeout_seconds
+        until = self._loop.time() + lease
+        limit, run = (PROBES, 1) if probes else (room, RUN)
+        take = partial(self._outbox.take, self.name, limit, lease=lease, run=run)
+        claim = await self._in_thread(take)
+        works = [
+            Work(dataclasses.replace(claim, runs=(taken,), lanes=(lane,)), until)
+            for taken, lane in zip(claim.runs, claim.lanes, strict=True)
+        ]
+        if probes and works:
+            random.shuffle(works)
+            self._ended += works[1:]
+        for work in works[:1] if probes else works:
+            self.breaker.begin()
+            task = asyncio.create_task(self._deliver(work))
+            self._under_way[task] = work
+            task.add_done_callback(self._end)
+        if probes and len(works) > 1:
+            await self._report()
+
+    async def _deliver(self, work: Work) -> None:
+        """One device's texts, one after the other, until one fails."""
+        for parcel in work.run:
+            if self._loop.time() + self._settings.timeout_seconds > work.until or self._stopping:
+                return
+            if not self.wants(parcel.stored):
+                self._metrics.ended(self.name, SKIPPED)
+                work.outcomes.append(Delivered(parcel.stored.id))
+                continue
+            outcome = await self._attempt(parcel, work.claim.lanes[0])
+            if outcome is not None:
+                work.outcomes.append(outcome)
+            if outcome is None or isinstance(outcome, Failed):
+                return
+
+    async def _attempt(self, parcel: Parcel, lane: int) -> Outcome | None:
+        """Deliver one; None when the sink itself does not work, which counts against no text."""
+        number = parcel.stored.id
+        try:
+            await self._sink.deliver(event_of(parcel.stored))
+        except Unacceptable as reason:
+            self._sink_works()
+            return self._given_up(number, str(reason))
+        except Unavailable as reason:
+            self._sink_fails(lane, reason, itself=True)
+            self._metrics.ended(self.name, FAILED)
+            return None
+        except Undelivered as reason:
+            return self._not_taken(parcel, lane, reason)
+        except Exception as reason:  # noqa: BLE001  whatever it is, the texts of other devices must go on
+            log.LOG.exception("a delivery broke off")
+            return self._not_taken(parcel, lane, Undelivered(f"the listener failed ({type(reason).__name__})"))
+        self._sink_works()
+        self._took = time.time_ns() // 1000
+        self._metrics.ended(self.name, DELIVERED)
+        return Delivered(number)
+
+    def _not_taken(self, parcel: Parcel, lane: int, problem: Undelivered) -> Outcome | None:
+        """It goes to the dead letters when it failed too often and the sink takes others; else it waits."""
+        reason, delivery = str(problem), parcel.delivery
+        was_open = self.breaker.is_open
+        self._sink_fails(lane, problem, itself=False)
+        if was_open:
+            self._metrics.ended(self.name, FAILED)
+            return None
+        if delivery.attempts + 1 >= self._settings.max_attempts and self._took > (delivery.changed or 0):
+            return self._given_up(parcel.stored.id, reason)
+        self._metrics.ended(self.name, FAILED)
+        wait = max(growing(delivery.attempts, BACK_OFF_SECONDS, LONGEST_BACK_OFF), problem.after)
+        self._loop.call_later(wait, self.wake)
+        return Failed(parcel.stored.id, reason, wait)
+
+    def _given_up(self, number: int, reason: str) -> Dead:
+        self._metrics.ended(self.name, DEAD)
+        log.tell("given up: a dead letter", logging.WARNING, sink=self.name, message=number, reason=reason)
+        return Dead(number, reason)
+
+    def _sink_works(self) -> None:
+        was_open = self.breaker.is_open
+        self.breaker.delivered()
+        if was_open and not self.breaker.is_open:
+            log.tell("the sink works again", sink=self.name)
+
+    def _sink_fails(self, lane: int, problem: Undelivered, *, itself: bool) -> None:
+        was_open = self.breaker.is_open
+        self.breaker.failed(str(lane), str(problem), itself=itself, after=problem.after)
+        if self.breaker.is_open and not was_open:
+            log.tell("the sink does not work: texts wait", logging.WARNING, sink=self.name, reason=str(problem))
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._ended.append(self._under_way.pop(task))
+        if not self._under_way:
+            self.breaker.gave_up()
+        self.wake()
+
+    async def _report(self) -> None:
+        """Note what became of what ended; what cannot be noted now is kept for the next time."""
+        claims: dict[int, list[Work]] = {}
+        for work in self._ended:
+            claims.setdefault(work.claim.token, []).append(work)
+        for works in claims.values():
+            whole = dataclasses.replace(
+                works[0].claim,
+                runs=tuple(work.claim.runs[0] for work in works),
+                lanes=tuple(work.claim.lanes[0] for work in works),
+            )
+            outcomes = [outcome for work in works for outcome in work.outcomes]
+            await self._in_thread(self._outbox.report, whole, outcomes)
+            self._ended = [work for work in self._ended if work not in works]
+
+    async def _finish(self) -> None:
+        tasks = list(self._under_way)
+        if tasks:
+            await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(StoreFailed):  # then it is delivered again
+            await self._report()
+        await self._sink.close()
+
+    async def _in_thread(self, call: Callable[..., T], *values: object) -> T:
+        return await self._loop.run_in_executor(self._threads, call, *values)

@@ -1,0 +1,52 @@
+"""What Prometheus may ask about forwarding: what each sink must still get, since when, and how deliveries end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from thingspace_provider.listener.store import Backlog, StoreFailed
+
+OUTCOMES = DELIVERED, FAILED, DEAD, SKIPPED = ("delivered", "failed", "dead", "skipped")
+
+
+class ForwardingMetrics:
+    """One set of figures for each sink."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, meaning: str) -> Gauge:
+            return Gauge(f"thingspace_{name}", meaning, ["sink"], registry=registry)
+
+        self._ended = Counter(
+            "thingspace_deliveries", "Deliveries to a sink by how they ended.", ["sink", "outcome"], registry=registry
+        )
+        self._open = gauge("sink_breaker_open", "1 while the sink does not work and is left alone.")
+        self._waiting = gauge("outbox_waiting", "Callbacks that the sink must still get.")
+        self._oldest = gauge("outbox_oldest_seconds", "Age of the oldest callback that the sink must still get.")
+        self._dead = gauge("outbox_dead_letters", "Callbacks given up for the sink.")
+        self.backlogs: Callable[[], Sequence[Backlog]] = list  # asked in a thread
+
+    def begin(self, sink: str, is_open: Callable[[], bool]) -> None:
+        """Show a sink, with counts of 0."""
+        self._open.labels(sink).set_function(is_open)
+        for outcome in OUTCOMES:
+            self._ended.labels(sink, outcome)
+
+    def ended(self, sink: str, outcome: str) -> None:
+        """A delivery ended in one of OUTCOMES."""
+        self._ended.labels(sink, outcome).inc()
+
+    async def count(self) -> None:
+        """Look at the outbox; without it when it cannot be read now."""
+        for gauge in (self._waiting, self._oldest, self._dead):
+            gauge.clear()
+        with contextlib.suppress(StoreFailed):
+            for backlog in await asyncio.get_running_loop().run_in_executor(None, self.backlogs):
+                self._waiting.labels(backlog.sink).set(backlog.waiting)
+                self._dead.labels(backlog.sink).set(backlog.dead)
+                age = 0.0 if backlog.oldest is None else time.time() - backlog.oldest / 1_000_000
+                self._oldest.labels(backlog.sink).set(max(age, 0.0))
