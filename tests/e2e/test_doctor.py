@@ -67,7 +67,10 @@ def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(
     assert emulator.caller.ready().register("https://elsewhere.example.com/x").status == 200
     steps = diagnosed(deployed)
     assert failed(steps) == ["listener", f"registration {ACCOUNT}"]
-    assert "texts go to https://elsewhere.example.com/x" in steps[f"registration {ACCOUNT}"]["what"]
+    assert (
+        "texts go to https://elsewhere.example.com/x, and this stack's listener is"
+        in (steps[f"registration {ACCOUNT}"]["what"])
+    )
     assert steps[f"proof {ACCOUNT}"]["status"] == "skipped"
 
 

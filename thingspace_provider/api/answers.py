@@ -119,10 +119,9 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
         return errors.SessionRefused, (
             "The session was not accepted even after a new login. Is another program logging this user in and out?"
         )
-    if status == UNAUTHORIZED and not fault.code and operation != "token":
-        # Seen live once, on a session that was 96 seconds old.
-        return errors.SessionRefused, "ThingSpace gave no reason; a new login did not help."
-    if fault.dialect == "other" or fault.code == "900906":
+    # A 401 without any code was seen live once, on a session that was 96 seconds old: no wrong address says that.
+    is_silent = status == UNAUTHORIZED and not fault.code and operation != "token"
+    if (fault.dialect == "other" and not is_silent) or fault.code == "900906":
         return errors.RouteRefused, (
             "That address is not known there: check THINGSPACE_BASE_URL (stack config thingspace:baseUrl), "
             "and that no proxy answers in ThingSpace's place."
@@ -143,13 +142,13 @@ def _may_be_a_strike(status: int, fault: Fault) -> bool:
 
 
 def _m2m_meaning(status: int, fault: Fault) -> tuple[type[errors.Refused], str]:
-    """Error class and way out for an answer of the m2m service itself."""
+    """Error class and way out for an answer of the m2m service itself, or for a 401 of nobody known."""
     if "REQUEST_FAILED.Account" in fault.code or "REQUEST_FAILED.NoAccounts" in fault.code:
         return errors.AccountRefused, (
             "Check the account name, leading zeros included, and that the ThingSpace user may use this account."
         )
     if "INPUT_INVALID" in fault.code or fault.code.endswith("DeserializationFailed"):
         return errors.InputRefused, "Correct the value that ThingSpace names, and run it again."
-    if status == UNAUTHORIZED:  # a code that explains nothing
+    if status == UNAUTHORIZED:  # no code, or one that explains nothing
         return errors.SessionRefused, "ThingSpace gave no reason; a new login did not help."
     return errors.Refused, "Run it again; if it stays, give this code to Verizon support."
