@@ -34,6 +34,7 @@ class Metrics:
             "thingspace_commit_seconds", "Time that one commit took.", buckets=SECONDS, registry=registry
         )
         self.waiting = Gauge("thingspace_callbacks_waiting", "Callbacks that wait for a commit.", registry=registry)
+        self.removed = Counter("thingspace_callbacks_removed", "Callbacks removed for their age.", registry=registry)
         self._asked = Counter("thingspace_queue_asked", "Times the queue was asked for.", ["result"], registry=registry)
         self._fetched = Counter("thingspace_queue_texts_fetched", "Texts read from the queue.", registry=registry)
         self.healing_stopped = Gauge(

@@ -25,6 +25,7 @@ from thingspace_provider.listener.inbox import Inbox
 from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.patience import IDLE_SECONDS, PatientProtocol
 from thingspace_provider.listener.reading import Reading
+from thingspace_provider.listener.retention import Retention
 from thingspace_provider.listener.settings import SQLITE, Settings
 from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.shared import Alone
@@ -109,20 +110,23 @@ async def _serve(
     inbox.stored = forwarding.wake
     tracing = Tracing(store, reading, forwarding)
     health = Health(inbox, healer, settings.free_space, folder_of(settings))
+    retention = Retention(store, metrics, settings.retention_days)
 
     def begin() -> None:
         healer.start()
         ready()
 
+    cleaning = asyncio.create_task(retention.run())
     try:
         server = Server(Listener(door, reading, tracing, health, metrics), begin)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
-        loop.add_signal_handler(signal.SIGHUP, _rotate, door, reading, healer, reload)
+        loop.add_signal_handler(signal.SIGHUP, _rotate, door, reading, healer, retention, reload)
         log.tell("listening", url=url_of(listening), accounts=list(settings.accounts))
         await server.serve(sockets=[listening])
     finally:
+        cleaning.cancel()
         healer.close()
         await forwarding.close()
         inbox.close()
@@ -131,7 +135,7 @@ async def _serve(
         log.tell("stopped")
 
 
-def _rotate(door: Door, reading: Reading, healer: Healer, reload: Callable[[], Settings]) -> None:
+def _rotate(door: Door, reading: Reading, healer: Healer, retention: Retention, reload: Callable[[], Settings]) -> None:
     """Take up accounts, credentials and tokens; what is bound or open stays as it is until a restart."""
     try:
         settings = reload()
@@ -147,6 +151,7 @@ def _rotate(door: Door, reading: Reading, healer: Healer, reload: Callable[[], S
     ]
     door.settings = settings
     reading.api_token = settings.api_token
+    retention.days = settings.retention_days
     log.tell("settings taken up", accounts=list(settings.accounts), after_restart=kept)
 
 

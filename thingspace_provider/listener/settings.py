@@ -11,7 +11,7 @@
 | store | THINGSPACE_LISTENER_STORE | --store |
 | sinks (list) | THINGSPACE_LISTENER_SINKS (JSON) | |
 | heal, healAfterSeconds, healMinutes, thingspace | see `healing_settings.py` | |
-| sources, sourceAddresses (list), trustedHops, freeSpace | | |
+| sources, sourceAddresses (list), trustedHops, freeSpace, retentionDays | | |
 | host, port, publicUrl | | --host, --port, --public-url |
 
 An empty value counts as not set. No message repeats the value of a secret.
@@ -31,10 +31,11 @@ from thingspace_provider.listener import sources as origins
 from thingspace_provider.listener import space
 from thingspace_provider.listener.settings_file import BadSettings, read_file
 from thingspace_provider.listener.sinks.settings import SinkSettings, read_sinks
-from thingspace_provider.listener.values import Wrong, text, type_name
+from thingspace_provider.listener.values import Wrong, number, text, type_name
 
 SQLITE = "sqlite:///"
 HIGHEST_PORT = 65535
+MOST_DAYS = 36_500
 TOKEN = re.compile(r"[A-Za-z0-9_~.-]{16,200}")
 ENVIRONMENT = {
     "accounts": "THINGSPACE_LISTENER_ACCOUNTS",
@@ -64,6 +65,7 @@ EXAMPLES = {
     "sourceAddresses": '["198.51.100.7", "203.0.113.0/24"]',
     "trustedHops": "1",
     "freeSpace": '"100MB"',
+    "retentionDays": "90",
     "host": '"127.0.0.1"',
     "port": "28200",
     "publicUrl": '"https://sms.example.com"',
@@ -81,6 +83,7 @@ DEFAULTS: dict[str, Any] = {
     "sourceAddresses": origins.read_addresses(list(origins.PUBLISHED)),
     "trustedHops": 0,
     "freeSpace": space.read_space("100MB"),
+    "retentionDays": 0.0,
     "host": "127.0.0.1",
     "port": 28200,
     "publicUrl": "",
@@ -107,6 +110,7 @@ class Settings:
     source_addresses: tuple[origins.Network, ...]
     trusted_hops: int  # proxies of ours in front, each of which writes X-Forwarded-For
     free_space: space.Space  # below which it is not ready
+    retention_days: float  # 0 keeps everything for ever
     host: str
     port: int  # 0 lets the system choose
     public_url: str  # "" when the listener is reached directly
@@ -222,6 +226,7 @@ READERS: dict[str, Callable[[object], Any]] = {
     "sourceAddresses": origins.read_addresses,
     "trustedHops": origins.read_hops,
     "freeSpace": space.read_space,
+    "retentionDays": lambda value: number(value, 0, MOST_DAYS),
     "host": text,
     "port": _port,
     "publicUrl": _public_url,
