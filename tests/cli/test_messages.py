@@ -145,3 +145,24 @@ def test_without_any_listener_the_ways_to_one_are_named(tmp_path: Path) -> None:
     assert shown.returncode == 1
     assert f"there is no local listener under {tmp_path}" in shown.stderr
     assert "--url" in shown.stderr
+
+
+def test_what_is_wanted_is_asked_of_the_listener_and_a_time_that_is_none_is_said(
+    local: Callable[[str], ListenerProcess], tmp_path: Path
+) -> None:
+    listener = local("one")
+    listener.post(text("door open", device="5551230001"))
+    listener.post(text("door shut", device="5551230002"))
+    listener.post(text("T=21.5", device="5551230002"))
+
+    def found(*options: str) -> list[str]:
+        shown = run("--state-dir", str(tmp_path), "--json", *options)
+        return [message["text"] for message in json.loads(shown.stdout)["messages"]]
+
+    assert found("--text", "DOOR") == ["door open", "door shut"]
+    assert found("--device", "mdn:5551230002", "--text", "door", "--from", "2001-01-01") == ["door shut"]
+    assert found("--until", "2001-01-01") == []
+    assert "No such text" in run("--state-dir", str(tmp_path), "--text", "window").stdout
+    wrong = run("--state-dir", str(tmp_path), "--from", "yesterday")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == "Error: from must be a time as 2026-03-01T08:15:30Z or a day as 2026-03-01.\n"

@@ -122,9 +122,51 @@ def test_a_listener_without_an_api_token_shows_nothing_to_anybody(start: Start) 
         ("kind=letters", "kind"),
         ("last=3&after=1", "last"),
         ("since=yesterday", "since"),
+        ("before=0", "before"),
+        ("from=yesterday", "from"),
+        ("until=2026-02-30", "until"),
+        ("from=2026-03-01T25:00:00Z", "from"),
+        ("from=2026-03-01T00:00:00%2B99:00", "from"),
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_named(listener: ListenerProcess, query: str, word: str) -> None:
     answer = listener.get(f"/v1/messages?{query}", Authorization=f"Bearer {API_TOKEN}")
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(word)
+
+
+def test_what_is_searched_for_is_found_in_the_store(start: Start) -> None:
+    listener = start()
+    listener.post(text("Door open", device="5551230001"))
+    listener.post(text("door 100% shut", device="5551230002"))
+    listener.post(text("T=21.5", deviceIds=[{"id": "A0000012345678", "kind": "MEID"}]), listener.path(OTHER_ACCOUNT))
+
+    def found(**wanted: str) -> list[str]:
+        return [message["text"] for message in listener.answer(**wanted)["messages"]]
+
+    assert found(text="DOOR") == ["Door open", "door 100% shut"]
+    assert found(text="0%") == ["door 100% shut"]
+    assert found(text="door", device="5551230001") == ["Door open"]
+    assert found(device="mdn:5551230002") == ["door 100% shut"]
+    assert found(device="a0000012345678", account=OTHER_ACCOUNT) == ["T=21.5"]
+    assert found(device="imei:5551230002") == found(text="window") == found(device="5551230002", text="open") == []
+    assert found(last="1", before="3") == ["door 100% shut"]
+
+
+def test_a_time_is_a_moment_or_a_whole_day(start: Start) -> None:
+    listener = start()
+    listener.post(text("now"))
+    received = listener.answer()["messages"][0]["receivedAt"]
+    day, earlier = received[:10], "2001-01-01"
+    second = received[:19]
+    for wanted, count in (
+        ({"from": day}, 1),
+        ({"until": day}, 1),
+        ({"from": day, "until": day}, 1),
+        ({"from": earlier, "until": earlier}, 0),
+        ({"from": f"{second}Z"}, 1),
+        ({"from": f"{second}+00:00", "until": f"{second}.999999"}, 1),
+        ({"until": f"{second}+01:00"}, 0),
+        ({"from": f"{second}-01:00"}, 0),
+    ):
+        assert len(listener.answer(**wanted)["messages"]) == count, wanted

@@ -16,6 +16,9 @@ PAGE = 1000
 TOKEN_VARIABLE = "THINGSPACE_LISTENER_API_TOKEN"  # noqa: S105  a name
 
 
+Wanted = Mapping[str, "str | None"]  # parameters of /v1/messages that narrow what is read
+
+
 class Unread(Exception):
     """Messages cannot be had; the text says from where, why, and what to do."""
 
@@ -38,16 +41,16 @@ class Inbox:
         self._session.trust_env = not self.is_local  # no proxy stands between this machine and itself
         self._session.auth = self._sign
 
-    def newest(self, count: int, account: str | None) -> list[dict[str, Any]]:
+    def newest(self, count: int, wanted: Wanted) -> list[dict[str, Any]]:
         """The newest messages, oldest first; `later` goes on behind them."""
-        answer = self._ask({"last": min(count, PAGE), "account": account})
+        answer = self._ask({"last": min(count, PAGE), **wanted})
         self.cursor = answer["next"]
         messages: list[dict[str, Any]] = answer["messages"]
         return messages
 
-    def later(self, account: str | None) -> list[dict[str, Any]]:
+    def later(self, wanted: Wanted) -> list[dict[str, Any]]:
         """What came since the last question, at most one page of it."""
-        answer = self._ask({"after": self.cursor, "limit": PAGE, "account": account})
+        answer = self._ask({"after": self.cursor, "limit": PAGE, **wanted})
         self.cursor = answer["next"]
         messages: list[dict[str, Any]] = answer["messages"]
         return messages
@@ -100,6 +103,8 @@ class Inbox:
             document = answer.json()
             if answer.status_code == requests.codes.not_found and "error" in document:
                 return None
+            if answer.status_code == requests.codes.bad_request:
+                raise Unread(str(document["error"]))
             if answer.ok and expected in document:
                 return dict(document)
         except (ValueError, KeyError, TypeError):

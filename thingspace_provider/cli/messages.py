@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from thingspace_provider.cli import deliveries, inboxes
-from thingspace_provider.cli.inboxes import Inbox, Unread
+from thingspace_provider.cli.inboxes import Inbox, Unread, Wanted
 from thingspace_provider.cli.showing import end, table, visible, which_inboxes
 
 POLL_SECONDS = 0.5
@@ -26,6 +26,7 @@ EXAMPLE = """
 Examples:
   thingspace messages                    # the local listeners of `pulumi up`
   thingspace messages --follow --account 0000123456-00001
+  thingspace messages --device 5551230001 --text alarm --from 2026-03-01
   THINGSPACE_LISTENER_API_TOKEN=… thingspace messages --url https://sms.example.com --json
   thingspace messages show 17            # what became of one
   thingspace messages dead               # what the sinks did not take
@@ -36,18 +37,23 @@ Examples:
 @click.group(epilog=EXAMPLE, invoke_without_command=True)
 @which_inboxes
 @click.option("--account", help="Only the texts of this account.")
+@click.option("--device", help="Only those of this device: an identifier, as 5551230001 or mdn:5551230001.")
+@click.option("--text", help="Only those that contain this.")
+@click.option("--from", metavar="TIME", help="Received then or later, as 2026-03-01 or 2026-03-01T08:15:30Z.")
+@click.option("--until", metavar="TIME", help="Received then or before; a day is meant whole.")
 @click.option("--limit", type=click.IntRange(1, inboxes.PAGE), default=100, show_default=True, help="The newest N.")
 @click.option("--follow", is_flag=True, help="Go on with what arrives, until Ctrl+C.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"messages": […]}; with --follow one message a line.')
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     url: str | None,
     state_dir: Path,
-    account: str | None,
     limit: int,
     follow: bool,
     as_json: bool,
+    **wanted: str | None,
 ) -> None:
     """The texts that a listener has stored, newest last.
 
@@ -56,13 +62,15 @@ def command(
     if context.invoked_subcommand is not None:
         return
     try:
-        sources, found = _newest(inboxes.chosen(url, state_dir, os.environ), limit, account)
+        sources, found = _newest(inboxes.chosen(url, state_dir, os.environ), limit, wanted)
         if follow:
-            _follow(sources, account, found, as_json)
+            _follow(sources, wanted, found, as_json)
         elif as_json:
             click.echo(json.dumps({"messages": found}, ensure_ascii=False))
         elif found:
             _print([HEADINGS, *map(_row, found)])
+        elif any(wanted.values()):
+            click.echo("No such text has arrived.")
         else:
             click.echo("No text has arrived yet. Have a device send one, or see with `--follow` when one comes.")
     except Unread as reason:
@@ -74,9 +82,9 @@ command.add_command(deliveries.dead)
 command.add_command(deliveries.retry)
 
 
-def _newest(sources: list[Inbox], limit: int, account: str | None) -> tuple[list[Inbox], list[dict[str, Any]]]:
+def _newest(sources: list[Inbox], limit: int, wanted: Wanted) -> tuple[list[Inbox], list[dict[str, Any]]]:
     """The inboxes that answer and their newest messages; one that was stopped does not hide the others."""
-    answers = [(inbox, _tried(inbox, limit, account)) for inbox in sources]
+    answers = [(inbox, _tried(inbox, limit, wanted)) for inbox in sources]
     answering = [inbox for inbox, answer in answers if not isinstance(answer, inboxes.Unreachable)]
     found = []
     for _, answer in answers:
@@ -89,14 +97,14 @@ def _newest(sources: list[Inbox], limit: int, account: str | None) -> tuple[list
     return answering, _by_arrival(found)[-limit:]
 
 
-def _tried(inbox: Inbox, limit: int, account: str | None) -> list[dict[str, Any]] | inboxes.Unreachable:
+def _tried(inbox: Inbox, limit: int, wanted: Wanted) -> list[dict[str, Any]] | inboxes.Unreachable:
     try:
-        return inbox.newest(limit, account)
+        return inbox.newest(limit, wanted)
     except inboxes.Unreachable as problem:
         return problem
 
 
-def _follow(sources: list[Inbox], account: str | None, found: list[dict[str, Any]], as_json: bool) -> NoReturn:
+def _follow(sources: list[Inbox], wanted: Wanted, found: list[dict[str, Any]], as_json: bool) -> NoReturn:
     try:
         if not as_json:
             _print([HEADINGS])
@@ -108,7 +116,7 @@ def _follow(sources: list[Inbox], account: str | None, found: list[dict[str, Any
                 _print(map(_row, found))
             if not found:
                 time.sleep(POLL_SECONDS)
-            found = _by_arrival(message for inbox in sources for message in inbox.later(account))
+            found = _by_arrival(message for inbox in sources for message in inbox.later(wanted))
     except KeyboardInterrupt:
         raise SystemExit(0) from None
 

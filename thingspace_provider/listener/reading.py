@@ -5,14 +5,25 @@ The answer is `{"messages": […], "next": cursor or null}` in the order of stor
 `after` of the request. So a reader that always passes the last `next` on sees every message once, also those that
 are stored while it reads; null means that nothing was ever there, and to ask again without `after`. An answer with
 fewer messages than `limit` has reached the end for now.
+
+| parameter | selects |
+|---|---|
+| `after`, `limit` | the oldest after a cursor |
+| `last`, `before` | the newest, or the newest before an id |
+| `account`, `kind` | `kind` is text unless given; `all` is any |
+| `device` | an identifier, as `5551230001` or `mdn:5551230001` |
+| `from`, `until` | by when it was received, as `2026-03-01T08:15:30Z` or `2026-03-01`; both included |
+| `text` | texts that contain this; letters of ASCII in either case |
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -25,7 +36,10 @@ from thingspace_provider.listener.store import Selection, Store, StoreFailed
 
 LIMIT, MOST = 100, 1000
 LARGEST_ID = 2**63 - 1
-PARAMETERS = ("after", "limit", "account", "kind", "last")
+PARAMETERS = ("after", "limit", "last", "before", "account", "kind", "device", "from", "until", "text")
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})?")
 
 
 class Unreadable(Exception):
@@ -86,13 +100,46 @@ def _selection(parameters: QueryParams) -> Selection:
     if "last" in parameters and ("after" in parameters or "limit" in parameters):
         raise Unreadable("last asks for the newest messages: give it without after and limit")
     last = "last" in parameters
+    device_kind, _, device = parameters.get("device", "").rpartition(":")
     return Selection(
         limit=number(parameters, "last" if last else "limit", LIMIT, 1, MOST),
         after=number(parameters, "after", 0, 0, LARGEST_ID),
+        before=number(parameters, "before", 1, 1, LARGEST_ID) if "before" in parameters else None,
         account=parameters.get("account"),
         kind=None if kind == "all" else kind,
+        device=device or None,
+        device_kind=device_kind or None,
+        received_from=moment(parameters, "from"),
+        received_until=moment(parameters, "until"),
+        contains=parameters.get("text") or None,
         last=last,
     )
+
+
+def moment(parameters: QueryParams, name: str) -> int | None:
+    """A parameter that is a time, in microseconds after 1970; UTC unless it says otherwise. Raises Unreadable.
+
+    A day is meant whole: `until` one includes it.
+    """
+    if name not in parameters:
+        return None
+    text = parameters[name].replace(" ", "+")  # how a plus sign arrives that was not encoded
+    day, found = DATE.fullmatch(text), MOMENT.fullmatch(text)
+    try:
+        if day:
+            at = datetime.fromisoformat(f"{text}T00:00:00+00:00")
+            return _microseconds(at + timedelta(days=1)) - 1 if name == "until" else _microseconds(at)
+        if found:
+            zone = (found[3] or "Z").replace("Z", "+00:00")
+            fraction = timedelta(microseconds=int((found[2] or ".0")[1:].ljust(6, "0")))
+            return _microseconds(datetime.fromisoformat(found[1] + zone) + fraction)
+    except (ValueError, OverflowError):
+        pass
+    raise Unreadable(f"{name} must be a time as 2026-03-01T08:15:30Z or a day as 2026-03-01")
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - EPOCH) // timedelta(microseconds=1)
 
 
 def check_names(parameters: QueryParams, known: Sequence[str]) -> None:
