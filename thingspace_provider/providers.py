@@ -39,7 +39,7 @@ from thingspace_provider.lifecycle.model import UNKNOWN, Context, Lifecycle, Sta
 from thingspace_provider.lifecycle.registration import CallbackRegistration
 
 PROVIDER_KEY = "__provider"
-LONGEST_MESSAGE, HALF = 4000, 2000  # bytes as sent; gRPC carries an error in a header, which has to stay small
+LONGEST_MESSAGE = 4000  # bytes as sent; gRPC carries an error in a header, which has to stay small
 Result = TypeVar("Result")
 
 _CLIENTS = Clients()  # shared by all resources of the provider process: one token, one session
@@ -137,8 +137,8 @@ def _guarded(run: Callable[[], Result]) -> Result:
     except BaseException as error:  # noqa: BLE001
         if os.environ.get("THINGSPACE_DEBUG"):
             where = (error.__cause__ or error).__traceback__
-            frames = "".join(traceback.format_tb(where))[-HALF:]  # the innermost last
-            raise CallFailed(f"{_cut(f'{type(error).__name__}: {error}', HALF)}\n{frames}") from None
+            frames = "".join(traceback.format_tb(where))[-LONGEST_MESSAGE // 2 :]  # the innermost last
+            raise CallFailed(_cut(f"{type(error).__name__}: {error}") + f"\n{frames}") from None
         sys.tracebacklimit = 0
         raise CallFailed(_cut(_message(error))) from None
 
@@ -156,8 +156,9 @@ def _message(error: BaseException) -> str:
     )
 
 
-def _cut(text: str, room: int = LONGEST_MESSAGE) -> str:
+def _cut(text: str) -> str:
     """The beginning that fits. In a header, a byte that is not ASCII takes the room of three."""
+    room = LONGEST_MESSAGE
     for position, character in enumerate(text):
         room -= 1 if character.isascii() else 3 * len(character.encode(errors="replace"))
         if room < 0:

@@ -92,7 +92,6 @@ def test_a_body_of_exactly_8_kb_is_taken(listener: ListenerProcess) -> None:
         f"/callbacks/{PATH_TOKEN}/{ACCOUNT}/more",
         f"/callbacks//{ACCOUNT}",
         "/callbacks",
-        "/",
         "/nowhere",
         "/healthz/",
     ],

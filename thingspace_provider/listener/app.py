@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from thingspace_provider.listener.door import PREFIX, Door
 from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.metrics import Metrics
+from thingspace_provider.listener.page import Page
 from thingspace_provider.listener.reading import Reading
 from thingspace_provider.listener.tracing import Tracing
 
@@ -21,6 +22,7 @@ class Listener:
     def __init__(self, door: Door, reading: Reading, tracing: Tracing, health: Health, metrics: Metrics) -> None:
         self._door = door
         routes = [
+            Route("/", Page(reading).show),
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", metrics.show),
