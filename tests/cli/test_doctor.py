@@ -74,7 +74,7 @@ def test_each_step_of_a_healthy_chain_is_ok_and_the_calls_are_counted(emulator: 
     assert found.exit_code == 0
     assert [name for name, status in found.status.items() if status == "ok"] == [
         *("python", "packages", "engine", "language host", "sqlite"),
-        *("app key", "app secret", "username", "password", "base URL"),
+        *("app key", "app secret", "username", "password", "base URL", "limits"),
         *("name", "connection", "refused logins", "token", "login"),
         *(f"account {ACCOUNT}", f"account {OTHER_ACCOUNT}", "logout"),
     ]
@@ -236,6 +236,20 @@ def test_an_address_that_would_see_credentials_in_clear_is_not_asked(monkeypatch
     assert found.failed == ["base URL"]
     assert "unencrypted" in found.text["base URL"]
     assert found.status["connection"] == "skipped"
+
+
+def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://user:sentinel@127.0.0.1:{closed_port()}/api")
+    found = diagnose()
+    assert found.failed == ["connection"]
+    assert "http://user:***@127.0.0.1" in found.text["connection"]
+
+
+def test_a_limit_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSPACE_DEADLINE", "soon")
+    found = diagnose()
+    assert found.failed == ["limits"]
+    assert "THINGSPACE_DEADLINE" in found.text["limits"]
 
 
 def test_a_profile_is_tried_with_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

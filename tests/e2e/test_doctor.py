@@ -7,15 +7,15 @@ import subprocess
 import sys
 
 from pulumi_project import Project
-from thingspace_emulator import ACCOUNT, EmulatorProcess
+from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess
 
 from thingspace_provider.lifecycle import process
 
 
-def diagnosed(project: Project) -> dict[str, dict[str, str]]:
+def diagnosed(project: Project, secrets: list[str]) -> dict[str, dict[str, str]]:
     """The steps by name, after a look that no secret is among them."""
     printed = run(project, "--json").stdout
-    shows_no_secret(project, printed)
+    shows_none(secrets, printed)
     return {step["name"]: step for step in json.loads(printed)["steps"]}
 
 
@@ -31,9 +31,8 @@ def run(project: Project, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def shows_no_secret(project: Project, printed: str) -> None:
-    [credential] = project.resources("CallbackCredential")
-    for secret in (*(credential["outputs"][key] for key in ("password", "pathToken")), "emulator-app-secret"):
+def shows_none(secrets: list[str], printed: str) -> None:
+    for secret in secrets:
         assert secret not in printed
 
 
@@ -47,25 +46,34 @@ def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(
     for name in emulator.environment:
         if name != "THINGSPACE_BASE_URL":  # all else is in the stack's configuration, encrypted
             del deployed.environment[name]
+    [credential] = deployed.resources("CallbackCredential")
+    secrets = [*(credential["outputs"][key] for key in ("password", "pathToken")), "emulator-app-secret"]
     emulator.control("DELETE", "journal")
-    steps = diagnosed(deployed)
+    steps = diagnosed(deployed, secrets)
     assert failed(steps) == []
     assert steps["stack"]["what"] == "dev, secrets included"
     assert steps["password"]["what"] == "set, from stack config thingspace:password"
     assert "which overrides stack config thingspace:baseUrl" in steps["base URL"]["what"]
     assert steps[f"registration {ACCOUNT}"]["what"].startswith("texts go to http://127.0.0.1:")
     assert steps[f"proof {ACCOUNT}"]["status"] == "ok"
-    shows_no_secret(deployed, run(deployed).stdout)
+    shows_none(secrets, run(deployed).stdout)
     assert {"registerCallback", "deregisterCallback", "smsHistory", "startCallbacks"}.isdisjoint(emulator.calls())
 
+    [ours] = emulator.caller.ready().m2m("GET", f"/callbacks/{ACCOUNT}").json()
+    assert emulator.caller.m2m("DELETE", f"/callbacks/{ACCOUNT}/name/{SERVICE}").status == 200
+    steps = diagnosed(deployed, secrets)
+    assert (failed(steps), steps[f"registration {ACCOUNT}"]["status"]) == ([], "skipped")
+    assert steps[f"proof {ACCOUNT}"]["status"] == "ok"  # the listener is up, and is asked all the same
+
+    emulator.caller.register(ours["url"], username=ours["username"], password=ours["password"])
     process.stop(deployed.listener_folder / "listener.pid")
-    steps = diagnosed(deployed)
+    steps = diagnosed(deployed, secrets)
     assert failed(steps) == ["listener", f"proof {ACCOUNT}"]
     assert "`pulumi up` starts it" in steps["listener"]["remedy"]
     assert "connection refused" in steps[f"proof {ACCOUNT}"]["what"]
 
-    assert emulator.caller.ready().register("https://elsewhere.example.com/x").status == 200
-    steps = diagnosed(deployed)
+    assert emulator.caller.register("https://elsewhere.example.com/x").status == 200
+    steps = diagnosed(deployed, secrets)
     assert failed(steps) == ["listener", f"registration {ACCOUNT}"]
     assert (
         "texts go to https://elsewhere.example.com/x, and this stack's listener is"

@@ -8,15 +8,16 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from thingspace_provider import stack_keys
 from thingspace_provider.api import Credentials
-from thingspace_provider.api.errors import CredentialsMissing
+from thingspace_provider.api.errors import CredentialsMissing, SettingUnusable
 from thingspace_provider.cli.diagnosis.environment import Engine, EngineFailed
 from thingspace_provider.cli.diagnosis.steps import Secrets, Step, Steps, failed, ok, refused, skipped
 from thingspace_provider.cli.stack_files import StackFile
 from thingspace_provider.cli.yaml_places import NotYaml, composed
-from thingspace_provider.lifecycle.connection import SETTINGS, credentials, sources
+from thingspace_provider.lifecycle.connection import SETTINGS, credentials, limits, sources
 from thingspace_provider.lifecycle.model import UNKNOWN
 from thingspace_provider.stack_keys import NAMESPACE, SECRET_KEYS
 
@@ -134,9 +135,10 @@ class User:
     credentials: Credentials | None = None
 
 
-def user_steps(profile: str | None, configuration: Configuration) -> Steps[User]:
+def user_steps(profile: str | None, configuration: Configuration, secrets: Secrets) -> Steps[User]:
     """Which ThingSpace user would call, and where each of its settings comes from."""
     found = sources(profile, os.environ, configuration.get)
+    secrets.add(_password_in(place.value) for place in found["base_url"])
     for name, (variable, key) in SETTINGS.items():
         label = {"app_key": "app key", "app_secret": "app secret", "base_url": "base URL"}.get(name, name)
         if not found[name]:
@@ -151,6 +153,7 @@ def user_steps(profile: str | None, configuration: Configuration) -> Steps[User]
         real = [other.place for other in others if other.place != "default"]
         yield ok(label, f"{value}, from {first.place}" + (f" (which overrides {', '.join(real)})" if real else ""))
     yield from _profiles(configuration)
+    yield _limits(configuration)
     base_url = found["base_url"][0].value
     try:
         Credentials("", "", "", "", base_url)
@@ -159,6 +162,23 @@ def user_steps(profile: str | None, configuration: Configuration) -> Steps[User]
         return User()
     complete = all(found.values())
     return User(base_url, credentials(profile, os.environ, configuration.get) if complete else None)
+
+
+def _password_in(url: str) -> str | None:
+    """What somebody wrote as `https://user:password@…`."""
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None
+
+
+def _limits(configuration: Configuration) -> Step:
+    """The time of one operation and the pace of calls in an update; a diagnosis has its own."""
+    try:
+        given = limits(os.environ, configuration.get)
+    except SettingUnusable as error:
+        return refused("limits", error)
+    return ok("limits", f"{given.deadline:g} s for one operation, {given.rate:g} calls a second")
 
 
 def _profiles(configuration: Configuration) -> Steps[None]:

@@ -91,7 +91,7 @@ def _account(account: str, found: Registration | None, wanted: dict[str, Any], l
     if found is None:
         waits = "texts wait in ThingSpace's queue"
         yield skipped(registration, f"none for {SMS_SERVICE}, so {waits}: `pulumi up` registers the stack's listener")
-        yield skipped(proof, "nothing is registered")
+        yield _proof(proof, account, local.registration(account)) if local else skipped(proof, "nothing is registered")
         return
     problem = _difference(found, wanted, local, account)
     if problem:
@@ -120,7 +120,7 @@ def _proof(name: str, account: str, found: Registration) -> Step:
         return refused(name, error)
     except NotProven as problem:
         return failed(name, f"{problem.step}: {problem.what} ({shown(found.url)})", problem.remedy)
-    return ok(name, " ".join(["it is our listener, and it knows the credential that ThingSpace sends.", *said]))
+    return ok(name, " ".join([f"{shown(found.url)} is our listener, and it knows the credential.", *said]))
 
 
 def _difference(found: Registration, wanted: dict[str, Any], local: Local | None, account: str) -> str:
