@@ -161,8 +161,9 @@ def test_what_a_server_repeats_of_a_secret_is_blotted_out(emulator: EmulatorProc
 
 
 def test_an_unknown_account_is_named_and_the_others_are_asked_all_the_same() -> None:
-    found = diagnose("--account", "0000000000-99999", "--account", ACCOUNT)
-    assert found.failed == ["account 0000000000-99999"]
+    found = diagnose("--account", "0000000000-99999", "--account", "login", "--account", ACCOUNT)
+    assert found.failed == ["account 0000000000-99999", "account login"]
+    assert "Could not find account login" in found.text["account login"]  # a name is not taken for a call
     assert "leading zeros included" in found.text["account 0000000000-99999"]
     assert found.status[f"account {ACCOUNT}"] == "ok"
 

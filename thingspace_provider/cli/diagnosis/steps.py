@@ -13,9 +13,7 @@ from thingspace_provider.api.errors import ThingSpaceError
 
 Result = TypeVar("Result")
 Steps = Generator["Step", None, Result]
-SECRET_VARIABLE = re.compile(
-    r"THINGSPACE_\w*(APP_KEY|APP_SECRET|PASSWORD|TOKEN)|PULUMI_(ACCESS_TOKEN|CONFIG_PASSPHRASE)"
-)
+SECRET_VARIABLE = re.compile(r"THINGSPACE_\w*(KEY|SECRET|PASSWORD|TOKEN)\w*|PULUMI_(ACCESS_TOKEN|CONFIG_PASSPHRASE)")
 SHORTEST_SECRET = 6  # characters; a shorter one is part of many words, and blotting these out would tell it
 
 
