@@ -138,7 +138,8 @@ def _guarded(run: Callable[[], Result]) -> Result:
         if os.environ.get("THINGSPACE_DEBUG"):
             where = (error.__cause__ or error).__traceback__
             frames = "".join(traceback.format_tb(where))[-LONGEST_MESSAGE // 2 :]  # the innermost last
-            raise CallFailed(_cut(f"{type(error).__name__}: {error}") + f"\n{frames}") from None
+            text = _cut(f"{type(error).__name__}: {error}", LONGEST_MESSAGE // 2)
+            raise CallFailed(f"{text}\n{frames}") from None
         sys.tracebacklimit = 0
         raise CallFailed(_cut(_message(error))) from None
 
@@ -147,18 +148,15 @@ def _message(error: BaseException) -> str:
     if isinstance(error, ThingSpaceError):
         return str(error)
     # The text of an unforeseen error may quote what it stumbled over, a secret perhaps: only its kind is shown.
-    [where] = traceback.extract_tb(
-        error.__traceback__, limit=-1
-    )  # a limit of its own, because the process-wide one is 0
+    [where] = traceback.extract_tb(error.__traceback__, limit=-1)  # without a limit, the process-wide one of 0 holds
     return (
         f"an unforeseen {type(error).__name__} in {os.path.basename(where.filename)} line {where.lineno}. "  # noqa: PTH119
         "This is a defect of thingspace-provider. THINGSPACE_DEBUG=1 shows all of it, possibly with secrets."
     )
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, room: int = LONGEST_MESSAGE) -> str:
     """The beginning that fits. In a header, a byte that is not ASCII takes the room of three."""
-    room = LONGEST_MESSAGE
     for position, character in enumerate(text):
         room -= 1 if character.isascii() else 3 * len(character.encode(errors="replace"))
         if room < 0:

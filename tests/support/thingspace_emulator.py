@@ -112,14 +112,15 @@ class EmulatorProcess:
         answer = {"status": status, "body": body}
         self.control("POST", "faults", {"operation": operation, "answer": answer, "times": times})
 
-    def hold(self, operation: str) -> None:
-        """Have the next call of an operation wait until `release`; then it has its effect."""
-        self.control("POST", "faults", {"operation": operation, "delay": HELD_SECONDS})
+    def hold(self, operation: str, seconds: int = HELD_SECONDS) -> None:
+        """Have the next call of an operation wait until `release`, which lets so many seconds pass."""
+        self.control("POST", "faults", {"operation": operation, "delay": seconds})
 
     def holds(self) -> bool:
         """Whether a call waits."""
         return any(fault["hits"] for fault in self.control("GET", "faults")["faults"])
 
     def release(self) -> None:
-        self.control("POST", "clock", {"advanceSeconds": HELD_SECONDS})
+        for fault in self.control("GET", "faults")["faults"]:
+            self.control("POST", "clock", {"advanceSeconds": fault["delay"]})
         self.control("DELETE", "faults")

@@ -1,0 +1,62 @@
+"""A session or a token that really ends between two calls, or while one is under way."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from fake_engine import Provider
+from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
+
+REGISTRATION = {
+    "accountName": ACCOUNT,
+    "url": "https://sms.example.com/x",
+    "serviceName": "EnhancedConnectivityService",
+    "readiness": False,
+}
+A_MOMENT, TOO_LONG = 1, 20 * 60 + 1  # seconds that a call takes; after so long without one, ThingSpace ends a session
+
+
+def nothing_else(_emulator: EmulatorProcess) -> None:
+    pass
+
+
+def the_token_is_revoked(emulator: EmulatorProcess) -> None:
+    """As another program with the same application does it; the held call goes on."""
+    pair = f"{emulator.ready['appKey']}:{emulator.ready['appSecret']}".encode()
+    basic = {"Authorization": "Basic " + base64.b64encode(pair).decode()}
+    form = {"grant_type": "client_credentials"}
+    token = requests.post(f"{emulator.url}/ts/v1/oauth2/token", form, headers=basic, timeout=10).json()["access_token"]
+    revoked = requests.post(f"{emulator.url}/ts/v1/oauth2/revoke", {**form, "token": token}, headers=basic, timeout=10)
+    assert revoked.ok
+
+
+@pytest.mark.parametrize(
+    ("seconds", "happens", "logins"),
+    [(TOO_LONG, nothing_else, 2), (A_MOMENT, the_token_is_revoked, 1)],
+    ids=["session", "token"],
+)
+def test_what_ends_while_a_registration_is_under_way_is_renewed_once(
+    provider: Provider,
+    emulator: EmulatorProcess,
+    seconds: int,
+    happens: Callable[[EmulatorProcess], None],
+    logins: int,
+) -> None:
+    engine = provider.start(emulator.environment)
+    emulator.control("POST", "clock", {"frozen": True})
+    emulator.hold("registerCallback", seconds)
+    with ThreadPoolExecutor() as thread:
+        created = thread.submit(engine.create, "CallbackRegistration", REGISTRATION)
+        assert eventually(emulator.holds)
+        happens(emulator)
+        emulator.release()
+        assert created.result()[0].startswith(ACCOUNT)
+    calls = emulator.calls()
+    assert (calls["registerCallback"], calls["login"]) == (2, logins)
+    statuses = [call["status"] for call in emulator.control("GET", "journal", operation="registerCallback")["calls"]]
+    assert statuses[0] in {400, 401}
+    assert statuses[1] == 200
