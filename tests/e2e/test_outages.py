@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from leaks import Secrets
 from middleman import middleman
 from outages import (
     BY_NAME,
     OUTAGES,
     PATIENT,
+    SCENARIO,
+    SECRETS,
     Course,
     Outage,
     accounts_of,
@@ -68,6 +71,9 @@ def all_at_once(outages: tuple[Outage, ...], folder: Path) -> Iterator[Course]:
         course.errors_of_the_next = errors(project.up())
         project.up("--expect-no-changes")
         course.listens = {outage.name: listens(outage, emulator) for outage in outages}
+        secrets = Secrets(**SECRETS)
+        course.leaks = secrets.in_files(folder, {SCENARIO: SECRETS})
+        course.leaks += secrets.within("".join([*project.printed, project.export()]).encode())
         yield course
     finally:
         emulator.end()
@@ -78,6 +84,7 @@ def test_a_wrong_password_costs_one_login_and_stops_nobody_else(tmp_path: Path) 
     with all_at_once(outages, tmp_path) as course:
         for outage in outages:
             course.check(outage)
+        assert course.leaks == []
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +98,8 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
 @pytest.mark.parametrize("outage", OUTAGES, ids=lambda it: it.name)
 def test_an_outage_ends_as_it_has_to_and_the_next_update_is_right(course: Course, outage: Outage) -> None:
     course.check(outage)
+
+
+@pytest.mark.long
+def test_no_outage_brings_a_secret_to_light(course: Course) -> None:
+    assert course.leaks == []

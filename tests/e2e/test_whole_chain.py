@@ -111,26 +111,3 @@ def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_i
         emulator.text(text)
     assert eventually(lambda: {"stored before the restart", *texts} <= set(deployed.inbox()))
     deployed.up("--expect-no-changes")
-
-
-def test_neither_output_nor_state_holds_a_credential_in_clear(
-    project: Project, emulator: EmulatorProcess, thingspace: Client
-) -> None:
-    project.preview("--diff")
-    project.up("--diff")
-    project.refresh("--diff")
-    generated = project.resources("CallbackCredential")[0]["outputs"]
-    assert thingspace.list_callbacks(ACCOUNT)[0].password == generated["password"]  # it really is the one in use
-    settings = json.loads((project.listener_folder / "settings.json").read_text())
-    ready = emulator.ready
-    secrets = [generated["password"], generated["pathToken"], settings["apiToken"]]
-    secrets += [ready["appKey"], ready["appSecret"], ready["password"]]  # as the stack file has them, encrypted
-    exported = project.export()
-    project.configure("thingspace:rotation", "2")
-    project.up("--diff")
-    project.destroy("--diff")
-    log = (project.listener_folder / "listener.log").read_text()
-    for place in (exported, project.export(), log, *project.printed):
-        for secret in secrets:
-            assert secret not in place
-    assert (project.listener_folder / "settings.json").stat().st_mode & 0o077 == 0

@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from fake_engine import Engine, Provider
+from leaks import Secrets
 from middleman import middleman
 from outages import (
     IMPATIENT,
     OUTAGES,
     PATIENT,
+    SECRETS,
     Course,
     Outage,
     accounts_of,
@@ -83,3 +85,8 @@ def courses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, Cou
 @pytest.mark.parametrize("outage", OUTAGES, ids=lambda it: it.name)
 def test_an_outage_ends_as_it_has_to_and_the_next_update_is_right(courses: dict[bool, Course], outage: Outage) -> None:
     courses[outage.silent].check(outage)
+
+
+def test_no_outage_brings_a_secret_to_light(courses: dict[bool, Course]) -> None:
+    for course in courses.values():
+        assert Secrets(**SECRETS).within("".join([course.printed, *course.errors.values()]).encode()) == set()

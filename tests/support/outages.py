@@ -17,7 +17,9 @@ from thingspace_emulator import EmulatorProcess
 PATIENT, IMPATIENT = 30, 8  # seconds for one operation, THINGSPACE_DEADLINE
 SLACK = 10.0  # seconds that a busy machine may add
 APP = ("outage-app-key", "outage-app-secret")
-PASSWORD = "sentinel-right"
+PASSWORD, WRONG_PASSWORD = "sentinel-right", "sentinel-wrong"
+SECRETS = {"app_secret": APP[1], "password": PASSWORD, "wrong_password": WRONG_PASSWORD}
+SCENARIO = "outages.yaml"  # beside what is searched for them
 COUNTED = ("login", "listCallbacks", "registerCallback", "startCallbacks")
 SMS = "UnifiedWebService."
 
@@ -68,7 +70,7 @@ ADDRESS = "check THINGSPACE_BASE_URL"
 HTML = "<html><head><title>Please log in</title></head></html>"
 
 OUTAGES = (
-    Outage("wrong_password", (1, 0, 0, 0), WRONG, password="sentinel-wrong", accounts=3),
+    Outage("wrong_password", (1, 0, 0, 0), WRONG, password=WRONG_PASSWORD, accounts=3),
     Outage("locked", (1, 0, 0, 0), WRONG, locked=True),
     Outage(
         "expired_session",
@@ -151,7 +153,7 @@ def emulator_with(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess:
             if outage.fault
         ],
     }
-    file = folder / "outages.yaml"
+    file = folder / SCENARIO
     file.write_text(yaml.safe_dump(scenario))
     return EmulatorProcess("--scenario", str(file))
 
@@ -211,6 +213,7 @@ class Course:
     calls: dict[str, tuple[int, ...]] = field(default_factory=dict)
     errors_of_the_next: dict[str, str] = field(default_factory=dict)
     listens: dict[str, bool] = field(default_factory=dict)
+    leaks: list[str] = field(default_factory=list)
 
     def check(self, outage: Outage) -> None:
         """The outcome, the calls it took, its time, and that the next update is right."""

@@ -1,0 +1,199 @@
+"""A secret is in one place: a whole life of a stack, and then a search for every secret it had to do with.
+
+| place | may hold | because |
+|---|---|---|
+| the local listener's `settings.json`, mode 600 | LISTENER_KNOWS | neither its title nor its environment holds them |
+| environment and memory of processes | what they were given | |
+| `/_emulator/state`, `/_emulator/connection` | what the emulator was given | so documented, for this machine only |
+| Pulumi's own log at `pulumi -v` | everything of a stack | Pulumi's doing, said in the README |
+
+Nowhere else: not in what is printed, state, backups, history, plans, stack files, logs, caches, temporary files, the
+listener's store, log and metrics, the emulator's journal, the record of refused logins, or a process title.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from leaks import ProcessTitles, Secrets
+from middleman import middleman
+from pulumi_project import Project
+from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, eventually
+
+from thingspace_provider.api import Client, Credentials, Registration
+
+GIVEN = {
+    "app_key": "sentinel-app/key+1",
+    "app_secret": "sentinel-app/secret+2?",
+    "password": "sentinel password/3+é",
+    "app_key_of_b": "sentinel-app/key+4",
+    "app_secret_of_b": "sentinel-app/secret+5?",
+    "password_of_b": "sentinel password/6+é",
+    "wrong_password": "sentinel wrong/7+é",
+    "own_password": "sentinel-own/8+?",
+    "own_path_token": "sentinel-own-path-token-9",
+    "foreign_password": "sentinel-foreign/10+?",
+}
+LISTENER_KNOWS = ("callback_password", "previous_callback_password", "path_token", "api_token")
+ALLOWED = {"project/.thingspace/listeners/*/settings.json": LISTENER_KNOWS}
+PROGRAM = """
+import pulumi
+
+from thingspace_provider.hosting import LocalListener
+from thingspace_provider.resources import CallbackCredential, CallbackRegistration, SmsCallbacks
+
+config = pulumi.Config("thingspace")
+credential = CallbackCredential("credential", rotation=config.get_int("rotation"))
+a, b = config.require_object("accounts")
+listener = LocalListener("listener", account_names=[a, b], credential=credential)
+SmsCallbacks("a", account_names=[a], listener=listener, credential=credential)
+SmsCallbacks("b", account_names=[b], listener=listener, credential=credential, profile="plant_b")
+own = CallbackRegistration(
+    "own",
+    account_name=a,
+    service_name="SMSDeliveryConfirmation",
+    url=config.require_secret("url"),
+    username="own",
+    password=config.require_secret("callbackPassword"),
+    readiness=False,
+)
+pulumi.export("credential", credential.settings)
+pulumi.export("own", own.password)
+"""
+
+
+def scenario() -> str:
+    """One user whose credentials come from the environment, one whose come from the stack's configuration."""
+    return yaml.safe_dump(
+        {
+            "apps": {GIVEN["app_key"]: GIVEN["app_secret"], GIVEN["app_key_of_b"]: GIVEN["app_secret_of_b"]},
+            "accounts": [ACCOUNT, OTHER_ACCOUNT],
+            "users": [
+                {"username": "a", "password": GIVEN["password"], "accounts": [ACCOUNT]},
+                {"username": "b", "password": GIVEN["password_of_b"], "accounts": [OTHER_ACCOUNT]},
+            ],
+            "switches": {"passwordAfterReregistration": "mixed"},
+        }
+    )
+
+
+def home(folder: Path) -> dict[str, str]:
+    """Everything that programs write beside their work, inside of the folder."""
+    places = {"HOME": "home", "TMPDIR": "tmp", "XDG_STATE_HOME": "state", "XDG_CACHE_HOME": "cache"}
+    for place in places.values():
+        (folder / "user" / place).mkdir(parents=True)
+    return {name: str(folder / "user" / place) for name, place in places.items()}
+
+
+def set_up(project: Project) -> None:
+    (project.folder / "__main__.py").write_text(PROGRAM)
+    project.init("dev")
+    for key in ("appKey", "appSecret", "username", "password"):
+        project.pulumi("config", "rm", f"thingspace:{key}")
+    b = {"appKey": GIVEN["app_key_of_b"], "appSecret": GIVEN["app_secret_of_b"]}
+    b |= {"username": "b", "password": GIVEN["password_of_b"]}
+    project.configure("thingspace:accounts", json.dumps([ACCOUNT, OTHER_ACCOUNT]))
+    for key, value in {
+        "profiles": json.dumps({"plant_b": b}),
+        "url": f"https://sms.example.com/{GIVEN['own_path_token']}/x",
+        "callbackPassword": GIVEN["own_password"],
+    }.items():
+        project.configure_secret(f"thingspace:{key}", value)
+
+
+def search_state(project: Project, secrets: Secrets) -> None:
+    """What was made up meanwhile."""
+    outputs = project.resources("CallbackCredential")[0]["outputs"]
+    settings = json.loads((project.listener_folder / "settings.json").read_text())
+    secrets.add(
+        callback_password=outputs["password"],
+        previous_callback_password=outputs["previousPassword"],
+        path_token=outputs["pathToken"],
+        api_token=settings["apiToken"],
+    )
+
+
+@pytest.fixture
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    """One that takes the sentinels for credentials."""
+    file = tmp_path_factory.mktemp("emulator") / "scenario.yaml"
+    file.write_text(scenario())
+    with EmulatorProcess("--scenario", str(file)) as process:
+        yield process
+
+
+def drift_and_a_wrong_password(project: Project, emulator: EmulatorProcess) -> None:
+    """What makes the provider write the most."""
+    thingspace = Client(Credentials(GIVEN["app_key"], GIVEN["app_secret"], "a", GIVEN["password"], emulator.url))
+    elsewhere = f"https://other.example.com/{GIVEN['own_path_token']}"
+    thingspace.register_callback(ACCOUNT, Registration(SERVICE, elsewhere, "x", GIVEN["foreign_password"]))
+    project.refresh("--diff")
+    project.environment["THINGSPACE_PASSWORD"] = GIVEN["wrong_password"]
+    project.up("--diff", fails=True)
+    project.environment["THINGSPACE_PASSWORD"] = GIVEN["password"]
+
+
+@pytest.mark.parametrize("debug", ["", pytest.param("1", marks=pytest.mark.long)], ids=["plain", "debug"])
+def test_no_secret_is_found_anywhere_but_where_it_has_to_be(
+    tmp_path: Path, emulator: EmulatorProcess, debug: str
+) -> None:
+    secrets = Secrets(**GIVEN)
+    with middleman(emulator.url) as between, ProcessTitles() as titles:
+        project = Project(tmp_path, {**home(tmp_path), "THINGSPACE_BASE_URL": between.url, "THINGSPACE_DEBUG": debug})
+        project.environment |= {"THINGSPACE_APP_KEY": GIVEN["app_key"], "THINGSPACE_APP_SECRET": GIVEN["app_secret"]}
+        project.environment |= {"THINGSPACE_USERNAME": "a", "THINGSPACE_PASSWORD": GIVEN["password"]}
+        set_up(project)
+        try:
+            project.preview("--save-plan", "plan.json", "--diff")
+            project.up("--diff")
+            search_state(project, secrets)
+            elsewhere = [project.export()]
+            emulator.text("T=21.5")
+            assert eventually(lambda: "T=21.5" in project.inbox())
+            if debug:
+                drift_and_a_wrong_password(project, emulator)
+            project.configure("thingspace:rotation", "2")
+            project.preview("--save-plan", "plan.json")
+            project.up("--diff", "--plan", "plan.json")
+            search_state(project, secrets)
+            listener = json.loads((project.listener_folder / "settings.json").read_text())
+            elsewhere += [
+                project.export(),
+                requests.get(f"http://127.0.0.1:{listener['port']}/metrics", timeout=10).text,
+            ]
+            project.destroy("--diff")
+        finally:
+            project.stop_listeners()
+    elsewhere += [json.dumps(emulator.control("GET", name)) for name in ("journal", "accounts", "users", "archive")]
+    _, out, err = emulator.end()
+    assert len(between.seen) >= 4  # two users' bearers and sessions
+    secrets.add(**{f"token_{number}": token for number, token in enumerate(sorted(between.seen))})
+
+    assert secrets.within((project.listener_folder / "settings.json").read_bytes()) == set(LISTENER_KNOWS)
+    assert (project.listener_folder / "settings.json").stat().st_mode & 0o077 == 0
+    assert secrets.in_files(tmp_path, ALLOWED) == []
+    assert secrets.within("\n".join([*project.printed, *elsewhere, out, err]).encode()) == set()
+    assert b"pulumi.dynamic" in titles.seen
+    assert secrets.within(titles.seen) == set()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "it's sentinel key/1+é",
+        "?key=sentinel%20key%2F1%2B%C3%A9",
+        "key=sentinel+key%2F1%2B%C3%A9",
+        json.dumps({"key": "sentinel key/1+é"}),
+        "sentinel key/1+é".encode().hex(),
+        *(base64.b64encode(f"{before}:sentinel key/1+é:".encode()).decode() for before in ("", "a", "ab", "user")),
+    ],
+)
+def test_a_secret_is_found_however_it_is_written(written: str) -> None:
+    assert Secrets(key="sentinel key/1+é").within(written.encode()) == {"key"}
+    assert Secrets(key="sentinel key/1+e").within(written.encode()) == set()
