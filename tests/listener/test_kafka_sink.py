@@ -50,6 +50,7 @@ async def delivered(of: KafkaSettings, *texts: str, device: str = "5551230001") 
 
 
 @needs_kafka
+@pytest.mark.long
 def test_each_text_is_a_cloudevent_keyed_by_its_device_and_in_order(broker: KafkaBroker) -> None:
     broker.create("texts")
 
