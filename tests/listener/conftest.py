@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from listener_process import ListenerProcess
+from postgres_server import PostgresServer, unusable
 from webhook_receiver import Receiver
 
 
@@ -45,3 +46,13 @@ def other() -> Iterator[Receiver]:
     running = Receiver()
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One real server for all tests of the session, each of which empties its database."""
+    if unusable():
+        pytest.skip(unusable())
+    server = PostgresServer()
+    yield server
+    server.remove()

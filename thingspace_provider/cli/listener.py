@@ -17,6 +17,7 @@ from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.sinks import SinkUnusable
 from thingspace_provider.listener.sinks.opening import tried
 from thingspace_provider.listener.store import StoreFailed, StoreUnusable
+from thingspace_provider.listener.store_address import shown
 
 EXAMPLE = """
 \b
@@ -40,7 +41,7 @@ itself for texts that were queued while it was down.
 @click.command(epilog=EXAMPLE)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 28200]")
-@click.option("--store", help="Where texts are kept: sqlite:///PATH.")
+@click.option("--store", help="Where texts are kept: sqlite:///PATH or postgresql://USER@HOST/DATABASE.")
 @click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False), help="Settings file.")
 @click.option("--pid-file", "pid", type=click.Path(path_type=Path, dir_okay=False), help="File to hold locked.")
 @click.option("--public-url", help="How ThingSpace reaches this listener, when that is not by its own address.")
@@ -98,12 +99,19 @@ def _check(settings: Settings, as_json: bool) -> None:
         store.close()
     except (server.AddressTaken, StoreUnusable, StoreFailed) as reason:
         _end(f"Error: {reason}", 1)
-    shown = {"accounts": list(settings.accounts), "host": settings.host, "port": settings.port, "store": settings.store}
+    tried = {
+        "accounts": list(settings.accounts),
+        "host": settings.host,
+        "port": settings.port,
+        "store": shown(settings.store),
+    }
     if as_json:
-        click.echo(json.dumps(shown))
+        click.echo(json.dumps(tried))
     else:
         accounts = ", ".join(settings.accounts)
-        click.echo(f"a listener can start: {accounts} on {settings.host}:{settings.port}, store {settings.store}")
+        click.echo(
+            f"a listener can start: {accounts} on {settings.host}:{settings.port}, store {shown(settings.store)}"
+        )
 
 
 def _held(path: Path) -> pid_file.PidFile:
@@ -122,7 +130,7 @@ def _announced(settings: Settings, url: str) -> str:
 def _told(settings: Settings, url: str) -> str:
     """For people, and so without the token that the callback URLs hold."""
     base = settings.public_url or url
-    lines = [f"listening on {url}", f"store {settings.store}"]
+    lines = [f"listening on {url}", f"store {shown(settings.store)}"]
     lines += [f"account {name}: ThingSpace posts to {base}/callbacks/<path token>/{name}" for name in settings.accounts]
     return "\n".join([*lines, "stop with Ctrl+C"])
 

@@ -30,6 +30,12 @@ def request_key(arrival: Arrival) -> str | None:
     return "\n".join((callback.request_id, callback.kind, repr(sorted(callback.devices)), callback.content))
 
 
+def window_key(arrival: Arrival) -> tuple[object, ...]:
+    """What two deliveries without a request id have in common."""
+    callback = arrival.callback
+    return (arrival.account, callback.kind, tuple(sorted(callback.devices)), callback.content)
+
+
 class Window:
     """The first deliveries of the last minute, by a hash of account, kind, devices and content."""
 
@@ -42,8 +48,7 @@ class Window:
 
     def first(self, arrival: Arrival, number: int) -> int | None:
         """The id of the one this repeats; None, and remembered as `number`, if it is the first."""
-        callback = arrival.callback
-        key = hash((arrival.account, callback.kind, tuple(sorted(callback.devices)), callback.content))
+        key = hash(window_key(arrival))
         known = self._firsts.get(key)
         if known is not None and abs(arrival.received - known[1]) <= WINDOW:
             return known[0]

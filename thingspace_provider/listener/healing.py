@@ -6,7 +6,6 @@ fetches them, and stores every block before the token is presented that removes 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -20,7 +19,7 @@ from thingspace_provider.listener.healing_settings import HISTORY, OFF
 from thingspace_provider.listener.settings import Settings
 from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.shared import Shared
-from thingspace_provider.listener.store import Arrival, StoreFailed
+from thingspace_provider.listener.store import Arrival
 
 MOST_BLOCKS = 1000  # of one account in a row
 CREDENTIALS_REFUSED = (errors.LoginRefused, errors.LoginHeld, errors.KeyRefused)
@@ -115,17 +114,14 @@ class SharedRefusals(RefusedLogins):
         return known
 
     def add(self, credentials: Credentials) -> Record:
-        """Remember a refused login. That it cannot be noted for replicas is no reason to forget it here."""
-        with contextlib.suppress(StoreFailed):
-            self._shared.note(_name(credentials), 1)
+        """Remember a refused login, for replicas first."""
+        self._shared.note(_name(credentials), 1)
         return super().add(credentials)
 
     def forget(self, credentials: Credentials) -> None:
         """A login succeeded."""
         super().forget(credentials)
-        with contextlib.suppress(StoreFailed):
-            if self._shared.noted(_name(credentials)):
-                self._shared.note(_name(credentials), 0)
+        self._shared.note(_name(credentials), 0)
 
 
 def _name(credentials: Credentials) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from thingspace_provider.listener import log
+from thingspace_provider.listener import log, opening
 from thingspace_provider.listener.app import Listener
 from thingspace_provider.listener.door import Door
 from thingspace_provider.listener.forwarding import Forwarding
@@ -23,18 +23,16 @@ from thingspace_provider.listener.healer import Healer
 from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.inbox import Inbox
 from thingspace_provider.listener.metrics import Metrics
-from thingspace_provider.listener.patience import IDLE_SECONDS, MOST_CONNECTIONS, PatientProtocol
+from thingspace_provider.listener.patience import IDLE_SECONDS, PatientProtocol
 from thingspace_provider.listener.reading import Reading
 from thingspace_provider.listener.retention import Retention
-from thingspace_provider.listener.settings import SQLITE, Settings
+from thingspace_provider.listener.settings import Settings
 from thingspace_provider.listener.settings_file import BadSettings
-from thingspace_provider.listener.shared import Alone
-from thingspace_provider.listener.sqlite import SqliteStore
 from thingspace_provider.listener.store import Store
+from thingspace_provider.listener.store_address import file_of
 from thingspace_provider.listener.tracing import Tracing
 
 BACKLOG = 2048
-OTHER_DESCRIPTORS = 64  # for the store, the log, and connections that are taken before an elder one is gone
 DRAIN_SECONDS = 3  # an answer takes 2 at most
 ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 
@@ -64,12 +62,13 @@ def url_of(listening: socket.socket) -> str:
 
 def opened(settings: Settings) -> Store:
     """The store that the settings name. Raises StoreUnusable."""
-    return SqliteStore(Path(settings.store.removeprefix(SQLITE)), [sink.name for sink in settings.sinks])
+    return opening.opened(settings.store, [sink.name for sink in settings.sinks])
 
 
 def folder_of(settings: Settings) -> Path | None:
     """Where the store lies, if that is on this machine."""
-    return Path(settings.store.removeprefix(SQLITE)).parent if settings.store.startswith(SQLITE) else None
+    file = file_of(settings.store)
+    return file.parent if file else None
 
 
 def allow_connections() -> None:
@@ -77,9 +76,6 @@ def allow_connections() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    granted, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if granted != resource.RLIM_INFINITY:
-        PatientProtocol.most = min(MOST_CONNECTIONS, granted - OTHER_DESCRIPTORS)
 
 
 def run(
@@ -108,7 +104,7 @@ async def _serve(
     metrics = Metrics()
     inbox = Inbox(store, metrics)
     reading = Reading(store, settings.api_token)
-    healer = Healer(settings, inbox, metrics, Alone())
+    healer = Healer(settings, inbox, metrics, store.shared)
     door = Door(settings, inbox, metrics, healer.need)
     forwarding = Forwarding(settings.sinks, store.outbox, metrics.forwarding)
     inbox.stored = forwarding.wake

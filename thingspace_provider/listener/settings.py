@@ -31,9 +31,9 @@ from thingspace_provider.listener import sources as origins
 from thingspace_provider.listener import space
 from thingspace_provider.listener.settings_file import BadSettings, read_file
 from thingspace_provider.listener.sinks.settings import SinkSettings, read_sinks
+from thingspace_provider.listener.store_address import read_address
 from thingspace_provider.listener.values import Wrong, number, text, type_name
 
-SQLITE = "sqlite:///"
 HIGHEST_PORT = 65535
 MOST_DAYS = 36_500
 TOKEN = re.compile(r"[A-Za-z0-9_~.-]{16,200}")
@@ -100,7 +100,7 @@ class Settings:
     previous_password: str = field(repr=False)  # "" when there is none
     path_token: str = field(repr=False)
     api_token: str = field(repr=False)  # "" when nobody may read messages over HTTP
-    store: str
+    store: str = field(repr=False)  # may hold a password: see store_address.shown
     sinks: tuple[SinkSettings, ...]  # where texts are forwarded to; none: readers fetch them
     heal: str  # one of healing_settings.MODES
     heal_after_seconds: float
@@ -183,14 +183,6 @@ def _token(value: object) -> str:
     return token
 
 
-def _store(value: object) -> str:
-    store = text(value)
-    if not store.startswith(SQLITE) or store == SQLITE:
-        scheme = store.partition(":")[0] if "://" in store else "nothing"
-        raise Wrong(f"must be sqlite:/// followed by the path of a file; {scheme} is not supported")
-    return store
-
-
 def _port(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= HIGHEST_PORT:
         raise Wrong(f"must be a number from 0 (any free port) to {HIGHEST_PORT}")
@@ -216,7 +208,7 @@ READERS: dict[str, Callable[[object], Any]] = {
     "previousPassword": text,
     "pathToken": _token,
     "apiToken": _token,
-    "store": _store,
+    "store": read_address,
     "sinks": read_sinks,
     "heal": healing.read_mode,
     "healAfterSeconds": healing.read_after_seconds,

@@ -13,9 +13,11 @@ import apsw
 
 from thingspace_provider.listener.callback import read
 from thingspace_provider.listener.duplicates import WINDOW, Window, request_key
+from thingspace_provider.listener.selecting import COLUMNS, plain
+from thingspace_provider.listener.shared import Alone
 from thingspace_provider.listener.sqlite_file import locked, opened, opened_again
 from thingspace_provider.listener.sqlite_outbox import DELIVERY, SqliteOutbox
-from thingspace_provider.listener.sqlite_reading import COLUMNS, Reader, ascii_lower, stored_of
+from thingspace_provider.listener.sqlite_reading import Reader, stored_of
 from thingspace_provider.listener.sqlite_writing import Writer
 from thingspace_provider.listener.store import (
     Arrival,
@@ -80,6 +82,7 @@ class SqliteStore:
         except (apsw.Error, StoreFailed, StoreUnusable) as reason:
             self._lock.close()
             raise StoreUnusable(f"{path} cannot be used as a store: {reason}") from reason
+        self.shared = Alone()
         self._window: Window | None = None
 
     def append(self, arrivals: Sequence[Arrival]) -> None:
@@ -88,7 +91,7 @@ class SqliteStore:
             with self._writer.transaction() as writer:
                 writer.execute(INSERT, (json.dumps(self._rows(writer, arrivals)),))
                 named = [
-                    (ascii_lower(device.id), number)
+                    (plain(device.id), number)
                     for number, one in enumerate(arrivals, self._next)
                     for device in one.callback.devices
                 ]

@@ -12,7 +12,8 @@ from typing import Any
 import apsw
 
 from thingspace_provider.listener.lanes import changes, lane
-from thingspace_provider.listener.sqlite_reading import COLUMNS, Reader, stored_of
+from thingspace_provider.listener.selecting import COLUMNS
+from thingspace_provider.listener.sqlite_reading import Reader, stored_of
 from thingspace_provider.listener.sqlite_writing import Writer
 from thingspace_provider.listener.store import (
     DEAD,

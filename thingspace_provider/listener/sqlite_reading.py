@@ -10,22 +10,15 @@ from typing import Any
 import apsw
 
 from thingspace_provider.listener.callback import Device
+from thingspace_provider.listener.selecting import select
 from thingspace_provider.listener.sqlite_file import BUSY_MILLISECONDS
 from thingspace_provider.listener.store import Selection, Stored, StoreFailed
 
-COLUMNS = "id, account, kind, devices, text, request_id, received, stored, duplicate_of, raw"
-# The ids between which callbacks of a time lie; clocks are set back, so that this narrows and `received` decides.
-WITHIN = "SELECT {}(id) FROM callbacks WHERE received BETWEEN :received_from AND :received_until"
 CONDITIONS = {
-    "before": "id < :before",
-    "account": "account = :account",
-    "kind": "kind = :kind",
     "device": "id IN (SELECT callback FROM devices WHERE device = :device AND callback > :after)",
-    "device_kind": "EXISTS (SELECT 1 FROM json_each(devices) WHERE (value->>0) = :device_kind"
-    " AND (:device IS NULL OR lower(value->>1) = :device))",
-    "contains": "instr(lower(text), :contains)",
+    "named": "instr(lower(devices), :named)",
+    "contains": "instr(lower(replace(text, char(0), char(65533))), :contains)",
 }
-FOREVER = 2**62
 
 
 class Reader:
@@ -45,7 +38,7 @@ class Reader:
 
     def read(self, selection: Selection) -> list[Stored]:
         """Stored callbacks in the order of storage."""
-        query, values = selecting(selection)
+        query, values = select(selection, "callbacks", CONDITIONS)
         found = [stored_of(row) for row in self.rows(query, values)]
         return found[::-1] if selection.last else found
 
@@ -62,30 +55,6 @@ class Reader:
             connection.execute("PRAGMA query_only = ON")
             self._connections.append(connection)
         return connection
-
-
-def selecting(selection: Selection) -> tuple[str, dict[str, Any]]:
-    """The query of a selection, and its values."""
-    values = {
-        **vars(selection),
-        "device": selection.device and selection.device.lower(),
-        "device_kind": selection.device_kind and selection.device_kind.lower(),
-        "contains": selection.contains and ascii_lower(selection.contains),
-    }
-    conditions = ["id > :after", *(test for name, test in CONDITIONS.items() if values[name] is not None)]
-    if selection.received_from is not None or selection.received_until is not None:
-        values["received_from"] = selection.received_from or 0
-        values["received_until"] = FOREVER if selection.received_until is None else selection.received_until
-        conditions.append("received BETWEEN :received_from AND :received_until")
-        conditions.append(f"id BETWEEN ({WITHIN.format('min')}) AND ({WITHIN.format('max')})")
-    order = "ORDER BY id DESC" if selection.last else "ORDER BY id"
-    query = f"SELECT {COLUMNS} FROM callbacks WHERE {' AND '.join(conditions)} {order} LIMIT :limit"  # noqa: S608  names only
-    return query, values
-
-
-def ascii_lower(text: str) -> str:
-    """As SQLite's lower(): the letters of ASCII only."""
-    return text.lower() if text.isascii() else "".join(one.lower() if one.isascii() else one for one in text)
 
 
 def stored_of(row: tuple[Any, ...]) -> Stored:

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from thingspace_provider.listener.callback import Callback, Device
+from thingspace_provider.listener.shared import Shared
 
 WAITING, DELIVERED, DEAD, DISCARDED = STATES = ("waiting", "delivered", "dead", "discarded")
 
@@ -215,6 +216,10 @@ class Store(Protocol):
     @property
     def outbox(self) -> Outbox:
         """What each sink must still get."""
+
+    @property
+    def shared(self) -> Shared:
+        """What listeners on this store have in common beside texts."""
 
     def append(self, arrivals: Sequence[Arrival]) -> None:
         """Store all or none, durably. Raises StoreFailed."""

@@ -1,0 +1,133 @@
+"""A real PostgreSQL server in a temporary folder: made by initdb, run and killed by its own programs.
+
+Without PostgreSQL on the machine `unusable()` says so, and tests that need it are skipped with that sentence.
+PostgreSQL refuses to run as root; then the user `postgres`, which its package creates, runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+USER, PASSWORD = "inbox", "invented-p%40ss"  # as it stands in a URL
+SECONDS = 30
+
+
+def programs() -> Path | None:
+    """The folder with the newest initdb, where Debian puts it, or where PATH finds it."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if found:
+        return max(found, key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0)
+    initdb = shutil.which("initdb")
+    return Path(initdb).resolve().parent if initdb else None
+
+
+def unusable() -> str:
+    """Why no server can be started here, or nothing."""
+    if programs() is None:
+        return "PostgreSQL is NOT TESTED here: install it (apt-get install postgresql)"
+    if os.getuid() == 0 and "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
+        return "PostgreSQL is NOT TESTED here: it refuses to run as root, and there is no user postgres"
+    return ""
+
+
+class PostgresServer:
+    """Runs when made; end it with `remove`. Reached over loopback, with a password."""
+
+    def __init__(self, *settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._data = self.folder / "data"
+        self._settings = settings
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.port = taken.getsockname()[1]
+        if os.getuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+        secret = self.folder / "password"
+        secret.write_text(PASSWORD.replace("%40", "@"))
+        secret.chmod(0o644)
+        self._run("initdb", "-D", self._data, "-U", USER, "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8", "-N")
+        self.start()
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    def database(self) -> str:
+        """The URL of an empty database: the same one each time, for making another takes longer than emptying it."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS thingspace CASCADE")
+        return self.url()
+
+    def start(self) -> None:
+        options = [f"-p {self.port}", f"-k {self.folder}", "-h 127.0.0.1", "-c max_connections=200"]
+        options += [f"-c {setting}" for setting in self._settings]
+        log = self.folder / "log"
+        self._run("pg_ctl", "-D", self._data, "-l", log, "-w", "-t", str(SECONDS), "-o", " ".join(options), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """`immediate` ends it as a crash does, without writing anything more."""
+        self._run("pg_ctl", "-D", self._data, "-w", "-t", str(SECONDS), "-m", mode, "stop")
+
+    def kill(self) -> None:
+        """SIGKILL for the postmaster, and wait until all of its children have noticed."""
+        pid = self._data / "postmaster.pid"
+        children = self._children(int(pid.read_text().split()[0]))
+        os.kill(int(pid.read_text().split()[0]), signal.SIGKILL)
+        for child in children:
+            _end(child)
+        pid.unlink()
+
+    def remove(self) -> None:
+        if (self._data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder)
+
+    def _children(self, parent: int) -> list[int]:
+        found = []
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = status.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == parent:
+                found.append(int(status.parent.name))
+        return found
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        folder = programs()
+        assert folder, unusable()
+        user = "postgres" if os.getuid() == 0 else None
+        ended = subprocess.run(
+            [folder / program, *arguments],
+            user=user,
+            group=user,
+            extra_groups=[] if user else None,
+            cwd=self.folder,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,  # the server keeps a pipe open
+            stderr=subprocess.STDOUT if program == "initdb" else subprocess.DEVNULL,
+            check=False,
+            timeout=2 * SECONDS,
+        )
+        log = self.folder / "log"
+        assert ended.returncode == 0, ended.stdout or (log.read_text() if log.exists() else program)
+
+
+def _end(pid: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while Path(f"/proc/{pid}").exists():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,140 @@
+"""The store in a PostgreSQL database, for several listeners at once: each appends, reads and forwards.
+
+Sessions are their own, so a pooler between must keep one for each connection (not "transaction pooling").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import psycopg
+
+from thingspace_provider.listener.duplicates import WINDOW, request_key, window_key
+from thingspace_provider.listener.lanes import lane
+from thingspace_provider.listener.postgres_link import INDEXED, Link, Links, Watch, connected, said
+from thingspace_provider.listener.postgres_outbox import DELIVERY, PostgresOutbox
+from thingspace_provider.listener.postgres_reading import selected, stored_of
+from thingspace_provider.listener.postgres_schema import bring_up_to_date
+from thingspace_provider.listener.postgres_shared import PostgresShared
+from thingspace_provider.listener.selecting import COLUMNS, plain
+from thingspace_provider.listener.store import (
+    Arrival,
+    Delivery,
+    Journey,
+    Removal,
+    Selection,
+    Stored,
+    StoreUnusable,
+)
+
+OPEN_SECONDS = 30  # others may be making the schema
+APPEND_SECONDS = 1.0  # the carrier waits
+BACKGROUND_SECONDS = 10.0
+READ_SECONDS = 10.0
+APPEND = "SELECT thingspace.append(%(batch)s::json, %(sinks)s::text[])"
+ONE = f"SELECT {COLUMNS} FROM thingspace.callbacks WHERE id = %(id)s"  # noqa: S608  names only
+DELIVERIES = f"SELECT {DELIVERY} FROM thingspace.outbox WHERE callback = %(id)s ORDER BY sink"  # noqa: S608  names only
+REMOVE = """
+WITH looked_at AS MATERIALIZED (
+    SELECT id, received < %(before)s AS old, EXISTS (
+        SELECT FROM thingspace.outbox WHERE callback = id AND state IN ('waiting', 'dead')) AS owed
+    FROM thingspace.callbacks WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+), noted AS (
+    DELETE FROM thingspace.outbox USING looked_at WHERE callback = id AND old AND NOT owed
+), removed AS (
+    DELETE FROM thingspace.callbacks USING looked_at WHERE callbacks.id = looked_at.id AND old AND NOT owed
+    RETURNING callbacks.id
+)
+SELECT (SELECT count(*) FROM removed), count(*), max(id), coalesce(bool_or(old), false) FROM looked_at
+"""
+
+
+class PostgresStore:
+    """Opens the database, and makes what it lacks. Raises StoreUnusable; no text says the password."""
+
+    def __init__(self, url: str, shown: str, sinks: Sequence[str] = ()) -> None:
+        self._watch = Watch()
+        try:
+            _prepare(url, shown, self._watch)
+        except StoreUnusable:
+            self._watch.close()
+            raise
+        self._writer = Link(url, self._watch, APPEND_SECONDS, INDEXED)
+        self._background = Links(url, self._watch, BACKGROUND_SECONDS, INDEXED)
+        self._readers = Links(url, self._watch, READ_SECONDS)
+        self.outbox = PostgresOutbox(self._background, sinks)
+        self.shared = PostgresShared(self._background)
+
+    def append(self, arrivals: Sequence[Arrival]) -> None:
+        """Store all or none: one statement, one commit, one sync of the server's disk."""
+        batch = json.dumps([_row(arrival) for arrival in arrivals])
+        self._writer.rows(APPEND, {"batch": batch, "sinks": self.outbox.sinks})
+
+    def prove(self) -> None:
+        """Write the one row that is there for this."""
+        self._writer.rows("UPDATE thingspace.proof SET written = written + 1")
+
+    def tidy(self) -> None:
+        """The server does that."""
+
+    def read(self, selection: Selection) -> list[Stored]:
+        """Stored callbacks in the order of storage."""
+        return selected(self._readers, selection)
+
+    def journey(self, number: int) -> Journey | None:
+        """One callback and what became of it."""
+        found = self._readers.rows(ONE, {"id": number})
+        if not found:
+            return None
+        deliveries = self._readers.rows(DELIVERIES, {"id": number})
+        return Journey(stored_of(found[0]), tuple(Delivery(*row) for row in deliveries))
+
+    def remove(self, received_before: int, limit: int, after: int = 0) -> Removal:
+        """Remove what is old and owed to nobody."""
+        values = {"before": received_before, "limit": limit, "after": after}
+        [(removed, looked_at, last, old)] = self._background.rows(REMOVE, values)
+        return Removal(removed, last if old and looked_at == limit else None)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._writer.close()
+        self._background.close()
+        self._readers.close()
+        self._watch.close()
+
+
+def _prepare(url: str, shown: str, watch: Watch) -> None:
+    try:
+        options = f"-c statement_timeout={OPEN_SECONDS * 1000}"
+        with connected(url, options, watch) as connection, watch.limit(connection, OPEN_SECONDS + 1):
+            bring_up_to_date(connection)
+    except psycopg.ProgrammingError as reason:
+        # What the driver says of an address that it cannot read repeats the address; a server's refusal has a code.
+        why = said(reason) if reason.sqlstate else "the address is not a PostgreSQL URL that libpq can read"
+        raise StoreUnusable(f"{shown} cannot be used as a store: {why}") from None
+    except psycopg.Error as reason:
+        raise StoreUnusable(f"{shown} cannot be used as a store: {said(reason)}") from None
+    except StoreUnusable as reason:
+        raise StoreUnusable(f"{shown} cannot be used as a store: {reason}") from None
+
+
+def _row(arrival: Arrival) -> dict[str, Any]:
+    """An element of what the function `append` takes."""
+    callback, key = arrival.callback, request_key(arrival)
+    same = ("request", arrival.account, key) if key else ("window", *window_key(arrival))
+    return {
+        "account": arrival.account,
+        "kind": callback.kind,
+        "devices": json.dumps(callback.devices, ensure_ascii=False),
+        "named": sorted({plain(device.id) for device in callback.devices}),
+        "text": callback.text and callback.text.replace("\0", "\ufffd"),
+        "request_id": callback.request_id and callback.request_id.replace("\0", "\ufffd"),
+        "same": blake2b(repr(same).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
+        "span": None if key else WINDOW,
+        "received": arrival.received,
+        "raw": callback.raw.hex(),
+        "lane": lane(arrival),
+    }
