@@ -54,7 +54,9 @@ def test_the_program_in_the_readme_is_a_whole_program(tmp_path: Path) -> None:
         assert {name.strip() for name in names.split(",")} <= set(exported)
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "DECISIONS.md", "CHANGELOG.md", "docs/inbox.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "ARCHITECTURE.md", "DECISIONS.md", "CHANGELOG.md", "docs/inbox.md", "docs/forwarding.md"]
+)
 def test_every_link_between_documents_leads_somewhere(document: str) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (TOP / document).read_text(encoding="utf-8")):
         assert ((TOP / document).parent / target).exists(), target

@@ -1,0 +1,70 @@
+"""The guide to forwarding says what the code does: its examples are read, its tables are compared."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from sample_events import stored
+
+from thingspace_provider.listener import events
+from thingspace_provider.listener.callback import Device
+from thingspace_provider.listener.forwarding_metrics import ForwardingMetrics
+from thingspace_provider.listener.sinks import http, settings
+from thingspace_provider.listener.store import STATES
+
+GUIDE = (Path(__file__).resolve().parent.parent.parent / "docs" / "forwarding.md").read_text(encoding="utf-8")
+EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", GUIDE, flags=re.DOTALL)]
+
+
+def test_the_example_of_the_settings_can_be_used() -> None:
+    hub, stream = settings.read_sinks(EXAMPLES[0])
+    assert isinstance(hub, settings.HttpSettings)
+    assert isinstance(stream, settings.KafkaSettings)
+
+
+@pytest.mark.parametrize("key", sorted(settings.COMMON | settings.HTTP | settings.KAFKA))
+def test_every_key_of_a_sink_is_documented(key: str) -> None:
+    assert f"`{key}`" in GUIDE
+
+
+def test_the_defaults_are_those_of_the_table() -> None:
+    defaults = settings.SinkSettings(name="hub")
+    assert f"| `maxAttempts` | | {defaults.max_attempts} |" in GUIDE
+    assert f"| `timeoutSeconds` | | {defaults.timeout_seconds} |" in GUIDE
+    assert f'| `kinds` | | `["{defaults.kinds[0]}"]` |' in GUIDE
+    assert defaults.skip_duplicates is False
+
+
+def test_the_event_in_the_guide_has_the_shape_of_a_real_one() -> None:
+    text = stored(text="T=21.5", devices=(Device("mdn", "5551230001"),), duplicate_of=None)
+    real = json.loads(events.event_of(text).body)
+    assert EXAMPLES[1].pop("id").startswith("17-")
+    assert real.pop("id").startswith("17-")
+    assert EXAMPLES[1] == real
+
+
+def test_every_kind_is_in_the_table_with_its_type() -> None:
+    for kind, name in events.TYPES.items():
+        assert f"| `{kind}` | `{name}` |" in GUIDE
+
+
+def test_the_table_of_answers_is_that_of_the_code() -> None:
+    def row(beginning: int) -> set[int]:
+        [line] = [line for line in GUIDE.splitlines() if re.match(rf"\| (3xx, )?{beginning}, ", line)]
+        return {int(status) for status in re.findall(r"\b\d{3}\b", line.split("|")[1])}
+
+    assert row(400) == http.NEVER
+    assert row(401) == http.NOT_NOW - set(range(300, 400))
+
+
+def test_every_state_and_every_metric_is_named() -> None:
+    registry = CollectorRegistry()
+    ForwardingMetrics(registry)
+    names = re.findall(r"# TYPE (\S+) ", generate_latest(registry).decode())
+    assert len([name for name in names if not name.endswith("_created")]) == 5
+    for name in (*STATES, *(name for name in names if not name.endswith("_created"))):
+        assert f"`{name}`" in GUIDE
