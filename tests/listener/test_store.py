@@ -302,7 +302,8 @@ def test_a_journey_tells_of_every_sink_what_was_tried_and_what_comes_next(open_s
     assert (b.sink, b.state, b.attempts, b.reason) == ("b", "waiting", 1, "HTTP 503")
     assert a.changed is not None
     assert b.changed is not None
-    assert b.due == b.changed + 60_000_000
+    assert b.due is not None
+    assert abs(b.due - b.changed - 60_000_000) < 1_000_000
     assert (c.sink, c.state, c.attempts, c.changed, c.due) == ("c", "waiting", 0, None, 0)
     behind = store.journey(number + 1)
     assert behind is not None

@@ -1,5 +1,7 @@
 """Finds every point at which a process changes something outside itself, and kills the process right there.
 
+It can also have such calls fail.
+
 strace counts the system calls of each thread, and later kills with SIGKILL at the entry of one of them, so that it
 has no effect. What may be done before or after a kill without being noticed is listed here; whatever else a process
 calls is a point, so that a way of writing that is new to it cannot escape.
@@ -87,6 +89,14 @@ def killing(point: Point) -> tuple[str, ...]:
 def armed(listener: ListenerProcess, point: Point) -> Iterator[None]:
     """The listener will be killed when it comes to the point; the block has to bring it there."""
     with _attached("-o", "/dev/null", *_inject(point), "-p", str(_threads(listener)[point.thread])):
+        yield
+
+
+@contextlib.contextmanager
+def failing(listener: ListenerProcess, call: str, error: str) -> Iterator[None]:
+    """Inside the block every such call of the listener fails with an error of the operating system, as `EIO`."""
+    inject = ("-e", f"trace={call}", "-e", f"inject={call}:error={error}")
+    with _attached("-f", "-o", "/dev/null", *inject, "-p", str(listener.process.pid)):
         yield
 
 

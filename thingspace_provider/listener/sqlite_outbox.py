@@ -104,8 +104,9 @@ class SqliteOutbox:
         self._writer = writer
         self._reader = reader
         self._sinks = tuple(sinks)
-        with writer.transaction() as connection:  # what was taken was taken by a process that has ended
-            connection.execute("UPDATE outbox SET due = 0, taken = NULL WHERE due IS NOT NULL AND taken IS NOT NULL")
+        self._began = _now() - time.monotonic_ns() // 1000
+        with writer.transaction() as connection:  # taken by a process that has ended, or to wait by an earlier clock
+            connection.execute("UPDATE outbox SET due = 0, taken = NULL WHERE due > 0")
 
     def note(self, writer: apsw.Connection, first: int, arrivals: Sequence[Arrival]) -> None:
         """Within a transaction of the store: each sink must get these, which have the ids from `first` on."""
@@ -117,7 +118,7 @@ class SqliteOutbox:
 
     def take(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Claim:
         """Take what is due."""
-        now, token = _now(), secrets.randbits(62)
+        now, token = self._steady(), secrets.randbits(62)
         with self._writer.transaction() as writer:
             heads: list[tuple[Any, ...]] = writer.execute(HEADS, {"sink": sink, "now": now, "limit": limit}).fetchall()
             runs: list[list[int]] = [[head] for head, _ in heads]
@@ -140,7 +141,7 @@ class SqliteOutbox:
         with self._writer.transaction() as writer:
             ours = set(_column(writer.execute(REPORT, {**values, "changes": json.dumps(made)})))
             failed = [(change.id, change.wait) for change in made if change.wait and change.id in ours]
-            writer.execute(BACK_OFF, {**values, "failed": json.dumps(failed)})
+            writer.execute(BACK_OFF, {**values, "now": self._steady(), "failed": json.dumps(failed)})
             writer.execute(PROMOTE, {**values, "lanes": json.dumps(claim.lanes)})
         self._writer.tidy()
 
@@ -162,6 +163,10 @@ class SqliteOutbox:
         counted = dict.fromkeys(self._sinks, (0, None, 0))
         counted |= {sink: (waiting, oldest, dead) for sink, waiting, oldest, dead in self._reader.rows(BACKLOGS, {})}
         return [Backlog(sink, *figures) for sink, figures in counted.items()]
+
+    def _steady(self) -> int:
+        """Microseconds of a clock that is never set back: what is due in a second must not wait for an hour."""
+        return self._began + time.monotonic_ns() // 1000
 
     def _parcels(self, sink: str, condition: str, **values: Any) -> list[Parcel]:
         rows = self._reader.rows(f"{PARCELS} AND {condition}", {"sink": sink, **values})
