@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from listener_process import ListenerProcess
 from postgres_server import PostgresServer, unusable
+from thingspace_emulator import EmulatorProcess
 from webhook_receiver import Receiver
 
 
@@ -56,3 +57,10 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer()
     yield server
     server.remove()
+
+
+@pytest.fixture
+def world(emulator: EmulatorProcess) -> EmulatorProcess:
+    """An emulator that posts to any port."""
+    emulator.control("PUT", "switches", {"registrationPorts": "any"})
+    return emulator

@@ -6,62 +6,15 @@ import itertools
 import json
 import signal
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from listener_process import API_TOKEN, PASSWORD, USERNAME, ListenerProcess, text
-from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess, eventually
+from healing_world import MODES, asked, events, has_all, has_asked, has_more_than, heal, register
+from listener_process import API_TOKEN, ListenerProcess, text
+from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
 
-from thingspace_provider.api import Client, Registration
+from thingspace_provider.api import Client
 
 Start = Callable[..., ListenerProcess]
-MODES = ("startCallbacks", "history")
-
-
-@pytest.fixture
-def world(emulator: EmulatorProcess) -> EmulatorProcess:
-    """An emulator that posts to any port."""
-    emulator.control("PUT", "switches", {"registrationPorts": "any"})
-    return emulator
-
-
-def heal(emulator: EmulatorProcess, mode: str, **changes: Any) -> dict[str, Any]:
-    """Settings under which a listener heals quickly."""
-    ready = emulator.ready
-    user = {key: ready[key] for key in ("appKey", "appSecret", "username", "password")}
-    return {
-        "accounts": [ACCOUNT],
-        "heal": mode,
-        "healAfterSeconds": 0.2,
-        "thingspace": {**user, "baseUrl": emulator.url},
-        **changes,
-    }
-
-
-def register(thingspace: Client, listener: ListenerProcess, password: str = PASSWORD) -> None:
-    url = listener.ready["callbackUrls"][ACCOUNT]
-    thingspace.register_callback(ACCOUNT, Registration(SERVICE, url, USERNAME, password))
-
-
-def events(listener: ListenerProcess, event: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in listener.log.read_text().splitlines()]
-    return [line for line in lines if line["event"] == event]
-
-
-def asked(listener: ListenerProcess) -> int:
-    return len(events(listener, "asked for queued texts"))
-
-
-def has_asked(listener: ListenerProcess, times: int) -> Callable[[], bool]:
-    return lambda: asked(listener) == times
-
-
-def has_more_than(listener: ListenerProcess, texts: int) -> Callable[[], bool]:
-    return lambda: len(set(listener.texts())) > texts
-
-
-def has_all(listener: ListenerProcess, expected: list[str]) -> Callable[[], bool]:
-    return lambda: set(expected) <= set(listener.texts())
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -115,13 +115,14 @@ class Healer:
                 self._set(schedule.postponed, begun, TURN_SECONDS)
             elif asked >= schedule.enough:
                 self._set(schedule.asked, asked, begun)
+                self._metrics.asked("another listener did")
             elif asked > begun - schedule.least:
                 self._set(schedule.postponed, begun, asked + schedule.least - begun)
             else:
                 self._wait_for(self._inbox.keep(None, STORE_SECONDS))  # what is pushed must not be refused again
                 texts = asking.ask(account, mode)
                 self._set(schedule.asked, begun, time.monotonic())
-                self._metrics.asked(texts)
+                self._metrics.asked("done", texts)
                 log.tell("asked for queued texts", account=account, by=mode, fetched=texts)
                 with contextlib.suppress(StoreFailed):  # then another listener asks once more
                     self._shared.note(f"asked {account}", wall)
@@ -133,7 +134,7 @@ class Healer:
         if isinstance(reason, Refused | StoreFailed):  # of which the inbox tells; ThingSpace has nothing to do with it
             self._set(schedule.postponed, now)
             return
-        self._metrics.not_asked()
+        self._metrics.asked("failed")
         if isinstance(reason, healing.CredentialsRefused):
             with self._changed:
                 if asking is self._healing:

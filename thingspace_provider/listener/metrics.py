@@ -35,7 +35,9 @@ class Metrics:
         )
         self.waiting = Gauge("thingspace_callbacks_waiting", "Callbacks that wait for a commit.", registry=registry)
         self.removed = Counter("thingspace_callbacks_removed", "Callbacks removed for their age.", registry=registry)
-        self._asked = Counter("thingspace_queue_asked", "Times the queue was asked for.", ["result"], registry=registry)
+        self._asked = Counter(
+            "thingspace_queue_asked", "Times the queue was due to be asked for.", ["result"], registry=registry
+        )
         self._fetched = Counter("thingspace_queue_texts_fetched", "Texts read from the queue.", registry=registry)
         self.healing_stopped = Gauge(
             "thingspace_healing_stopped", "1 when ThingSpace refused the credentials.", registry=registry
@@ -55,14 +57,10 @@ class Metrics:
         self._batch.observe(callbacks)
         self._seconds.observe(seconds)
 
-    def asked(self, texts: int) -> None:
-        """The queue was asked for, and so many texts were read from it."""
-        self._asked.labels("done").inc()
+    def asked(self, result: str, texts: int = 0) -> None:
+        """The queue was to be asked for (`done`, `another listener did`, `failed`); so many texts were read from it."""
+        self._asked.labels(result).inc()
         self._fetched.inc(texts)
-
-    def not_asked(self) -> None:
-        """ThingSpace could not be asked, or refused."""
-        self._asked.labels("failed").inc()
 
     async def show(self, request: Request) -> Response:
         """Answer in Prometheus' text format."""

@@ -1,0 +1,98 @@
+"""Listeners on one PostgreSQL: one of them asks ThingSpace, and a wrong password is tried once by all together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from healing_world import MODES, asked, events, has_all, heal, register
+from listener_process import PASSWORD, ListenerProcess, text
+from postgres_server import PostgresServer
+from thingspace_emulator import EmulatorProcess, eventually
+
+from thingspace_provider.api import Client
+
+Replicas = Callable[..., list[ListenerProcess]]
+TOLD = "no queued texts are asked for until a restart or SIGHUP with other credentials"
+
+
+@pytest.fixture
+def replicas(postgres: PostgresServer, tmp_path: Path) -> Iterator[Replicas]:
+    """Starts listeners at once on one empty database, each with a home of its own, as on several machines."""
+    url = postgres.database()
+    started: list[ListenerProcess] = []
+
+    def begin(count: int, **changes: Any) -> list[ListenerProcess]:
+        def one(number: int) -> ListenerProcess:
+            folder = tmp_path / f"{len(started)}-{number}"
+            folder.mkdir()
+            before = ("env", f"XDG_STATE_HOME={folder}")
+            return ListenerProcess(folder, before=before, **{**changes, "store": url})
+
+        with ThreadPoolExecutor() as pool:
+            made = list(pool.map(one, range(count)))
+        started.extend(made)
+        return made
+
+    yield begin
+    for listener in started:
+        listener.kill()
+
+
+def results(listeners: list[ListenerProcess]) -> list[str]:
+    """What became of the times at which the queue was due to be asked for."""
+    shown = "\n".join(listener.get("/metrics").text for listener in listeners)
+    found = re.findall(r'^thingspace_queue_asked_total\{result="([^"]*)"\} (\d+)', shown, re.MULTILINE)
+    return sorted(result for result, times in found for _ in range(int(times)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", MODES)
+def test_of_several_listeners_that_start_together_one_asks(
+    replicas: Replicas, world: EmulatorProcess, thingspace: Client, mode: str
+) -> None:
+    expected = [f"queued {number}" for number in range(105)]
+    for message in expected:
+        world.text(message)
+    listeners = replicas(3, **heal(world, mode, healAfterSeconds=2))
+    if mode == "startCallbacks":
+        register(thingspace, listeners[0])
+    calls = world.calls()
+    assert eventually(has_all(listeners[-1], expected), 30)
+    assert eventually(lambda: results(listeners) == ["another listener did", "another listener did", "done"])
+    assert sorted(listeners[0].texts()) == sorted(expected)
+    listeners[0].post(text(password="wrong"))  # a reason for another question, by whoever gets the turn
+    assert eventually(lambda: sum(map(asked, listeners)) == 2, 30)
+    assert (world.calls() - calls)["login"] <= 2
+
+
+def test_a_wrong_password_is_tried_once_by_all_listeners_together(replicas: Replicas, world: EmulatorProcess) -> None:
+    wrong = heal(world, "history")
+    wrong["thingspace"] = {**wrong["thingspace"], "password": "sentinel-wrong"}
+    listeners = [*replicas(2, **wrong), *replicas(1, **wrong)]
+
+    def stopped() -> bool:
+        return all(listener.get("/readyz").json()["healing"].startswith("stopped") for listener in listeners)
+
+    assert eventually(stopped, 30)
+    assert world.calls()["login"] == 1
+    assert all(len(events(listener, TOLD)) == 1 for listener in listeners)
+    assert listeners[-1].post(text("still taken", password=PASSWORD)).status_code == 200
+
+
+@pytest.mark.long
+def test_another_listener_goes_on_when_the_one_that_asks_is_killed(replicas: Replicas, world: EmulatorProcess) -> None:
+    expected = [f"queued {number}" for number in range(1000)]
+    for message in expected:
+        world.text(message)
+    listeners = replicas(3, **heal(world, "history"))
+    assert eventually(lambda: len(listeners[0].texts()) > 100, 30)
+    for victim in listeners[:2]:
+        victim.kill()
+    assert eventually(has_all(listeners[2], expected), 90)
+    unique = [message["text"] for message in listeners[2].messages() if message["duplicateOf"] is None]
+    assert sorted(unique) == sorted(expected)
