@@ -219,6 +219,17 @@ def test_runs_follow_one_device_and_are_short_while_many_devices_wait(open_store
     ]
 
 
+def test_a_run_is_reported_without_waiting_for_the_others_of_its_claim(open_store: Open) -> None:
+    store = open_store("a")
+    store.append([arrival(f"{device}{number}", device) for number in (1, 2) for device in "xyz"])
+    claim = take(store)
+    place = texts(claim).index("y1")
+    store.outbox.report(claim.only(place), [Delivered(claim.runs[place][0].stored.id)])
+    assert texts(take(store)) == ["y2"]
+    store.outbox.report(claim.only(*(other for other in range(3) if other != place)), [])
+    assert sorted(str(text) for text in texts(take(store))) == ["x1", "z1"]
+
+
 def test_what_was_taken_and_never_reported_comes_free_and_the_late_report_is_ignored(open_store: Open) -> None:
     store = open_store("a")
     store.append([arrival("1"), arrival("2")])

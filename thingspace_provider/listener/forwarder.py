@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import random
 import time
@@ -39,7 +38,7 @@ from thingspace_provider.listener.store import (
 AT_ONCE = 64  # devices of a sink that are delivered to side by side
 RUN = 20  # texts of one device that are taken together
 PROBES = 8  # of which one probes: a text that no sink could digest must not be the only one that is ever tried
-LEASE_SECONDS = 60.0  # beyond the time of one delivery
+LEASE_SECONDS = 15.0  # beyond the time of one delivery; what a dead replica had taken waits as long
 LOOK_SECONDS = 2.0  # without having been woken
 STORE_SECONDS = 1.0  # before a store that failed is asked again
 DRAIN_SECONDS = 2.0  # at a stop, for what is under way
@@ -50,16 +49,22 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Work:
-    """One run that is under way: what was taken, what became of it so far, and until when it is ours."""
+    """One run that is under way: its claim and place there, until when it is ours, and what became of it so far."""
 
     claim: Claim
+    place: int
     until: float
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
+    def lane(self) -> str:
+        """Names the device."""
+        return str(self.claim.lanes[self.place])
+
+    @property
     def run(self) -> Sequence[Parcel]:
         """Parcels of one device, in their order."""
-        return self.claim.runs[0]
+        return self.claim.runs[self.place]
 
 
 class Forwarder:
@@ -133,10 +138,7 @@ class Forwarder:
         limit, run = (PROBES, 1) if probes else (room, RUN)
         take = partial(self._outbox.take, self.name, limit, lease=lease, run=run)
         claim = await self._in_thread(take)
-        works = [
-            Work(dataclasses.replace(claim, runs=(taken,), lanes=(lane,)), until)
-            for taken, lane in zip(claim.runs, claim.lanes, strict=True)
-        ]
+        works = [Work(claim, place, until) for place in range(len(claim.runs))]
         if probes and works:
             random.shuffle(works)
             self._ended += works[1:]
@@ -157,13 +159,13 @@ class Forwarder:
                 self._metrics.ended(self.name, SKIPPED)
                 work.outcomes.append(Delivered(parcel.stored.id))
                 continue
-            outcome = await self._attempt(parcel, work.claim.lanes[0])
+            outcome = await self._attempt(parcel, work.lane)
             if outcome is not None:
                 work.outcomes.append(outcome)
             if outcome is None or isinstance(outcome, Failed):
                 return
 
-    async def _attempt(self, parcel: Parcel, lane: int) -> Outcome | None:
+    async def _attempt(self, parcel: Parcel, lane: str) -> Outcome | None:
         """Deliver one; None when the sink itself does not work, which counts against no text."""
         number = parcel.stored.id
         try:
@@ -185,7 +187,7 @@ class Forwarder:
         self._metrics.ended(self.name, DELIVERED)
         return Delivered(number)
 
-    def _not_taken(self, parcel: Parcel, lane: int, problem: Undelivered) -> Outcome | None:
+    def _not_taken(self, parcel: Parcel, lane: str, problem: Undelivered) -> Outcome | None:
         """It goes to the dead letters when it failed too often and the sink takes others; else it waits."""
         reason, delivery = str(problem), parcel.delivery
         was_open = self.breaker.is_open
@@ -211,9 +213,9 @@ class Forwarder:
         if was_open and not self.breaker.is_open:
             log.tell("the sink works again", sink=self.name)
 
-    def _sink_fails(self, lane: int, problem: Undelivered, *, itself: bool) -> None:
+    def _sink_fails(self, lane: str, problem: Undelivered, *, itself: bool) -> None:
         was_open = self.breaker.is_open
-        self.breaker.failed(str(lane), str(problem), itself=itself, after=problem.after)
+        self.breaker.failed(lane, str(problem), itself=itself, after=problem.after)
         if self.breaker.is_open and not was_open:
             log.tell("the sink does not work: texts wait", logging.WARNING, sink=self.name, reason=str(problem))
 
@@ -229,13 +231,9 @@ class Forwarder:
         for work in self._ended:
             claims.setdefault(work.claim.token, []).append(work)
         for works in claims.values():
-            whole = dataclasses.replace(
-                works[0].claim,
-                runs=tuple(work.claim.runs[0] for work in works),
-                lanes=tuple(work.claim.lanes[0] for work in works),
-            )
+            part = works[0].claim.only(*(work.place for work in works))
             outcomes = [outcome for work in works for outcome in work.outcomes]
-            await self._in_thread(self._outbox.report, whole, outcomes)
+            await self._in_thread(self._outbox.report, part, outcomes)
             self._ended = [work for work in self._ended if work not in works]
 
     async def _finish(self) -> None:

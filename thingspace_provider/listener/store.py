@@ -18,8 +18,9 @@ A forwarder works on `store.outbox`, in a cycle of two calls:
     store.outbox.report(claim, [Delivered(7), Failed(8, "HTTP 500", wait=4.0), Dead(12, "HTTP 410")])
 
 A run holds the oldest undelivered callbacks of one account and its devices, so that order per device holds, and a
-device whose delivery fails delays only itself. Each claim is reported once and whole: what it took and the outcomes
-do not name goes back at once and uncounted (an empty list gives all back); of a run only the first failure counts.
+device whose delivery fails delays only itself. Each run of a claim is reported once and whole, together with others
+of its claim or in a part of its own (`Claim.only`): what it took and the outcomes do not name goes back at once and
+uncounted (an empty list gives all back); of a run only the first failure counts.
 A claim that is never reported ends with its lease; a report that comes after somebody else took the parcel is
 ignored. So a sink may get a parcel twice, but not from two at once. A dead letter does not hold up its device.
 """
@@ -141,6 +142,11 @@ class Claim:
     runs: tuple[tuple[Parcel, ...], ...]
     token: int
     lanes: tuple[int, ...]
+
+    def only(self, *numbers: int) -> Claim:
+        """The part with these runs, by their place, to be reported without waiting for the others."""
+        runs = tuple(self.runs[number] for number in numbers)
+        return Claim(self.sink, runs, self.token, tuple(self.lanes[number] for number in numbers))
 
 
 class Delivered(NamedTuple):

@@ -1,0 +1,42 @@
+"""Two listeners on one PostgreSQL forward to one receiver, and one of them is killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from forwarding_world import metric, send, sink, wait_until
+from listener_process import ListenerProcess
+from postgres_server import PostgresServer
+from webhook_receiver import Receiver
+
+pytestmark = pytest.mark.long
+DEVICES = [f"55512300{number:02}" for number in range(8)]
+
+
+def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
+    postgres: PostgresServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.answering = lambda _: 0.05
+    folders = [tmp_path / "one", tmp_path / "two"]
+    database = postgres.database()
+    listeners = []
+    sent: dict[str, list[str]] = {device: [] for device in DEVICES}
+    try:
+        for folder in folders:
+            folder.mkdir()
+            sinks = [sink(receiver, timeoutSeconds=2)]
+            listeners.append(ListenerProcess(folder, store=database, sinks=sinks))
+        for number in range(20):
+            for device, texts in sent.items():
+                texts.append(f"{device}-{number}")
+                send(listeners[number % 2], texts[-1], device=device)
+        wait_until(lambda: all(metric(each, "thingspace_deliveries_total", outcome="delivered") for each in listeners))
+        assert metric(listeners[1], "thingspace_outbox_waiting") > 0
+        listeners[0].kill()
+        receiver.wait_for(*(text for texts in sent.values() for text in texts), seconds=60)
+    finally:
+        for listener in listeners:
+            listener.kill()
+    for device, texts in sent.items():
+        assert list(dict.fromkeys(text for text in receiver.texts() if text.startswith(device))) == texts
