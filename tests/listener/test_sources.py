@@ -6,10 +6,13 @@ import json
 from collections.abc import Callable
 
 import pytest
+from healing_world import has_all, heal, register
 from hypothesis import given
 from hypothesis import strategies as st
 from listener_process import ListenerProcess, text
+from thingspace_emulator import EmulatorProcess, eventually
 
+from thingspace_provider.api import Client
 from thingspace_provider.listener.sources import PUBLISHED, Sources, read_addresses
 from thingspace_provider.listener.space import Space, read_space
 from thingspace_provider.listener.values import Wrong
@@ -122,3 +125,20 @@ def test_a_full_disk_is_not_ready_but_alive_and_takes_what_it_can(start: Start) 
     assert "the store's disk is full but for" in answer.json()["status"]
     assert listener.get("/healthz").status_code == 200
     assert listener.post(text("fits still")).status_code == 200
+
+
+@pytest.mark.long
+def test_through_a_proxy_thingspace_comes_in_and_what_came_past_it_is_fetched_from_the_queue(
+    start: Start, world: EmulatorProcess, thingspace: Client
+) -> None:
+    listener = start(sources="enforce", trustedHops=1, **heal(world, "history"))
+    register(thingspace, listener)
+    world.control("PUT", "switches", {"sourceAddress": "published"})  # as a proxy would tell it
+    world.text("through the proxy")
+    assert eventually(has_all(listener, ["through the proxy"]))
+    assert world.calls()["smsHistory"] <= 1
+    world.control("PUT", "switches", {"sourceAddress": "loopback"})
+    world.text("past the proxy")
+    assert eventually(has_all(listener, ["past the proxy"]))
+    [(kept, body)] = [(one["text"], one["body"]) for one in listener.messages(kind="text") if "past" in one["text"]]
+    assert "timestamp" in json.loads(body), f"{kept} was posted, not fetched"
