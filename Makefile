@@ -2,8 +2,9 @@
 PYTHON ?= python3
 STACK  ?= dev
 BIN    := .venv/bin
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate --no-header
 
-.PHONY: demo demo-down test test-long check format bench lock up down clean
+.PHONY: demo demo-down test test-long matrix check format bench lock up down clean
 
 demo: .venv/ready            ## the whole chain, explained as it runs
 	$(BIN)/python tools/demo.py
@@ -18,6 +19,9 @@ test: .venv/ready check      ## every test that a developer waits for, the real 
 test-long: .venv/ready       ## crash matrices and scenarios that take minutes
 	engine=$$($(BIN)/python tools/engine/get.py) && \
 	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m long
+
+matrix: .venv/ready          ## the tests on the oldest SDK, on the oldest and on a new Python
+	$(BIN)/python tools/matrix.py
 
 check: .venv/ready           ## format, lint, types, walls, stack files
 	$(BIN)/ruff format --check .
@@ -41,9 +45,11 @@ up: .venv/ready              ## make up STACK=staging
 down: .venv/ready            ## make down STACK=staging
 	tools/pulumi destroy --stack $(STACK)
 
-lock: .venv/ready            ## pin anew what pyproject.toml asks for
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-	    --no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.txt
+lock: .venv/ready            ## pin anew what pyproject.toml asks for: the newest of all, and the oldest it allows
+	$(COMPILE) --generate-hashes --extra dev pyproject.toml -o requirements-dev.txt
+	mkdir -p build
+	$(COMPILE) --resolution lowest-direct pyproject.toml -o build/oldest.txt
+	$(COMPILE) --generate-hashes --extra dev pyproject.toml -c build/oldest.txt -o requirements-oldest.txt
 
 .venv/ready: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv --clear .venv
@@ -52,4 +58,4 @@ lock: .venv/ready            ## pin anew what pyproject.toml asks for
 	touch $@
 
 clean:
-	rm -rf .venv .thingspace build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .matrix .thingspace build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

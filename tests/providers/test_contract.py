@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from fake_engine import UNKNOWN, Engine, Provider
+from fake_engine import UNKNOWN, Engine, Provider, in_our_words
 
 ACCOUNT = "0000123456-00001"
 REGISTRATION = {
@@ -120,7 +120,7 @@ def test_a_failure_is_one_readable_line_without_a_traceback_or_a_secret(provider
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
     text = failed.value.details()
-    assert text.startswith("ThingSpace: getting an access token: no answer from http://127.0.0.1:9/api")
+    assert in_our_words(text).startswith("getting an access token: no answer from http://127.0.0.1:9/api")
     assert "Traceback" not in text
     assert "sentinel" not in text
     assert len(text.strip().splitlines()) == 1

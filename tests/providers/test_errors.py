@@ -8,7 +8,7 @@ from pathlib import Path
 import broken_lifecycles
 import grpc
 import pytest
-from fake_engine import Provider
+from fake_engine import Provider, in_our_words
 from thingspace_emulator import ACCOUNT, EmulatorProcess
 
 SUPPORT = Path(broken_lifecycles.__file__).parent
@@ -33,7 +33,7 @@ def test_every_way_of_ending_a_lifecycle_is_answered(provider: Provider, debug: 
         text = failure(failed)
         assert kind in text
         if not debug:
-            assert text.startswith(f"ThingSpace: an unforeseen {kind} in broken_lifecycles.py line ")
+            assert in_our_words(text).startswith(f"an unforeseen {kind} in broken_lifecycles.py line ")
             assert "sentinel" not in text
 
 

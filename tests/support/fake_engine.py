@@ -19,6 +19,14 @@ from thingspace_provider import providers
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # the wire's mark for a value that a preview does not know
 
 
+def in_our_words(details: str) -> str:
+    """An error without what the SDK puts before it: the class of the exception, or in older ones gRPC's own words."""
+    for prefix in ("ThingSpace: ", "Exception calling application: "):
+        if details.startswith(prefix):
+            return details.removeprefix(prefix)
+    raise AssertionError(f"neither the class nor gRPC's words come first: {details}")
+
+
 def pickled(resource: str | type[ResourceProvider]) -> str:
     """The provider of a resource as it stands in the state: one of ours by the resource's name, or a test's own."""
     provider = getattr(providers, f"{resource}Provider") if isinstance(resource, str) else resource

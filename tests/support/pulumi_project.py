@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ class Project:
         for name in ("Pulumi.yaml", "__main__.py"):
             shutil.copy(TOP / name, self.folder)
         shutil.copytree(TOP / "stacks", self.folder / "stacks")
-        (self.folder / ".venv").symlink_to(TOP / ".venv")
+        (self.folder / ".venv").symlink_to(sys.prefix)  # the environment that runs the tests
         (folder / "state").mkdir()
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("THINGSPACE_", "PULUMI_"))},

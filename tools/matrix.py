@@ -1,0 +1,144 @@
+"""Run the tests where users are: on the oldest SDK that we support, on the oldest and on a new Python.
+
+    python tools/matrix.py                each environment in turn, then a summary
+    python tools/matrix.py oldest         one of them
+    python tools/matrix.py 3.13 -- tests/api -x       with arguments for pytest
+
+Environments are kept in .matrix/ and made anew when their requirements change. The exit code is 1 when one failed; an
+environment whose Python is not on this machine is named in the summary and is no failure.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+KEPT = TOP / ".matrix"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A Python, what is installed in it, and the tests that it makes a difference for."""
+
+    python: str
+    requirements: str
+    tests: tuple[str, ...]
+
+
+EVERYTHING = ("tests",)
+NEAR_THE_SDK = (
+    "tests/api",
+    "tests/lifecycle",
+    "tests/providers",
+    "tests/resources",
+    "tests/e2e/test_drift.py",
+    "tests/e2e/test_state.py",
+    "tests/e2e/test_whole_chain.py",
+)
+ENVIRONMENTS = {
+    "oldest": Environment("3.10", "requirements-oldest.txt", NEAR_THE_SDK),
+    "3.10": Environment("3.10", "requirements-dev.txt", EVERYTHING),
+    "3.13": Environment("3.13", "requirements-dev.txt", EVERYTHING),
+}
+
+
+def find(version: str) -> Path | None:
+    """A Python of that version: on PATH, or among pyenv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for candidate in (f"python{version}", *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python")))):
+        try:
+            shown = subprocess.run(
+                [candidate, "-c", "import sys; print(*sys.version_info[:2], sep='.'); print(sys.executable)"],
+                capture_output=True,
+                check=True,
+                text=True,
+            ).stdout.split()
+        except (OSError, subprocess.CalledProcessError):  # pyenv's shims exist for versions that are not chosen
+            continue
+        if shown[0] == version:
+            return Path(shown[1])
+    return None
+
+
+def prepare(name: str, environment: Environment, python: Path) -> Path:
+    """The folder of an environment, made when it is not there or its requirements are newer."""
+    folder = KEPT / name
+    ready = folder / "ready"
+    wanted = (TOP / environment.requirements).read_text(encoding="utf-8")
+    if ready.exists() and ready.read_text(encoding="utf-8") == wanted:
+        return folder
+    say(f"{name}: installing {environment.requirements} for Python {environment.python}")
+    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    for command in (
+        [str(python), "-m", "venv", "--clear", str(folder)],
+        [*install, "--require-hashes", "-r", str(TOP / environment.requirements)],
+        [*install, "--no-deps", "--no-build-isolation", "--editable", str(TOP)],
+    ):
+        subprocess.run(command, check=True)
+    ready.write_text(wanted, encoding="utf-8")
+    return folder
+
+
+def run(name: str, folder: Path, engine: str, arguments: list[str]) -> str:
+    """Run pytest there; its last line, with FAILED before it when it failed."""
+    path = os.pathsep.join([engine, str(folder / "bin"), os.environ["PATH"]])
+    say(f"{name}: {' '.join(arguments)}")
+    process = subprocess.Popen(
+        [str(folder / "bin" / "python"), "-m", "pytest", "-q", "-m", "not long", *arguments],
+        cwd=TOP,
+        env={**os.environ, "PATH": path, "VIRTUAL_ENV": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    last = ""
+    for line in process.stdout or ():
+        print(line, end="", flush=True)
+        last = line.strip() or last
+    return last if process.wait() == 0 else f"FAILED: {last}"
+
+
+def say(text: str) -> None:
+    """One line about what happens."""
+    print(f"== matrix {text}", flush=True)
+
+
+def main() -> int:
+    """Each environment in turn."""
+    given = [*sys.argv[1:], "--"]
+    chosen = given[: given.index("--")] or list(ENVIRONMENTS)
+    arguments = given[given.index("--") + 1 : -1]
+    if unknown := set(chosen) - set(ENVIRONMENTS):
+        print(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}", file=sys.stderr)
+        return 2
+    engine = subprocess.run(
+        [sys.executable, str(TOP / "tools" / "engine" / "get.py")], stdout=subprocess.PIPE, check=True, text=True
+    ).stdout.strip()
+    ends = {}
+    for name in chosen:
+        environment = ENVIRONMENTS[name]
+        began = time.monotonic()
+        python = find(environment.python)
+        if python is None:
+            ends[name] = f"NOT RUN: there is no Python {environment.python} on this machine"
+            say(f"{name}: {ends[name]}")
+            continue
+        try:
+            folder = prepare(name, environment, python)
+            ends[name] = run(name, folder, engine, arguments or list(environment.tests))
+        except subprocess.CalledProcessError as error:
+            ends[name] = f"FAILED: {error}"
+        ends[name] += f" ({time.monotonic() - began:.0f} s in all)"
+    print()
+    for name, end in ends.items():
+        say(f"{name:7} {end}")
+    return any(end.startswith("FAILED") for end in ends.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
