@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from healing_world import MODES, asked, events, has_all, heal, register
+from healing_world import MODES, events, has_all, heal, register
 from listener_process import PASSWORD, ListenerProcess, text
 from postgres_server import PostgresServer
 from thingspace_emulator import EmulatorProcess, eventually
@@ -58,16 +58,14 @@ def test_of_several_listeners_that_start_together_one_asks(
     expected = [f"queued {number}" for number in range(105)]
     for message in expected:
         world.text(message)
-    listeners = replicas(3, **heal(world, mode, healAfterSeconds=2))
+    listeners = replicas(3, **heal(world, mode, healAfterSeconds=6))
     if mode == "startCallbacks":
         register(thingspace, listeners[0])
-    calls = world.calls()
     assert eventually(has_all(listeners[-1], expected), 30)
-    assert eventually(lambda: results(listeners) == ["another listener did", "another listener did", "done"])
+    assert eventually(lambda: len(results(listeners)) == 3)
+    assert results(listeners) == ["another listener did"] * 2 + ["done"]
     assert sorted(listeners[0].texts()) == sorted(expected)
-    listeners[0].post(text(password="wrong"))  # a reason for another question, by whoever gets the turn
-    assert eventually(lambda: sum(map(asked, listeners)) == 2, 30)
-    assert (world.calls() - calls)["login"] <= 2
+    assert world.calls()["login"] <= 2  # one is the test's own, to register
 
 
 def test_a_wrong_password_is_tried_once_by_all_listeners_together(replicas: Replicas, world: EmulatorProcess) -> None:

@@ -115,7 +115,8 @@ def queued(entry: dict[str, Any]) -> Callback:
     said = entry.get("message")
     text = "" if said is None else _printed(said)
     written = json.dumps(entry).encode()
-    return Callback(TEXT, _devices(entry.get("deviceIds")), text, None, text, written, _printed(entry.get("timestamp")))
+    at = entry.get("timestamp")
+    return Callback(TEXT, _devices(entry.get("deviceIds")), text, None, text, written, _printed(at) if at else None)
 
 
 def _members(source: str) -> Iterator[tuple[str, Any, str]]:

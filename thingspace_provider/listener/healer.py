@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any
+from typing import Any, NamedTuple
 
 from thingspace_provider.listener import healing, log
 from thingspace_provider.listener.healing_schedule import Schedule
@@ -31,6 +31,15 @@ TURN = "healing"
 STOPPED = "stopped: ThingSpace refused the credentials, see the log"
 
 
+class Due(NamedTuple):
+    """An account whose queue is to be asked for, and how."""
+
+    account: str
+    schedule: Schedule
+    healing: healing.Healing
+    mode: str
+
+
 class Healer:
     """Made in the event loop; its thread begins with `start`. `need` and `take_up` take no time."""
 
@@ -43,6 +52,7 @@ class Healer:
         self._closing = False
         self._problem = ""
         self._schedules: dict[str, Schedule] = {}
+        self._times = (0.0, 0.0)
         self._user: object = None
         self._healing: healing.Healing | None = None
         self._thread = threading.Thread(target=self._run, name="healing", daemon=True)
@@ -72,12 +82,13 @@ class Healer:
                 self._user = user
                 self._healing = healing.Healing(user, self._shared, self._keep) if user else None
                 self._stop("")
-            self._settings = settings
-            known, self._schedules = self._schedules, {}
-            for account in settings.accounts if user else ():
-                self._schedules[account] = known.get(account) or Schedule(
-                    settings.heal_after_seconds, settings.heal_minutes * 60, time.monotonic()
-                )
+            times = (settings.heal_after_seconds, settings.heal_minutes * 60)
+            known = self._schedules if times == self._times else {}
+            self._schedules = {
+                account: known.get(account) or Schedule(*times, time.monotonic())
+                for account in (settings.accounts if user else ())
+            }
+            self._settings, self._times = settings, times
             self._changed.notify()
 
     def close(self) -> None:
@@ -87,27 +98,31 @@ class Healer:
             self._changed.notify()
 
     def _run(self) -> None:
-        while (account := self._next()) is not None:
-            schedule, asking, mode = self._schedules[account], self._healing, self._settings.heal
-            if asking is not None:
-                try:
-                    self._heal(account, schedule, asking, mode)
-                except Exception as reason:  # noqa: BLE001  whatever it is, this thread must go on
-                    self._failed(account, schedule, asking, reason)
+        while (due := self._next()) is not None:
+            self._try(due)
 
-    def _next(self) -> str | None:
+    def _try(self, due: Due) -> None:
+        try:
+            self._heal(due)
+        except Exception as reason:  # noqa: BLE001  whatever it is, the thread must go on
+            self._failed(due, reason)
+
+    def _next(self) -> Due | None:
         """Wait for an account that is due; None at the end."""
         with self._changed:
             while not self._closing:
-                due, account = min(((times.due, name) for name, times in self._schedules.items()), default=(None, ""))
-                wait = None if due is None or self._problem else due - time.monotonic()
-                if wait is not None and wait <= 0:
-                    return account
-                self._changed.wait(wait)
+                account = min(self._schedules, key=lambda name: self._schedules[name].due, default=None)
+                if account is None or self._healing is None or self._problem:
+                    self._changed.wait()
+                elif (wait := self._schedules[account].due - time.monotonic()) > 0:
+                    self._changed.wait(wait)
+                else:
+                    return Due(account, self._schedules[account], self._healing, self._settings.heal)
         return None
 
-    def _heal(self, account: str, schedule: Schedule, asking: healing.Healing, mode: str) -> None:
+    def _heal(self, due: Due) -> None:
         """Ask, unless another listener does, has done, or has done a moment ago."""
+        account, schedule = due.account, due.schedule
         with self._shared.turn(TURN) as is_ours:
             begun, wall = time.monotonic(), time.time_ns() // 1000
             asked = begun - (wall - self._shared.noted(f"asked {account}")) / 1e6
@@ -120,36 +135,38 @@ class Healer:
                 self._set(schedule.postponed, begun, asked + schedule.least - begun)
             else:
                 self._wait_for(self._inbox.keep(None, STORE_SECONDS))  # what is pushed must not be refused again
-                texts = asking.ask(account, mode)
+                texts = due.healing.ask(account, due.mode)
                 self._set(schedule.asked, begun, time.monotonic())
                 self._metrics.asked("done", texts)
-                log.tell("asked for queued texts", account=account, by=mode, fetched=texts)
+                log.tell("asked for queued texts", account=account, by=due.mode, fetched=texts)
                 with contextlib.suppress(StoreFailed):  # then another listener asks once more
                     self._shared.note(f"asked {account}", wall)
 
-    def _failed(self, account: str, schedule: Schedule, asking: healing.Healing, reason: Exception) -> None:
+    def _failed(self, due: Due, reason: Exception) -> None:
         now = time.monotonic()
         if self._closing:
             return
         if isinstance(reason, Refused | StoreFailed):  # of which the inbox tells; ThingSpace has nothing to do with it
-            self._set(schedule.postponed, now)
+            self._set(due.schedule.postponed, now)
             return
         self._metrics.asked("failed")
         if isinstance(reason, healing.CredentialsRefused):
             with self._changed:
-                if asking is self._healing:
+                if due.healing is self._healing:
                     self._stop(STOPPED)
             log.tell(
                 "no queued texts are asked for until a restart or SIGHUP with other credentials",
                 logging.ERROR,
-                account=account,
+                account=due.account,
                 reason=str(reason),
             )
             return
-        self._set(schedule.failed, now)
-        seconds = round(schedule.due - now)
+        self._set(due.schedule.failed, now)
+        seconds = round(due.schedule.due - now)
         told = str(reason) if isinstance(reason, healing.NotAsked) else repr(reason)
-        log.tell("queued texts could not be asked for", logging.WARNING, account=account, reason=told, again_in=seconds)
+        log.tell(
+            "queued texts could not be asked for", logging.WARNING, account=due.account, reason=told, again_in=seconds
+        )
 
     def _keep(self, arrivals: Sequence[Arrival]) -> None:
         """Store all of them durably. Raises Refused."""

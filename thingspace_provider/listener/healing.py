@@ -21,7 +21,6 @@ from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.shared import Shared
 from thingspace_provider.listener.store import Arrival
 
-MOST_BLOCKS = 1000  # of one account in a row
 CREDENTIALS_REFUSED = (errors.LoginRefused, errors.LoginHeld, errors.KeyRefused)
 FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name
 
@@ -81,22 +80,24 @@ class Healing:
         is not stored a second time.
         """
         texts, token = 0, None
-        for _ in range(MOST_BLOCKS):
+        seen: set[bytes] = set()
+        while True:
             block = self._client.read_history(account, token)
             if not block.messages:
                 self._stored.pop(account, None)
                 return texts
-            again = self._stored.get(account) == _digest(block)
-            if again and token is not None and block.more:
-                raise NotAsked(f"reading queued texts for account {account}: a block came again that was acknowledged")
-            if again and (token is not None or block.next is None):
+            digest = _digest(block)
+            if digest in seen and block.more:
+                raise NotAsked(f"reading queued texts for account {account}: the same block came again, and more waits")
+            known = digest == self._stored.get(account)
+            if digest in seen or (known and block.next is None):
                 return texts
-            if not again:
+            if not known:
                 self._keep(_arrivals(account, block))
-                self._stored[account] = _digest(block)
+                self._stored[account] = digest
                 texts += len(block.messages)
+            seen.add(digest)
             token = block.next
-        raise NotAsked(f"reading queued texts for account {account}: {texts} texts were stored, and there are more")
 
 
 class SharedRefusals(RefusedLogins):
