@@ -1,20 +1,27 @@
-"""The listener is killed at every point at which it writes, sends or syncs anything: no acknowledged text is lost."""
+"""The listener is killed at every point at which it writes, sends or syncs anything.
+
+No acknowledged text is lost, and every text that was stored reaches the sink.
+"""
 
 from __future__ import annotations
 
-import shutil
 import signal
+import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
+import psycopg
 import pytest
 from crash_points import Point, armed, killing, recorded, recording, started, unusable
-from listener_process import ListenerProcess, NotReady, text
+from forwarding_world import sink
+from listener_process import ListenerProcess, NotReady
+from postgres_server import PostgresServer
 from senders import Senders
+from webhook_receiver import Receiver
 
 pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
 
@@ -29,20 +36,39 @@ main()
 """
 LISTENER = (sys.executable, "-c", SHORT_LOG)
 CONNECTIONS = 6
-EACH = 10
+EACH = {"sqlite": 6, "postgresql": 14}  # texts of each connection, for some 300 points
+MOST = 1000  # of each connection, to come to a point
+SAMPLED = ("write", "pwrite64", "fdatasync", "sendto")
 KILLED = -signal.SIGKILL
+LEASE_SECONDS = 120  # after which what a killed listener had taken for a sink is free, where others may be alive
 
 
 class Witness:
     """Remembers what was acknowledged and what was read, over all lives of one inbox."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, receiver: Receiver, store: str) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.acknowledged: list[str] = []
+        self.each = EACH[store.partition(":")[0]]
+        self._receiver = receiver
+        self._changes: dict[str, Any] = {"store": store, "sinks": [sink(receiver)]}
         self._read: list[tuple[str, str]] = []
 
     def start(self, *before: str) -> ListenerProcess:
-        return ListenerProcess(self.folder, before=(*before, *LISTENER))
+        return ListenerProcess(self.folder, before=(*before, *LISTENER), **self._changes)
+
+    def load(self, listener: ListenerProcess, prefix: object, each: int = 0) -> None:
+        """Send texts over several connections at once."""
+        senders = Senders(listener, str(prefix), CONNECTIONS, each or self.each)
+        senders.wait()
+        self.acknowledged += senders.acknowledged
+
+    def warm(self, listener: ListenerProcess, name: object) -> None:
+        """Bring every thread and connection of a listener into being, always in the same order."""
+        self.load(listener, f"warm {name}", each=1)
+        self._receiver.wait_for(self.acknowledged[-1])
+        self.see(listener)
 
     def see(self, listener: ListenerProcess) -> None:
         """Read on from where the last life was left; all that was acknowledged must have been seen by now."""
@@ -53,44 +79,72 @@ class Witness:
         kept = Counter(message for _, message in self._read)
         assert [message for message in self.acknowledged if kept[message] != 1] == []
 
-    def see_all_again(self, listener: ListenerProcess) -> None:
-        """What was read once is still the same, from the first text on, and the file is sound."""
+    def conclude(self, *, hurry: bool = False) -> None:
+        """What was read once is still the same, from the first text on, and all of it has come to the sink.
+
+        In PostgreSQL a killed listener's claims are free only after a minute; who is in a hurry frees them by hand.
+        """
+        if hurry and self._changes["store"].startswith("postgresql:"):
+            with psycopg.connect(self._changes["store"]) as database:
+                database.execute("UPDATE thingspace.outbox SET due = 0 WHERE due > 0")
+        listener = self.start()
+        self.see(listener)
         assert [(message["id"], message["text"]) for message in listener.messages()] == self._read
-        with apsw.Connection(str(self.folder / "inbox.sqlite3")) as database:
-            assert database.pragma("integrity_check") == "ok"
+        self._receiver.wait_for(*(message for _, message in self._read), seconds=LEASE_SECONDS)
+        listener.kill()
+        file = self.folder / "inbox.sqlite3"
+        if file.exists():
+            with apsw.Connection(str(file)) as database:
+                assert database.pragma("integrity_check") == "ok"
 
 
-def kill_under_load(witness: Witness, listener: ListenerProcess, point: Point) -> None:
-    with armed(listener, point):
-        senders = Senders(listener, str(point), CONNECTIONS)
-        assert listener.process.wait(30) == KILLED
-        senders.wait()
-    listener.kill()
-    witness.acknowledged += senders.acknowledged
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def store(request: pytest.FixtureRequest) -> Callable[[Path], str]:
+    """Gives the address of an empty store for a folder."""
+    if request.param == "SQLite":
+        return lambda folder: f"sqlite:///{folder / 'inbox.sqlite3'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return lambda _: server.database()
 
 
-def points_under_load(witness: Witness, folder: Path) -> list[Point]:
+@pytest.fixture
+def witness(tmp_path: Path, receiver: Receiver, store: Callable[[Path], str]) -> Witness:
+    return Witness(tmp_path, receiver, store(tmp_path))
+
+
+def points_under_load(witness: Witness) -> list[Point]:
     listener = witness.start()
-    witness.see(listener)  # so that the thread that reads has begun, and holds the log while it is copied
-    with recorded(listener, folder) as points:
-        senders = Senders(listener, "count", CONNECTIONS, EACH)
-        senders.wait()
+    witness.warm(listener, "count")
+    with recorded(listener, witness.folder) as points:
+        witness.load(listener, "count")
     listener.kill()
-    witness.acknowledged += senders.acknowledged
-    assert len(senders.acknowledged) == CONNECTIONS * EACH
+    assert len(witness.acknowledged) == CONNECTIONS * (1 + witness.each)
     return points
 
 
-def kill_at(points: list[Point], witness: Witness) -> None:
-    """One life after the other, each ended at its point under load; each begins with what the last one left."""
+def kill_under_load(points: list[Point], witness: Witness) -> None:
+    """One life after the other, each ended at its point; each begins with what the last one left."""
+    missed = []
     for point in points:
         listener = witness.start()
-        witness.see(listener)
-        kill_under_load(witness, listener, point)
-    last = witness.start()
-    witness.see(last)
-    witness.see_all_again(last)
-    last.kill()
+        witness.warm(listener, point)
+        with armed(listener, point):
+            witness.load(listener, point, each=MOST)
+            try:
+                assert listener.process.wait(5) == KILLED
+            except subprocess.TimeoutExpired:
+                missed.append(point)
+        listener.kill()
+    assert len(missed) <= 1 + len(points) // 50, missed
+
+
+def status_of_start(witness: Witness, point: Point) -> int:
+    """The exit status of a listener that is to be killed before it is ready; 0 when it never came to the point."""
+    try:
+        witness.start(*killing(point)).kill()
+    except NotReady as ended:
+        return ended.status
+    return 0
 
 
 def kinds(points: list[Point]) -> dict[tuple[int, str, str], list[Point]]:
@@ -100,131 +154,91 @@ def kinds(points: list[Point]) -> dict[tuple[int, str, str], list[Point]]:
     return sorts
 
 
-def a_life_before(folder: Path) -> Witness:
-    """An inbox whose listener was killed under load, so that its log has to be recovered."""
-    witness = Witness(folder)
-    listener = witness.start()
-    senders = Senders(listener, "before", CONNECTIONS)
-    while len(senders.acknowledged) < 200:
-        time.sleep(0.001)
-    listener.kill()
-    senders.wait()
-    witness.acknowledged += senders.acknowledged
-    return witness
-
-
-def copied(witness: Witness, folder: Path) -> Witness:
-    """The same inbox once more, to be killed in another way."""
-    folder.mkdir()
-    for file in witness.folder.glob("inbox.sqlite3*"):
-        shutil.copy(file, folder)
-    copy = Witness(folder)
-    copy.acknowledged += witness.acknowledged
-    return copy
-
-
-def goes_on(witness: Witness) -> None:
-    """A listener starts on what was left, has everything, and takes more."""
-    listener = witness.start()
-    witness.see(listener)
-    assert listener.post(text("afterwards")).status_code == 200
-    witness.acknowledged.append("afterwards")
-    witness.see(listener)
-    witness.see_all_again(listener)
-    listener.kill()
-
-
-def end_of_start(witness: Witness, point: Point) -> int:
-    """The exit status of a listener that is to be killed before it is ready; 0 when it never came to the point."""
-    try:
-        witness.start(*killing(point)).kill()
-    except NotReady as ended:
-        return ended.status
-    return 0
-
-
-def killed_at_start(points: list[Point], inbox: Callable[[Point], Witness]) -> list[Point]:
-    """The points at which one listener each was killed; another one went on with what it left."""
-    killed = []
-    for point in points:
-        witness = inbox(point)
-        if end_of_start(witness, point) == KILLED:
-            killed.append(point)
-        goes_on(witness)
-        shutil.rmtree(witness.folder)
-    return killed
-
-
-def test_no_acknowledged_text_is_lost_at_one_point_of_each_kind(tmp_path: Path) -> None:
-    witness = Witness(tmp_path)
-    points = points_under_load(witness, tmp_path)
-    kill_at([points[len(points) // 2] for points in kinds(points).values()], witness)
-    assert len(witness.acknowledged) > CONNECTIONS * EACH, "no text was acknowledged in a life that was cut short"
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1200)
-def test_no_acknowledged_text_is_lost_at_any_point_under_load(tmp_path: Path) -> None:
-    witness = Witness(tmp_path)
-    points = points_under_load(witness, tmp_path)
-    tell("under load", points)
-    assert len(points) >= 200
-    kill_at(points, witness)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_a_first_start_may_be_killed_at_any_point(tmp_path: Path) -> None:
-    (tmp_path / "count").mkdir()
-    Witness(tmp_path / "count").start(*recording(tmp_path / "trace")).kill()
-    points = started(tmp_path / "trace")
-    tell("first start", points)
-
-    def fresh(point: Point) -> Witness:
-        folder = tmp_path / str(points.index(point))
-        folder.mkdir()
-        return Witness(folder)
-
-    assert killed_at_start(points, fresh) == points
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_a_start_that_recovers_the_log_may_be_killed_at_any_point(tmp_path: Path) -> None:
-    (tmp_path / "before").mkdir()
-    before = a_life_before(tmp_path / "before")
-    copied(before, tmp_path / "count").start(*recording(tmp_path / "trace")).kill()
-    points = started(tmp_path / "trace")
-    tell("start on a log", points)
-    assert killed_at_start(points, lambda point: copied(before, tmp_path / str(points.index(point)))) == points
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_a_stop_may_be_killed_at_any_point(tmp_path: Path) -> None:
-    (tmp_path / "before").mkdir()
-    before = a_life_before(tmp_path / "before")
-    counted = copied(before, tmp_path / "count").start()
-    with recorded(counted, tmp_path) as points:
-        assert counted.stop() == 0
-    tell("stop", points)
-    ends = Counter[int]()
-    for number, point in enumerate(points):
-        witness = copied(before, tmp_path / str(number))
-        listener = witness.start()
-        with armed(listener, point):
-            ends[listener.stop()] += 1
-        goes_on(witness)
-        shutil.rmtree(witness.folder)
-    assert set(ends) <= {KILLED, 0}
-    assert ends[0] <= 1, "only the note of the signal may be made by another thread than the last time"
-
-
 def tell(phase: str, points: list[Point]) -> None:
     """The matrix, for whoever runs it with -s."""
     lines = [f"\n{phase}: {len(points)} points"]
-    lines += [
-        f"  thread {thread} {call:16}{target:30}{len(found):6}"
-        for (thread, call, target), found in kinds(points).items()
-    ]
+    for (thread, call, target), found in kinds(points).items():
+        lines.append(f"  thread {thread} {call:16}{target:30}{len(found):6}")
     print(*lines, sep="\n")  # noqa: T201  figures, not an oversight
+
+
+def test_nothing_is_lost_at_a_point_of_each_important_kind(witness: Witness) -> None:
+    sample: dict[tuple[str, str], Point] = {}
+    for found in kinds(points_under_load(witness)).values():
+        point = found[len(found) // 2]
+        if point.call in SAMPLED:
+            sample.setdefault((point.call, point.target), point)
+    assert len(sample) > 2
+    kill_under_load(list(sample.values()), witness)
+    witness.conclude(hurry=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_nothing_is_lost_at_any_point_under_load(witness: Witness) -> None:
+    points = points_under_load(witness)
+    tell("under load", points)
+    assert len(points) >= 200
+    kill_under_load(points, witness)
+    witness.conclude()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_first_start_may_be_killed_at_any_point(
+    tmp_path: Path, receiver: Receiver, store: Callable[[Path], str]
+) -> None:
+    def fresh(name: str) -> Witness:
+        return Witness(tmp_path / name, receiver, store(tmp_path / name))
+
+    fresh("count").start(*recording(tmp_path / "trace")).kill()
+    points = started(tmp_path / "trace")
+    tell("first start", points)
+    for number, point in enumerate(points):
+        witness = fresh(str(number))
+        assert status_of_start(witness, point) == KILLED
+        listener = witness.start()
+        witness.load(listener, point, each=1)
+        listener.kill()
+        witness.conclude()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_start_after_a_kill_may_be_killed_at_any_point(witness: Witness, tmp_path: Path) -> None:
+    def life(name: object) -> None:
+        listener = witness.start()
+        witness.see(listener)
+        witness.load(listener, name)
+        listener.kill()
+
+    life("before")
+    witness.start(*recording(tmp_path / "trace")).kill()
+    points = started(tmp_path / "trace")
+    tell("start after a kill", points)
+    ends = Counter[int]()
+    for point in points:
+        life(point)
+        ends[status_of_start(witness, point)] += 1
+    witness.conclude()
+    assert set(ends) <= {KILLED, 0}
+    assert ends[KILLED] > len(points) * 0.8, "how much is to be recovered differs; not so that so few are reached"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_stop_may_be_killed_at_any_point(witness: Witness) -> None:
+    listener = witness.start()
+    witness.warm(listener, "before")
+    with recorded(listener, witness.folder) as points:
+        assert listener.stop() == 0
+    tell("stop", points)
+    ends = Counter[int]()
+    for point in points:
+        listener = witness.start()
+        witness.warm(listener, point)
+        with armed(listener, point):
+            ends[listener.stop()] += 1
+    witness.conclude()
+    assert set(ends) <= {KILLED, 0}
+    assert ends[KILLED] > len(points) * 0.5, "what is under way at a stop differs; not so that so few are reached"

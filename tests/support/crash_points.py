@@ -63,6 +63,7 @@ def recorded(listener: ListenerProcess, folder: Path) -> Iterator[list[Point]]:
     threads = _threads(listener)
     with _attached("-f", "-ff", "-p", str(listener.process.pid), "-o", str(folder / "points")):
         yield found
+    assert threads == [*sorted(int(file.suffix[1:]) for file in folder.glob("points.*"))], "a thread began later"
     for number, thread in enumerate(threads):
         found += _read(folder / f"points.{thread}", number)
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import threading
+import zlib
 
 from listener_process import ListenerProcess, text
 
@@ -16,7 +17,8 @@ KEPT = 10  # texts over one connection, before another is opened
 class Senders:
     """Sends numbered texts over several connections, each text once, until the listener is gone or `each` are sent.
 
-    `acknowledged` has the texts that were answered with 200. Every second one has a request id.
+    `acknowledged` has the texts that were answered with 200. Every second one has a request id. Each connection is a
+    device of its own, other prefixes are other devices.
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class Senders:
         self.acknowledged: list[str] = []
         self._at = listener.port, listener.path()
         self._prefix = prefix
+        self._device = f"{zlib.crc32(prefix.encode()):010}"
         self._threads = [threading.Thread(target=self._send, args=(number, each)) for number in range(connections)]
         for thread in self._threads:
             thread.start()
@@ -43,7 +46,7 @@ class Senders:
                 if number % KEPT == 0:
                     connection.close()
                 request = name if number % 2 else None
-                body = json.dumps(text(name, device=f"55512300{sender:02}", requestId=request))
+                body = json.dumps(text(name, device=f"{self._device}{sender:02}", requestId=request))
                 try:
                     connection.request("POST", path, body)
                     answer = connection.getresponse()
