@@ -85,15 +85,24 @@ def test_destroy_leaves_a_registration_that_is_no_longer_ours(deployed: Project,
     assert ours(thingspace) == FOREIGN
 
 
-def test_a_registration_is_renewed_where_thingspace_refuses_to_replace_one(
+def test_a_registration_is_renewed_where_thingspace_refuses_to_replace_one_and_texts_meanwhile_are_fetched(
     deployed: Project, emulator: EmulatorProcess, thingspace: Client
 ) -> None:
     emulator.control("PUT", "switches", {"reregistration": "refused"})
     before = ours(thingspace)
     deployed.configure("thingspace:rotation", "2")
-    deployed.up()
+    emulator.hold("registerCallback", skip=1)
+    renewed = deployed.begin("up", "--yes", "--skip-preview")
+    assert eventually(emulator.holds)
+    assert thingspace.list_callbacks(ACCOUNT) == []  # refused, deregistered, and not registered again yet
+    emulator.text("sent in between")
+    assert emulator.queued() == 1
+    emulator.release()
+    assert renewed.end().status == 0, renewed.text
     assert ours(thingspace).password != before.password
-    assert emulator.calls()["deregisterCallback"] == 1
+    assert eventually(lambda: deployed.inbox() == ["sent in between"])
+    calls = emulator.calls()
+    assert (calls["registerCallback"], calls["deregisterCallback"]) == (3, 1)
 
 
 def test_a_listener_that_died_is_seen_and_started_again_on_the_same_store(

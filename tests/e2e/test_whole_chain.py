@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from pulumi_project import Project
 from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess, eventually
@@ -103,11 +104,19 @@ def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_i
     assert eventually(lambda: deployed.inbox() == ["stored before the restart"])
     emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
     deployed.configure("thingspace:rotation", "2")
-    deployed.up()
-    after = thingspace.list_callbacks(ACCOUNT)[0].password
-    assert after != before
-    texts = [f"text {number}" for number in range(12)]
-    for text in texts:
-        emulator.text(text)
+    texts: list[str] = []
+
+    def send() -> None:
+        texts.append(f"text {len(texts)}")
+        emulator.text(texts[-1])
+
+    rotated = deployed.begin("up", "--yes", "--skip-preview")
+    while not rotated.ended:  # before the listener's restart, during it, and before and after the registration
+        send()
+        time.sleep(0.05)
+    assert rotated.end().status == 0, rotated.text
+    for _ in range(12):
+        send()
+    assert thingspace.list_callbacks(ACCOUNT)[0].password != before
     assert eventually(lambda: {"stored before the restart", *texts} <= set(deployed.inbox()))
     deployed.up("--expect-no-changes")

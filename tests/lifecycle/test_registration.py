@@ -63,13 +63,15 @@ def test_a_registration_of_another_service_is_not_in_the_way(world: World) -> No
     assert len(world.client.list_callbacks(ACCOUNT)) == 2
 
 
-def test_several_services_of_an_account_live_side_by_side(world: World) -> None:
+def test_several_services_of_an_account_live_and_end_side_by_side(world: World) -> None:
     it.create(world.context, inputs())
-    it.create(world.context, inputs(serviceName="SMSDeliveryConfirmation", url=URL + "/confirmed"))
-    assert {entry.service_name for entry in world.client.list_callbacks(ACCOUNT)} == {
-        SERVICE,
-        "SMSDeliveryConfirmation",
-    }
+    confirmed = inputs(serviceName="SMSDeliveryConfirmation", url=URL + "/confirmed")
+    outputs = it.create(world.context, confirmed).outputs
+    it.update(world.context, outputs, confirmed | {"password": "another"})
+    passwords = {entry.service_name: entry.password for entry in world.client.list_callbacks(ACCOUNT)}
+    assert passwords == {SERVICE: "example-only", "SMSDeliveryConfirmation": "another"}
+    it.delete(world.context, outputs)
+    assert [entry.service_name for entry in world.client.list_callbacks(ACCOUNT)] == [SERVICE]
 
 
 def test_an_update_refuses_a_third_url_that_nobody_has_seen(world: World) -> None:

@@ -66,6 +66,10 @@ class Underway:
         """What it has printed so far."""
         return self._printed.read_text()
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def interrupt(self) -> None:
         """Ctrl-C."""
         os.killpg(self._process.pid, signal.SIGINT)
@@ -204,7 +208,7 @@ class Project:
         """The texts that the local listener has stored."""
         settings = json.loads((self.listener_folder / "settings.json").read_text())
         answer = requests.get(
-            f"http://{settings['host']}:{settings['port']}/v1/messages",
+            f"http://{settings['host']}:{settings['port']}/v1/messages?limit=1000",
             headers={"Authorization": f"Bearer {settings['apiToken']}"},
             timeout=10,
         )

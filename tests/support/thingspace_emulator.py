@@ -112,9 +112,9 @@ class EmulatorProcess:
         answer = {"status": status, "body": body}
         self.control("POST", "faults", {"operation": operation, "answer": answer, "times": times})
 
-    def hold(self, operation: str, seconds: int = HELD_SECONDS) -> None:
+    def hold(self, operation: str, seconds: int = HELD_SECONDS, skip: int = 0) -> None:
         """Have the next call of an operation wait until `release`, which lets so many seconds pass."""
-        self.control("POST", "faults", {"operation": operation, "delay": seconds})
+        self.control("POST", "faults", {"operation": operation, "delay": seconds, "skip": skip})
 
     def holds(self) -> bool:
         """Whether a call waits."""
