@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from forwarding_world import metric, send, sink, wait_until
+from forwarding_world import SECRET, metric, send, sink, wait_until
 from listener_process import ListenerProcess, text
 from webhook_receiver import Received, Receiver
 
@@ -62,6 +62,8 @@ def test_a_sink_that_is_down_loses_nothing_and_delays_no_other(
     assert metric(listener, "thingspace_sink_breaker_open", "other") == 0
     assert metric(listener, "thingspace_outbox_waiting") == 60
     assert metric(listener, "thingspace_outbox_oldest_seconds") > 0
+    for secret in ("invented-url-token", SECRET):
+        assert secret not in listener.log.read_text() + listener.get("/metrics").text
     receiver.up()
     receiver.wait(lambda there: len(there.taken) >= 60, 60)
     for there in (receiver, other):

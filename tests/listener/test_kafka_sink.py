@@ -6,12 +6,13 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from kafka_broker import MISSING, KafkaBroker
+from listener_process import ListenerProcess
 from sample_events import stored
 
 from thingspace_provider.listener.callback import Device
@@ -106,6 +107,13 @@ def test_a_property_that_librdkafka_does_not_take_is_named_without_its_value() -
     assert "hidden" not in str(unknown.value)
     with pytest.raises(SinkUnusable, match=r'sink stream: No such configuration property: "compresion"'):
         asyncio.run(delivered(settings("127.0.0.1:1", compresion="hidden"), "a"))
+
+
+def test_a_listener_whose_sink_cannot_be_used_does_not_start(start: Callable[..., ListenerProcess]) -> None:
+    sink = {"name": "stream", "kind": "kafka", "bootstrapServers": "127.0.0.1:1", "topic": "texts"}
+    with pytest.raises(AssertionError) as ended:
+        start(sinks=[{**sink, "properties": {"compresion": "hidden"}}])
+    assert str(ended.value) == 'Error: sink stream: No such configuration property: "compresion"\n'
 
 
 def test_without_the_extra_the_error_names_it() -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from forwarding_world import metric, send, sink, wait_until
-from listener_process import API_TOKEN, ListenerProcess, clean_environment
+from listener_process import API_TOKEN, ListenerProcess
 from webhook_receiver import Received, Receiver
 
+from thingspace_provider.cli import messages
+
 Start = Callable[..., ListenerProcess]
-COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "messages"]
 
 
 def ask(listener: ListenerProcess, path: str, method: str = "GET", status: int = 200) -> dict[str, Any]:
@@ -24,15 +24,10 @@ def ask(listener: ListenerProcess, path: str, method: str = "GET", status: int =
     return dict(answer.json())
 
 
-def run(listener: ListenerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments, "--url", listener.url],
-        env=clean_environment(THINGSPACE_LISTENER_API_TOKEN=API_TOKEN),
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+def run(listener: ListenerProcess, *arguments: str) -> Result:
+    """The command within this process, against the real listener."""
+    environment = {"THINGSPACE_LISTENER_API_TOKEN": API_TOKEN}
+    return CliRunner().invoke(messages.command, [*arguments, "--url", listener.url], env=environment)
 
 
 def dead(listener: ListenerProcess, count: int) -> None:
@@ -126,6 +121,25 @@ def test_dead_letters_come_in_pages_and_are_retried_together(start: Start, recei
     receiver.wait(lambda there: len(there.taken) == 5)
 
 
+def test_a_dead_letter_is_given_up_for_good_and_so_is_what_waits_for_a_sink_that_is_gone(
+    start: Start, receiver: Receiver, other: Receiver
+) -> None:
+    receiver.answering = lambda _: (400, {})
+    other.down()
+    listener = start(sinks=[sink(receiver), sink(other, "old")])
+    send(listener, "one", "two")
+    dead(listener, 2)
+    assert ask(listener, "/v1/dead-letters/1/discard", "POST") == {"discarded": 1}
+    assert ask(listener, "/v1/dead-letters/1/retry", "POST", 404) == {"error": "message 1 is no dead letter"}
+    assert json.loads(run(listener, "discard", "--all", "--json").stdout) == {"discarded": 1}
+    assert metric(listener, "thingspace_outbox_waiting", "old") == 2
+    listener.stop()
+    listener = start(sinks=[sink(receiver)])
+    assert run(listener, "discard", "--all", "--sink", "old").stdout == "2 given up for good\n"
+    states = {each["sink"]: each["state"] for each in ask(listener, "/v1/messages/2")["deliveries"]}
+    assert states == {"hub": "discarded", "old": "discarded"}
+
+
 @pytest.mark.parametrize(
     ("path", "method"),
     [
@@ -133,6 +147,8 @@ def test_dead_letters_come_in_pages_and_are_retried_together(start: Start, recei
         ("/v1/dead-letters", "GET"),
         ("/v1/dead-letters/1/retry", "POST"),
         ("/v1/dead-letters/retry", "POST"),
+        ("/v1/dead-letters/1/discard", "POST"),
+        ("/v1/dead-letters/discard", "POST"),
     ],
 )
 def test_nothing_is_told_or_done_without_the_token(listener: ListenerProcess, path: str, method: str) -> None:
@@ -166,10 +182,11 @@ def test_the_commands_show_a_journey_and_dead_letters_and_retry_them(start: Star
     assert "dead" in journey
     assert json.loads(run(listener, "show", "1", "--json").stdout)["deliveries"][0]["state"] == "delivered"
     missing = run(listener, "show", "99")
-    assert (missing.returncode, missing.stderr.startswith("Error: there is no message 99")) == (1, True)
+    assert (missing.exit_code, missing.stderr.startswith("Error: there is no message 99")) == (1, True)
     receiver.answering = lambda _: (204, {})
     assert json.loads(run(listener, "retry", "2", "--json").stdout) == {"retried": 1}
     assert run(listener, "retry", "--all", "--sink", "hub").stdout == "1 to be delivered anew\n"
     receiver.wait_for("bad \x1b[2J", "worse")
-    assert run(listener, "retry", "2").returncode == 1
-    assert run(listener, "retry").returncode == 2
+    assert run(listener, "retry", "2").exit_code == 1
+    assert run(listener, "retry").exit_code == 2
+    assert "Give options behind `dead`." in run(listener, "--json", "dead").stderr

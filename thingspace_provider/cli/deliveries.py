@@ -1,9 +1,10 @@
-"""`thingspace messages show`, `dead` and `retry`: what became of stored texts on their way to the sinks."""
+"""`thingspace messages show`, `dead`, `retry` and `discard`: what became of stored texts on their way to the sinks."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,25 +57,48 @@ def dead(url: str | None, state_dir: Path, as_json: bool) -> None:
         click.echo("There are no dead letters.")
 
 
+def which_letters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which dead letters."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print how many as a JSON object.")(command)
+    command = click.option("--sink", help="Only for this sink.")(which_inboxes(command))
+    command = click.option("--all", "everything", is_flag=True, help="All dead letters.")(command)
+    return click.argument("number", metavar="[ID]", required=False)(command)
+
+
 @click.command()
-@click.argument("number", metavar="[ID]", required=False)
-@click.option("--all", "everything", is_flag=True, help="All dead letters.")
-@click.option("--sink", help="Only for this sink.")
-@which_inboxes
-@click.option("--json", "as_json", is_flag=True, help='Print {"retried": N}.')
-def retry(
-    number: str | None, everything: bool, sink: str | None, url: str | None, state_dir: Path, as_json: bool
-) -> None:
+@which_letters
+def retry(**given: Any) -> None:
     """Have a dead letter delivered anew, or all of them."""
+    _settle("retry", "to be delivered anew", **given)
+
+
+@click.command()
+@which_letters
+def discard(**given: Any) -> None:
+    """Give a dead letter up for good, or all of them; of a sink that is no longer named also what waits."""
+    _settle("discard", "given up for good", **given)
+
+
+def _settle(
+    verb: str,
+    meaning: str,
+    *,
+    number: str | None,
+    everything: bool,
+    sink: str | None,
+    url: str | None,
+    state_dir: Path,
+    as_json: bool,
+) -> None:
     if (number is None) != everything:
         raise click.UsageError("Give either an ID or --all.")
     try:
-        retried = sum(inbox.retry(number, sink) for inbox in inboxes.chosen(url, state_dir, os.environ))
+        count = sum(inbox.settle(verb, number, sink) for inbox in inboxes.chosen(url, state_dir, os.environ))
     except Unread as reason:
         end(f"Error: {reason}.")
-    if not retried and not everything:
+    if not count and not everything:
         end(f"Error: message {visible(str(number))} is no dead letter: `thingspace messages dead` shows those.")
-    click.echo(json.dumps({"retried": retried}) if as_json else f"{retried} to be delivered anew")
+    click.echo(json.dumps({inboxes.SETTLED[verb]: count}) if as_json else f"{count} {meaning}")
 
 
 def _tell(journey: dict[str, Any]) -> None:

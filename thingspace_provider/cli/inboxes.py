@@ -13,6 +13,7 @@ import requests
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 15
 PAGE = 1000
+SETTLED = {"retry": "retried", "discard": "discarded"}  # what is done with dead letters, and how the answer says so
 TOKEN_VARIABLE = "THINGSPACE_LISTENER_API_TOKEN"  # noqa: S105  a name
 
 
@@ -70,11 +71,12 @@ class Inbox:
             found += page["deadLetters"]
             cursor = page["next"]
 
-    def retry(self, number: str | None, sink: str | None) -> int:
-        """Have one dead letter, or all, delivered anew; how many there were."""
+    def settle(self, verb: str, number: str | None, sink: str | None) -> int:
+        """`retry` or `discard` one dead letter, or all; how many there were."""
         part = "" if number is None else f"/{quote(number, safe='')}"
-        answer = self._asked("POST", f"/v1/dead-letters{part}/retry", {"sink": sink}, "retried")
-        return int(answer["retried"]) if answer else 0
+        done = SETTLED[verb]
+        answer = self._asked("POST", f"/v1/dead-letters{part}/{verb}", {"sink": sink}, done)
+        return int(answer[done]) if answer else 0
 
     def _ask(self, parameters: dict[str, Any]) -> dict[str, Any]:
         answer = self._asked("GET", "/v1/messages", parameters, "messages")

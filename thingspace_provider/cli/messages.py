@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from thingspace_provider.cli import deliveries, inboxes
 from thingspace_provider.cli.inboxes import Inbox, Unread, Wanted
@@ -30,7 +31,7 @@ Examples:
   THINGSPACE_LISTENER_API_TOKEN=… thingspace messages --url https://sms.example.com --json
   thingspace messages show 17            # what became of one
   thingspace messages dead               # what the sinks did not take
-  thingspace messages retry 17           # or retry --all
+  thingspace messages retry 17           # or retry --all, or discard
 """
 
 
@@ -60,6 +61,8 @@ def command(
     Without --url, those of all local listeners. A text that ThingSpace seems to have delivered twice is marked.
     """
     if context.invoked_subcommand is not None:
+        if any(context.get_parameter_source(name) == ParameterSource.COMMANDLINE for name in context.params):
+            raise click.UsageError(f"Give options behind `{context.invoked_subcommand}`.")
         return
     try:
         sources, found = _newest(inboxes.chosen(url, state_dir, os.environ), limit, wanted)
@@ -80,6 +83,7 @@ def command(
 command.add_command(deliveries.show)
 command.add_command(deliveries.dead)
 command.add_command(deliveries.retry)
+command.add_command(deliveries.discard)
 
 
 def _newest(sources: list[Inbox], limit: int, wanted: Wanted) -> tuple[list[Inbox], list[dict[str, Any]]]:

@@ -30,7 +30,9 @@ class Listener:
             Route("/v1/messages/{id}", tracing.journey),
             Route("/v1/dead-letters", tracing.dead_letters),
             Route("/v1/dead-letters/retry", tracing.retry, methods=["POST"]),
+            Route("/v1/dead-letters/discard", tracing.discard, methods=["POST"]),
             Route("/v1/dead-letters/{id}/retry", tracing.retry, methods=["POST"]),
+            Route("/v1/dead-letters/{id}/discard", tracing.discard, methods=["POST"]),
         ]
         absent = dict.fromkeys((404, 405), _absent)
         self._rest = Starlette(routes=routes, exception_handlers=absent)

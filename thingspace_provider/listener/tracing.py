@@ -6,11 +6,15 @@
 | `GET /v1/dead-letters?sink=&after=&limit=` | `{"deadLetters": […], "next": cursor or null}`, oldest first |
 | `POST /v1/dead-letters/{id}/retry?sink=` | `{"retried": n}`: delivered anew, without `sink` to all that gave it up |
 | `POST /v1/dead-letters/retry?sink=` | the same for all dead letters |
+| `POST …/discard?sink=`, spelled as retry | `{"discarded": n}`: given up for good |
+
+What still waits for a sink that is no longer named can be discarded, too.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -43,9 +47,15 @@ class Tracing:
 
     async def retry(self, request: Request) -> Response:
         """Let one dead letter wait again, or all; 404 when there is none."""
-        answer = await self._reading.answer(request, lambda: _json(self._retry(request)))
+        outbox = self._store.outbox
+        answer = await self._reading.answer(request, lambda: self._settled(request, "retried", outbox.retry))
         self._forwarding.wake()
         return answer
+
+    async def discard(self, request: Request) -> Response:
+        """Give one dead letter up for good, or all; 404 when there is none."""
+        outbox = self._store.outbox
+        return await self._reading.answer(request, lambda: self._settled(request, "discarded", outbox.discard))
 
     def _journey(self, wanted: int) -> dict[str, Any]:
         found = self._store.journey(wanted)
@@ -84,13 +94,13 @@ class Tracing:
         cursor = str(page[-1].stored.id) if page else parameters.get("after")
         return {"deadLetters": [_dead_letter(parcel) for parcel in page], "next": cursor}
 
-    def _retry(self, request: Request) -> dict[str, Any]:
+    def _settled(self, request: Request, done: str, settle: Callable[[str, list[int] | None], int]) -> bytes:
         check_names(request.query_params, ("sink",))
         ids = [_id(request)] if "id" in request.path_params else None
-        retried = sum(self._store.outbox.retry(sink, ids) for sink in self._sinks(request.query_params))
-        if ids and not retried:
+        count = sum(settle(sink, ids) for sink in self._sinks(request.query_params))
+        if ids and not count:
             raise Missing(f"message {ids[0]} is no dead letter")
-        return {"retried": retried}
+        return _json({done: count})
 
     def _sinks(self, parameters: QueryParams) -> list[str]:
         asked = parameters.get("sink")
