@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from pulumi_project import Project
+import pytest
+from pulumi_project import TOP, Project
+from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, eventually
+
+from thingspace_provider.api import Client, Registration
+
+STATES = sorted((TOP / "tests" / "providers" / "states").glob("*.json"))
 
 ACTIVATIONS = """
 from thingspace_provider.resources import SmsCallbackActivation
@@ -23,3 +30,28 @@ def test_an_activation_takes_less_than_a_kilobyte_and_no_path_of_this_machine(pr
     for activation in activations:
         assert len(json.dumps(activation, separators=(",", ":"))) < 1000
         assert {"sourcePosition", "stackTrace"}.isdisjoint(activation)
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.stem)
+def test_a_stack_of_an_earlier_version_is_refreshed_updated_and_destroyed(
+    project: Project, emulator: EmulatorProcess, thingspace: Client, state: Path
+) -> None:
+    project.configure("thingspace:accounts", json.dumps([ACCOUNT, OTHER_ACCOUNT]))
+    project.configure("thingspace:rotation", "2")
+    project.pulumi("stack", "import", "--file", str(state))
+    for registration in project.resources("CallbackRegistration"):  # as that version left them in ThingSpace
+        known = registration["outputs"]
+        thingspace.register_callback(
+            known["accountName"], Registration(SERVICE, known["url"], known["username"], known["password"])
+        )
+    emulator.text("queued while nobody listened")
+
+    refreshed = project.refresh()
+    assert "8 unchanged" not in refreshed.changes  # the listener of that machine does not run on this one
+    project.up()
+    assert eventually(lambda: project.inbox() == ["queued while nobody listened"])
+    project.up("--expect-no-changes")
+
+    project.destroy()
+    assert thingspace.list_callbacks(ACCOUNT) == thingspace.list_callbacks(OTHER_ACCOUNT) == []
+    assert project.listener_pid() is None

@@ -195,7 +195,7 @@ class Project:
     def resources(self, kind: str) -> list[dict[str, Any]]:
         """The resources of a type as the state holds them, secrets in clear."""
         listed = json.loads(self.export(secrets=True))["deployment"].get("resources", [])
-        return [_clear(resource) for resource in listed if resource["type"] == TYPE + kind]
+        return [clear(resource) for resource in listed if resource["type"] == TYPE + kind]
 
     @property
     def listener_folder(self) -> Path:
@@ -221,12 +221,12 @@ class Project:
             process.stop(pid_file)
 
 
-def _clear(value: Any) -> Any:
+def clear(value: Any) -> Any:
     """Secrets of an export with --show-secrets as their plain values."""
     if isinstance(value, dict):
         if "4dabf18193072939515e22adb298388d" in value:
             return json.loads(value["plaintext"])
-        return {key: _clear(item) for key, item in value.items()}
+        return {key: clear(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clear(item) for item in value]
+        return [clear(item) for item in value]
     return value
