@@ -17,7 +17,7 @@ from thingspace_provider.api import Client
 Start = Callable[..., ListenerProcess]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [pytest.param("startCallbacks", marks=pytest.mark.long), "history"])
 def test_texts_that_were_queued_while_the_listener_was_down_are_there_after_a_start(
     start: Start, world: EmulatorProcess, thingspace: Client, mode: str
 ) -> None:

@@ -68,6 +68,7 @@ def test_of_several_listeners_that_start_together_one_asks(
     assert world.calls()["login"] <= 2  # one is the test's own, to register
 
 
+@pytest.mark.long
 def test_a_wrong_password_is_tried_once_by_all_listeners_together(replicas: Replicas, world: EmulatorProcess) -> None:
     wrong = heal(world, "history")
     wrong["thingspace"] = {**wrong["thingspace"], "password": "sentinel-wrong"}
