@@ -124,11 +124,12 @@ class Healer:
         """Ask, unless another listener does, has done, or has done a moment ago."""
         account, schedule = due.account, due.schedule
         with self._shared.turn(TURN) as is_ours:
-            begun, wall = time.monotonic(), time.time_ns() // 1000
-            asked = begun - (wall - self._shared.noted(f"asked {account}")) / 1e6
             if not is_ours:
-                self._set(schedule.postponed, begun, TURN_SECONDS)
-            elif asked >= schedule.enough:
+                self._set(schedule.postponed, time.monotonic(), TURN_SECONDS)
+                return
+            begun, moment = time.monotonic(), self._shared.now()
+            asked = begun - (moment - self._shared.noted(f"asked {account}")) / 1e6
+            if asked >= schedule.enough:
                 self._set(schedule.asked, asked, begun)
                 self._metrics.asked("another listener did")
             elif asked > begun - schedule.least:
@@ -140,7 +141,7 @@ class Healer:
                 self._metrics.asked("done", texts)
                 log.tell("asked for queued texts", account=account, by=due.mode, fetched=texts)
                 with contextlib.suppress(StoreFailed):  # then another listener asks once more
-                    self._shared.note(f"asked {account}", wall)
+                    self._shared.note(f"asked {account}", moment)
 
     def _failed(self, due: Due, reason: Exception) -> None:
         now = time.monotonic()

@@ -9,6 +9,7 @@ from thingspace_provider.listener.postgres_link import Links
 from thingspace_provider.listener.store import StoreFailed
 
 TURN = "SELECT pg_try_advisory_lock('thingspace.notes'::regclass::integer, hashtext(%(name)s))"
+NOW = "SELECT thingspace.now()"
 NOTED = "SELECT number FROM thingspace.notes WHERE name = %(name)s"
 NOTE = """
 INSERT INTO thingspace.notes VALUES (%(name)s, %(number)s) ON CONFLICT (name) DO UPDATE SET number = excluded.number
@@ -31,6 +32,10 @@ class PostgresShared:
             yield mine
         finally:
             link.close()
+
+    def now(self) -> int:
+        """The server's clock."""
+        return int(self._links.rows(NOW, {})[0][0])
 
     def noted(self, name: str) -> int:
         """The number that was noted last."""

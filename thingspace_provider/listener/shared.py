@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -12,6 +13,9 @@ class Shared(Protocol):
 
     def turn(self, name: str) -> AbstractContextManager[bool]:
         """Whether this listener is the only one that has this turn, for as long as the block lasts."""
+
+    def now(self) -> int:
+        """Microseconds after 1970 by one clock for all. Raises StoreFailed."""
 
     def noted(self, name: str) -> int:
         """The number that was noted last under a name, 0 without one. Raises StoreFailed."""
@@ -30,6 +34,10 @@ class Alone:
         """It has."""
         del name
         return contextlib.nullcontext(True)
+
+    def now(self) -> int:
+        """This machine's clock."""
+        return time.time_ns() // 1000
 
     def noted(self, name: str) -> int:
         """What this process noted."""
