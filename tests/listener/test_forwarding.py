@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
+import pytest
 from forwarding_world import SECRET, metric, send, sink, wait_until
 from listener_process import ListenerProcess, text
 from webhook_receiver import Received, Receiver
@@ -45,6 +47,36 @@ def test_a_device_whose_text_fails_waits_in_order_and_delays_no_other(start: Sta
     receiver.wait_for("p2")
     assert [one for one in receiver.texts() if one.startswith("p")] == numbers("p", 3)
     assert [one for one in receiver.texts() if one.startswith("h")] == numbers("h", 20)
+
+
+@pytest.mark.long
+def test_the_rest_of_a_backlog_waits_for_its_first_text(start: Start, receiver: Receiver) -> None:
+    failures: list[bool] = []  # while the sink takes other texts
+
+    def answer(received: Received) -> tuple[int, dict[str, str]]:
+        if received.text == "p0" and len(failures) < 2:
+            failures.extend([True] * ("other" in receiver.texts()))
+            return (500, {})
+        return (204, {})
+
+    receiver.down()
+    listener = start(sinks=[sink(receiver)])
+    send(listener, *numbers("p", 5), device=POISONED)
+    send(listener, "other")
+    wait_until(lambda: metric(listener, "thingspace_sink_breaker_open") == 1)
+    receiver.answering = answer
+    receiver.up()
+    receiver.wait_for(*numbers("p", 5))
+    assert [one for one in receiver.texts() if one != "other"] == numbers("p", 5)
+
+
+def test_a_commit_wakes_the_forwarder(start: Start, receiver: Receiver) -> None:
+    """Each text is sent after the one before has arrived: by looking now and then alone they would take 24 s."""
+    listener = start(sinks=[sink(receiver)])
+    deadline = time.monotonic() + 12
+    for number in range(12):
+        send(listener, str(number))
+        receiver.wait(lambda there, number=number: len(there.taken) > number, deadline - time.monotonic())  # type: ignore[misc]
 
 
 def test_a_sink_that_is_down_loses_nothing_and_delays_no_other(
@@ -110,6 +142,7 @@ def test_only_the_kinds_that_a_sink_asks_for_are_forwarded(start: Start, receive
     wait_until(lambda: metric(listener, "thingspace_deliveries_total", outcome="skipped") == 2)
 
 
+@pytest.mark.long
 def test_a_pause_that_the_sink_asks_for_is_kept(start: Start, receiver: Receiver) -> None:
     first = {"yes": True}
 
@@ -126,6 +159,7 @@ def test_a_pause_that_the_sink_asks_for_is_kept(start: Start, receiver: Receiver
     assert receiver.seen[1].at - receiver.seen[0].at >= 2.9
 
 
+@pytest.mark.long
 def test_a_stop_gives_back_what_is_under_way(start: Start, receiver: Receiver) -> None:
     receiver.answering = lambda _: 60.0
     listener = start(sinks=[sink(receiver)])

@@ -106,8 +106,14 @@ def test_a_text_that_the_store_could_not_take_comes_once_it_can(
     calls = world.calls()["startCallbacks"]
     assert calls == asked(listener) == 1  # nothing is asked for that could not be stored
     blocker.execute("ROLLBACK")
-    blocker.close()
     assert eventually(has_all(listener, ["came while the disk failed"]))
+    asked_before = asked(listener)
+    blocker.execute("BEGIN IMMEDIATE")
+    assert eventually(lambda: listener.get("/readyz").status_code == 503)
+    blocker.execute("ROLLBACK")  # nobody was refused, because nobody sends to a listener that is not ready
+    blocker.close()
+    assert eventually(lambda: listener.get("/readyz").status_code == 200)
+    assert eventually(has_asked(listener, asked_before + 1))
 
 
 @pytest.mark.long

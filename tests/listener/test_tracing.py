@@ -75,6 +75,7 @@ def test_what_a_sink_will_never_take_is_a_dead_letter_at_once_and_the_next_text_
     assert ask(listener, "/v1/dead-letters/2/retry", "POST", 404) == {"error": "message 2 is no dead letter"}
 
 
+@pytest.mark.long
 def test_a_text_that_fails_too_often_while_others_are_taken_is_given_up(start: Start, receiver: Receiver) -> None:
     receiver.answering = lambda received: (500 if received.text == "poison" else 204, {})
     listener = start(sinks=[sink(receiver, maxAttempts=2)])
@@ -87,6 +88,7 @@ def test_a_text_that_fails_too_often_while_others_are_taken_is_given_up(start: S
     assert letter["attempts"] == 2
 
 
+@pytest.mark.long
 def test_a_sink_that_refuses_everything_makes_no_dead_letters(start: Start, receiver: Receiver) -> None:
     receiver.answering = lambda _: (500, {})
     listener = start(sinks=[sink(receiver, maxAttempts=1)])

@@ -24,7 +24,7 @@ from confluent_kafka.cimpl import NewTopic
 
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 CLUSTER = "thingspaceprovidertest"  # 22 characters, as Kafka's own ids
-FETCH_SECONDS, START_SECONDS = 300, 60
+FETCH_SECONDS, START_SECONDS, READ_SECONDS = 300, 60, 30
 MISSING = [name for name in ("java", "mvn") if shutil.which(name) is None]
 PROPERTIES = """
 process.roles=broker,controller
@@ -120,21 +120,24 @@ class KafkaBroker:
         made = admin.create_topics([NewTopic(topic, 3, config=config)])
         made[topic].result(20)
 
-    def records(self, topic: str, count: int, seconds: float = 30) -> list[confluent_kafka.Message]:
-        """Every record of a topic from its beginning, each partition in order, as soon as there are `count`."""
+    def records(self, topic: str) -> list[confluent_kafka.Message]:
+        """Every record that a topic has now, each partition in order."""
         consumer = _quiet(
             confluent_kafka.Consumer,
             **{"bootstrap.servers": self.address, "group.id": "test", "enable.auto.commit": False},
         )
         try:
-            partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
-            consumer.assign([confluent_kafka.TopicPartition(topic, number, 0) for number in partitions])
+            numbers = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+            partitions = [confluent_kafka.TopicPartition(topic, number, 0) for number in numbers]
+            count = sum(consumer.get_watermark_offsets(partition, timeout=20)[1] for partition in partitions)
+            consumer.assign(partitions)
             found: list[confluent_kafka.Message] = []
-            end = time.monotonic() + seconds
+            end = time.monotonic() + READ_SECONDS
             while time.monotonic() < end and len(found) < count:
                 message = consumer.poll(0.2)
                 if message is not None and message.error() is None:
                     found.append(message)
+            assert len(found) == count
             return found
         finally:
             consumer.close()

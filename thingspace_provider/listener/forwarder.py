@@ -110,19 +110,19 @@ class Forwarder:
         await self._task
 
     async def _run(self) -> None:
-        store_fails = False
+        failing = False
         while not self._stopping:
             self._awake.clear()
             try:
                 await self._report()
                 await self._begin()
-            except StoreFailed as reason:
-                if not store_fails:
-                    log.tell("the outbox fails", logging.ERROR, sink=self.name, reason=str(reason))
-                store_fails = True
+            except Exception as reason:  # noqa: BLE001  whatever it is, nothing is lost, and this task must go on
+                if not failing:
+                    log.tell("the outbox fails: texts wait", logging.ERROR, sink=self.name, reason=str(reason))
+                failing = True
                 await asyncio.sleep(STORE_SECONDS)
                 continue
-            store_fails = False
+            failing = False
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._awake.wait(), self.breaker.wait() or LOOK_SECONDS)
         await self._finish()
@@ -243,9 +243,12 @@ class Forwarder:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(StoreFailed):  # then it is delivered again
+        try:
             await self._report()
-        await self._sink.close()
+        except StoreFailed as reason:
+            log.tell("what was delivered last is delivered again", logging.ERROR, sink=self.name, reason=str(reason))
+        finally:
+            await self._sink.close()
 
     async def _in_thread(self, call: Callable[..., T], *values: object) -> T:
         return await self._loop.run_in_executor(self._threads, call, *values)

@@ -67,12 +67,12 @@ class Healer:
         """Begin: from now on the listener can be reached."""
         self._thread.start()
 
-    def need(self, account: str) -> None:
-        """A callback for this account was refused."""
+    def need(self, account: str | None = None) -> None:
+        """A callback for this account may be in the queue now; None means for any."""
         with self._changed:
-            if account in self._schedules:
-                self._schedules[account].wanted(time.monotonic())
-                self._changed.notify()
+            for name in self._schedules if account is None else self._schedules.keys() & {account}:
+                self._schedules[name].wanted(time.monotonic())
+            self._changed.notify()
 
     def take_up(self, settings: Settings) -> None:
         """Go on with other settings. Raises BadSettings, and then nothing is changed."""

@@ -6,6 +6,7 @@ fetches them, and stores every block before the token is presented that removes 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from thingspace_provider.listener.healing_settings import HISTORY, OFF
 from thingspace_provider.listener.settings import Settings
 from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.shared import Shared
-from thingspace_provider.listener.store import Arrival
+from thingspace_provider.listener.store import Arrival, StoreFailed
 
 CREDENTIALS_REFUSED = (errors.LoginRefused, errors.LoginHeld, errors.KeyRefused)
 FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name
@@ -115,14 +116,17 @@ class SharedRefusals(RefusedLogins):
         return known
 
     def add(self, credentials: Credentials) -> Record:
-        """Remember a refused login, for replicas first."""
-        self._shared.note(_name(credentials), 1)
+        """Remember a refused login. That it cannot be noted for replicas is no reason to forget it here."""
+        with contextlib.suppress(StoreFailed):
+            self._shared.note(_name(credentials), 1)
         return super().add(credentials)
 
     def forget(self, credentials: Credentials) -> None:
         """A login succeeded."""
         super().forget(credentials)
-        self._shared.note(_name(credentials), 0)
+        with contextlib.suppress(StoreFailed):
+            if self._shared.noted(_name(credentials)):
+                self._shared.note(_name(credentials), 0)
 
 
 def _name(credentials: Credentials) -> str:

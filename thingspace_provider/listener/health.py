@@ -26,6 +26,7 @@ class Health:
         self._folder = folder
         self._proof: asyncio.Task[str] | None = None
         self._proven = 0.0
+        self._problem = ""
 
     async def alive(self, request: Request) -> Response:
         """200, whatever the store does: a restart would not make it better."""
@@ -43,6 +44,9 @@ class Health:
             self._proven = now
             self._proof = asyncio.create_task(self._prove())
         problem = await asyncio.shield(self._proof)
+        if self._problem and not problem:
+            self._healer.need()  # nobody sent anything here as long as it was not ready
+        self._problem = problem
         return JSONResponse({"status": problem or "ok", "healing": self._healer.state}, 503 if problem else 200)
 
     async def _prove(self) -> str:

@@ -1,26 +1,41 @@
-"""Uvicorn's HTTP/1.1 with limits of time and size on a request, so that a slow or endless sender costs nothing.
+"""Uvicorn's HTTP/1.1 with limits of time, size and number, so that slow, endless and numerous senders cost little.
 
-Without them a connection that sends a byte now and then would be held for ever, and headers without end would fill
-the memory. A request that arrives whole, as ThingSpace's do, needs no timer.
+Without them a connection that sends a byte now and then, or takes no answer, would be held for ever, headers without
+end would fill the memory, and idle connections would use up the descriptors so that ThingSpace could not connect. A
+request that arrives whole, as ThingSpace's do, needs no timer.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 IDLE_SECONDS = 30  # between two requests, and before the first
 REQUEST_SECONDS = 2.0  # from a request's first byte to its last
+TAKEN_SECONDS = 10.0  # for a reader to make room for more of an answer
+MOST_CONNECTIONS = 12_000
+MOST_AHEAD = 16  # requests that one connection may have sent before the first is answered
 LARGEST_REQUEST = 65_536  # bytes with headers; a body of 8 kB in the smallest chunks fits
 
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """One connection, whose patience ends."""
+class TooManyAhead(Exception):
+    """Ends the parser's work on what a connection has sent."""
 
+
+class PatientProtocol(HttpToolsProtocol):
+    """One connection, whose patience ends.
+
+    At `most` connections the one that has gone longest without a whole request makes room for a new one.
+    """
+
+    most: ClassVar[int] = MOST_CONNECTIONS
+    _unheard: ClassVar[dict[PatientProtocol, None]] = {}  # the eldest first
+    _unread: asyncio.TimerHandle | None = None
     _timer: asyncio.TimerHandle | None = None
     _within = False  # a request has begun and is not complete
     _bytes = 0  # of the request that has begun
@@ -29,11 +44,15 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request, but not for ever."""
         super().connection_made(transport)
+        self._unheard[self] = None
+        if len(self.connections) > self.most:
+            self._make_room()
         self._timer = self.loop.call_later(IDLE_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer with the connection."""
+        """Forget the timers with the connection."""
         self._stop_timer()
+        self._unheard.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -51,7 +70,9 @@ class PatientProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(REQUEST_SECONDS, self._refuse, TOO_SLOW)
 
     def on_message_begin(self) -> None:
-        """Note the parser's word that a request begins."""
+        """Note the parser's word that a request begins. Uvicorn answers 400 and hangs up when this raises."""
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise TooManyAhead
         self._within, self._routed = True, False
         super().on_message_begin()
 
@@ -63,7 +84,32 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note the parser's word that a request is whole."""
         self._within = False
+        self._unheard.pop(self, None)
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        if self in self.connections:
+            self._unheard[self] = None
+
+    def pause_writing(self) -> None:
+        """Give whoever does not take the answer a time, too."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(TAKEN_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the answer is taken, or the connection is lost."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _make_room(self) -> None:
+        """Hang up on the eldest of those that are not being answered."""
+        eldest = next(iter(self._unheard))
+        del self._unheard[eldest]
+        eldest.transport.abort()
 
     def _refuse(self, answer: bytes) -> None:
         """Say why, unless an answer has begun already, and hang up."""

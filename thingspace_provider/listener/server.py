@@ -23,7 +23,7 @@ from thingspace_provider.listener.healer import Healer
 from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.inbox import Inbox
 from thingspace_provider.listener.metrics import Metrics
-from thingspace_provider.listener.patience import IDLE_SECONDS, PatientProtocol
+from thingspace_provider.listener.patience import IDLE_SECONDS, MOST_CONNECTIONS, PatientProtocol
 from thingspace_provider.listener.reading import Reading
 from thingspace_provider.listener.retention import Retention
 from thingspace_provider.listener.settings import Settings
@@ -33,6 +33,7 @@ from thingspace_provider.listener.store_address import file_of
 from thingspace_provider.listener.tracing import Tracing
 
 BACKLOG = 2048
+OTHER_DESCRIPTORS = 64  # for the store, the log, and connections that are taken before an elder one is gone
 DRAIN_SECONDS = 3  # an answer takes 2 at most
 ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 
@@ -76,6 +77,9 @@ def allow_connections() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    granted, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if granted != resource.RLIM_INFINITY:
+        PatientProtocol.most = min(MOST_CONNECTIONS, granted - OTHER_DESCRIPTORS)
 
 
 def run(
