@@ -74,23 +74,26 @@ class Senders:
                 number += 1
 
 
-def read_all(listener: ListenerProcess, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-    """Poll with the cursor while others write, as a reader does."""
+def read_all(listener: ListenerProcess, sent: threading.Event) -> list[dict[str, Any]]:
+    """Poll with the cursor while others write, as a reader does, until all is sent and seen."""
     seen: list[dict[str, Any]] = []
     cursor = None
-    deadline = time.monotonic() + 60
-    while not enough(seen):
-        assert time.monotonic() < deadline, f"only {len(seen)} were seen"
+    while True:
+        last = sent.is_set()
         page = listener.answer(limit=7, **({"after": cursor} if cursor else {}))
         seen += page["messages"]
         cursor = page["next"]
-    return seen
+        if last and not page["messages"]:
+            return seen
 
 
-def test_copies_at_several_listeners_are_marked_and_no_reader_skips_one(start: Start, postgres: PostgresServer) -> None:
+@pytest.mark.parametrize(("replicas", "own"), [(2, 25), pytest.param(4, 200, marks=pytest.mark.long)])
+def test_copies_at_several_listeners_are_marked_and_no_reader_skips_one(
+    start: Start, postgres: PostgresServer, replicas: int, own: int
+) -> None:
     url = postgres.database()
-    listeners = [start(store=url) for _ in range(2)]
-    own, copied = 40, 20
+    listeners = [start(store=url) for _ in range(replicas)]
+    copied = own
 
     def send(sender: int) -> None:
         listener = listeners[sender]
@@ -98,43 +101,46 @@ def test_copies_at_several_listeners_are_marked_and_no_reader_skips_one(start: S
             session.trust_env = False
             for number in range(own + copied):
                 name = f"all-{number}" if number < copied else f"{sender}-{number}"
-                body = text(name, device=str(number), requestId=f"request {number}" if number % 2 else None)
-                if number >= copied:
-                    body.pop("requestId", None)
-                assert session.post(listener.url + listener.path(), json=body, timeout=10).status_code == 200
+                request = f"request {number}" if number < copied and number % 2 else None
+                body = text(name, device=str(number), requestId=request)
+                # A machine that is busy may need longer than a carrier waits; then it comes again, as here.
+                while session.post(listener.url + listener.path(), json=body, timeout=10).status_code != 200:
+                    pass
 
-    total = len(listeners) * (own + copied)
-    with ThreadPoolExecutor(5) as threads:
-        readers = [threads.submit(read_all, one, lambda seen: len(seen) >= total) for one in listeners]
-        for sender in [threads.submit(send, number) for number in range(len(listeners))]:
-            sender.result()
-        [seen, same] = [reader.result() for reader in readers]
-    assert [one["id"] for one in seen] == [one["id"] for one in same]
-    assert len({one["id"] for one in seen}) == total
+    sent = threading.Event()
+    with ThreadPoolExecutor(2 * replicas) as threads:
+        readers = [threads.submit(read_all, one, sent) for one in listeners]
+        try:
+            list(threads.map(send, range(replicas)))
+        finally:
+            sent.set()
+        [seen, *same] = [reader.result() for reader in readers]
+    assert all(other == seen for other in same)
+    assert len({one["id"] for one in seen}) == len(seen) >= replicas * (own + copied)
     firsts = {one["text"]: one["id"] for one in reversed(seen)}
-    assert len(firsts) == copied + len(listeners) * own
+    assert len(firsts) == copied + replicas * own
     for one in seen:
         first = firsts[one["text"]]
         assert one["duplicateOf"] == (None if one["id"] == first else first)
 
 
+@pytest.mark.parametrize(("replicas", "texts"), [(2, 60), pytest.param(4, 500, marks=pytest.mark.long)])
 def test_what_one_replica_takes_no_other_has_and_each_device_gets_its_texts_in_order(
-    postgres: PostgresServer,
+    tmp_path: Path, postgres: PostgresServer, replicas: int, texts: int
 ) -> None:
     url = postgres.database()
-    texts = 60
-    commands = [[sys.executable, replica.__file__, url, str(number), str(texts)] for number in range(3)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    had = []
-    for process in running:
-        out, _ = process.communicate(timeout=60)
-        assert process.returncode == 0
-        had += [json.loads(line) for line in out.splitlines()]
+    running = []
+    for number in range(replicas):
+        with (tmp_path / str(number)).open("w") as said:
+            command = [sys.executable, replica.__file__, url, str(number), str(texts)]
+            running.append(subprocess.Popen(command, stdout=said))
+    assert [process.wait(120) for process in running] == [0] * replicas
+    had = [json.loads(line) for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
     store = PostgresStore(url, "shown", ["a"])
     stored = store.read(EVERYTHING)
     store.close()
-    assert len(stored) == 3 * 2 * texts
-    assert sum(one.duplicate_of is not None for one in stored) == 2 * texts
+    assert len(stored) == 2 * replicas * texts
+    assert sum(one.duplicate_of is not None for one in stored) == (replicas - 1) * texts
     assert sorted(one["id"] for one in had) == [one.id for one in stored]
     lanes = defaultdict(list)
     for one in sorted(had, key=lambda one: (one["from"], one["id"])):
@@ -168,29 +174,24 @@ def test_no_acknowledged_text_is_lost_when_the_server_is_killed(
     assert set(senders.acknowledged) <= set(listeners[0].texts())
 
 
-def test_a_server_that_hangs_is_answered_in_time_and_for_as_long_as_it_hangs(
-    start: Start, postgres: PostgresServer
-) -> None:
+def test_a_connection_that_hangs_is_given_up_in_time_and_replaced(postgres: PostgresServer) -> None:
     url = postgres.database()
-    listener = start(store=url)
-    assert listener.post(text("before")).status_code == 200
+    store = PostgresStore(url, "shown")
+    store.append([replica.arrival("before", 1)])
     with psycopg.connect(url, autocommit=True) as connection:
-        backends = connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        ).fetchall()
-    for (pid,) in backends:
-        os.kill(pid, signal.SIGSTOP)
+        query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT thingspace.append%'"
+        [(backend,)] = connection.execute(query).fetchall()
+    os.kill(backend, signal.SIGSTOP)
     try:
         begun = time.monotonic()
-        assert listener.post(text("meanwhile")).status_code == 503
-        assert time.monotonic() - begun < 2
+        with pytest.raises(StoreFailed):
+            store.append([replica.arrival("meanwhile", 2)])
+        assert time.monotonic() - begun < 1.8
+        store.append([replica.arrival("after", 3)])
     finally:
-        for (pid,) in backends:
-            os.kill(pid, signal.SIGCONT)
-    deadline = time.monotonic() + 20
-    while listener.post(text("after")).status_code != 200:
-        assert time.monotonic() < deadline
-    assert {"before", "after"} <= set(listener.texts())
+        os.kill(backend, signal.SIGCONT)
+    assert {"before", "after"} <= {one.text for one in store.read(EVERYTHING)}
+    store.close()
 
 
 def test_who_holds_the_turn_for_ever_delays_nobody_for_ever(postgres: PostgresServer) -> None:

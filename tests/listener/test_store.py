@@ -247,6 +247,19 @@ def test_what_was_taken_and_never_reported_comes_free_and_the_late_report_is_ign
     assert backlog.waiting == 0
 
 
+def test_what_a_listener_that_ended_had_taken_is_free_at_its_next_start(tmp_path: Path) -> None:
+    """SQLite's alone: of PostgreSQL's others may be forwarding, and the lease decides."""
+    store = SqliteStore(tmp_path / "inbox.sqlite3", ["a"])
+    store.append([arrival("1"), arrival("2", "2")])
+    claim = take(store)
+    store.outbox.report(claim, [Failed(claim.runs[0][0].stored.id, "no", LEASE)])
+    assert texts(take(store)) == ["2"]
+    store.close()
+    store = SqliteStore(tmp_path / "inbox.sqlite3", ["a"])
+    assert texts(take(store)) == ["2"]
+    store.close()
+
+
 def test_dead_letters_hold_up_nobody_and_can_be_seen_retried_and_discarded(open_store: Open) -> None:
     store = open_store("a", "b")
     store.append([arrival("1"), arrival("2"), arrival("3", "2"), arrival("4")])

@@ -19,7 +19,7 @@ DELIVERY_COLUMNS = 6
 # What another replica is just taking is passed over. Only the head has to be locked: who has it has its lane.
 TAKE = f"""
 WITH heads AS MATERIALIZED (
-    SELECT callback, lane FROM thingspace.outbox WHERE sink = %(sink)s AND due <= thingspace.now()
+    SELECT callback, lane FROM thingspace.outbox WHERE sink = %(sink)s AND due <= thingspace.asked()
     ORDER BY due, callback LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), parcels AS MATERIALIZED (
     SELECT next.callback, heads.callback AS head FROM heads CROSS JOIN LATERAL (
@@ -28,7 +28,7 @@ WITH heads AS MATERIALIZED (
         ORDER BY callback LIMIT greatest(1, least(%(run)s, %(limit)s / (SELECT greatest(1, count(*)) FROM heads)))
     ) AS next
 )
-UPDATE thingspace.outbox SET taken = %(token)s, due = CASE WHEN due IS NOT NULL THEN thingspace.now() + %(lease)s END
+UPDATE thingspace.outbox SET taken = %(token)s, due = CASE WHEN due IS NOT NULL THEN thingspace.asked() + %(lease)s END
 FROM parcels JOIN thingspace.callbacks ON id = parcels.callback
 WHERE outbox.callback = parcels.callback AND sink = %(sink)s
 RETURNING head, lane, {DELIVERY}, {COLUMNS}

@@ -60,6 +60,11 @@ CREATE FUNCTION thingspace.now() RETURNS bigint LANGUAGE sql VOLATILE AS $$
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 $$;
 
+-- When the statement came: the same throughout, so that an index can be asked with it.
+CREATE FUNCTION thingspace.asked() RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint
+$$;
+
 CREATE FUNCTION thingspace.turn() RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT pg_advisory_xact_lock('thingspace.callbacks'::regclass::bigint)
 $$;

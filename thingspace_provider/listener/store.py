@@ -213,7 +213,10 @@ class Outbox(Protocol):
         """Give dead letters up for good; of a sink that is no longer named also what waits. How many there were."""
 
     def backlogs(self) -> list[Backlog]:
-        """One for each sink that is named or must still get something. Counts: costs some 50 ms for a million."""
+        """One for each sink that is named or must still get something.
+
+        It counts: a million takes some 50 ms in SQLite and 500 ms in PostgreSQL.
+        """
 
 
 class Store(Protocol):
