@@ -63,7 +63,7 @@ def test_the_first_line_tells_where_each_account_is_called_back(start: Start) ->
 def test_a_polite_signal_ends_it_with_status_0_and_an_idle_connection_does_not_hold_it(
     start: Start, order: signal.Signals
 ) -> None:
-    listener = start()
+    listener = start(sources="off")
     listener.post(text())
     listener.process.send_signal(order)
     assert listener.process.wait(2) == 0
