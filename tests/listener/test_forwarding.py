@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
 import pytest
 from forwarding_world import SECRET, metric, send, sink, wait_until
 from listener_process import ListenerProcess, text
+from prometheus_client import CollectorRegistry
 from webhook_receiver import Received, Receiver
+
+from thingspace_provider.listener.forwarding_metrics import ForwardingMetrics
+from thingspace_provider.listener.store import Backlog
 
 Start = Callable[..., ListenerProcess]
 POISONED, HEALTHY = "5551230001", "5551230002"
@@ -47,6 +52,23 @@ def test_a_device_whose_text_fails_waits_in_order_and_delays_no_other(start: Sta
     receiver.wait_for("p2")
     assert [one for one in receiver.texts() if one.startswith("p")] == numbers("p", 3)
     assert [one for one in receiver.texts() if one.startswith("h")] == numbers("h", 20)
+
+
+def test_a_long_backlog_is_counted_once_however_many_ask_at_once() -> None:
+    counted: list[None] = []
+
+    def count_slowly() -> list[Backlog]:
+        counted.append(None)
+        time.sleep(0.1)
+        return []
+
+    async def ask() -> None:
+        figures = ForwardingMetrics(CollectorRegistry())
+        figures.backlogs = count_slowly
+        await asyncio.gather(*(figures.count() for _ in range(50)))
+
+    asyncio.run(ask())
+    assert len(counted) == 1
 
 
 @pytest.mark.long

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from thingspace_provider.listener.store import Backlog, StoreFailed
 
 OUTCOMES = DELIVERED, FAILED, DEAD, SKIPPED = ("delivered", "failed", "dead", "skipped")
+
+SPARING = 10  # a count holds ten times as long as it took: anybody may ask for metrics, and a long backlog costs
 
 
 class ForwardingMetrics:
@@ -29,6 +30,8 @@ class ForwardingMetrics:
         self._oldest = gauge("outbox_oldest_seconds", "Age of the oldest callback that the sink must still get.")
         self._dead = gauge("outbox_dead_letters", "Callbacks given up for the sink.")
         self.backlogs: Callable[[], Sequence[Backlog]] = list  # asked in a thread
+        self._counting = asyncio.Lock()
+        self._fresh_until = 0.0
 
     def begin(self, sink: str, is_open: Callable[[], bool]) -> None:
         """Show a sink, with counts of 0."""
@@ -41,12 +44,23 @@ class ForwardingMetrics:
         self._ended.labels(sink, outcome).inc()
 
     async def count(self) -> None:
-        """Look at the outbox; without it when it cannot be read now."""
+        """Look at the outbox; without it when it cannot be read now. However many ask, it is seldom counted anew."""
+        async with self._counting:
+            begun = time.monotonic()
+            if begun < self._fresh_until:
+                return
+            try:
+                backlogs = await asyncio.get_running_loop().run_in_executor(None, self.backlogs)
+            except StoreFailed:
+                backlogs = ()
+            self._show(backlogs)
+            self._fresh_until = begun + SPARING * (time.monotonic() - begun)
+
+    def _show(self, backlogs: Sequence[Backlog]) -> None:
         for gauge in (self._waiting, self._oldest, self._dead):
             gauge.clear()
-        with contextlib.suppress(StoreFailed):
-            for backlog in await asyncio.get_running_loop().run_in_executor(None, self.backlogs):
-                self._waiting.labels(backlog.sink).set(backlog.waiting)
-                self._dead.labels(backlog.sink).set(backlog.dead)
-                age = 0.0 if backlog.oldest is None else time.time() - backlog.oldest / 1_000_000
-                self._oldest.labels(backlog.sink).set(max(age, 0.0))
+        for backlog in backlogs:
+            self._waiting.labels(backlog.sink).set(backlog.waiting)
+            self._dead.labels(backlog.sink).set(backlog.dead)
+            age = 0.0 if backlog.oldest is None else time.time() - backlog.oldest / 1_000_000
+            self._oldest.labels(backlog.sink).set(max(age, 0.0))
