@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ main()
 """
 LISTENER = (sys.executable, "-c", SHORT_LOG)
 CONNECTIONS = 6
-EACH = {"sqlite": 6, "postgresql": 14}  # texts of each connection, for some 300 points
-MOST = 1000  # of each connection, to come to a point
+EACH = {"sqlite": 4, "postgresql": 10}  # texts of each connection, for some 300 points
+SECONDS = 20  # to come to a point
 SAMPLED = ("write", "pwrite64", "fdatasync", "sendto")
 KILLED = -signal.SIGKILL
 LEASE_SECONDS = 120  # after which what a killed listener had taken for a sink is free, where others may be alive
@@ -56,10 +56,15 @@ class Witness:
         self._read: list[tuple[str, str]] = []
 
     def start(self, *before: str) -> ListenerProcess:
-        return ListenerProcess(self.folder, before=(*before, *LISTENER), **self._changes)
+        self._listener = ListenerProcess(self.folder, before=(*before, *LISTENER), **self._changes)
+        return self._listener
+
+    def close(self) -> None:
+        """End the listener that a failed test has left."""
+        self._listener.kill()
 
     def load(self, listener: ListenerProcess, prefix: object, each: int = 0) -> None:
-        """Send texts over several connections at once."""
+        """Send texts over several connections at once, all of which are taken."""
         senders = Senders(listener, str(prefix), CONNECTIONS, each or self.each)
         senders.wait()
         self.acknowledged += senders.acknowledged
@@ -108,8 +113,10 @@ def store(request: pytest.FixtureRequest) -> Callable[[Path], str]:
 
 
 @pytest.fixture
-def witness(tmp_path: Path, receiver: Receiver, store: Callable[[Path], str]) -> Witness:
-    return Witness(tmp_path, receiver, store(tmp_path))
+def witness(tmp_path: Path, receiver: Receiver, store: Callable[[Path], str]) -> Iterator[Witness]:
+    witness = Witness(tmp_path, receiver, store(tmp_path))
+    yield witness
+    witness.close()
 
 
 def points_under_load(witness: Witness) -> list[Point]:
@@ -129,12 +136,14 @@ def kill_under_load(points: list[Point], witness: Witness) -> None:
         listener = witness.start()
         witness.warm(listener, point)
         with armed(listener, point):
-            witness.load(listener, point, each=MOST)
+            senders = Senders(listener, str(point), CONNECTIONS)
             try:
-                assert listener.process.wait(5) == KILLED
+                assert listener.process.wait(SECONDS) == KILLED
             except subprocess.TimeoutExpired:
                 missed.append(point)
+            senders.end()
         listener.kill()
+        witness.acknowledged += senders.acknowledged
     assert len(missed) <= 1 + len(points) // 50, missed
 
 

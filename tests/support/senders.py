@@ -15,10 +15,10 @@ KEPT = 10  # texts over one connection, before another is opened
 
 
 class Senders:
-    """Sends numbered texts over several connections, each text once, until the listener is gone or `each` are sent.
+    """Sends numbered texts over several connections, until the listener is gone, `each` are sent, or `end`.
 
-    `acknowledged` has the texts that were answered with 200. Every second one has a request id. Each connection is a
-    device of its own, other prefixes are other devices.
+    No text is sent twice. `acknowledged` has those that were answered with 200. Every second one has a request id.
+    Each connection is a device of its own, other prefixes are other devices.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class Senders:
         self._at = listener.port, listener.path()
         self._prefix = prefix
         self._device = f"{zlib.crc32(prefix.encode()):010}"
+        self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._send, args=(number, each)) for number in range(connections)]
         for thread in self._threads:
             thread.start()
@@ -38,10 +39,17 @@ class Senders:
             thread.join(30)
             assert not thread.is_alive(), "a sender still waits for an answer"
 
+    def end(self) -> None:
+        """Send no more."""
+        self._ended.set()
+        self.wait()
+
     def _send(self, sender: int, each: int) -> None:
         port, path = self._at
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
             for number in range(each):
+                if self._ended.is_set():
+                    return
                 name = f"{self._prefix}-{sender}-{number}"
                 if number % KEPT == 0:
                     connection.close()

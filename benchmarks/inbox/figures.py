@@ -1,0 +1,91 @@
+"""What was measured, judged against the targets, as tables and as a plot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HEAD = ("", "texts/s", "p50 ms", "p99 ms", "refused", "ready s", "MB")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure, and the least (positive `sign`) or the most (negative) that it may be."""
+
+    name: str
+    figure: float
+    bound: float
+    sign: int
+
+    @property
+    def line(self) -> str:
+        """One row of the table of targets."""
+        met = self.sign * (self.figure - self.bound) >= 0
+        word = "at least" if self.sign > 0 else "at most"
+        return f"| {self.name} | {self.figure:,.3g} | {word} {self.bound:,g} | {'met' if met else 'MISSED'} |"
+
+
+def targets(figures: dict[str, Any]) -> list[Target]:
+    """What was promised; ratios are to what one would write first, in the same run."""
+    listener, each = figures["servers"]["listener"], figures["servers"]["one commit per request"]
+    found = [Target("texts/s beside one commit per request", listener["perSecond"] / each["perSecond"], 1.5, 1)]
+    if slow := figures["slowDisk"]:
+        per_second = slow["listener"]["perSecond"]
+        found += [
+            Target("texts/s with 5 ms more for each sync", per_second, 2000, 1),
+            Target(
+                "the same beside one commit per request", per_second / slow["one commit per request"]["perSecond"], 5, 1
+            ),
+        ]
+    texts, megabytes = figures["growth"][-1]
+    return [
+        *found,
+        Target(f"MB with {texts:,} texts stored", megabytes, 100, -1),
+        Target("seconds to start", figures["starts"]["empty"], 0.7, -1),
+        Target(f"seconds to start on {texts:,} texts", figures["starts"]["full"], 0.7, -1),
+        Target("start beside one commit per request", listener["ready"] / each["ready"], 2, -1),
+    ]
+
+
+def table(figures: dict[str, Any]) -> str:
+    """All tables in Markdown."""
+    lines = ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)]
+    lines += [_row(name, row) for name, row in figures["servers"].items()]
+    lines += [_row(f"{name}, 5 ms more for each sync", row) for name, row in (figures["slowDisk"] or {}).items()]
+    lines += ["", "| texts stored | MB |", "|---:|---:|"]
+    lines += [f"| {texts:,} | {megabytes:.0f} |" for texts, megabytes in figures["growth"]]
+    lines += ["", "| target | measured | | |", "|---|---:|---|---|", *(target.line for target in targets(figures))]
+    return "\n".join(lines)
+
+
+def _row(name: str, row: dict[str, float]) -> str:
+    cells = f"{row['perSecond']:.0f} | {row['p50']:.2f} | {row['p99']:.2f} | {row['refused']:.0f}"
+    return f"| {name} | {cells} | {row['ready']:.2f} | {row['megabytes']:.0f} |"
+
+
+def plot(figures: dict[str, Any], file: Path) -> None:
+    """Texts a second on a fast and on a slow disk, and memory over stored texts."""
+    import matplotlib as mpl  # noqa: PLC0415  half a second that --json does not need
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for shift, (label, rows) in enumerate(
+        [("this disk", figures["servers"]), ("5 ms more for each sync", figures["slowDisk"] or {})]
+    ):
+        places = [place + 0.4 * shift for place in range(len(rows))]
+        bars = left.bar(places, [row["perSecond"] for row in rows.values()], 0.4, label=label)
+        left.bar_label(bars, fmt="{:,.0f}", fontsize="small")
+    left.set_xticks([place + 0.2 for place in range(len(figures["servers"]))], list(figures["servers"]))
+    left.set(title="texts acknowledged a second", yscale="log")
+    texts, megabytes = zip(*figures["growth"], strict=True)
+    right.plot(texts, megabytes, marker="o", label="listener")
+    right.axhline(100, color="black", linestyle="--", label="target")
+    right.set(title="memory", xlabel="texts stored", ylabel="MB", ylim=(0, None))
+    for axes in (left, right):
+        axes.legend(fontsize="small")
+        axes.grid(visible=True, alpha=0.3)
+    file.parent.mkdir(exist_ok=True)
+    figure.savefig(file, dpi=120)
