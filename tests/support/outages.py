@@ -64,6 +64,10 @@ def _register(**fault: Any) -> dict[str, Any]:
     return {"operation": "registerCallback", **fault}
 
 
+def _login(**fault: Any) -> dict[str, Any]:
+    return {"operation": "login", **fault}
+
+
 WRONG = "five wrong logins in a row lock the user"
 UNCONFIRMED = "ThingSpace did not confirm with success: true"
 ADDRESS = "check THINGSPACE_BASE_URL"
@@ -72,6 +76,17 @@ HTML = "<html><head><title>Please log in</title></head></html>"
 OUTAGES = (
     Outage("wrong_password", (1, 0, 0, 0), WRONG, password=WRONG_PASSWORD, accounts=3),
     Outage("locked", (1, 0, 0, 0), WRONG, locked=True),
+    Outage("login_500", (2, 1, 1, 1), announced="trying again in", fault=_login(answer={"status": 500})),
+    Outage(  # each may count as a wrong one
+        "login_500_again",
+        (2, 0, 0, 0),
+        "ThingSpace answered 500",
+        fault=_login(answer={"status": 500}, times=2),
+        accounts=2,
+    ),
+    Outage("login_503", (4, 1, 1, 1), announced="trying again in", fault=_login(answer={"status": 503}, times=3)),
+    Outage("login_reset_after", (2, 1, 1, 1), announced="trying again in", fault=_login(drop="after")),
+    Outage("login_hang", (1, 0, 0, 0), "no answer within", announced="still waiting for", fault=_login(hang="before")),
     Outage(
         "expired_session",
         (2, 1, 1, 2),
@@ -92,7 +107,7 @@ OUTAGES = (
     Outage(
         "too_many_requests",
         (1, 1, 1, 2),
-        announced="ThingSpace answered 429; trying again in",
+        announced="ThingSpace answered 429; trying again in 3.",
         fault=_start(answer={"status": 429, "headers": {"Retry-After": "3"}}),
     ),
     Outage(
@@ -132,6 +147,13 @@ def url_of(account: str) -> str:
     return f"https://sms.example.com/{account}"
 
 
+def matches(outage: Outage) -> list[dict[str, str]]:
+    """Which calls its fault is for: those of each account, or the user's logins."""
+    if outage.fault["operation"] == "login":
+        return [{"username": outage.name}]
+    return [{"accountName": account} for account in accounts_of(outage)]
+
+
 def emulator_with(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess:
     """An emulator in which these outages wait to happen."""
     scenario = {
@@ -146,12 +168,7 @@ def emulator_with(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess:
             }
             for outage in outages
         ],
-        "faults": [
-            {**outage.fault, "match": {"accountName": account}}
-            for outage in outages
-            for account in accounts_of(outage)
-            if outage.fault
-        ],
+        "faults": [{**outage.fault, "match": match} for outage in outages if outage.fault for match in matches(outage)],
     }
     file = folder / SCENARIO
     file.write_text(yaml.safe_dump(scenario))
@@ -223,7 +240,8 @@ class Course:
         if error and "logging in" not in error:
             assert f"for account {accounts_of(outage)[0]}" in error
         assert self.calls[outage.name] == outage.calls
-        mine = [line for line in self.printed.splitlines() if f"account {accounts_of(outage)[0]}:" in line]
+        whose = (f"account {accounts_of(outage)[0]}:", f" as {outage.name}:")
+        mine = [line for line in self.printed.splitlines() if any(it in line for it in whose)]
         assert any(outage.announced in line for line in mine) or not outage.announced, mine
         assert self.seconds[outage.name] < 2 * self.deadline + SLACK  # a registration, and then an activation
         assert outage.name not in self.errors_of_the_next
