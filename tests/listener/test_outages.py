@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import threading
 import time
 from collections import defaultdict
@@ -11,21 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from listener_process import ACCOUNT, PASSWORD, USERNAME, ListenerProcess
+from listener_process import ACCOUNT, PASSWORD, USERNAME, ListenerProcess, quiet_port
 from thingspace_calls import Caller
 from thingspace_emulator import EmulatorProcess
 
 Start = Callable[..., ListenerProcess]
 DUPLICATES = 20
-
-
-def quiet_port() -> int:
-    """A free port that the system gives to no outgoing connection, so that it is still free after each kill."""
-    while True:
-        port = random.randrange(20_000, 32_000)  # noqa: S311  nothing is kept secret by it
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)):
-                return port
 
 
 def send(platform: Caller, numbers: range) -> None:

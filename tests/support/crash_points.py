@@ -60,6 +60,8 @@ def unusable() -> str:
 def recorded(listener: ListenerProcess, folder: Path) -> Iterator[list[Point]]:
     """Fills the list, at the end, with the points that a running listener came by."""
     found: list[Point] = []
+    for old in folder.glob("points.*"):
+        old.unlink()
     threads = _threads(listener)
     with _attached("-f", "-ff", "-p", str(listener.process.pid), "-o", str(folder / "points")):
         yield found

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,15 @@ def text(message: str = "T=21.5", device: str = "5551230001", **more: Any) -> di
 def clean_environment(**more: str) -> dict[str, str]:
     """This process's environment without anything of ours."""
     return {name: value for name, value in os.environ.items() if not name.startswith("THINGSPACE_")} | more
+
+
+def quiet_port() -> int:
+    """A free port that the system gives to no outgoing connection, so that it is still free after each kill."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311  nothing is kept secret by it
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 class NotReady(AssertionError):
