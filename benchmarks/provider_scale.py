@@ -27,11 +27,12 @@ from scale.thingspace import Emulator
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
 DELAYS = (0.0, 0.1, 1.0)  # seconds that one startCallbacks takes
-ROUNDS = {1: 5, 50: 5, 200: 5, 500: 1}  # accounts -> how often everything is measured
-QUICK = {1: 1, 20: 1}
-OVERLAPPING = (0.1, 200)  # seconds a call, accounts: the calls should hide behind what the engine does meanwhile
+SIZES = (1, 50, 200, 500)
+QUICK = (1, 20)
+OVERLAP = 0.1  # seconds a call, at up to 200 accounts: the calls should hide behind what the engine does meanwhile
+MOST_OVERLAPPING = 200
 WAVES = (40, 1.0, 32)  # accounts, seconds a call, --parallel
-LONGEST_SCRIPT = 60.0  # seconds; curl one by one is left out where it would take longer
+LONGEST_SCRIPT = 30.0  # seconds; curl one by one is left out where it would take longer
 Samples = dict[str, list[float]]
 
 
@@ -40,18 +41,17 @@ def names(count: int) -> list[str]:
     return [f"0000123456-{number:05d}" for number in range(1, count + 1)]
 
 
-def ups(emulator: Emulator, accounts: list[str], delay: float, samples: Samples, *flags: str) -> None:
-    """One `up` of each, on stacks that are thrown away."""
-    emulator.take(delay)
+def pair(emulator: Emulator, accounts: list[str], samples: Samples, *flags: str) -> None:
+    """One `up` of both, on stacks that are thrown away."""
     with Stack("activations", accounts, emulator.settings) as ours, Stack("nothing", accounts, {}) as floor:
         samples["up"].append(ours.up(*flags))
         samples["floorUp"].append(floor.up(*flags))
-    if emulator.started() != len(accounts):
-        raise RuntimeError(f"{emulator.started()} calls for {len(accounts)} accounts")
 
 
-def nothing_to_do(emulator: Emulator, accounts: list[str], rounds: int, samples: Samples) -> None:
-    """No-op ups and previews of both, in turn, and what the state of one account takes."""
+def at_once(emulator: Emulator, count: int, rounds: int) -> Row:
+    """A ThingSpace that answers at once: up, no-op ups and previews of both in turn, and the state of one account."""
+    accounts = names(count)
+    samples: Samples = defaultdict(list)
     emulator.take(0)
     with Stack("activations", accounts, emulator.settings) as ours, Stack("nothing", accounts, {}) as floor:
         samples["up"].append(ours.up())
@@ -62,30 +62,42 @@ def nothing_to_do(emulator: Emulator, accounts: list[str], rounds: int, samples:
             samples["preview"].append(ours.preview())
             samples["floorPreview"].append(floor.preview())
         samples["stateBytes"].append(ours.bytes_of("SmsCallbackActivation"))
+    if emulator.started() != count:
+        raise RuntimeError(f"{emulator.started()} calls for {count} accounts")
+    return {"accounts": count, "perCall": 0.0, **_medians(samples), **script(emulator, accounts, 0.0)}
 
 
-def row(emulator: Emulator, count: int, delay: float, rounds: int) -> Row:
-    """Everything about so many accounts and so slow a ThingSpace."""
+def slow(emulator: Emulator, count: int, delay: float, rounds: int) -> Row:
+    """A ThingSpace that takes its time: several ups in turn with the floor where that is judged, else one."""
     accounts = names(count)
     samples: Samples = defaultdict(list)
-    if not delay:
-        nothing_to_do(emulator, accounts, max(rounds, 3), samples)
-    for _ in range(max(1, rounds // 2)):
-        ups(emulator, accounts, delay, samples)
     emulator.take(delay)
-    if count * delay <= LONGEST_SCRIPT:
+    if rounds:
+        for _ in range(rounds):
+            pair(emulator, accounts, samples)
+    else:
+        with Stack("activations", accounts, emulator.settings) as ours:
+            samples["up"].append(ours.up())
+    return {"accounts": count, "perCall": delay, **_medians(samples), **script(emulator, accounts, delay)}
+
+
+def script(emulator: Emulator, accounts: list[str], delay: float) -> Row:
+    """Seconds of the same calls with curl, one by one and 32 at once."""
+    samples: Samples = defaultdict(list)
+    if len(accounts) * delay <= LONGEST_SCRIPT:
         samples["script"].append(emulator.script(accounts, 1))
     samples["script32"].append(emulator.script(accounts, 32))
-    print(f"{count} accounts, {delay:g} s a call: done", file=sys.stderr)
-    return {"accounts": count, "perCall": delay, **_medians(samples)}
+    print(f"{len(accounts)} accounts, {delay:g} s a call: done", file=sys.stderr)
+    return _medians(samples)
 
 
 def waves(emulator: Emulator, rounds: int) -> Row:
     """Few accounts, slow calls, many at once: whole waves of calls on top of the floor."""
     count, delay, parallel = WAVES
     samples: Samples = defaultdict(list)
+    emulator.take(delay)
     for _ in range(rounds):
-        ups(emulator, names(count), delay, samples, "--parallel", str(parallel))
+        pair(emulator, names(count), samples, "--parallel", str(parallel))
     return _medians(samples)
 
 
@@ -111,8 +123,7 @@ def judge(rows: list[Row], waved: Row, started: Row) -> list[Target]:
             ("preview", "preview", "floorPreview"),
         ):
             targets.append(Target(f"{name} of {it['accounts']} / floor", it[figure] / it[floor], 1.1))
-    overlapping = [it for it in rows if (it["perCall"], it["accounts"]) == OVERLAPPING] or rows[-2:-1]
-    for it in overlapping:
+    for it in (it for it in rows if it["perCall"] and "floorUp" in it):
         name = f"up of {it['accounts']} at {it['perCall']:g} s / floor"
         targets.append(Target(name, it["up"] / it["floorUp"], 1.15))
     count, delay, parallel = WAVES
@@ -131,11 +142,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="small numbers, once")
     chosen = parser.parse_args()
-    sizes = QUICK if chosen.quick else ROUNDS
+    sizes = QUICK if chosen.quick else SIZES
+    rounds = 1 if chosen.quick else 3
+    judged = max(count for count in sizes if count <= MOST_OVERLAPPING)
+    rows = []
     with Emulator(names(max(*sizes, WAVES[0]))) as emulator:
-        rows = [row(emulator, count, delay, rounds) for count, rounds in sizes.items() for delay in DELAYS]
-        waved = waves(emulator, 1 if chosen.quick else 3)
-    started = ready(3 if chosen.quick else 9)
+        for count in sizes:
+            rows.append(at_once(emulator, count, rounds))
+            rows += [
+                slow(emulator, count, delay, rounds if (count, delay) == (judged, OVERLAP) else 0)
+                for delay in DELAYS[1:]
+            ]
+        waved = waves(emulator, rounds)
+    started = ready(3 * rounds)
     targets = judge(rows, waved, started)
     if chosen.json:
         print(json.dumps({"rows": rows, "waves": waved, "ready": started, "targets": [asdict(it) for it in targets]}))
