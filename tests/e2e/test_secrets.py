@@ -17,6 +17,7 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -54,13 +55,14 @@ a, b = config.require_object("accounts")
 listener = LocalListener("listener", account_names=[a, b], credential=credential)
 SmsCallbacks("a", account_names=[a], listener=listener, credential=credential)
 SmsCallbacks("b", account_names=[b], listener=listener, credential=credential, profile="plant_b")
+given = config.require_secret_object("profiles").apply(lambda profiles: profiles["own"])
 own = CallbackRegistration(
     "own",
     account_name=a,
     service_name="SMSDeliveryConfirmation",
-    url=config.require_secret("url"),
+    url=given["url"],
     username="own",
-    password=config.require_secret("callbackPassword"),
+    password=given["password"],
     readiness=False,
 )
 pulumi.export("credential", credential.settings)
@@ -94,29 +96,23 @@ def home(folder: Path) -> dict[str, str]:
 def set_up(project: Project) -> None:
     (project.folder / "__main__.py").write_text(PROGRAM)
     project.init("dev")
-    for key in ("appKey", "appSecret", "username", "password"):
-        project.pulumi("config", "rm", f"thingspace:{key}")
+    project.write_stack("config:\n  thingspace:accounts: " + json.dumps([ACCOUNT, OTHER_ACCOUNT]))
     b = {"appKey": GIVEN["app_key_of_b"], "appSecret": GIVEN["app_secret_of_b"]}
     b |= {"username": "b", "password": GIVEN["password_of_b"]}
-    project.configure("thingspace:accounts", json.dumps([ACCOUNT, OTHER_ACCOUNT]))
-    for key, value in {
-        "profiles": json.dumps({"plant_b": b}),
-        "url": f"https://sms.example.com/{GIVEN['own_path_token']}/x",
-        "callbackPassword": GIVEN["own_password"],
-    }.items():
-        project.configure_secret(f"thingspace:{key}", value)
+    own = {"url": f"https://sms.example.com/{GIVEN['own_path_token']}/x", "password": GIVEN["own_password"]}
+    project.configure_secret("thingspace:profiles", json.dumps({"plant_b": b, "own": own}))
 
 
-def search_state(project: Project, secrets: Secrets) -> None:
-    """What was made up meanwhile."""
-    outputs = project.resources("CallbackCredential")[0]["outputs"]
-    settings = json.loads((project.listener_folder / "settings.json").read_text())
+def note_the_generated(project: Project, secrets: Secrets) -> dict[str, Any]:
+    """What was made up meanwhile, which the listener's settings hold; returns these."""
+    settings: dict[str, Any] = json.loads((project.listener_folder / "settings.json").read_text())
     secrets.add(
-        callback_password=outputs["password"],
-        previous_callback_password=outputs["previousPassword"],
-        path_token=outputs["pathToken"],
+        callback_password=settings["password"],
+        previous_callback_password=settings["previousPassword"],
+        path_token=settings["pathToken"],
         api_token=settings["apiToken"],
     )
+    return settings
 
 
 @pytest.fixture
@@ -151,22 +147,22 @@ def test_no_secret_is_found_anywhere_but_where_it_has_to_be(
         set_up(project)
         try:
             project.preview("--save-plan", "plan.json", "--diff")
-            project.up("--diff")
-            search_state(project, secrets)
+            project.up("--diff", "--plan", "plan.json")
+            note_the_generated(project, secrets)
             elsewhere = [project.export()]
             emulator.text("T=21.5")
             assert eventually(lambda: "T=21.5" in project.inbox())
             if debug:
                 drift_and_a_wrong_password(project, emulator)
             project.configure("thingspace:rotation", "2")
-            project.preview("--save-plan", "plan.json")
-            project.up("--diff", "--plan", "plan.json")
-            search_state(project, secrets)
-            listener = json.loads((project.listener_folder / "settings.json").read_text())
+            project.up("--diff")
+            listener = note_the_generated(project, secrets)
             elsewhere += [
                 project.export(),
                 requests.get(f"http://127.0.0.1:{listener['port']}/metrics", timeout=10).text,
             ]
+            if debug:
+                project.preview("--save-plan", "another-plan.json")
             project.destroy("--diff")
         finally:
             project.stop_listeners()
