@@ -41,7 +41,7 @@ def test_queued_and_live_texts_arrive_and_destroy_leaves_nothing(
     assert (project.listener_folder / "inbox.sqlite3").exists()  # acknowledged texts are nowhere else
 
 
-def test_an_update_of_n_accounts_sends_one_token_one_login_and_three_calls_an_account(
+def test_an_update_of_n_accounts_sends_three_calls_for_each_within_one_session(
     project: Project, emulator: EmulatorProcess
 ) -> None:
     accounts = emulator.ready["accounts"]
@@ -53,6 +53,7 @@ def test_an_update_of_n_accounts_sends_one_token_one_login_and_three_calls_an_ac
         "listCallbacks": len(accounts),
         "registerCallback": len(accounts),
         "startCallbacks": len(accounts),
+        "logout": 1,
     }
 
 
