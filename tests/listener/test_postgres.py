@@ -25,6 +25,7 @@ from postgres_server import PASSWORD, PostgresServer
 
 from thingspace_provider.listener.postgres import PostgresStore
 from thingspace_provider.listener.postgres_link import Link, Watch
+from thingspace_provider.listener.postgres_outbox import TAKE
 from thingspace_provider.listener.store import Selection, StoreFailed, StoreUnusable
 from thingspace_provider.listener.store_address import read_address, shown
 from thingspace_provider.listener.values import Wrong
@@ -150,6 +151,19 @@ def test_what_one_replica_takes_no_other_has_and_each_device_gets_its_texts_in_o
         assert [one["id"] for one in lane] == sorted(one["id"] for one in lane)
         for before, after in itertools.pairwise(lane):
             assert after["from"] == before["from"] or after["from"] >= before["until"], "two had one device at once"
+
+
+def test_what_another_replica_is_just_taking_is_passed_over(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    store = PostgresStore(url, "shown", ["a"])
+    store.append([replica.arrival("1", 1), replica.arrival("2", 2), replica.arrival("3", 1)])
+    values = {"sink": "a", "limit": 1, "run": 2, "token": 1, "lease": 1_000_000_000}
+    with psycopg.connect(url) as other:
+        assert len(other.execute(TAKE.encode(), values).fetchall()) == 1
+        claim = store.outbox.take("a", 10, lease=30, run=2)
+        assert [parcel.stored.text for run in claim.runs for parcel in run] == ["2"]
+    assert store.outbox.take("a", 10, lease=30).runs == ()
+    store.close()
 
 
 @pytest.mark.parametrize("end", ["SIGKILL", pytest.param("immediate", marks=pytest.mark.long)])

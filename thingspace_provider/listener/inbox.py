@@ -19,7 +19,6 @@ from thingspace_provider.listener import log
 from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.store import Arrival, Store
 
-BATCH = 2000
 WAITING = 20_000  # callbacks that may wait; a carrier that sends more is asked to come again
 
 
@@ -81,7 +80,7 @@ class Inbox:
         while not stopping:
             batch = [self._queue.get()]
             with contextlib.suppress(Empty):
-                while len(batch) < BATCH:
+                while len(batch) < self._store.batch:
                     batch.append(self._queue.get_nowait())
             stopping = None in batch
             waits = [wait for wait in batch if wait is not None and not wait.answer.done()]

@@ -55,6 +55,8 @@ SELECT (SELECT count(*) FROM removed), count(*), max(id), coalesce(bool_or(old),
 class PostgresStore:
     """Opens the database, and makes what it lacks. Raises StoreUnusable; no text says the password."""
 
+    batch = 500  # some 50 ms: far from APPEND_SECONDS, whose end would refuse all of them
+
     def __init__(self, url: str, shown: str, sinks: Sequence[str] = ()) -> None:
         self._watch = Watch()
         try:

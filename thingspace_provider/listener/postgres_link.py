@@ -133,8 +133,8 @@ def connected(url: str, options: str, watch: Watch) -> psycopg.Connection[Any]:
 
 
 def said(reason: psycopg.Error) -> str:
-    """What the server or the driver said, in one line."""
-    return " ".join(str(reason).split()) or type(reason).__name__
+    """What the server or the driver said, in one line; without the server's details, which quote rows."""
+    return " ".join((reason.diag.message_primary or str(reason)).split()) or type(reason).__name__
 
 
 def _check(connection: psycopg.Connection[Any]) -> None:

@@ -69,6 +69,8 @@ class SqliteStore:
     A lock file beside it keeps a second listener away: ids and duplicates are counted here, in one process.
     """
 
+    batch = 2000
+
     def __init__(self, path: Path, sinks: Sequence[str] = ()) -> None:
         self._lock = locked(path)
         turn = threading.Lock()

@@ -220,7 +220,12 @@ class Outbox(Protocol):
 
 
 class Store(Protocol):
-    """Append, prove and tidy are called by one thread at a time, everything else by any."""
+    """Append, prove and tidy are called by one thread at a time, everything else by any.
+
+    `batch` is how many callbacks one append should take at most, so that the carrier is answered in time.
+    """
+
+    batch: int
 
     @property
     def outbox(self) -> Outbox:
