@@ -15,9 +15,12 @@ from thingspace_provider.listener.sqlite_file import BUSY_MILLISECONDS
 from thingspace_provider.listener.store import Selection, Stored, StoreFailed
 
 CONDITIONS = {
-    "device": "id IN (SELECT callback FROM devices WHERE device = :device AND callback > :after)",
+    "device": """id IN (
+        SELECT callback FROM devices WHERE device = :device AND callback > :after
+        UNION ALL SELECT late.id FROM callbacks AS late, json_each(late.devices) AS entry
+        WHERE late.id > (SELECT id FROM devices_until) AND lower(entry.value->>1) = :device)""",
     "named": "instr(lower(devices), :named)",
-    "contains": "instr(lower(replace(text, char(0), char(65533))), :contains)",
+    "contains": "instr(lower(text), :contains)",
 }
 
 

@@ -50,7 +50,11 @@ CREATE UNIQUE INDEX outbox_head ON outbox (sink, lane) WHERE due IS NOT NULL;
 CREATE INDEX outbox_waiting ON outbox (sink, lane, callback) WHERE state = 'waiting';
 CREATE INDEX outbox_dead ON outbox (sink, callback) WHERE state = 'dead';
 """
-VERSIONS = (VERSION_1, VERSION_2)
+VERSION_3 = """
+CREATE TABLE devices_until (id INTEGER NOT NULL) STRICT;  -- devices of later callbacks are not yet in the table
+INSERT INTO devices_until SELECT coalesce(max(id), 0) FROM callbacks;
+"""
+VERSIONS = (VERSION_1, VERSION_2, VERSION_3)
 
 
 def bring_up_to_date(connection: apsw.Connection) -> None:
