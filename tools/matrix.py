@@ -11,6 +11,7 @@ environment whose Python is not on this machine is named in the summary and is n
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -85,7 +86,7 @@ def prepare(name: str, environment: Environment, python: Path) -> Path:
 
 
 def run(name: str, folder: Path, engine: str, arguments: list[str]) -> str:
-    """Run pytest there; its last line, with FAILED before it when it failed."""
+    """Run pytest there; its count of passed and failed tests, with FAILED before it when it failed."""
     path = os.pathsep.join([engine, str(folder / "bin"), os.environ["PATH"]])
     say(f"{name}: {' '.join(arguments)}")
     process = subprocess.Popen(
@@ -96,11 +97,12 @@ def run(name: str, folder: Path, engine: str, arguments: list[str]) -> str:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    last = ""
+    counted = "no count of tests"
     for line in process.stdout or ():
         print(line, end="", flush=True)
-        last = line.strip() or last
-    return last if process.wait() == 0 else f"FAILED: {last}"
+        if re.search(r"\d+ (passed|failed|error|deselected).* in [\d.]+s", line):
+            counted = line.strip("= \n")
+    return counted if process.wait() == 0 else f"FAILED: {counted}"
 
 
 def say(text: str) -> None:
