@@ -18,6 +18,7 @@ from thingspace_provider.api.errors import ThingSpaceError
 VARIABLE = "THINGSPACE_PARALLEL"
 SDK_LIMIT = 4
 DEFAULT = 32  # the engine's own --parallel is 4 for each processor
+START_SECONDS = 10.0  # never used up: only so that nothing can wait without end
 MOST = 256  # as many connections as the HTTP pool keeps
 
 
@@ -50,10 +51,15 @@ def widen(number: int) -> str:
         present = pool._max_workers  # noqa: SLF001  there is no public way, see above
         if type(present) is not int:
             return f"the size of the SDK's thread pool is {present!r}"
-        pool._max_workers = max(present, number)  # noqa: SLF001
-        # A thread is started when something is handed in, and a refresh hands in its first calls before this.
-        for _ in range(number - present):
-            pool.submit(bool)
+        if number <= present:
+            return ""
+        pool._max_workers = number  # noqa: SLF001
+        # A thread is started when something is handed in and none is said to be free. Calls that came before this wait
+        # without one; so every thread is started now, by work that does not end, and frees none, before all are there.
+        started = threading.Event()
+        for _ in range(number):
+            pool.submit(started.wait, START_SECONDS)
+        started.set()
     except Exception as error:  # noqa: BLE001  a Python or SDK that is built differently
         return f"{type(error).__name__}: {error}"
     return ""

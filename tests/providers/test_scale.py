@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,8 @@ import grpc
 import pytest
 from fake_engine import Engine, Provider
 from thingspace_emulator import EmulatorProcess, eventually
+
+from thingspace_provider import workers
 
 ACCOUNT = "0000123456-00001"
 Outputs = tuple[str, dict[str, Any]]
@@ -89,6 +92,28 @@ def test_with_the_sdks_own_four_threads_everything_works_as_before(
     assert (came, still) == (True, 4)
     said = provider.said()
     assert said.count("at most 4 calls at once") == (how == "attribute renamed"), said
+
+
+def test_calls_that_came_before_there_was_room_leave_no_later_one_without_a_thread() -> None:
+    pool = ThreadPoolExecutor(4)
+    many, over, under_way = threading.Event(), threading.Event(), []
+
+    def call(number: int) -> None:
+        if number == 0:
+            many.wait(10)
+            assert workers.widen(48) == ""
+        under_way.append(number)
+        over.wait(20)
+
+    calls = [pool.submit(call, number) for number in range(20)]
+    many.set()
+    assert eventually(lambda: len(under_way) == 20)
+    calls += [pool.submit(call, number) for number in range(20, 48)]
+    came = eventually(lambda: len(under_way) == 48, 5)
+    over.set()
+    pool.shutdown()
+    assert [it.result() for it in calls] == [None] * 48
+    assert came
 
 
 def test_why_there_are_only_four_threads_is_nobodys_business_without_debugging(
