@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess
+from waiter import Waiter
 
 from thingspace_provider.api import Client, Credentials, Limits, Registration, errors
 from thingspace_provider.api.refused_logins import OVERRIDE, state_folder
@@ -24,9 +25,9 @@ EXPIRED = "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"
 
 
 @pytest.fixture
-def hurried(credentials: Credentials) -> Client:
-    """A client without the time for a second attempt."""
-    return Client(credentials, limits=Limits(deadline=0.45))
+def hurried(thingspace: Client) -> Client:
+    """A client whose pauses between attempts take no time."""
+    return thingspace.within(Waiter().patience())
 
 
 def gateway(code: str, message: str) -> dict[str, object]:
@@ -249,7 +250,7 @@ def test_a_registration_without_a_credential_reads_the_same_in_both_forms(
 
 
 def test_a_connection_that_breaks_is_named_without_what_was_sent(hurried: Client, emulator: EmulatorProcess) -> None:
-    emulator.control("POST", "faults", {"operation": "startCallbacks", "drop": "after", "times": 1})
+    emulator.control("POST", "faults", {"operation": "startCallbacks", "drop": "after", "times": 9})
     with pytest.raises(errors.Unreachable, match="for account 0000123456-00001") as unreachable:
         hurried.start_callbacks(ACCOUNT)
     assert "Bearer" not in str(unreachable.value)

@@ -7,33 +7,18 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
+from waiter import Waiter
 
 from thingspace_provider.api import Client, Credentials, Limits, Patience, Registration, errors
 from thingspace_provider.api.transport import Answer, RequestsTransport
 from thingspace_provider.api.wire import Pace, retry_after
 
 WANTED = Registration(SERVICE, "https://sms.example.com/x", "plant-a", "example-only")
-
-
-@dataclass
-class Waiter:
-    """One operation's patience whose pauses take no time of ours: its clock moves when it sleeps."""
-
-    now: float = 0.0
-    said: list[str] = field(default_factory=list)
-    pauses: list[float] = field(default_factory=list)
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.now += seconds
-
-    def patience(self, limits: Limits | None = None) -> Patience:
-        return Patience(limits or Limits(), self.said.append, lambda: self.now, self.sleep)
 
 
 def fault(emulator: EmulatorProcess, operation: str, **does: Any) -> None:

@@ -1,0 +1,23 @@
+"""Patience for tests: its pauses take no time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from thingspace_provider.api import Limits, Patience
+
+
+@dataclass
+class Waiter:
+    """One operation's patience whose pauses take no time of ours: its clock moves when it sleeps."""
+
+    now: float = 0.0
+    said: list[str] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+    def patience(self, limits: Limits | None = None) -> Patience:
+        return Patience(limits or Limits(), self.said.append, lambda: self.now, self.sleep)
