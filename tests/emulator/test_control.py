@@ -43,6 +43,7 @@ DAY = 24 * 3600
         ("PUT", "switches", {"color": "red"}, "there is no switch 'color'; there are: profile, finalBlock"),
         ("PUT", "switches", {"expiresIn": "sometimes"}, "it can be: countsDown, constant"),
         ("PUT", "switches", {"profile": "imagined"}, "there are: documented, observed"),
+        ("PUT", "switches", {"profile": ["observed"]}, "there are: documented, observed"),
         ("PUT", "switches", [], "JSON object of switches"),
         ("PUT", "state", {}, "version"),
         ("PUT", "state", {"version": 1}, "origin is not of the type str"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from lifecycle_world import World
 from thingspace_emulator import ACCOUNT, eventually
 
 from thingspace_provider.api import Prover, errors
-from thingspace_provider.lifecycle import process
+from thingspace_provider.lifecycle import local_listener, process
 from thingspace_provider.lifecycle.local_listener import ListenerNotStarted, LocalListener
 
 TOKEN = "path-token-0123456789abcdef"
@@ -114,6 +115,19 @@ def test_a_listener_that_cannot_start_says_why(world: World, inputs: dict[str, A
     with pytest.raises(ListenerNotStarted, match="starting the local listener") as failed:
         it.create(world.context, inputs)
     assert str(folder / "listener.log") in str(failed.value)
+
+
+def test_a_chosen_port_that_another_program_was_quicker_to_take_is_left_to_it(
+    world: World, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the port looked free is made up, because the moment in between cannot be hit."""
+    with socket.create_server(("127.0.0.1", 0)) as quicker:
+        taken = quicker.getsockname()[1]
+        monkeypatch.setattr(local_listener, "CHOICE", (taken, *local_listener.CHOICE))
+        free = process.is_free
+        looks = iter([True])
+        monkeypatch.setattr(process, "is_free", lambda host, port: next(looks, False) or free(host, port))
+        assert it.create(world.context, inputs).outputs["port"] in local_listener.CHOICE[1:]
 
 
 def test_a_pid_that_belongs_to_somebody_else_is_never_signalled(tmp_path: Path) -> None:

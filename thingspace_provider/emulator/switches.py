@@ -101,7 +101,7 @@ class Switches:
         wanted: dict[str, str] = {}
         for name, value in values.items():
             if name == "profile":
-                if value not in PROFILES:
+                if not isinstance(value, str) or value not in PROFILES:
                     raise UnknownSwitch(f"there is no profile {value!r}; there are: {', '.join(PROFILES)}")
                 wanted = {**PROFILES[value], **wanted}
                 continue

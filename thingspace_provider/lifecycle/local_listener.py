@@ -27,6 +27,7 @@ from thingspace_provider.lifecycle.model import (
 HOST = "127.0.0.1"
 PID_FILE = "listener.pid"
 STARTS = 5  # tries to get hold of a free port
+TAKEN = f"cannot listen on {HOST}"  # how a listener says that its port is taken
 SETTINGS = ("accountNames", "username", "password", "previousPassword", "pathToken", "port", "stateDir")
 CHOICE = (*range(28200, 28221), *range(50551, 50560), *range(9001, 9007))  # ports that ThingSpace accepts
 
@@ -121,7 +122,7 @@ def _start(folder: Path, news: State, port: int, api_token: str) -> tuple[int, i
         try:
             return port, process.start(command, folder / PID_FILE, folder / "listener.log")
         except process.NotStarted as reason:
-            if not left or news.get("port") is not None or process.is_free(HOST, port):
+            if not left or news.get("port") is not None or TAKEN not in str(reason):
                 raise ListenerNotStarted(
                     "starting the local listener",
                     answer=str(reason),
