@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 STOP_SECONDS = 10.0
@@ -92,6 +93,7 @@ def stop(pid_file: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal_number)
         if wait_for(lambda: holder(pid_file) is None, seconds):
+            wait_for(partial(_is_reaped, pid), seconds)  # it lets go of the lock a moment before it has ended
             return
     raise TimeoutError(f"the listener process {holder(pid_file)} does not end")
 
@@ -118,8 +120,14 @@ def is_free(host: str, port: int) -> bool:
 
 
 def _reap() -> None:
-    for child in [child for child in _children if child.poll() is not None]:
-        _children.remove(child)
+    """Forget children that have ended."""
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
+def _is_reaped(pid: int) -> bool:
+    """Whether it is no child of ours, or no more."""
+    _reap()
+    return all(child.pid != pid for child in _children)
 
 
 def _last_words(log: Path, begins: int) -> str:
