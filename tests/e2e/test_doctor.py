@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 
@@ -66,8 +67,12 @@ def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(
     assert steps[f"proof {ACCOUNT}"]["status"] == "ok"  # the listener is up, and is asked all the same
 
     emulator.caller.register(ours["url"], username=ours["username"], password=ours["password"])
+    port = deployed.resources("LocalListener")[0]["outputs"]["port"]
     process.stop(deployed.listener_folder / "listener.pid")
-    steps = diagnosed(deployed, secrets)
+    with socket.socket() as nobody:  # holds the port, so that no test beside this one takes it, and does not listen
+        nobody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        nobody.bind(("127.0.0.1", int(port)))
+        steps = diagnosed(deployed, secrets)
     assert failed(steps) == ["listener", f"proof {ACCOUNT}"]
     assert "`pulumi up` starts it" in steps["listener"]["remedy"]
     assert "connection refused" in steps[f"proof {ACCOUNT}"]["what"]

@@ -96,6 +96,9 @@ class Receiver:
 
     async def _down(self) -> None:
         if self._runner:
+            for site in list(self._runner.sites):
+                await site.stop()
+            await asyncio.sleep(0.05)  # a connection that was just taken up is then known, and closed with the others
             await self._runner.cleanup()
             self._runner = None
 
