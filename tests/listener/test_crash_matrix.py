@@ -212,7 +212,7 @@ def test_a_first_start_may_be_killed_at_any_point(
         listener = witness.start()
         witness.load(listener, point, each=1)
         listener.kill()
-        witness.conclude()
+        witness.conclude(hurry=True)
 
 
 @pytest.mark.long
