@@ -14,7 +14,7 @@ demo-down: .venv/ready       ## end what an interrupted demo left behind
 
 test: .venv/ready check      ## every test that a developer waits for, the real engine included
 	engine=$$($(BIN)/python tools/engine/get.py) && \
-	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not long"
+	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 4 --dist worksteal -m "not long"
 
 test-long: .venv/ready       ## crash matrices and scenarios that take minutes
 	engine=$$($(BIN)/python tools/engine/get.py) && \

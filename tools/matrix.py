@@ -90,7 +90,19 @@ def run(name: str, folder: Path, engine: str, arguments: list[str]) -> str:
     path = os.pathsep.join([engine, str(folder / "bin"), os.environ["PATH"]])
     say(f"{name}: {' '.join(arguments)}")
     process = subprocess.Popen(
-        [str(folder / "bin" / "python"), "-m", "pytest", "-q", "-m", "not long", *arguments],
+        [
+            str(folder / "bin" / "python"),
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "4",
+            "--dist",
+            "worksteal",
+            "-m",
+            "not long",
+            *arguments,
+        ],
         cwd=TOP,
         env={**os.environ, "PATH": path, "VIRTUAL_ENV": str(folder)},
         stdout=subprocess.PIPE,

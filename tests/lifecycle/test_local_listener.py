@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from thingspace_emulator import ACCOUNT, eventually
 from thingspace_provider.api import Prover, errors
 from thingspace_provider.lifecycle import local_listener, process
 from thingspace_provider.lifecycle.local_listener import ListenerNotStarted, LocalListener
+from thingspace_provider.listener.pid_file import PidFile
 
 TOKEN = "path-token-0123456789abcdef"
 it = LocalListener()
@@ -128,6 +130,15 @@ def test_a_chosen_port_that_another_program_was_quicker_to_take_is_left_to_it(
         looks = iter([True])
         monkeypatch.setattr(process, "is_free", lambda host, port: next(looks, False) or free(host, port))
         assert it.create(world.context, inputs).outputs["port"] in local_listener.CHOICE[1:]
+
+
+def test_a_listener_that_is_just_ending_is_not_waited_for_as_one_that_just_starts(tmp_path: Path) -> None:
+    ending = PidFile(tmp_path / "listener.pid")  # locked and empty, as in the moment before the end
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(process.holder, tmp_path / "listener.pid")
+        assert not wait([found], 0.2).done
+        ending.close()
+        assert found.result(5) is None
 
 
 def test_a_pid_that_belongs_to_somebody_else_is_never_signalled(tmp_path: Path) -> None:

@@ -32,26 +32,28 @@ class NotStarted(Exception):
 
 
 def holder(pid_file: Path) -> int | None:
-    """The pid of the process that holds the lock on its pid file, or None when no process does."""
-    import fcntl  # noqa: PLC0415  not on Windows, where the rest of the provider works
+    """The pid of the process that holds the lock on its pid file, or None when no process does.
 
+    The file is empty before the holder is ready, and for the moment in which it ends.
+    """
     _reap()
-    with contextlib.suppress(FileNotFoundError), pid_file.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _pid_in(pid_file)
-    return None
-
-
-def _pid_in(pid_file: Path) -> int | None:
-    """The pid that the holder writes once it is ready; it may have to be waited for."""
     end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
+    while _is_locked(pid_file) and time.monotonic() < end:
         with contextlib.suppress(ValueError, KeyError, OSError):
             return int(json.loads(pid_file.read_text())["pid"])
         time.sleep(POLL_SECONDS)
     return None
+
+
+def _is_locked(pid_file: Path) -> bool:
+    import fcntl  # noqa: PLC0415  not on Windows, where the rest of the provider works
+
+    with contextlib.suppress(FileNotFoundError), pid_file.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def start(command: list[str], pid_file: Path, log: Path) -> int:
