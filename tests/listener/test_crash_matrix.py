@@ -50,13 +50,14 @@ class Witness:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.acknowledged: list[str] = []
+        self.program: tuple[str, ...] = LISTENER
         self.each = EACH[store.partition(":")[0]]
         self._receiver = receiver
         self._changes: dict[str, Any] = {"store": store, "sinks": [sink(receiver)]}
         self._read: list[tuple[str, str]] = []
 
     def start(self, *before: str) -> ListenerProcess:
-        self._listener = ListenerProcess(self.folder, before=(*before, *LISTENER), **self._changes)
+        self._listener = ListenerProcess(self.folder, before=(*before, *self.program), **self._changes)
         return self._listener
 
     def close(self) -> None:
@@ -240,8 +241,10 @@ def test_a_start_after_a_kill_may_be_killed_at_any_point(witness: Witness, tmp_p
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_stop_may_be_killed_at_any_point(witness: Witness) -> None:
+    witness.program = ()  # with a log that is copied only at the stop
     listener = witness.start()
     witness.warm(listener, "before")
+    witness.load(listener, "before")
     with recorded(listener, witness.folder) as points:
         assert listener.stop() == 0
     tell("stop", points)
@@ -249,8 +252,9 @@ def test_a_stop_may_be_killed_at_any_point(witness: Witness) -> None:
     for point in points:
         listener = witness.start()
         witness.warm(listener, point)
+        witness.load(listener, point)
         with armed(listener, point):
             ends[listener.stop()] += 1
     witness.conclude()
     assert set(ends) <= {KILLED, 0}
-    assert ends[KILLED] > len(points) * 0.5, "what is under way at a stop differs; not so that so few are reached"
+    assert ends[KILLED] > len(points) * 0.3, "what is under way at a stop differs; not so that so few are reached"
