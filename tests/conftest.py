@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -10,6 +11,10 @@ from hypothesis import HealthCheck, settings
 from thingspace_emulator import EmulatorProcess
 
 from thingspace_provider.api import Client, Credentials
+
+# The engine ends its plugins by SIGINT. In the background of a shell that is ignored, by children too, and every
+# command of the engine would take the five seconds after which it ends them otherwise.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

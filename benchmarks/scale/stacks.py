@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,10 @@ from typing_extensions import Self
 
 HERE = Path(__file__).resolve().parent
 LONGEST = 600  # seconds that one command may take
+
+# The engine ends its plugins by SIGINT. Who runs this in the background of a shell has it ignored, by children too, and
+# every command would take the five seconds after which the engine ends them otherwise.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Stack:
