@@ -31,7 +31,9 @@ SIZES = (1, 50, 200, 500)
 QUICK = (1, 20)
 OVERLAP = 0.1  # seconds a call, at up to 200 accounts: the calls should hide behind what the engine does meanwhile
 MOST_OVERLAPPING = 200
-WAVES = (40, 1.0, 32)  # accounts, seconds a call, --parallel
+WAVES = (40, 1.0)  # accounts, seconds a call
+PARALLEL = 32  # where calls take time; the engine's own default is 4 for each processor
+AT_ONCE = ("--parallel", str(PARALLEL))
 LONGEST_SCRIPT = 30.0  # seconds; curl one by one is left out where it would take longer
 Samples = dict[str, list[float]]
 
@@ -74,10 +76,10 @@ def slow(emulator: Emulator, count: int, delay: float, rounds: int) -> Row:
     emulator.take(delay)
     if rounds:
         for _ in range(rounds):
-            pair(emulator, accounts, samples)
+            pair(emulator, accounts, samples, *AT_ONCE)
     else:
         with Stack("activations", accounts, emulator.settings) as ours:
-            samples["up"].append(ours.up())
+            samples["up"].append(ours.up(*AT_ONCE))
     return {"accounts": count, "perCall": delay, **_medians(samples), **script(emulator, accounts, delay)}
 
 
@@ -93,11 +95,11 @@ def script(emulator: Emulator, accounts: list[str], delay: float) -> Row:
 
 def waves(emulator: Emulator, rounds: int) -> Row:
     """Few accounts, slow calls, many at once: whole waves of calls on top of the floor."""
-    count, delay, parallel = WAVES
+    count, delay = WAVES
     samples: Samples = defaultdict(list)
     emulator.take(delay)
     for _ in range(rounds):
-        pair(emulator, names(count), samples, "--parallel", str(parallel))
+        pair(emulator, names(count), samples, *AT_ONCE)
     return _medians(samples)
 
 
@@ -124,12 +126,12 @@ def judge(rows: list[Row], waved: Row, started: Row) -> list[Target]:
         ):
             targets.append(Target(f"{name} of {it['accounts']} / floor", it[figure] / it[floor], 1.1))
     for it in (it for it in rows if it["perCall"] and "floorUp" in it):
-        name = f"up of {it['accounts']} at {it['perCall']:g} s / floor"
+        name = f"up of {it['accounts']} at {it['perCall']:g} s, --parallel {PARALLEL} / floor"
         targets.append(Target(name, it["up"] / it["floorUp"], 1.15))
-    count, delay, parallel = WAVES
-    least = waved["floorUp"] + math.ceil(count / parallel) * delay
+    count, delay = WAVES
+    least = waved["floorUp"] + math.ceil(count / PARALLEL) * delay
     targets += [
-        Target(f"up of {count} at {delay:g} s, --parallel {parallel} / (floor + its waves)", waved["up"] / least, 1.2),
+        Target(f"up of {count} at {delay:g} s, --parallel {PARALLEL} / (floor + its waves)", waved["up"] / least, 1.2),
         Target("provider ready / an empty one", started["ready"] / started["empty"], 1.5),
         Target("state of an activation, kB", max(it.get("stateBytes", 0) for it in rows) / 1000, 1.0),
     ]

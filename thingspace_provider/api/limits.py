@@ -17,4 +17,4 @@ class Limits:
 
     deadline: float = 120.0
     answer: float = 30.0
-    rate: float = 50.0
+    rate: float = 100.0

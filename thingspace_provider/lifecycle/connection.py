@@ -11,7 +11,7 @@ last update, while the environment is always today's.
 | password | THINGSPACE_PASSWORD | thingspace:password |
 | address | THINGSPACE_BASE_URL | thingspace:baseUrl |
 | seconds for one operation, 120 | THINGSPACE_DEADLINE | thingspace:deadline |
-| calls a second at most, 50 | THINGSPACE_CALLS_PER_SECOND | thingspace:callsPerSecond |
+| calls a second at most, 100 | THINGSPACE_CALLS_PER_SECOND | thingspace:callsPerSecond |
 
 A profile `plant_a` reads THINGSPACE_PLANT_A_APP_KEY and so on, and `plant_a` in thingspace:profiles.
 """
