@@ -18,7 +18,7 @@ test: .venv/ready check      ## every test that a developer waits for, the real 
 
 test-long: .venv/ready       ## crash matrices and scenarios that take minutes
 	engine=$$($(BIN)/python tools/engine/get.py) && \
-	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m long
+	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal -m long
 
 matrix: .venv/ready          ## the tests on the oldest SDK, on the oldest and on a new Python
 	$(BIN)/python tools/matrix.py
