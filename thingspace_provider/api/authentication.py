@@ -102,7 +102,7 @@ class Authentication:
     def _current_bearer(self, patience: Patience) -> str:
         if not self._bearer or self._clock() >= self._bearer_ends:
             asked = self._clock()
-            document = patience.repeat(lambda: self._fetch_token(patience), _always)
+            document = patience.repeat(lambda: self._fetch_token(patience))  # asked twice, it is the same
             token = document.get("access_token")
             if not isinstance(token, str) or not token:
                 raise errors.AnswerNotUnderstood(
@@ -194,11 +194,6 @@ class Authentication:
         if isinstance(error, errors.KeyRefused | errors.LoginRefused):
             self._refused = error
         return error
-
-
-def _always(_error: errors.ThingSpaceError) -> bool:
-    """Asking for a token twice yields the same token."""
-    return True
 
 
 def _strikes(record: Record) -> str:

@@ -133,7 +133,7 @@ class Client:
             tried = True
             self._once(patience, "registerCallback", doing, "POST", f"/callbacks/{_part(account)}", account, body)
 
-        patience.repeat(attempt, _always)
+        patience.repeat(attempt)
 
     def deregister_callback(self, account: str, service_name: str) -> None:
         """Remove the listener of one service: `DELETE /m2m/v1/callbacks/{account}/name/{service}`.
@@ -181,7 +181,7 @@ class Client:
     def _call(self, operation: str, doing: str, method: str, path: str, account: str) -> Answer:
         """A call that may be repeated: sent twice, it does what it does sent once."""
         patience = self._now()
-        return patience.repeat(lambda: self._once(patience, operation, doing, method, path, account), _always)
+        return patience.repeat(lambda: self._once(patience, operation, doing, method, path, account))
 
     def _once(
         self,
@@ -210,10 +210,6 @@ class Client:
                 bearer=isinstance(refusal, errors.BearerRefused),
                 session=isinstance(refusal, errors.SessionRefused),
             )
-
-
-def _always(_error: errors.ThingSpaceError) -> bool:
-    return True
 
 
 def _registration(entry: dict[str, Any]) -> Registration:

@@ -94,12 +94,14 @@ class Patience:
         finally:
             timer.cancel()
 
-    def repeat(self, attempt: Callable[[], Result], may_repeat: Callable[[errors.ThingSpaceError], bool]) -> Result:
+    def repeat(
+        self, attempt: Callable[[], Result], may_repeat: Callable[[errors.ThingSpaceError], bool] = lambda _: True
+    ) -> Result:
         """The attempt's result, from as many attempts as it takes, is safe, and there is time for.
 
         Args:
             attempt: does it once, or raises a ThingSpaceError.
-            may_repeat: asked after a passing failure: does another attempt do no harm?
+            may_repeat: asked after a passing failure: does another attempt do no harm? Without it, none does.
         """
 
         def again(error: BaseException) -> bool:

@@ -11,8 +11,6 @@ import ipaddress
 import re
 import socket
 import ssl
-import threading
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -22,9 +20,10 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from thingspace_provider.api import certificates
 from thingspace_provider.api.credentials import is_loopback
+from thingspace_provider.api.in_time import in_time
 from thingspace_provider.api.transport import NoAnswer, innermost
+from thingspace_provider.api.urls import DEFAULT_PORTS
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
 TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
@@ -68,11 +67,8 @@ def target(url: str) -> Target:
 
 def addresses(to: Target, seconds: float) -> list[str]:
     """The addresses of the host, or NotProven when there are none; not for use where a proxy looks them up."""
-    look_up: Future[list[str]] = Future()
-    # In a thread of its own, because the system's resolver takes no time-out; one given up ends by itself.
-    threading.Thread(target=_look_up, args=(look_up, to), daemon=True, name="thingspace-lookup").start()
     try:
-        return look_up.result(seconds)
+        return in_time(lambda: _look_up(to), seconds, "thingspace-lookup")
     except FutureTimeoutError:
         what = f"no name server told the address of {to.host} within {seconds:g} s"
     except UnicodeError:
@@ -84,12 +80,9 @@ def addresses(to: Target, seconds: float) -> list[str]:
     )
 
 
-def _look_up(answer: Future[list[str]], to: Target) -> None:
-    try:
-        found = socket.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
-        answer.set_result(sorted({str(entry[4][0]) for entry in found}))
-    except BaseException as error:  # noqa: BLE001  raised again in the thread that waits
-        answer.set_exception(error)
+def _look_up(to: Target) -> list[str]:
+    found = socket.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
+    return sorted({str(entry[4][0]) for entry in found})
 
 
 def is_private(address: str) -> bool:

@@ -73,15 +73,15 @@ class RefusedLogins:
     def known(self, credentials: Credentials) -> Record | None:
         """The record, when exactly these credentials were refused before and no override is set."""
         record = self.record(credentials)
-        if os.environ.get(OVERRIDE) or _digest(credentials) not in record.refused:
+        if os.environ.get(OVERRIDE) or fingerprint(credentials) not in record.refused:
             return None
         return record
 
     def add(self, credentials: Credentials) -> Record:
         """Remember one more refused login."""
         before = self.record(credentials)
-        digest = _digest(credentials)
-        refused = (*(known for known in before.refused if known != digest), digest)
+        latest = fingerprint(credentials)
+        refused = (*(known for known in before.refused if known != latest), latest)
         record = Record(refused[-LOCKS_AT:], before.strikes + 1)
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ class RefusedLogins:
         return self._folder / f"{hashlib.sha256(user).hexdigest()[:32]}.json"
 
 
-def _digest(credentials: Credentials) -> str:
+def fingerprint(credentials: Credentials) -> str:
     """A hash that takes so long that a password cannot be found by trying."""
     user = f"{credentials.base_url}\n{credentials.username}".encode()
     return hashlib.scrypt(credentials.password.encode(), salt=user, n=2**14, r=8, p=1, dklen=16).hex()

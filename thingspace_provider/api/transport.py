@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
@@ -16,6 +14,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from thingspace_provider.api.credentials import is_loopback
+from thingspace_provider.api.in_time import in_time
 
 CONNECT_SECONDS = 5.0
 LARGEST_BODY = 4 * 1024 * 1024  # bytes; the longest documented answer is a page of 100 texts
@@ -73,30 +72,12 @@ class RequestsTransport:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
         """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
-        # In a thread of its own, because neither the lookup of a name nor an answer that comes byte by byte
-        # ends at a time-out of the library. One that is given up ends with its connection, or with the process.
-        answer: Future[Answer] = Future()
-        threading.Thread(
-            target=self._send_for, args=(answer, method, url, headers, body, seconds), daemon=True, name="thingspace"
-        ).start()
         try:
-            return answer.result(seconds + GRACE_SECONDS)
+            return in_time(
+                lambda: self._send(method, url, headers, body, seconds), seconds + GRACE_SECONDS, "thingspace"
+            )
         except FutureTimeoutError:
             raise NoAnswer(f"no whole answer within {seconds:.1f} s") from None
-
-    def _send_for(
-        self,
-        answer: Future[Answer],
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        seconds: float,
-    ) -> None:
-        try:
-            answer.set_result(self._send(method, url, headers, body, seconds))
-        except BaseException as error:  # noqa: BLE001  raised again in the thread that waits
-            answer.set_exception(error)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
         # No proxy stands between this machine and itself.

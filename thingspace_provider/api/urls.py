@@ -1,10 +1,11 @@
-"""How a callback URL is shown to a person: recognisable, but without the secrets that it may hold."""
+"""Callback URLs: how one is shown to a person, recognisable, but without the secrets that it may hold."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import urlsplit
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
 TOKEN = re.compile(r"[A-Za-z0-9_\-]{20,}")
 
 

@@ -12,7 +12,6 @@ from thingspace_provider.api.credentials import Credentials
 from thingspace_provider.api.patience import Patience
 from thingspace_provider.api.transport import Answer, NoAnswer, Transport
 
-RATE_LIMITED = 429
 LONGEST_RETRY_AFTER = 24 * 3600.0  # seconds; beyond that a clock is wrong
 
 
@@ -65,7 +64,7 @@ class Wire:
                 answer = self._transport.send(method, url, headers, body, seconds)
         except NoAnswer as error:
             raise self._unreachable(doing, account, error) from None
-        if answer.status == RATE_LIMITED:
+        if answer.status == answers.RATE_LIMITED:
             self._pace.hold(retry_after(answer))  # asked of one, meant for all
         return answer
 

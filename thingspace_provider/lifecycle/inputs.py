@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from thingspace_provider.api.urls import DEFAULT_PORTS
 from thingspace_provider.lifecycle.model import Failure, State, is_unknown
 
 # ThingSpace accepts these ports for new registrations and no others.
 ACCEPTED_PORTS = frozenset({80, 443, *range(9001, 9007), *range(28200, 28221), *range(50551, 50560)})
 PORTS_IN_WORDS = "80, 443, 9001-9006, 28200-28220 or 50551-50559"
 LONGEST_CREDENTIAL = 40  # characters, each of user name and password
-DEFAULT_PORTS = {"http": 80, "https": 443}
 PROFILE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 # The only values in these fields that ThingSpace's own pages get wrong or leave unclear.

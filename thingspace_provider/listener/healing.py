@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from thingspace_provider.api import Block, Client, Credentials, errors
-from thingspace_provider.api.refused_logins import OVERRIDE, Record, RefusedLogins
+from thingspace_provider.api.refused_logins import OVERRIDE, Record, RefusedLogins, fingerprint
 from thingspace_provider.listener import callback
 from thingspace_provider.listener.healing_settings import HISTORY, OFF
 from thingspace_provider.listener.settings import Settings
@@ -130,9 +130,8 @@ class SharedRefusals(RefusedLogins):
 
 
 def _name(credentials: Credentials) -> str:
-    """Under which a refusal is noted: a hash that takes so long that a password cannot be found by trying."""
-    user = f"{credentials.base_url}\n{credentials.username}".encode()
-    return "refused " + hashlib.scrypt(credentials.password.encode(), salt=user, n=2**14, r=8, p=1, dklen=16).hex()
+    """Under which a refusal is noted."""
+    return f"refused {fingerprint(credentials)}"
 
 
 def _arrivals(account: str, block: Block) -> list[Arrival]:
