@@ -160,7 +160,7 @@ class Client:
             raise _not_understood(doing, account, "ThingSpace did not confirm with success: true")
 
     def read_history(self, account: str, next_: str | None = None) -> Block:
-        """Read a block of up to 100 queued texts: `GET /m2m/v1/sms/{account}/history[?next=…]` (section 4.2).
+        """Read a block of up to 100 queued texts: `GET /m2m/v1/sms/{account}/history[?next=…]`.
 
         `next_`, opaque, is a block's `next`: it acknowledges that block, so store it first. Whether and how a last
         block (200) is acknowledged is not documented; an empty queue may come as an empty body.

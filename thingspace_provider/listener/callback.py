@@ -111,7 +111,7 @@ def read(body: bytes) -> Body:
 
 
 def queued(entry: dict[str, Any]) -> Callback:
-    """A text as ThingSpace's queue shows it (section 4.2): `deviceIds`, `message`, `timestamp`."""
+    """A text as ThingSpace's queue shows it: `deviceIds`, `message`, `timestamp`."""
     said = entry.get("message")
     text = "" if said is None else _printed(said)
     written = json.dumps(entry).encode()
@@ -151,7 +151,7 @@ def _past(source: str, at: int, mark: str) -> int:
 
 
 def _kind(fields: dict[str, Any]) -> str:
-    """A fault may stand at the top or inside the delivery response; empty fault fields mean none (section 5.2)."""
+    """A fault may stand at the top or inside the delivery response; empty fault fields mean none."""
     response = fields.get("deviceResponse")
     children = response if isinstance(response, dict) else {}
     delivery = children.get("smsDeliveryResponse")

@@ -17,7 +17,7 @@ class Credential:
     """User name and password that ThingSpace puts into every callback body.
 
     The previous password stays good, because ThingSpace goes on sending it for a quarter of an hour after a
-    change (thingspace-api section 3.4).
+    change.
     """
 
     username: str

@@ -1,6 +1,6 @@
 """Finds the first of several deliveries of one callback.
 
-ThingSpace repeats a delivery when the answer was slow (thingspace-api section 5.1), and a device text has no id. So
+ThingSpace repeats a delivery when the answer was slow, and a device text has no id. So
 a second one is suspected, never dropped: by its request id when there is one, else by equal devices and content
 within a window. An equal text after the window is a new text. A text that was read from ThingSpace's queue has the
 time at which ThingSpace got it; the same text of the same time is the same text, whenever it is read.

@@ -1,6 +1,6 @@
 """Asks ThingSpace for what it queued. This is the only module of the listener that speaks to ThingSpace.
 
-There are two ways (thingspace-api section 4.4): `startCallbacks` has the texts pushed to the callback URL, `history`
+There are two ways: `startCallbacks` has the texts pushed to the callback URL, `history`
 fetches them, and stores every block before the token is presented that removes it.
 """
 

@@ -2,7 +2,7 @@
 
 Proxies append to `X-Forwarded-For` who connected to them. So with N of ours, the Nth entry from the right was written
 by the outermost of them, and whatever a sender wrote there itself stands left of it. These are addresses of public
-clouds: they filter, they prove nothing (thingspace-api section 3.5).
+clouds: they filter, they prove nothing.
 """
 
 from __future__ import annotations
