@@ -25,7 +25,12 @@ from hypothesis.stateful import (
 from listener_process import ACCOUNT, USERNAME, ListenerProcess, quiet_port
 from thingspace_emulator import EmulatorProcess
 
-RETRIED = 2.0  # virtual seconds, after which ThingSpace has tried a second time
+RETRIED = 60.0
+"""Virtual seconds after which ThingSpace has tried every text a second time.
+
+A queue is pushed in waves of 32, and each wave waits 1.3 s for its second try, so all texts of a life take longest
+when no listener is there.
+"""
 
 
 class Inbox(RuleBasedStateMachine):
