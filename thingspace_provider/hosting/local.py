@@ -60,7 +60,7 @@ class LocalListener(Resource, name="LocalListener"):
                 "port": port,
                 "state_dir": state_dir or _state_dir(name),
             },
-            ["url", "pid", "revision", "running", "port_given"],
+            ["url", "port", "pid", "revision", "running", "port_given"],
             opts,
             secret_outputs=["username", "password", "previous_password", "path_token"],
         )

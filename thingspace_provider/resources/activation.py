@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 
@@ -26,9 +26,10 @@ class SmsCallbackActivation(Resource, name="SmsCallbackActivation"):
         opts: Pulumi's options.
     """
 
-    account_name: pulumi.Output[str]
-    last_activated_at: pulumi.Output[str]
-    """When ThingSpace last accepted the call, ISO 8601 in UTC."""
+    if TYPE_CHECKING:
+        account_name: pulumi.Output[str]
+        last_activated_at: pulumi.Output[str]
+        """When ThingSpace last accepted the call, ISO 8601 in UTC."""
 
     def __init__(
         self,

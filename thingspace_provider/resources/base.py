@@ -27,6 +27,10 @@ class Resource(dynamic.Resource, module=MODULE, name="Resource"):
 
     A subclass that a user derives keeps its parent's type: the SDK would silently give it another one, and the next
     update would replace the resource.
+
+    With hundreds of accounts, a program's time is the SDK's work on each property. So an input that is not given is
+    left out; and where there is one resource for each account, attributes are annotated for type checkers alone,
+    because the SDK evaluates annotations once for every resource, and has no use for ours.
     """
 
     _names: ClassVar[dict[str, str]] = {}  # property in Python -> key in the state
@@ -47,12 +51,14 @@ class Resource(dynamic.Resource, module=MODULE, name="Resource"):
         opts: pulumi.ResourceOptions | None = None,
         secret_outputs: Sequence[str] = (),
     ) -> None:
+        type(self)._names = {key: camel(key) for key in (*inputs, *outputs)}  # noqa: SLF001  the same for every instance
         # None makes an output unknown in a preview; without its key it would never become an attribute.
-        props = {**inputs, **dict.fromkeys(outputs)}
-        type(self)._names = {key: camel(key) for key in props}  # noqa: SLF001  the same for every instance
-        own = pulumi.ResourceOptions(additional_secret_outputs=list(secret_outputs) or None)
+        props = dict.fromkeys(outputs) | {key: value for key, value in inputs.items() if value is not None}
+        if secret_outputs:
+            own = pulumi.ResourceOptions(additional_secret_outputs=list(secret_outputs))
+            opts = pulumi.ResourceOptions.merge(own, opts)
         with _without_stack():
-            super().__init__(provider, name, props, pulumi.ResourceOptions.merge(own, opts))
+            super().__init__(provider, name, props, opts)
 
     def translate_input_property(self, prop: str) -> str:
         """Python's spelling to the state's."""

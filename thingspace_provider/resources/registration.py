@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pulumi
 
 from thingspace_provider.providers import CallbackRegistrationProvider
@@ -27,12 +29,13 @@ class CallbackRegistration(Resource, name="CallbackRegistration"):
         opts: Pulumi's options.
     """
 
-    account_name: pulumi.Output[str]
-    url: pulumi.Output[str]
-    endpoint: pulumi.Output[str]
-    """The URL as it may be shown: without a token in its path."""
-    registered_at: pulumi.Output[str]
-    """When ThingSpace last accepted the registration, ISO 8601 in UTC."""
+    if TYPE_CHECKING:
+        account_name: pulumi.Output[str]
+        url: pulumi.Output[str]
+        endpoint: pulumi.Output[str]
+        """The URL as it may be shown: without a token in its path."""
+        registered_at: pulumi.Output[str]
+        """When ThingSpace last accepted the registration, ISO 8601 in UTC."""
 
     def __init__(
         self,
