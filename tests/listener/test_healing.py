@@ -73,6 +73,22 @@ def test_a_wrong_password_is_tried_once_and_texts_are_stored_all_the_same(start:
         assert secret not in again.log.read_text()
 
 
+def test_a_text_whose_answers_were_lost_is_known_again_when_it_comes_out_of_the_queue(
+    start: Start, world: EmulatorProcess, thingspace: Client
+) -> None:
+    first = start()
+    register(thingspace, first)
+    world.control("POST", "faults", {"operation": "delivery", "drop": "after", "times": 2})
+    world.text("T=1")
+    assert eventually(lambda: world.queued() == 1)
+    first.kill()
+    listener = start(port=first.port, **heal(world, "history"))
+    assert eventually(lambda: world.queued() == 0)
+    posted, *_, fetched = listener.messages(kind="text")
+    assert "timestamp" in json.loads(fetched["body"])
+    assert (posted["duplicateOf"], fetched["duplicateOf"]) == (None, posted["id"])
+
+
 @pytest.mark.long
 def test_a_text_that_was_refused_comes_once_it_can_be_taken(
     start: Start, world: EmulatorProcess, thingspace: Client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,15 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import psycopg
 import pytest
 from listener_process import ACCOUNT, OTHER_ACCOUNT
+from postgres_server import PostgresServer
 
+from thingspace_provider.listener import callback
 from thingspace_provider.listener.callback import Device
+from thingspace_provider.listener.postgres import PostgresStore
+from thingspace_provider.listener.postgres_schema import VERSION
 from thingspace_provider.listener.sqlite import SqliteStore
-from thingspace_provider.listener.store import Selection, Stored
+from thingspace_provider.listener.store import Arrival, Selection, Stored
 
 # Written by the listener of version 0.1.0: five callbacks over HTTP, then SIGTERM.
 VERSION_1 = Path(__file__).parent / "data" / "inbox-version-1.sqlite3"
+ROW_1 = {"kind": "text", "text": "T=1", "same": "0" * 32, "span": 1, "received": 1, "raw": "7b7d", "lane": 1}
+POSTGRES_1 = Path(__file__).parent / "data" / "postgres-version-1.sql"
 
 
 @pytest.fixture
@@ -75,3 +83,20 @@ def test_a_migration_that_is_cut_off_leaves_version_1(file: Path) -> None:
     store = SqliteStore(file)
     assert len(found(store)) == 5
     store.close()
+
+
+def test_a_database_of_version_1_goes_on_with_new_functions(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    with psycopg.connect(url) as connection:
+        connection.execute(POSTGRES_1.read_bytes())
+        connection.execute(
+            "SELECT thingspace.append(%s::json, '{a}')",
+            (json.dumps([{**ROW_1, "account": ACCOUNT, "devices": '[["mdn", "1"]]', "named": ["1"]}]),),
+        )
+    store = PostgresStore(url, "shown", ["a"])
+    [first] = store.read(Selection(limit=10))
+    store.append([Arrival(ACCOUNT, 5, callback.queued({"message": "T=1"}), first.id)])
+    assert [one.duplicate_of for one in store.read(Selection(limit=10))] == [None, first.id]
+    store.close()
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT version FROM thingspace.version").fetchall() == [(VERSION,)]

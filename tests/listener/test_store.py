@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from listener_process import ACCOUNT, OTHER_ACCOUNT, text
 
-from thingspace_provider.listener.callback import read
-from thingspace_provider.listener.duplicates import WINDOW
+from thingspace_provider.listener.callback import queued, read
+from thingspace_provider.listener.duplicates import AHEAD, WINDOW, posted_before
 from thingspace_provider.listener.postgres import PostgresStore
 from thingspace_provider.listener.sqlite import SqliteStore
 from thingspace_provider.listener.store import (
@@ -26,6 +26,7 @@ from thingspace_provider.listener.store import (
     Selection,
     Store,
 )
+from thingspace_provider.listener.times import microseconds
 
 Open = Callable[..., Store]
 EVERYTHING = Selection(limit=100_000)
@@ -136,6 +137,48 @@ def test_a_batch_that_cannot_be_stored_is_not_stored_in_part(open_store: Open) -
     store.append([arrival("1")])
     assert store.read(EVERYTHING)[0].duplicate_of is None
     assert deliver_all(store) == ["1"]
+
+
+def test_a_text_that_was_posted_and_queued_all_the_same_is_known_by_its_time(open_store: Open) -> None:
+    store = open_store()
+    at = microseconds("2026-03-01T08:15:30-05:00")
+    both = [{"id": "1", "kind": "mdn"}, {"id": "2", "kind": "ICCID"}]
+    store.append(
+        [
+            arrival("a", at=at + 500_000, requestId="r"),
+            arrival("b\0", at=at, deviceIds=both),
+            arrival("b\0", at=at, deviceIds=both),
+            arrival("c", at=at - AHEAD - 1),
+            arrival("c", at=at + WINDOW + 1, device="2"),
+            arrival("c", at=at, account=OTHER_ACCOUNT),
+        ]
+    )
+
+    def again(message: str, timestamp: str = "2026-03-01T13:15:30.0000Z", kind: str = "mdn") -> int | None:
+        device = {"kind": kind, "id": "1"}
+        text = queued({"deviceIds": [{"kind": "eid", "id": "9"}, device], "message": message, "timestamp": timestamp})
+        first = posted_before(store.read, ACCOUNT, text)
+        store.append([Arrival(ACCOUNT, at + 100 * WINDOW, text, first)])
+        stored = store.read(EVERYTHING)
+        assert stored[-1].duplicate_of == first
+        return None if first is None else [one.id for one in stored].index(first)
+
+    assert again("a") == 0
+    assert again("a") == 0  # a block that is read twice
+    assert again("b\0") == 1
+    assert again("b\0", kind="msisdn") is None
+    assert again("c") is None
+    assert again("a", timestamp="2026-03-01T08:17:30-05:00") is None
+    assert again("a", timestamp="yesterday") is None
+
+
+def test_equal_texts_out_of_the_queue_with_times_of_their_own_are_different(open_store: Open) -> None:
+    store = open_store()
+    for second, message in enumerate(("T=1", "T=1")):
+        timestamp = f"2026-03-01T13:15:3{second}Z"
+        text = queued({"deviceIds": [{"kind": "mdn", "id": "1"}], "message": message, "timestamp": timestamp})
+        store.append([Arrival(ACCOUNT, microseconds(timestamp), text, posted_before(store.read, ACCOUNT, text))])
+    assert [one.duplicate_of for one in store.read(EVERYTHING)] == [None, None]
 
 
 def test_copies_name_the_first_of_a_minute_or_of_a_request(open_store: Open) -> None:

@@ -3,19 +3,24 @@
 ThingSpace repeats a delivery when the answer was slow, and a device text has no id. So
 a second one is suspected, never dropped: by its request id when there is one, else by equal devices and content
 within a window. An equal text after the window is a new text. A text that was read from ThingSpace's queue has the
-time at which ThingSpace got it; the same text of the same time is the same text, whenever it is read.
+time at which ThingSpace got it; the same text of the same time is the same text, whenever it is read, and repeats an
+equal one that was posted within the window after that time.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
-from thingspace_provider.listener.callback import TEXT
-from thingspace_provider.listener.store import Arrival
+from thingspace_provider.listener.callback import TEXT, Callback, read
+from thingspace_provider.listener.store import Arrival, Selection, Stored
+from thingspace_provider.listener.times import microseconds
 
 WINDOW = 60_000_000  # microseconds
 ID_BITS = 63
 LARGEST_ID = (1 << ID_BITS) - 1
+AHEAD = 10_000_000  # by so much ThingSpace's clock may be ahead of ours
+MOST_OF_A_DEVICE = 1000  # texts within a window
 MOST = 150_000  # texts remembered; under more than 2,500 a second the window becomes shorter, not the memory larger
 
 
@@ -36,6 +41,37 @@ def window_key(arrival: Arrival) -> tuple[object, ...]:
     """What two deliveries without a request id have in common."""
     callback = arrival.callback
     return (arrival.account, callback.kind, tuple(sorted(callback.devices)), callback.content)
+
+
+def posted_before(read_stored: Callable[[Selection], list[Stored]], account: str, queued: Callback) -> int | None:
+    """The id of the text that ThingSpace posted here and queued all the same, because no good answer reached it.
+
+    Raises what `read_stored` raises.
+    """
+    try:
+        at = microseconds(queued.queued_at or "")
+    except ValueError:
+        return None
+    text = (queued.text or "").replace("\0", "\ufffd")  # PostgreSQL does not take NUL
+    for device in queued.devices:
+        of_device = Selection(
+            limit=MOST_OF_A_DEVICE,
+            account=account,
+            kind=TEXT,
+            device=device.id,
+            device_kind=device.kind,
+            received_from=at - AHEAD,
+            received_until=at + WINDOW,
+        )
+        for one in read_stored(of_device):
+            if one.duplicate_of is None and (one.text or "").replace("\0", "\ufffd") == text and _was_posted(one):
+                return one.id
+    return None
+
+
+def _was_posted(one: Stored) -> bool:
+    """Whether it did not come out of the queue itself: then it has a time of its own, and is another text."""
+    return read(one.raw).callback().kind == TEXT
 
 
 class Window:

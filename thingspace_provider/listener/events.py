@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from thingspace_provider.listener.callback import CONFIRMATION, FAULT, OTHER, SENT, TEXT, device_of
-from thingspace_provider.listener.message import iso, shown
+from thingspace_provider.listener.message import shown
 from thingspace_provider.listener.store import Stored
+from thingspace_provider.listener.times import iso
 
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 DIGEST = 8  # bytes

@@ -21,8 +21,7 @@ from thingspace_provider.listener.healing_schedule import Schedule
 from thingspace_provider.listener.inbox import Inbox, Refused
 from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.settings import Settings
-from thingspace_provider.listener.shared import Shared
-from thingspace_provider.listener.store import Arrival, StoreFailed
+from thingspace_provider.listener.store import Arrival, Store, StoreFailed
 
 STORE_SECONDS = 20.0  # for one block; nobody waits for an answer
 LOOP_SECONDS = 10.0  # beyond that, for an event loop that is busy
@@ -43,10 +42,11 @@ class Due(NamedTuple):
 class Healer:
     """Made in the event loop; its thread begins with `start`. `need` and `take_up` take no time."""
 
-    def __init__(self, settings: Settings, inbox: Inbox, metrics: Metrics, shared: Shared) -> None:
+    def __init__(self, settings: Settings, inbox: Inbox, metrics: Metrics, store: Store) -> None:
         self._inbox = inbox
         self._metrics = metrics
-        self._shared = shared
+        self._store = store
+        self._shared = store.shared
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._closing = False
@@ -80,7 +80,7 @@ class Healer:
         with self._changed:
             if user != self._user:
                 self._user = user
-                self._healing = healing.Healing(user, self._shared, self._keep) if user else None
+                self._healing = healing.Healing(user, self._shared, self._store.read, self._keep) if user else None
                 self._stop("")
             times = (settings.heal_after_seconds, settings.heal_minutes * 60)
             known = self._schedules if times == self._times else {}

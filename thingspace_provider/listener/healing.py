@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from thingspace_provider.api import Block, Client, Credentials, errors
 from thingspace_provider.api.refused_logins import OVERRIDE, Record, RefusedLogins, fingerprint
 from thingspace_provider.listener import callback
+from thingspace_provider.listener.duplicates import posted_before
 from thingspace_provider.listener.healing_settings import HISTORY, OFF
 from thingspace_provider.listener.settings import Settings
 from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.shared import Shared
-from thingspace_provider.listener.store import Arrival, StoreFailed
+from thingspace_provider.listener.store import Arrival, Selection, Stored, StoreFailed
 
 CREDENTIALS_REFUSED = (errors.LoginRefused, errors.LoginHeld, errors.KeyRefused)
 FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name
@@ -50,18 +51,26 @@ class Healing:
     Args:
         user: whom ThingSpace knows.
         shared: where replicas see that a login was refused.
+        read: reads what is stored, or raises.
         keep: stores arrivals durably before it returns, or raises.
     """
 
-    def __init__(self, user: Credentials, shared: Shared, keep: Callable[[Sequence[Arrival]], None]) -> None:
+    def __init__(
+        self,
+        user: Credentials,
+        shared: Shared,
+        read: Callable[[Selection], list[Stored]],
+        keep: Callable[[Sequence[Arrival]], None],
+    ) -> None:
         self._client = Client(user, refused_logins=SharedRefusals(shared))
+        self._read = read
         self._keep = keep
         self._stored: dict[str, bytes] = {}  # which block was stored last, until ThingSpace shows another
 
     def ask(self, account: str, mode: str) -> int:
         """Have the queue of an account emptied; how many texts that brought, as far as they came this way.
 
-        Raises NotAsked, CredentialsRefused, and what `keep` raises.
+        Raises NotAsked, CredentialsRefused, and what `read` and `keep` raise.
         """
         try:
             if mode == HISTORY:
@@ -94,11 +103,16 @@ class Healing:
             if digest in seen or (known and block.next is None):
                 return texts
             if not known:
-                self._keep(_arrivals(account, block))
+                self._keep(self._arrivals(account, block))
                 self._stored[account] = digest
                 texts += len(block.messages)
             seen.add(digest)
             token = block.next
+
+    def _arrivals(self, account: str, block: Block) -> list[Arrival]:
+        now = time.time_ns() // 1000
+        texts = [callback.queued(message) for message in block.messages]
+        return [Arrival(account, now, text, posted_before(self._read, account, text)) for text in texts]
 
 
 class SharedRefusals(RefusedLogins):
@@ -132,11 +146,6 @@ class SharedRefusals(RefusedLogins):
 def _name(credentials: Credentials) -> str:
     """Under which a refusal is noted."""
     return f"refused {fingerprint(credentials)}"
-
-
-def _arrivals(account: str, block: Block) -> list[Arrival]:
-    now = time.time_ns() // 1000
-    return [Arrival(account, now, callback.queued(message)) for message in block.messages]
 
 
 def _digest(block: Block) -> bytes:

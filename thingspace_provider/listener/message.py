@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from thingspace_provider.listener.store import Stored
-
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+from thingspace_provider.listener.times import iso
 
 
 def shown(stored: Stored, *, whole: bool) -> dict[str, Any]:
@@ -25,9 +23,3 @@ def shown(stored: Stored, *, whole: bool) -> dict[str, Any]:
         message["requestId"] = stored.request_id
         message["body"] = stored.raw.decode("utf-8", "replace")
     return message
-
-
-def iso(microseconds: int) -> str:
-    """Microseconds after 1970 as `2026-03-01T08:15:30.250Z`."""
-    moment = EPOCH + timedelta(microseconds=microseconds)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -139,4 +139,5 @@ def _row(arrival: Arrival) -> dict[str, Any]:
         "received": arrival.received,
         "raw": callback.raw.hex(),
         "lane": lane(arrival),
+        "repeats": arrival.repeats,
     }

@@ -13,12 +13,11 @@ import psycopg
 
 from thingspace_provider.listener.store import StoreUnusable
 
-VERSION = 1
+VERSION = 2
 MAKING = 7_264_107_351_262_008  # an advisory lock of this database, for those who make the schema at the same time
-SCHEMA = """
+TABLES = """
 CREATE SCHEMA IF NOT EXISTS thingspace;
 CREATE TABLE thingspace.version (version integer NOT NULL);
-INSERT INTO thingspace.version VALUES (1);
 CREATE TABLE thingspace.proof (written bigint NOT NULL);
 INSERT INTO thingspace.proof VALUES (0);
 CREATE TABLE thingspace.notes (name text PRIMARY KEY, number bigint NOT NULL);
@@ -55,22 +54,23 @@ CREATE INDEX outbox_due ON thingspace.outbox (sink, due, callback) WHERE due IS 
 CREATE UNIQUE INDEX outbox_head ON thingspace.outbox (sink, lane) WHERE due IS NOT NULL;
 CREATE INDEX outbox_waiting ON thingspace.outbox (sink, lane, callback) WHERE state = 'waiting';
 CREATE INDEX outbox_dead ON thingspace.outbox (sink, callback) WHERE state = 'dead';
-
-CREATE FUNCTION thingspace.now() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+"""
+FUNCTIONS = """
+CREATE OR REPLACE FUNCTION thingspace.now() RETURNS bigint LANGUAGE sql VOLATILE AS $$
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 $$;
 
 -- When the statement came: the same throughout, so that an index can be asked with it.
-CREATE FUNCTION thingspace.asked() RETURNS bigint LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION thingspace.asked() RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint
 $$;
 
-CREATE FUNCTION thingspace.turn() RETURNS void LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION thingspace.turn() RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT pg_advisory_xact_lock('thingspace.callbacks'::regclass::bigint)
 $$;
 
 -- The rule of duplicates.py: the newest first of the same hash, within `span` microseconds unless that is null.
-CREATE FUNCTION thingspace.append(batch json, sinks text[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION thingspace.append(batch json, sinks text[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     one record;
     first bigint;
@@ -82,13 +82,14 @@ BEGIN
     moment := thingspace.now();
     FOR one IN SELECT * FROM json_to_recordset(batch) AS row (
         account text, kind text, devices text, named text[], text text, request_id text, same uuid, span bigint,
-        received bigint, raw text, lane bigint)
+        received bigint, raw text, lane bigint, repeats bigint)
     LOOP
         SELECT id, received INTO first, heard FROM thingspace.callbacks
         WHERE same = one.same AND duplicate_of IS NULL ORDER BY id DESC LIMIT 1;
         IF abs(one.received - heard) > one.span THEN
             first := NULL;
         END IF;
+        first := coalesce(first, one.repeats);
         INSERT INTO thingspace.callbacks (account, kind, devices, named, text, request_id, same, received, stored,
                                           duplicate_of, raw)
         VALUES (one.account, one.kind, one.devices, one.named, one.text, one.request_id, one.same, one.received,
@@ -102,7 +103,7 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION thingspace.promote(for_sink text, lanes bigint[]) RETURNS void LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION thingspace.promote(for_sink text, lanes bigint[]) RETURNS void LANGUAGE sql VOLATILE AS $$
     UPDATE thingspace.outbox SET due = 0
     FROM unnest(lanes) AS touched (lane) CROSS JOIN LATERAL (
         SELECT callback AS id FROM thingspace.outbox AS waiting
@@ -115,7 +116,7 @@ $$;
 
 -- No head is set at first, not even for a moment two of one lane: the failed ones become heads in a second step.
 -- What a crash takes of a report is delivered again, as promised: its commit waits for no disk.
-CREATE FUNCTION thingspace.report(for_sink text, token bigint, changes json, lanes bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION thingspace.report(for_sink text, token bigint, changes json, lanes bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     ours bigint[];
@@ -139,7 +140,7 @@ BEGIN
 END $$;
 
 -- Moves at most `most` from one state to another; how many there were.
-CREATE FUNCTION thingspace.move(for_sink text, wanted bigint[], from_state text, to_state text, most integer)
+CREATE OR REPLACE FUNCTION thingspace.move(for_sink text, wanted bigint[], from_state text, to_state text, most integer)
 RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     part bigint[];
@@ -171,11 +172,14 @@ def bring_up_to_date(connection: psycopg.Connection[Any]) -> None:
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (MAKING,))
         made = connection.execute("SELECT to_regclass('thingspace.version') IS NOT NULL").fetchone()
-        if made == (True,):
-            found = connection.execute("SELECT version FROM thingspace.version").fetchone()
-            if not found or found[0] > VERSION:
-                raise StoreUnusable(
-                    f"it was written by a newer version (schema {found and found[0]}, known is {VERSION})"
-                )
-        else:
-            connection.execute(SCHEMA)
+        if made != (True,):
+            connection.execute(TABLES)
+            connection.execute("INSERT INTO thingspace.version VALUES (%s)", (VERSION,))
+            connection.execute(FUNCTIONS)
+            return
+        found = connection.execute("SELECT version FROM thingspace.version").fetchone()
+        if not found or found[0] > VERSION:
+            raise StoreUnusable(f"it was written by a newer version (schema {found and found[0]}, known is {VERSION})")
+        if found[0] < VERSION:  # replicas of the version before go on: it calls the functions in the same way
+            connection.execute(FUNCTIONS)
+            connection.execute("UPDATE thingspace.version SET version = %s", (VERSION,))

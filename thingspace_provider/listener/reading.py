@@ -23,7 +23,6 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -33,13 +32,13 @@ from thingspace_provider.listener.callback import KINDS, TEXT
 from thingspace_provider.listener.credential import same
 from thingspace_provider.listener.message import shown
 from thingspace_provider.listener.store import Selection, Store, StoreFailed
+from thingspace_provider.listener.times import microseconds
 
 LIMIT, MOST = 100, 1000
 LARGEST_ID = 2**63 - 1
 PARAMETERS = ("after", "limit", "last", "before", "account", "kind", "device", "from", "until", "text")
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})?")
+DAY = 24 * 3600 * 1_000_000
 
 
 class Unreadable(Exception):
@@ -124,22 +123,13 @@ def moment(parameters: QueryParams, name: str) -> int | None:
     if name not in parameters:
         return None
     text = parameters[name].replace(" ", "+")  # how a plus sign arrives that was not encoded
-    day, found = DATE.fullmatch(text), MOMENT.fullmatch(text)
     try:
-        if day:
-            at = datetime.fromisoformat(f"{text}T00:00:00+00:00")
-            return _microseconds(at + timedelta(days=1)) - 1 if name == "until" else _microseconds(at)
-        if found:
-            zone = (found[3] or "Z").replace("Z", "+00:00")
-            fraction = timedelta(microseconds=int((found[2] or ".0")[1:].ljust(6, "0")))
-            return _microseconds(datetime.fromisoformat(found[1] + zone) + fraction)
-    except (ValueError, OverflowError):
-        pass
-    raise Unreadable(f"{name} must be a time as 2026-03-01T08:15:30Z or a day as 2026-03-01")
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1)
+        if not DATE.fullmatch(text):
+            return microseconds(text)
+        begin = microseconds(f"{text}T00:00:00Z")
+    except ValueError:
+        raise Unreadable(f"{name} must be a time as 2026-03-01T08:15:30Z or a day as 2026-03-01") from None
+    return begin + DAY - 1 if name == "until" else begin
 
 
 def check_names(parameters: QueryParams, known: Sequence[str]) -> None:

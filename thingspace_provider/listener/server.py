@@ -108,7 +108,7 @@ async def _serve(
     metrics = Metrics()
     inbox = Inbox(store, metrics)
     reading = Reading(store, settings.api_token)
-    healer = Healer(settings, inbox, metrics, store.shared)
+    healer = Healer(settings, inbox, metrics, store)
     door = Door(settings, inbox, metrics, healer.need)
     forwarding = Forwarding(settings.sinks, store.outbox, metrics.forwarding)
     inbox.stored = forwarding.wake

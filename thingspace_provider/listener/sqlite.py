@@ -165,7 +165,7 @@ class SqliteStore:
             callback = arrival.callback
             if key is None:
                 first = window.first(arrival, number)
-            elif (first := firsts.get((arrival.account, key))) is None:
+            elif (first := firsts.get((arrival.account, key), arrival.repeats)) is None:
                 firsts[arrival.account, key] = number
             text = None if callback.text is None else callback.text.encode().hex()
             devices = json.dumps(callback.devices, ensure_ascii=False)

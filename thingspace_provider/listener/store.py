@@ -46,11 +46,15 @@ class StoreUnusable(Exception):
 
 
 class Arrival(NamedTuple):
-    """A callback that came for an account, `received` microseconds after 1970 by the listener's clock."""
+    """A callback that came for an account, `received` microseconds after 1970 by the listener's clock.
+
+    `repeats` is the id of a stored one that it is known to repeat, where a store could not find that out by itself.
+    """
 
     account: str
     received: int
     callback: Callback
+    repeats: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from thingspace_provider.listener.forwarding import Forwarding
-from thingspace_provider.listener.message import iso, shown
+from thingspace_provider.listener.message import shown
 from thingspace_provider.listener.reading import LARGEST_ID, LIMIT, MOST, Missing, Reading, check_names, number
 from thingspace_provider.listener.store import WAITING, Delivery, Parcel, Store, Stored
+from thingspace_provider.listener.times import iso
 
 SKIPPED = "skipped"  # the sink is not for such callbacks
 

@@ -1,0 +1,25 @@
+"""Times as they are written outside, and as they are stored: in microseconds after 1970."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+ISO = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,6})?\d*(Z|[+-]\d{2}:\d{2})?")
+
+
+def iso(microseconds: int) -> str:
+    """Microseconds after 1970 as `2026-03-01T08:15:30.250Z`."""
+    moment = EPOCH + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def microseconds(text: str) -> int:
+    """The other way round; UTC unless it says otherwise. Raises ValueError."""
+    found = ISO.fullmatch(text)
+    if not found:
+        raise ValueError(text)
+    zone = (found[3] or "Z").replace("Z", "+00:00")
+    fraction = int((found[2] or ".0")[1:].ljust(6, "0"))
+    return (datetime.fromisoformat(found[1] + zone) - EPOCH) // timedelta(microseconds=1) + fraction
