@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
-from kafka_broker import MISSING, KafkaBroker
+from kafka_broker import MECHANISM, MISSING, PASSWORD, USER, KafkaBroker
 from listener_process import ListenerProcess
 from sample_events import stored
 
@@ -84,6 +87,46 @@ def test_a_record_that_the_broker_never_takes_is_unacceptable_and_a_missing_topi
         asyncio.run(delivered(settings(broker.address, "small"), "x" * 500))
     with pytest.raises(Unavailable, match="UNKNOWN_TOPIC"):
         asyncio.run(delivered(settings(broker.address, "nowhere"), "a"))
+
+
+def protected(broker: KafkaBroker, topic: str, **changes: str) -> KafkaSettings:
+    """As docs/forwarding.md has it, and the CA of the broker."""
+    properties = {
+        "security_protocol": "SASL_SSL",
+        "ssl_ca_location": str(broker.authority),
+        "sasl_mechanisms": MECHANISM,
+        "sasl_username": USER,
+        "sasl_password": PASSWORD,
+    }
+    return settings(broker.secure_address, topic, seconds=3, **{**properties, **changes})
+
+
+@needs_kafka
+@pytest.mark.long
+def test_a_broker_behind_tls_and_a_password_takes_texts(broker: KafkaBroker) -> None:
+    broker.create("protected")
+    asyncio.run(delivered(protected(broker, "protected"), "a", "b"))
+    assert [json.loads(record.value() or b"")["data"]["text"] for record in broker.records("protected")] == ["a", "b"]
+
+
+@needs_kafka
+@pytest.mark.long
+def test_a_broker_that_cannot_be_trusted_or_does_not_trust_us_is_unavailable_and_says_why(
+    broker: KafkaBroker, tmp_path: Path
+) -> None:
+    broker.create("guarded")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "stranger.pem"))
+    cases = {
+        r"Authentication failed": {"sasl_password": "sentinel-wrong"},
+        r"certificate verify failed": {"ssl_ca_location": str(tmp_path / "stranger.pem")},
+        r"_MSG_TIMED_OUT": {"security_protocol": "SASL_PLAINTEXT"},
+    }
+    for reason, change in cases.items():
+        with pytest.raises(Unavailable, match=reason) as failed:
+            asyncio.run(delivered(protected(broker, "guarded", **change), "a"))
+        assert "sentinel" not in str(failed.value)
+        assert PASSWORD not in str(failed.value)
+    assert broker.records("guarded") == []
 
 
 def test_brokers_that_are_not_there_are_unavailable_in_time_and_the_event_loop_goes_on() -> None:

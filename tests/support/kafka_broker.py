@@ -1,6 +1,7 @@
 """A real Kafka broker as a process of its own: KRaft mode, one node, loopback, from Kafka's ordinary artifacts.
 
-It needs Java 17 and Maven. The jars are fetched once per user and version; who needs them meanwhile waits.
+It listens twice: without protection, and with TLS under a CA of its own for one user by SCRAM. It needs Java 17 and
+Maven. The jars are fetched once per user and version; who needs them meanwhile waits.
 """
 
 from __future__ import annotations
@@ -13,26 +14,35 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import confluent_kafka
 import pytest
+import trustme
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 CLUSTER = "thingspaceprovidertest"  # 22 characters, as Kafka's own ids
 FETCH_SECONDS, START_SECONDS, READ_SECONDS = 300, 60, 30
 MISSING = [name for name in ("java", "mvn") if shutil.which(name) is None]
+MECHANISM, USER, PASSWORD = "SCRAM-SHA-512", "listener", "invented-broker-password"
 PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location={folder}/broker.pem
+listener.name.secure.sasl.enabled.mechanisms={mechanism}
+listener.name.secure.{mechanism_key}.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 log.dirs={folder}/data
 auto.create.topics.enable=false
 num.partitions=3
@@ -88,11 +98,23 @@ class KafkaBroker:
     def __init__(self, folder: Path) -> None:
         self._classes = f"{jars()}/*"
         self._folder = folder
-        self.port, controller = _free_ports()
-        self.address = f"127.0.0.1:{self.port}"
+        self.port, secure, controller = _free_ports()
+        self.address, self.secure_address = f"127.0.0.1:{self.port}", f"127.0.0.1:{secure}"
+        self.authority = _certified(folder)
         self._file = folder / "server.properties"
-        self._file.write_text(PROPERTIES.format(port=self.port, controller=controller, folder=folder))
-        self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", str(self._file)).wait(60)
+        self._file.write_text(
+            PROPERTIES.format(
+                port=self.port,
+                secure=secure,
+                controller=controller,
+                folder=folder,
+                mechanism=MECHANISM,
+                mechanism_key=MECHANISM.lower(),
+            )
+        )
+        user = f"{MECHANISM}=[name={USER},password={PASSWORD}]"
+        format_it = ("format", "--standalone", "-t", CLUSTER, "-c", str(self._file), "--add-scram", user)
+        self._java("kafka.tools.StorageTool", *format_it).wait(60)
         self.start()
 
     def start(self) -> None:
@@ -163,6 +185,17 @@ def _quiet(make: Any, **properties: Any) -> Any:
     return make({**properties, "log_level": 0, "error_cb": str})
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        return one.getsockname()[1], two.getsockname()[1]
+def _certified(folder: Path) -> Path:
+    """Give the broker a key and a certificate; returns the CA's."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    key = load_pem_private_key(issued.private_key_pem.bytes(), None)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # the one form that Kafka reads
+    (folder / "broker.pem").write_bytes(pem + b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    return folder / "authority.pem"
+
+
+def _free_ports() -> list[int]:
+    with ExitStack() as all_open:
+        return [all_open.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)]
