@@ -10,10 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from sample_events import stored
 
-from thingspace_provider.listener import events
 from thingspace_provider.listener.callback import Device
-from thingspace_provider.listener.forwarding_metrics import ForwardingMetrics
-from thingspace_provider.listener.sinks import http, settings
+from thingspace_provider.listener.forwarding import events
+from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
+from thingspace_provider.listener.forwarding.sinks import http, settings
 from thingspace_provider.listener.store import STATES
 
 GUIDE = (Path(__file__).resolve().parent.parent.parent / "docs" / "forwarding.md").read_text(encoding="utf-8")

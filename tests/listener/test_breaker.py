@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from thingspace_provider.listener.breaker import FIRST_SECONDS, LONGEST_SECONDS, OPENS_AFTER, Breaker, growing
+from thingspace_provider.listener.forwarding.breaker import (
+    FIRST_SECONDS,
+    LONGEST_SECONDS,
+    OPENS_AFTER,
+    Breaker,
+    growing,
+)
 
 
 class Clock:

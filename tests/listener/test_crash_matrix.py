@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
 SHORT_LOG = """
 import sys
 from thingspace_provider.cli import main
-from thingspace_provider.listener import sqlite_writing
+from thingspace_provider.listener.stores import sqlite_writing
 sqlite_writing.PAGES_IN_WAL = 20
 del sys.argv[1:4]
 main()

@@ -10,9 +10,10 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from sample_events import stored
 
-from thingspace_provider.listener import callback, events
+from thingspace_provider.listener import callback
 from thingspace_provider.listener.callback import Device
-from thingspace_provider.listener.events import event_of
+from thingspace_provider.listener.forwarding import events
+from thingspace_provider.listener.forwarding.events import event_of
 
 
 def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:

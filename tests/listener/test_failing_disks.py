@@ -16,8 +16,8 @@ from listener_process import ACCOUNT, ListenerProcess, NotReady, text
 from webhook_receiver import Receiver
 
 from thingspace_provider.listener.callback import read
-from thingspace_provider.listener.sqlite import SqliteStore
 from thingspace_provider.listener.store import Arrival
+from thingspace_provider.listener.stores.sqlite import SqliteStore
 
 Start = Callable[..., ListenerProcess]
 BALLAST = 1_000_000

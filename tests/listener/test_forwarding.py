@@ -12,7 +12,7 @@ from listener_process import ListenerProcess, text
 from prometheus_client import CollectorRegistry
 from webhook_receiver import Received, Receiver
 
-from thingspace_provider.listener.forwarding_metrics import ForwardingMetrics
+from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 from thingspace_provider.listener.store import Backlog
 
 Start = Callable[..., ListenerProcess]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thingspace_provider.listener.healing_schedule import Schedule
+from thingspace_provider.listener.healing.schedule import Schedule
 
 SETTLE, EVERY = 10.0, 900.0
 

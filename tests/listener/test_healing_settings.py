@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from listener_process import settings as complete
 
-from thingspace_provider.listener import healing
+from thingspace_provider.listener.healing import asking
 from thingspace_provider.listener.settings import Settings, load
 from thingspace_provider.listener.settings_file import BadSettings
 
@@ -18,7 +18,7 @@ def loaded(folder: Path, environment: dict[str, str] | None = None, **changes: A
     file = folder / "settings.json"
     file.write_text(json.dumps(complete(folder, **changes)))
     settings = load(file, environment or {}, {})
-    healing.credentials(settings)
+    asking.credentials(settings)
     return settings
 
 
@@ -29,7 +29,7 @@ def test_healing_is_off_unless_asked_for_even_where_thingspace_credentials_are_a
 
 def test_the_environment_of_pulumi_up_says_who_asks_and_wins_over_the_file(tmp_path: Path) -> None:
     environment = {"THINGSPACE_LISTENER_HEAL": "history", "THINGSPACE_PASSWORD": "sentinel-3"}
-    user = healing.credentials(loaded(tmp_path, environment, thingspace=USER))
+    user = asking.credentials(loaded(tmp_path, environment, thingspace=USER))
     assert user is not None
     assert (user.username, user.password) == ("uws", "sentinel-3")
     assert user.base_url == "https://thingspace.verizon.com/api"

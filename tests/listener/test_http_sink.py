@@ -16,10 +16,10 @@ from sample_events import stored
 from standardwebhooks import Webhook, WebhookVerificationError
 from webhook_receiver import Receiver
 
-from thingspace_provider.listener.events import Event, event_of
-from thingspace_provider.listener.sinks import Unacceptable, Unavailable, Undelivered
-from thingspace_provider.listener.sinks.http import LONGEST_PAUSE, HttpSink, pause
-from thingspace_provider.listener.sinks.settings import HttpSettings
+from thingspace_provider.listener.forwarding.events import Event, event_of
+from thingspace_provider.listener.forwarding.sinks import Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.sinks.http import LONGEST_PAUSE, HttpSink, pause
+from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(os.urandom(32)).decode()}" for _ in range(3))
 

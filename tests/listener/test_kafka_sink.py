@@ -19,10 +19,10 @@ from listener_process import ListenerProcess
 from sample_events import stored
 
 from thingspace_provider.listener.callback import Device
-from thingspace_provider.listener.events import event_of
-from thingspace_provider.listener.sinks import SinkUnusable, Unacceptable, Unavailable
-from thingspace_provider.listener.sinks.kafka import KafkaSink
-from thingspace_provider.listener.sinks.settings import KafkaSettings
+from thingspace_provider.listener.forwarding.events import event_of
+from thingspace_provider.listener.forwarding.sinks import SinkUnusable, Unacceptable, Unavailable
+from thingspace_provider.listener.forwarding.sinks.kafka import KafkaSink
+from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 
 needs_kafka = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
@@ -164,9 +164,9 @@ def test_without_the_extra_the_error_names_it() -> None:
     program = """
 import sys
 sys.modules["confluent_kafka"] = None
-from thingspace_provider.listener.sinks import SinkUnusable
-from thingspace_provider.listener.sinks.kafka import library
-from thingspace_provider.listener.sinks.settings import KafkaSettings
+from thingspace_provider.listener.forwarding.sinks import SinkUnusable
+from thingspace_provider.listener.forwarding.sinks.kafka import library
+from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 try:
     library(KafkaSettings(name="stream", bootstrap_servers="x", topic="y"))
 except SinkUnusable as reason:

@@ -18,10 +18,10 @@ from postgres_server import PostgresServer
 
 from thingspace_provider.listener import callback
 from thingspace_provider.listener.callback import Device
-from thingspace_provider.listener.postgres import PostgresStore
-from thingspace_provider.listener.postgres_schema import VERSION
-from thingspace_provider.listener.sqlite import SqliteStore
 from thingspace_provider.listener.store import Arrival, Selection, Stored
+from thingspace_provider.listener.stores.postgres import PostgresStore
+from thingspace_provider.listener.stores.postgres_schema import VERSION
+from thingspace_provider.listener.stores.sqlite import SqliteStore
 
 # Written by the listener of version 0.1.0: five callbacks over HTTP, then SIGTERM.
 VERSION_1 = Path(__file__).parent / "data" / "inbox-version-1.sqlite3"
@@ -68,10 +68,10 @@ def test_a_migration_that_is_cut_off_leaves_version_1(file: Path) -> None:
     cut = (
         "import os, sys, apsw\n"
         "from pathlib import Path\n"
-        "from thingspace_provider.listener import sqlite_schema\n"
+        "from thingspace_provider.listener.stores import sqlite_schema\n"
         "sqlite_schema.VERSIONS = (*sqlite_schema.VERSIONS, 'SELECT cut()')\n"
         "apsw.connection_hooks.append(lambda c: c.create_scalar_function('cut', lambda: os._exit(9)))\n"
-        "from thingspace_provider.listener.sqlite import SqliteStore\n"
+        "from thingspace_provider.listener.stores.sqlite import SqliteStore\n"
         "SqliteStore(Path(sys.argv[1]))\n"
     )
     ended = subprocess.run([sys.executable, "-c", cut, str(file)], env=os.environ, check=False)

@@ -23,11 +23,11 @@ import requests
 from listener_process import COMMAND, ListenerProcess, clean_environment, settings, text
 from postgres_server import PASSWORD, PostgresServer
 
-from thingspace_provider.listener.postgres import PostgresStore
-from thingspace_provider.listener.postgres_link import Link, Watch
-from thingspace_provider.listener.postgres_outbox import TAKE
 from thingspace_provider.listener.store import Selection, StoreFailed, StoreUnusable
-from thingspace_provider.listener.store_address import read_address, shown
+from thingspace_provider.listener.stores.address import read_address, shown
+from thingspace_provider.listener.stores.postgres import PostgresStore
+from thingspace_provider.listener.stores.postgres_link import Link, Watch
+from thingspace_provider.listener.stores.postgres_outbox import TAKE
 from thingspace_provider.listener.values import Wrong
 
 Start = Callable[..., ListenerProcess]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from listener_process import settings
 
+from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings, KafkaSettings
 from thingspace_provider.listener.settings import Settings, load
 from thingspace_provider.listener.settings_file import BadSettings
-from thingspace_provider.listener.sinks.settings import HttpSettings, KafkaSettings
 
 SECRET = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
 HTTP = {"name": "hub", "kind": "http", "url": "https://hub.example.com/sms?token=hidden", "secrets": [SECRET]}

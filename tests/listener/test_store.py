@@ -14,8 +14,6 @@ from listener_process import ACCOUNT, OTHER_ACCOUNT, text
 
 from thingspace_provider.listener.callback import queued, read
 from thingspace_provider.listener.duplicates import AHEAD, WINDOW, posted_before
-from thingspace_provider.listener.postgres import PostgresStore
-from thingspace_provider.listener.sqlite import SqliteStore
 from thingspace_provider.listener.store import (
     Arrival,
     Claim,
@@ -26,6 +24,8 @@ from thingspace_provider.listener.store import (
     Selection,
     Store,
 )
+from thingspace_provider.listener.stores.postgres import PostgresStore
+from thingspace_provider.listener.stores.sqlite import SqliteStore
 from thingspace_provider.listener.times import microseconds
 
 Open = Callable[..., Store]

@@ -16,8 +16,8 @@ import time
 from listener_process import ACCOUNT, text
 
 from thingspace_provider.listener.callback import read
-from thingspace_provider.listener.postgres import PostgresStore
 from thingspace_provider.listener.store import Arrival, Delivered
+from thingspace_provider.listener.stores.postgres import PostgresStore
 
 DEVICES = 10
 

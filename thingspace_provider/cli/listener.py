@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 
 import click
 
-from thingspace_provider.listener import healing, pid_file, server
+from thingspace_provider.listener import pid_file, server
+from thingspace_provider.listener.forwarding.sinks import SinkUnusable
+from thingspace_provider.listener.forwarding.sinks.opening import tried
+from thingspace_provider.listener.healing import asking
 from thingspace_provider.listener.settings import Settings, load
 from thingspace_provider.listener.settings_file import BadSettings
-from thingspace_provider.listener.sinks import SinkUnusable
-from thingspace_provider.listener.sinks.opening import tried
 from thingspace_provider.listener.store import StoreFailed, StoreUnusable
-from thingspace_provider.listener.store_address import shown
+from thingspace_provider.listener.stores.address import shown
 
 EXAMPLE = """
 \b
@@ -57,7 +58,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
 
     def loaded() -> Settings:
         settings = load(file, os.environ, given)
-        healing.credentials(settings)
+        asking.credentials(settings)
         return settings
 
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from thingspace_provider.listener.healer import Healer
+from thingspace_provider.listener.healing.healer import Healer
 from thingspace_provider.listener.inbox import Inbox, Refused
 from thingspace_provider.listener.space import Space
 

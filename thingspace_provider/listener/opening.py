@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thingspace_provider.listener.sqlite import SqliteStore
 from thingspace_provider.listener.store import Store, StoreUnusable
-from thingspace_provider.listener.store_address import file_of, shown
+from thingspace_provider.listener.stores.address import file_of, shown
+from thingspace_provider.listener.stores.sqlite import SqliteStore
 
 
 def opened(address: str, sinks: Sequence[str] = ()) -> Store:
@@ -14,7 +14,7 @@ def opened(address: str, sinks: Sequence[str] = ()) -> Store:
     if file := file_of(address):
         return SqliteStore(file, sinks)
     try:
-        from thingspace_provider.listener.postgres import PostgresStore  # noqa: PLC0415  an extra
+        from thingspace_provider.listener.stores.postgres import PostgresStore  # noqa: PLC0415  an extra
     except ImportError as reason:
         raise StoreUnusable(
             f"{shown(address)} cannot be used as a store: {reason.name or reason} is not installed. "

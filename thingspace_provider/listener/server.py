@@ -18,8 +18,8 @@ import uvloop
 from thingspace_provider.listener import log, opening
 from thingspace_provider.listener.app import Listener
 from thingspace_provider.listener.door import Door
-from thingspace_provider.listener.forwarding import Forwarding
-from thingspace_provider.listener.healer import Healer
+from thingspace_provider.listener.forwarding.forwarding import Forwarding
+from thingspace_provider.listener.healing.healer import Healer
 from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.inbox import Inbox
 from thingspace_provider.listener.metrics import Metrics
@@ -29,7 +29,7 @@ from thingspace_provider.listener.retention import Retention
 from thingspace_provider.listener.settings import Settings
 from thingspace_provider.listener.settings_file import BadSettings
 from thingspace_provider.listener.store import Store
-from thingspace_provider.listener.store_address import file_of
+from thingspace_provider.listener.stores.address import file_of
 from thingspace_provider.listener.tracing import Tracing
 
 BACKLOG = 2048

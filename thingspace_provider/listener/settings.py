@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from thingspace_provider.listener import healing_settings as healing
 from thingspace_provider.listener import sources as origins
 from thingspace_provider.listener import space
+from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings, read_sinks
+from thingspace_provider.listener.healing import settings as healing
 from thingspace_provider.listener.settings_file import BadSettings, read_file
-from thingspace_provider.listener.sinks.settings import SinkSettings, read_sinks
-from thingspace_provider.listener.store_address import read_address
+from thingspace_provider.listener.stores.address import read_address
 from thingspace_provider.listener.values import Wrong, number, text, type_name
 
 HIGHEST_PORT = 65535

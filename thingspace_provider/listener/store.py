@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from thingspace_provider.listener.callback import Callback, Device
-from thingspace_provider.listener.shared import Shared
+from thingspace_provider.listener.stores.shared import Shared
 
 WAITING, DELIVERED, DEAD, DISCARDED = STATES = ("waiting", "delivered", "dead", "discarded")
 

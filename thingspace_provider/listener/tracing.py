@@ -21,7 +21,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from thingspace_provider.listener.forwarding import Forwarding
+from thingspace_provider.listener.forwarding.forwarding import Forwarding
 from thingspace_provider.listener.message import shown
 from thingspace_provider.listener.reading import LARGEST_ID, LIMIT, MOST, Missing, Reading, check_names, number
 from thingspace_provider.listener.store import WAITING, Delivery, Parcel, Store, Stored

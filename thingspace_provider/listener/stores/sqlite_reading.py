@@ -10,9 +10,9 @@ from typing import Any
 import apsw
 
 from thingspace_provider.listener.callback import Device
-from thingspace_provider.listener.selecting import select
-from thingspace_provider.listener.sqlite_file import BUSY_MILLISECONDS
 from thingspace_provider.listener.store import Selection, Stored, StoreFailed
+from thingspace_provider.listener.stores.selecting import select
+from thingspace_provider.listener.stores.sqlite_file import BUSY_MILLISECONDS
 
 CONDITIONS = {
     "device": """id IN (

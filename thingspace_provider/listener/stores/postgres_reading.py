@@ -7,9 +7,9 @@ import re
 from typing import Any
 
 from thingspace_provider.listener.callback import Device, read
-from thingspace_provider.listener.postgres_link import Links
-from thingspace_provider.listener.selecting import select
 from thingspace_provider.listener.store import Selection, Stored
+from thingspace_provider.listener.stores.postgres_link import Links
+from thingspace_provider.listener.stores.selecting import select
 
 CONDITIONS = {
     "device": "named @> ARRAY[:device]",

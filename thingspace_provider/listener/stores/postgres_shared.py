@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from thingspace_provider.listener.postgres_link import Links
 from thingspace_provider.listener.store import StoreFailed
+from thingspace_provider.listener.stores.postgres_link import Links
 
 TURN = "SELECT pg_try_advisory_lock('thingspace.notes'::regclass::integer, hashtext(%(name)s))"
 NOW = "SELECT thingspace.now()"

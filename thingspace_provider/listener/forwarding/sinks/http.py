@@ -23,9 +23,9 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-from thingspace_provider.listener.events import CONTENT_TYPE, Event
-from thingspace_provider.listener.sinks import Unacceptable, Unavailable, Undelivered
-from thingspace_provider.listener.sinks.settings import SECRET_PREFIX, HttpSettings
+from thingspace_provider.listener.forwarding.events import CONTENT_TYPE, Event
+from thingspace_provider.listener.forwarding.sinks import Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.sinks.settings import SECRET_PREFIX, HttpSettings
 
 CONNECT_SECONDS = 5
 KEPT_SECONDS = 4.0  # for an unused connection: shorter than the 5 s after which many servers close theirs

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from thingspace_provider.listener.forwarder import Forwarder
-from thingspace_provider.listener.forwarding_metrics import ForwardingMetrics
-from thingspace_provider.listener.sinks import Sink
-from thingspace_provider.listener.sinks.opening import opened
-from thingspace_provider.listener.sinks.settings import SinkSettings
+from thingspace_provider.listener.forwarding.forwarder import Forwarder
+from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
+from thingspace_provider.listener.forwarding.sinks import Sink
+from thingspace_provider.listener.forwarding.sinks.opening import opened
+from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings
 from thingspace_provider.listener.store import Outbox, Stored
 
 

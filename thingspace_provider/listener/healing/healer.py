@@ -16,8 +16,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, NamedTuple
 
-from thingspace_provider.listener import healing, log
-from thingspace_provider.listener.healing_schedule import Schedule
+from thingspace_provider.listener import log
+from thingspace_provider.listener.healing import asking
+from thingspace_provider.listener.healing.schedule import Schedule
 from thingspace_provider.listener.inbox import Inbox, Refused
 from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.settings import Settings
@@ -35,7 +36,7 @@ class Due(NamedTuple):
 
     account: str
     schedule: Schedule
-    healing: healing.Healing
+    healing: asking.Healing
     mode: str
 
 
@@ -54,7 +55,7 @@ class Healer:
         self._schedules: dict[str, Schedule] = {}
         self._times = (0.0, 0.0)
         self._user: object = None
-        self._healing: healing.Healing | None = None
+        self._healing: asking.Healing | None = None
         self._thread = threading.Thread(target=self._run, name="healing", daemon=True)
         self.take_up(settings)
 
@@ -76,11 +77,11 @@ class Healer:
 
     def take_up(self, settings: Settings) -> None:
         """Go on with other settings. Raises BadSettings, and then nothing is changed."""
-        user = healing.credentials(settings)
+        user = asking.credentials(settings)
         with self._changed:
             if user != self._user:
                 self._user = user
-                self._healing = healing.Healing(user, self._shared, self._store.read, self._keep) if user else None
+                self._healing = asking.Healing(user, self._shared, self._store.read, self._keep) if user else None
                 self._stop("")
             times = (settings.heal_after_seconds, settings.heal_minutes * 60)
             known = self._schedules if times == self._times else {}
@@ -151,7 +152,7 @@ class Healer:
             self._set(due.schedule.postponed, now)
             return
         self._metrics.asked("failed")
-        if isinstance(reason, healing.CredentialsRefused):
+        if isinstance(reason, asking.CredentialsRefused):
             with self._changed:
                 if due.healing is self._healing:
                     self._stop(STOPPED)
@@ -164,7 +165,7 @@ class Healer:
             return
         self._set(due.schedule.failed, now)
         seconds = round(due.schedule.due - now)
-        told = str(reason) if isinstance(reason, healing.NotAsked) else repr(reason)
+        told = str(reason) if isinstance(reason, asking.NotAsked) else repr(reason)
         log.tell(
             "queued texts could not be asked for", logging.WARNING, account=due.account, reason=told, again_in=seconds
         )

@@ -9,8 +9,8 @@ from typing import IO
 
 import apsw
 
-from thingspace_provider.listener.sqlite_schema import bring_up_to_date
 from thingspace_provider.listener.store import StoreUnusable
+from thingspace_provider.listener.stores.sqlite_schema import bring_up_to_date
 
 FIXED = 3051003  # SQLite 3.51.3: before it, a WAL reset while another connection reads could lose commits
 SYNCHRONOUS_FULL = 2

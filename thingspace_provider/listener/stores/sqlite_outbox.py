@@ -11,10 +11,6 @@ from typing import Any
 
 import apsw
 
-from thingspace_provider.listener.lanes import changes, lane
-from thingspace_provider.listener.selecting import COLUMNS
-from thingspace_provider.listener.sqlite_reading import Reader, stored_of
-from thingspace_provider.listener.sqlite_writing import Writer
 from thingspace_provider.listener.store import (
     DEAD,
     DISCARDED,
@@ -26,6 +22,10 @@ from thingspace_provider.listener.store import (
     Outcome,
     Parcel,
 )
+from thingspace_provider.listener.stores.lanes import changes, lane
+from thingspace_provider.listener.stores.selecting import COLUMNS
+from thingspace_provider.listener.stores.sqlite_reading import Reader, stored_of
+from thingspace_provider.listener.stores.sqlite_writing import Writer
 
 SETTLED_AT_ONCE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
 PAUSE_SECONDS = 0.001  # between two of these: whoever waits for its turn gets it

@@ -13,13 +13,6 @@ from typing import Any
 import psycopg
 
 from thingspace_provider.listener.duplicates import WINDOW, request_key, window_key
-from thingspace_provider.listener.lanes import lane
-from thingspace_provider.listener.postgres_link import INDEXED, Link, Links, Watch, connected, said
-from thingspace_provider.listener.postgres_outbox import DELIVERY, PostgresOutbox
-from thingspace_provider.listener.postgres_reading import selected, stored_of
-from thingspace_provider.listener.postgres_schema import bring_up_to_date
-from thingspace_provider.listener.postgres_shared import PostgresShared
-from thingspace_provider.listener.selecting import COLUMNS, plain
 from thingspace_provider.listener.store import (
     Arrival,
     Delivery,
@@ -29,6 +22,13 @@ from thingspace_provider.listener.store import (
     Stored,
     StoreUnusable,
 )
+from thingspace_provider.listener.stores.lanes import lane
+from thingspace_provider.listener.stores.postgres_link import INDEXED, Link, Links, Watch, connected, said
+from thingspace_provider.listener.stores.postgres_outbox import DELIVERY, PostgresOutbox
+from thingspace_provider.listener.stores.postgres_reading import selected, stored_of
+from thingspace_provider.listener.stores.postgres_schema import bring_up_to_date
+from thingspace_provider.listener.stores.postgres_shared import PostgresShared
+from thingspace_provider.listener.stores.selecting import COLUMNS, plain
 
 OPEN_SECONDS = 30  # others may be making the schema
 APPEND_SECONDS = 1.0  # the carrier waits

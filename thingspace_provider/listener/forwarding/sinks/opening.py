@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from thingspace_provider.listener.sinks import Sink
-from thingspace_provider.listener.sinks.settings import HttpSettings, KafkaSettings, SinkSettings
+from thingspace_provider.listener.forwarding.sinks import Sink
+from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings, KafkaSettings, SinkSettings
 
 
 def opened(settings: SinkSettings) -> Sink:
     """The sink, within an event loop; nothing is sent yet. Raises SinkUnusable."""
     if isinstance(settings, HttpSettings):
-        from thingspace_provider.listener.sinks.http import HttpSink  # noqa: PLC0415  a start without sinks is faster
+        from thingspace_provider.listener.forwarding.sinks.http import HttpSink  # noqa: PLC0415  a start without sinks is faster
 
         return HttpSink(settings)
     if isinstance(settings, KafkaSettings):
-        from thingspace_provider.listener.sinks.kafka import KafkaSink  # noqa: PLC0415
+        from thingspace_provider.listener.forwarding.sinks.kafka import KafkaSink  # noqa: PLC0415
 
         return KafkaSink(settings)
     raise TypeError(type(settings))

@@ -17,11 +17,11 @@ from thingspace_provider.api import Block, Client, Credentials, errors
 from thingspace_provider.api.refused_logins import OVERRIDE, Record, RefusedLogins, fingerprint
 from thingspace_provider.listener import callback
 from thingspace_provider.listener.duplicates import posted_before
-from thingspace_provider.listener.healing_settings import HISTORY, OFF
+from thingspace_provider.listener.healing.settings import HISTORY, OFF
 from thingspace_provider.listener.settings import Settings
 from thingspace_provider.listener.settings_file import BadSettings
-from thingspace_provider.listener.shared import Shared
 from thingspace_provider.listener.store import Arrival, Selection, Stored, StoreFailed
+from thingspace_provider.listener.stores.shared import Shared
 
 CREDENTIALS_REFUSED = (errors.LoginRefused, errors.LoginHeld, errors.KeyRefused)
 FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name

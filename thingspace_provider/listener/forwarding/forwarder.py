@@ -18,11 +18,11 @@ from functools import partial
 from typing import TypeVar
 
 from thingspace_provider.listener import log
-from thingspace_provider.listener.breaker import Breaker, growing
-from thingspace_provider.listener.events import event_of
-from thingspace_provider.listener.forwarding_metrics import DEAD, DELIVERED, FAILED, SKIPPED, ForwardingMetrics
-from thingspace_provider.listener.sinks import Sink, Unacceptable, Unavailable, Undelivered
-from thingspace_provider.listener.sinks.settings import SinkSettings
+from thingspace_provider.listener.forwarding.breaker import Breaker, growing
+from thingspace_provider.listener.forwarding.events import event_of
+from thingspace_provider.listener.forwarding.metrics import DEAD, DELIVERED, FAILED, SKIPPED, ForwardingMetrics
+from thingspace_provider.listener.forwarding.sinks import Sink, Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings
 from thingspace_provider.listener.store import (
     Claim,
     Dead,

@@ -7,11 +7,11 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from thingspace_provider.listener.lanes import changes
-from thingspace_provider.listener.postgres_link import Links
-from thingspace_provider.listener.postgres_reading import stored_of
-from thingspace_provider.listener.selecting import COLUMNS
 from thingspace_provider.listener.store import DEAD, DISCARDED, WAITING, Backlog, Claim, Delivery, Outcome, Parcel
+from thingspace_provider.listener.stores.lanes import changes
+from thingspace_provider.listener.stores.postgres_link import Links
+from thingspace_provider.listener.stores.postgres_reading import stored_of
+from thingspace_provider.listener.stores.selecting import COLUMNS
 
 SETTLED_AT_ONCE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
 DELIVERY = "sink, state, attempts, reason, changed, due"

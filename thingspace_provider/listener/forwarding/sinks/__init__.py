@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from thingspace_provider.listener.events import Event
+from thingspace_provider.listener.forwarding.events import Event
 
 
 class Undelivered(Exception):

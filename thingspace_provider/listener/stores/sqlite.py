@@ -14,12 +14,6 @@ import apsw
 
 from thingspace_provider.listener.callback import read
 from thingspace_provider.listener.duplicates import WINDOW, Window, request_key
-from thingspace_provider.listener.selecting import COLUMNS
-from thingspace_provider.listener.shared import Alone
-from thingspace_provider.listener.sqlite_file import locked, opened, opened_again
-from thingspace_provider.listener.sqlite_outbox import DELIVERY, SqliteOutbox
-from thingspace_provider.listener.sqlite_reading import Reader, stored_of
-from thingspace_provider.listener.sqlite_writing import Writer
 from thingspace_provider.listener.store import (
     Arrival,
     Delivery,
@@ -30,6 +24,12 @@ from thingspace_provider.listener.store import (
     StoreFailed,
     StoreUnusable,
 )
+from thingspace_provider.listener.stores.selecting import COLUMNS
+from thingspace_provider.listener.stores.shared import Alone
+from thingspace_provider.listener.stores.sqlite_file import locked, opened, opened_again
+from thingspace_provider.listener.stores.sqlite_outbox import DELIVERY, SqliteOutbox
+from thingspace_provider.listener.stores.sqlite_reading import Reader, stored_of
+from thingspace_provider.listener.stores.sqlite_writing import Writer
 
 DEVICES_AT_ONCE = 1000  # callbacks, which takes some 5 ms; so many at least have to be looked through by readers
 RECALLED = 20_000  # newest callbacks that are looked at again after a start, as firsts of duplicates to come

@@ -1,0 +1,1 @@
+"""Has ThingSpace's queue emptied after the listener was down or refused something."""

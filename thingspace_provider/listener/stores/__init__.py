@@ -1,0 +1,1 @@
+"""Where callbacks are kept: SQLite in one file, or PostgreSQL for several listeners. What both promise: `store.py`."""
