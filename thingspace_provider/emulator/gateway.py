@@ -100,6 +100,7 @@ class Gateway:
             await self._held(receive, None)
         if rule is not None and (rule.drop or rule.hang) and transport is not None:
             transport.abort()
+            await self._held(receive, None)  # until the server has noticed: else it would complain of no answer
             return
         body = answer.body
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
