@@ -21,6 +21,14 @@ from thingspace_provider.resources import CallbackRegistration, SmsCallbackActiv
 it = CallbackRegistration("one", account_name="{ACCOUNT}", url="https://sms.example.com/%s", readiness=False)
 SmsCallbackActivation("one", account_name="{ACCOUNT}", registration_url=it.endpoint, triggers=["%s"])
 """
+ROTATION = f"""
+from thingspace_provider.hosting import ExternalListener
+from thingspace_provider.resources import CallbackCredential, SmsCallbacks
+
+credential = CallbackCredential("credential", rotation=%d)
+listener = ExternalListener(url="https://sms.example.com/{{path_token}}/{{account}}", credential=credential)
+SmsCallbacks("sms", account_names=["{ACCOUNT}"], listener=listener, credential=credential)
+"""
 UP = ("up", "--yes", "--skip-preview")
 DESTROY = ("destroy", "--yes", "--skip-preview")
 
@@ -143,6 +151,28 @@ def test_a_create_that_ended_unseen_is_found_again(
     simple: Project, emulator: EmulatorProcess, thingspace: Client
 ) -> None:
     interrupted(simple, emulator, thingspace, two_ctrl_c, CREATE)
+
+
+@pytest.mark.parametrize("between", [(), ("refresh", "--yes", "--skip-preview")], ids=["", "after a refresh"])
+def test_a_renewal_that_ended_unseen_still_has_queued_texts_sent(
+    simple: Project, emulator: EmulatorProcess, between: tuple[str, ...]
+) -> None:
+    program = simple.folder / "__main__.py"
+    program.write_text(ROTATION % 1)
+    simple.up()
+    emulator.text("refused by the listener")
+    assert eventually(lambda: emulator.queued() == 1)
+    program.write_text(ROTATION % 2)
+    emulator.hold("registerCallback")
+    underway = simple.begin(*UP)
+    assert eventually(emulator.holds)
+    assert kill_provider(underway, emulator).status != 0
+    assert eventually(lambda: emulator.calls()["registerCallback"] == 2)
+    if between:
+        simple.pulumi(*between)
+    assert REGISTERED in simple.up().text
+    assert (emulator.calls()["registerCallback"], emulator.calls()["startCallbacks"]) == (2, 2)
+    simple.up("--expect-no-changes")
 
 
 @pytest.mark.long

@@ -82,13 +82,13 @@ def test_an_update_refuses_a_third_url_that_nobody_has_seen(world: World) -> Non
     assert world.client.list_callbacks(ACCOUNT) == [FOREIGN]
 
 
-def test_an_update_that_finds_everything_right_sends_nothing_and_keeps_the_time(
+def test_an_update_that_finds_everything_right_sends_nothing_and_lets_the_activation_follow(
     world: World, emulator: EmulatorProcess
 ) -> None:
     olds = it.create(world.context, inputs()).outputs
     world.time += dt.timedelta(hours=1)
     news = it.update(world.context, olds | {"profile": "plant_a"}, inputs())
-    assert news["registeredAt"] == olds["registeredAt"]
+    assert news["registeredAt"] == "2026-03-01T13:00:00+00:00"
     assert emulator.calls()["registerCallback"] == 1
 
 
@@ -122,6 +122,18 @@ def test_read_tells_gone_from_drifted(world: World) -> None:
     assert it.diff(drifted.outputs, inputs()).changes
     world.client.deregister_callback(ACCOUNT, SERVICE)
     assert it.read(world.context, outputs) is None
+
+
+def test_drift_to_what_the_program_wants_by_now_is_a_change(world: World) -> None:
+    outputs = it.create(world.context, inputs()).outputs
+    wanted = inputs(password="another")
+    world.client.register_callback(ACCOUNT, Registration(SERVICE, URL, "plant-a", "another"))
+    drifted = it.read(world.context, outputs)
+    assert drifted is not None
+    again = it.read(world.context, drifted.outputs)  # a second refresh sees nothing new, and forgets nothing
+    assert again is not None
+    assert it.diff(again.outputs, wanted).changes
+    assert not it.diff(it.update(world.context, again.outputs, wanted), wanted).changes
 
 
 def test_delete_takes_only_what_is_there_and_ours(world: World, emulator: EmulatorProcess) -> None:

@@ -30,6 +30,7 @@ IDENTITY = ("accountName", "serviceName")
 REGISTERED = ("url", "username", "password")  # what ThingSpace keeps
 COMPARED = (*IDENTITY, *REGISTERED, "profile")
 KEYS = (*COMPARED, "adopt", "readiness")
+DRIFTED = ""  # registeredAt of what somebody else registered, or an update of ours that was interrupted
 
 
 class RegisteredElsewhere(ThingSpaceError):
@@ -39,9 +40,10 @@ class RegisteredElsewhere(ThingSpaceError):
 class CallbackRegistration:
     """inputs: KEYS. outputs: these, registeredAt, endpoint, urlDigest. id: account/service.
 
-    endpoint is the URL as it may be shown; urlDigest tells whether what is registered is what this
-    resource wrote. Calls: create GET + POST (only GET when it is already so), read GET, update GET + POST,
-    delete GET + DELETE (only GET when there is nothing of ours).
+    endpoint is the URL as it may be shown; urlDigest tells whether what is registered is what this resource wrote.
+    registeredAt is new after each create and update, so that the activation that has it for a trigger fetches what
+    was queued; "" when a refresh found another registration. Calls: create GET + POST (only GET when it is already
+    so), read GET, update GET + POST, delete GET + DELETE (only GET when there is nothing of ours).
     """
 
     def check(self, news: State) -> Checked:
@@ -65,10 +67,13 @@ class CallbackRegistration:
         return Checked(checked, failures)
 
     def diff(self, olds: State, news: State) -> Difference:
-        """Account and service are the identity; adopt and readiness only matter when something is registered."""
+        """Account and service are the identity; adopt and readiness only matter when something is registered.
+
+        Drift that a refresh has shown is a change even when it is what the program wants by now.
+        """
         changed = [key for key in COMPARED if olds.get(key) != news.get(key)]
         moved = [key for key in IDENTITY if key in changed and not is_unknown(news.get(key))]
-        return Difference(bool(changed), moved)
+        return Difference(bool(changed) or olds.get("registeredAt") == DRIFTED, moved)
 
     def create(self, context: Context, inputs: State) -> Created:
         """Prove the listener, look what is registered, register."""
@@ -88,11 +93,13 @@ class CallbackRegistration:
                 f"It points to {api.shown(found.url)}; the next `pulumi up` puts it right."
             )
         actual = {**outputs, **_registered(found), "endpoint": api.shown(found.url)}
+        if drifted:
+            actual["registeredAt"] = DRIFTED
         return Current(actual, {key: actual[key] for key in KEYS if actual.get(key) is not None})
 
     def update(self, context: Context, olds: State, news: State) -> State:
         """As create; the URL that the state knows, ours or shown by a refresh, may be replaced."""
-        return self._register(context, news, own_urls={news["url"], olds.get("url", "")}, olds=olds)
+        return self._register(context, news, own_urls={news["url"], olds.get("url", "")})
 
     def delete(self, context: Context, outputs: State) -> None:
         """Deregister, unless the registration is gone or no longer ours."""
@@ -105,7 +112,7 @@ class CallbackRegistration:
             return
         self._client(context, outputs).deregister_callback(outputs["accountName"], outputs["serviceName"])
 
-    def _register(self, context: Context, news: State, own_urls: set[str], olds: State | None = None) -> State:
+    def _register(self, context: Context, news: State, own_urls: set[str]) -> State:
         if news.get("readiness"):
             readiness.prove(context, news)
         found = self._find(context, news)
@@ -117,18 +124,16 @@ class CallbackRegistration:
                 "Nothing was changed. If that listener may be replaced, set adopt=True; if it is a change made "
                 "outside of Pulumi, `pulumi refresh` takes note of it and the next `pulumi up` repairs it.",
             )
-        registered_at = (olds or {}).get("registeredAt") or context.timestamp()
         wanted = api.Registration(
             news["serviceName"], news["url"], news.get("username") or "", news.get("password") or ""
         )
         if found != wanted:
             _register_over(self._client(context, news), news["accountName"], wanted, found)
-            registered_at = context.timestamp()
         else:  # an update that was interrupted did it, or somebody by hand
             context.say(f"{_whose(news)} was registered already as this program wants it; nothing was sent.")
         return {
             **news,
-            "registeredAt": registered_at,
+            "registeredAt": context.timestamp(),  # anew: texts may be queued since a renewal that nobody remembers
             "endpoint": api.shown(news["url"]),
             "urlDigest": _digest(news["url"]),
         }

@@ -20,7 +20,8 @@ class SmsCallbackActivation(Resource, name="SmsCallbackActivation"):
     Args:
         name: the resource's name in the program.
         account_name: ThingSpace account, as "0000123456-00001". Another one replaces the resource.
-        triggers: values of any kind; when one changes, the call is sent again.
+        triggers: values of any kind; when one changes, the call is sent again. A CallbackRegistration's registered_at
+            among them sends it after every renewal, also of the password alone.
         registration_url: where the texts will go, from a CallbackRegistration; orders the two, and sends again.
         profile: which ThingSpace user calls; None is the default one.
         opts: Pulumi's options.

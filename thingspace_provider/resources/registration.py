@@ -35,7 +35,7 @@ class CallbackRegistration(Resource, name="CallbackRegistration"):
         endpoint: pulumi.Output[str]
         """The URL as it may be shown: without a token in its path."""
         registered_at: pulumi.Output[str]
-        """When ThingSpace last accepted the registration, ISO 8601 in UTC."""
+        """When this last made sure of the registration, ISO 8601 in UTC: new after each create and update."""
 
     def __init__(
         self,
