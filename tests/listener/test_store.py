@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from listener_process import ACCOUNT, OTHER_ACCOUNT, text
 
-from thingspace_provider.listener.callback import queued, read
+from thingspace_provider.listener.callback import queued, read, reread
 from thingspace_provider.listener.duplicates import AHEAD, WINDOW, posted_before
 from thingspace_provider.listener.store import (
     Arrival,
@@ -85,6 +85,16 @@ def test_what_is_stored_is_read_as_it_came(open_store: Open) -> None:
     assert first.stored is not None
     assert before <= first.stored <= time.time_ns() // 1000 + 5_000_000
     assert second.id > first.id
+
+
+@pytest.mark.parametrize("message", ["caf\ufffd", "a\0b", {"a\0": 1}, ""])
+def test_a_text_out_of_the_queue_is_read_as_it_was_there(open_store: Open, message: object) -> None:
+    store = open_store()
+    came = queued({"deviceIds": [{"kind": "mdn", "id": "1"}], "message": message, "timestamp": "2026-03-01T13:15:30Z"})
+    store.append([Arrival(ACCOUNT, 0, came)])
+    (stored,) = store.read(EVERYTHING)
+    assert (stored.kind, stored.text, stored.request_id, stored.raw) == ("text", came.text, None, came.raw)
+    assert reread(stored.kind, stored.raw) == came
 
 
 def test_a_selection_narrows_by_everything_it_names(open_store: Open) -> None:

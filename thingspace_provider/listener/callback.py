@@ -56,8 +56,8 @@ class Callback:
         request_id: ThingSpace's id, or None: texts may have none.
         content: what makes it equal to another of its kind and devices.
         raw: the body without user name and password, otherwise byte for byte.
-        queued_at: ThingSpace's own time of a text that was read from its queue, as it was written there; None for
-            all that was posted.
+        queued_at: ThingSpace's own time of a text that was read from its queue, as it was written there, "" without
+            one; None for all that was posted.
     """
 
     kind: str
@@ -116,7 +116,13 @@ def queued(entry: dict[str, Any]) -> Callback:
     text = "" if said is None else _printed(said)
     written = json.dumps(entry).encode()
     at = entry.get("timestamp")
-    return Callback(TEXT, _devices(entry.get("deviceIds")), text, None, text, written, _printed(at) if at else None)
+    return Callback(TEXT, _devices(entry.get("deviceIds")), text, None, text, written, _printed(at) if at else "")
+
+
+def reread(kind: str, raw: bytes) -> Callback:
+    """What was stored with this kind and body. A text whose body is none that is posted was read from the queue."""
+    posted = read(raw).callback()
+    return queued(json.loads(raw)) if kind == TEXT != posted.kind else posted
 
 
 def _members(source: str) -> Iterator[tuple[str, Any, str]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from thingspace_provider.listener.callback import TEXT, Callback, read
+from thingspace_provider.listener.callback import TEXT, Callback, reread
 from thingspace_provider.listener.store import Arrival, Selection, Stored
 from thingspace_provider.listener.times import microseconds
 
@@ -30,7 +30,7 @@ def request_key(arrival: Arrival) -> str | None:
     All notices about one message to many devices share its request id, so that they differ by device and content.
     """
     callback = arrival.callback
-    if callback.queued_at is not None:
+    if callback.queued_at:
         return "\n".join(("queued", callback.queued_at, repr(sorted(callback.devices)), callback.content))
     if callback.request_id is None or callback.kind == TEXT:
         return callback.request_id
@@ -71,7 +71,7 @@ def posted_before(read_stored: Callable[[Selection], list[Stored]], account: str
 
 def _was_posted(one: Stored) -> bool:
     """Whether it did not come out of the queue itself: then it has a time of its own, and is another text."""
-    return read(one.raw).callback().kind == TEXT
+    return reread(one.kind, one.raw).queued_at is None
 
 
 class Window:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from thingspace_provider.listener.callback import Device, read
+from thingspace_provider.listener.callback import Device, reread
 from thingspace_provider.listener.store import Selection, Stored
 from thingspace_provider.listener.stores.postgres_link import Links
 from thingspace_provider.listener.stores.selecting import select
@@ -31,7 +31,7 @@ def stored_of(row: tuple[Any, ...]) -> Stored:
     """A row of COLUMNS. What had a NUL, which PostgreSQL does not take, is read once more from the body."""
     number, account, kind, devices, text, request_id, received, stored, duplicate_of, raw = row
     if REPLACED in (text or "") or REPLACED in (request_id or ""):
-        said = read(raw).callback()
+        said = reread(kind, raw)
         text, request_id = said.text, said.request_id
     named = tuple(Device(*entry) for entry in json.loads(devices))
     return Stored(number, account, kind, named, text, request_id, received, stored, duplicate_of, raw)

@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from thingspace_provider.listener.callback import read
+from thingspace_provider.listener.callback import reread
 from thingspace_provider.listener.duplicates import WINDOW, Window, request_key
 from thingspace_provider.listener.store import (
     Arrival,
@@ -180,7 +180,7 @@ class SqliteStore:
         if newest:
             for row in writer.execute(RECALL, (self._next - RECALLED, newest[0] - WINDOW)):
                 stored = stored_of(row)
-                window.first(Arrival(stored.account, stored.received, read(stored.raw).callback()), stored.id)
+                window.first(Arrival(stored.account, stored.received, reread(stored.kind, stored.raw)), stored.id)
         return window
 
 
