@@ -231,6 +231,17 @@ def test_one_device_gets_its_turn_after_its_older_texts_only(open_store: Open) -
     assert deliver_all(store) == ["2b"]
 
 
+def test_a_device_is_in_order_whichever_of_its_identifiers_a_text_names(open_store: Open) -> None:
+    store = open_store("a")
+    number, card = {"id": "1", "kind": "mdn"}, {"id": "89148", "kind": "iccid"}
+    named = {"1": [card, number], "2": [number], "3": [number, card]}
+    store.append([arrival(message, deviceIds=devices) for message, devices in named.items()])
+    claim = take(store)
+    assert texts(claim) == ["1"]
+    store.outbox.report(claim, [Failed(claim.runs[0][0].stored.id, "HTTP 500", 0.0)])
+    assert deliver_all(store) == ["1", "2", "3"]
+
+
 def test_a_failed_one_comes_again_after_its_wait_with_its_attempts_and_then_those_behind_it(open_store: Open) -> None:
     store = open_store("a")
     store.append([arrival("1"), arrival("2")])

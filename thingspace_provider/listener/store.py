@@ -17,7 +17,7 @@ A forwarder works on `store.outbox`, in a cycle of two calls:
             ...deliver parcel.stored, stop the run at its first failure, stop all before the lease ends
     store.outbox.report(claim, [Delivered(7), Failed(8, "HTTP 500", wait=4.0), Dead(12, "HTTP 410")])
 
-A run holds the oldest undelivered callbacks of one account and its devices, so that order per device holds, and a
+A run holds the oldest undelivered callbacks of one account and device, so that order per device holds, and a
 device whose delivery fails delays only itself. Each run of a claim is reported once and whole, together with others
 of its claim or in a part of its own (`Claim.only`): what it took and the outcomes do not name goes back at once and
 uncounted (an empty list gives all back); of a run only the first failure counts.

@@ -1,4 +1,4 @@
-"""Order per device: callbacks of one account and its devices form a lane, and only the head of a lane is due.
+"""Order per device: callbacks of one account and device form a lane, and only the head of a lane is due.
 
 Both stores keep the same invariant: a lane of a sink with waiting parcels has exactly one head, the one whose `due`
 is not null. A claim moves the head's `due` to the end of its lease; so a dead taker's claims come free by themselves.
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
+from thingspace_provider.listener.callback import device_of
 from thingspace_provider.listener.store import (
     DEAD,
     DELIVERED,
@@ -34,8 +35,11 @@ class Change(NamedTuple):
 
 
 def lane(arrival: Arrival) -> int:
-    """A signed 64-bit number. Two lanes that share one by chance are in order together, which harms nobody."""
-    named = repr((arrival.account, sorted(arrival.callback.devices))).encode("utf-8", "surrogatepass")
+    """A signed 64-bit number. Two lanes that share one by chance are in order together, which harms nobody.
+
+    The device is the one that events name, because ThingSpace does not always give all of its identifiers.
+    """
+    named = repr((arrival.account, device_of(arrival.callback.devices))).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(named, digest_size=8).digest(), "big", signed=True)
 
 

@@ -41,7 +41,7 @@ CREATE INDEX by_device ON thingspace.callbacks USING gin (named) WITH (gin_pendi
 CREATE TABLE thingspace.outbox (
     callback bigint NOT NULL,
     sink     text NOT NULL,
-    lane     bigint NOT NULL,      -- account and devices, hashed: these go in order
+    lane     bigint NOT NULL,      -- account and device, hashed: these go in order
     state    text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'dead', 'discarded')),
     due      bigint CHECK (due IS NULL OR state = 'waiting'),  -- NULL unless it is the head of its lane
     taken    bigint,               -- token of the claim that has it, or had it last

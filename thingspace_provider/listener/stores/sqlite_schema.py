@@ -36,7 +36,7 @@ SELECT lower(entry.value->>1), callbacks.id FROM callbacks, json_each(callbacks.
 CREATE TABLE outbox (
     callback INTEGER NOT NULL,
     sink     TEXT NOT NULL,
-    lane     INTEGER NOT NULL,                       -- account and devices, hashed: these go in order
+    lane     INTEGER NOT NULL,                       -- account and device, hashed: these go in order
     state    TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'dead', 'discarded')),
     due      INTEGER CHECK (due IS NULL OR state = 'waiting'),  -- NULL unless it is the head of its lane
     taken    INTEGER,                                -- token of the claim that has it, or had it last
