@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar, TypeVar
 
 from pulumi.dynamic import (
@@ -40,6 +40,7 @@ from thingspace_provider.lifecycle.registration import CallbackRegistration
 
 PROVIDER_KEY = "__provider"
 LONGEST_MESSAGE = 4000  # bytes as sent; gRPC carries an error in a header, which has to stay small
+SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # a secret, for the engine
 Result = TypeVar("Result")
 
 _CLIENTS = Clients()  # shared by all resources of the provider process: one token, one session
@@ -94,7 +95,9 @@ class _Adapter(ResourceProvider):
 
         def run() -> ReadResult:
             current = self.lifecycle.read(self._context(), _inwards(props))
-            return ReadResult("", {}) if current is None else ReadResult(id_, current.outputs, current.inputs)
+            if current is None:
+                return ReadResult("", {})
+            return ReadResult(id_, *(_hidden(it, current.secrets) for it in (current.outputs, current.inputs)))
 
         return _guarded(run)
 
@@ -187,6 +190,14 @@ def _inwards(state: State) -> State:
 def _outwards(state: State) -> State:
     """With Pulumi's mark for what is not known yet."""
     return {key: _swap(value, Unknown, PulumiUnknown) for key, value in state.items()}
+
+
+def _hidden(state: State, secrets: Collection[str]) -> State:
+    """With some values marked as secrets. The SDK's own mark, Output.secret, needs an event loop, which is not here."""
+    return {
+        key: {SIGNATURE: SECRET, "value": value} if key in secrets and value is not None else value
+        for key, value in state.items()
+    }
 
 
 def _swap(value: Any, mark: type, other: Callable[[], object]) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
+from leaks import Secrets
 from pulumi_project import Project
 from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess, eventually
 
@@ -47,6 +49,47 @@ def test_a_changed_credential_is_shown_by_name_only_and_repaired(
         assert "sentinel" not in shown.text
     deployed.up()
     assert ours(thingspace) == before
+
+
+IN_CLEAR = f"""
+from thingspace_provider.resources import CallbackRegistration
+
+CallbackRegistration("one", account_name="{ACCOUNT}", url="https://sms.example.com/a", readiness=False%s)
+"""
+
+
+def test_what_somebody_else_registered_is_a_secret_even_where_the_program_has_none(
+    project: Project, thingspace: Client, tmp_path: Path
+) -> None:
+    sentinels = Secrets(password="sentinel-foreign-pw/9", token="sentinel-token/7")
+    program = project.folder / "__main__.py"
+    program.write_text(IN_CLEAR % "")
+    project.up()
+    url = "https://other.example.com/hook?token=sentinel-token/7"
+    thingspace.register_callback(ACCOUNT, Registration(SERVICE, url, "somebody", "sentinel-foreign-pw/9"))
+
+    def leaks() -> list[str]:
+        shown = "".join([*project.printed, project.export()])
+        return [*sentinels.within(shown.encode()), *sentinels.in_files(tmp_path, {})]
+
+    assert "was changed outside of Pulumi: url, username, password" in project.refresh("--diff").text
+    assert leaks() == []
+    project.refresh("--diff")  # which sees no more drift
+    project.preview("--diff", "--save-plan", "plan.json")
+    assert leaks() == []
+    program.write_text(IN_CLEAR % ', password="sentinel-of-ours"')  # its own, removed outside and set again
+    project.up("--diff")
+    thingspace.register_callback(ACCOUNT, Registration(SERVICE, "https://sms.example.com/a"))
+    project.refresh("--diff")
+    thingspace.register_callback(
+        ACCOUNT, Registration(SERVICE, "https://sms.example.com/a", "", "sentinel-foreign-pw/9")
+    )
+    project.refresh("--diff")
+    project.preview("--diff")
+    project.up("--refresh", "--diff")
+    assert leaks() == []
+    assert ours(thingspace).password == "sentinel-of-ours"
+    project.up("--refresh", "--expect-no-changes")
 
 
 def test_a_registration_that_was_removed_is_created_again_and_the_queue_drained(

@@ -7,7 +7,7 @@ does not know yet is `UNKNOWN`.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -73,10 +73,14 @@ class Created:
 
 @dataclass(frozen=True)
 class Current:
-    """What was found of a resource: everything to remember, and the inputs as they now are."""
+    """What was found of a resource: everything to remember, and the inputs as they now are.
+
+    secrets: keys of both that are secrets whatever the program thinks of them, because somebody else set them.
+    """
 
     outputs: State
     inputs: State
+    secrets: Collection[str] = ()
 
 
 @dataclass(frozen=True)

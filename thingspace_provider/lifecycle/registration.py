@@ -95,7 +95,9 @@ class CallbackRegistration:
         actual = {**outputs, **_registered(found), "endpoint": api.shown(found.url)}
         if drifted:
             actual["registeredAt"] = DRIFTED
-        return Current(actual, {key: actual[key] for key in KEYS if actual.get(key) is not None})
+        # The program may have given none, or one in clear; a foreign password, or token in a URL, is a secret still.
+        secrets = ("password", "url") if actual.get("registeredAt") == DRIFTED else ("password",)
+        return Current(actual, {key: actual[key] for key in KEYS if actual.get(key) is not None}, secrets)
 
     def update(self, context: Context, olds: State, news: State) -> State:
         """As create; the URL that the state knows, ours or shown by a refresh, may be replaced."""
