@@ -121,9 +121,10 @@ def test_the_record_of_refused_logins_holds_no_credential(credentials: Credentia
             assert secret not in file.name + file.read_text()
 
 
-def test_a_login_that_succeeds_leaves_nothing_behind(thingspace: Client) -> None:
+def test_a_login_that_succeeds_leaves_only_the_lock_behind(thingspace: Client) -> None:
     thingspace.start_callbacks(ACCOUNT)
-    assert list(state_folder().iterdir()) == []
+    [lock] = state_folder().iterdir()  # removed, it would not keep the next one from those that wait for it
+    assert (lock.suffix, lock.read_bytes()) == (".lock", b"")
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_a_login(
@@ -191,7 +192,13 @@ def test_a_refused_bearer_is_fetched_again_and_the_session_kept(thingspace: Clie
         ("login", 403, "<html><title>Forbidden</title></html>", errors.LoginRefused, ""),
         ("login", 400, m2m(EXPIRED), errors.LoginRefused, None),
         ("login", 403, XML, errors.RouteRefused, "404"),
-        ("login", 404, "", errors.RouteRefused, ""),
+        ("login", 400, gateway("900906", "No matching resource"), errors.RouteRefused, "900906"),
+        ("login", 404, "", errors.LoginRefused, ""),
+        ("login", 302, "", errors.LoginRefused, ""),
+        ("login", 423, m2m("U.REQUEST_FAILED.Locked"), errors.LoginRefused, None),
+        ("login", 401, gateway("900900", "Unclassified"), errors.LoginRefused, "900900"),
+        ("login", 200, m2m("U.REQUEST_FAILED.Login"), errors.LoginRefused, None),
+        ("login", 404, "<p><code>sorry</code></p>", errors.LoginRefused, "sorry"),
     ],
 )
 def test_every_dialect_of_error_becomes_one_tree(

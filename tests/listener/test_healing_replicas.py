@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 from healing_world import MODES, events, has_all, heal, register
 from listener_process import PASSWORD, ListenerProcess, text
 from postgres_server import PostgresServer
-from thingspace_emulator import EmulatorProcess, eventually
+from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
 
-from thingspace_provider.api import Client
+from thingspace_provider.api import Client, Credentials, errors
+from thingspace_provider.api.refused_logins import OVERRIDE
+from thingspace_provider.listener.healing.asking import SharedRefusals
+from thingspace_provider.listener.stores.shared import Alone
 
 Replicas = Callable[..., list[ListenerProcess]]
 TOLD = "no queued texts are asked for until a restart or SIGHUP with other credentials"
@@ -81,6 +85,28 @@ def test_a_wrong_password_is_tried_once_by_all_listeners_together(replicas: Repl
     assert world.calls()["login"] == 1
     assert all(len(events(listener, TOLD)) == 1 for listener in listeners)
     assert listeners[-1].post(text("still taken", password=PASSWORD)).status_code == 200
+
+
+def test_a_value_of_the_override_allows_one_login_among_all_listeners(
+    credentials: Credentials, world: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they share is in this process; what a database keeps of it, the tests of the store show."""
+    shared, wrong = Alone(), replace(credentials, password="sentinel-wrong")
+
+    def ask(machine: str) -> str:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
+        try:
+            Client(wrong, refused_logins=SharedRefusals(shared)).start_callbacks(ACCOUNT)
+        except errors.ThingSpaceError as error:
+            return f"{type(error).__name__}: {error}"
+        return "done"
+
+    assert ask("first").startswith("LoginRefused")
+    monkeypatch.setenv(OVERRIDE, "1")
+    assert ask("second").startswith("LoginRefused")
+    for machine in ("first", "second", "third"):
+        assert f"{OVERRIDE}=2 (its present value was used for one already)" in ask(machine)
+    assert world.calls()["login"] == 2
 
 
 @pytest.mark.long

@@ -22,8 +22,8 @@ from thingspace_provider.api import errors
 SHOWN_CHARACTERS = 300  # of a text that somebody else wrote: enough to recognise it, short enough to read
 EXPIRED_BEARER = "900901"
 MISSING_BEARER = "900902"
+NO_SUCH_ROUTE = "900906"
 UNAUTHORIZED = 401
-LOGIN_REFUSALS = {400, 401, 403}
 RATE_LIMITED = 429
 SERVER_ERRORS = 500
 
@@ -109,11 +109,12 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
             "The access token was not accepted. If this stays so, check that the application of "
             "THINGSPACE_APP_KEY is active in the ThingSpace portal."
         )
-    if operation == "login" and _may_be_a_strike(status, fault):
+    if operation == "login" and _may_be_a_strike(fault):
         return errors.LoginRefused, (
-            "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD (the UWS user, not the portal login) before you run "
-            "this again: five wrong logins in a row lock the user, and only Verizon support can unlock it. "
-            "It was tried once; the same password is not tried again from this machine."
+            "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD (the UWS user, not the portal login), and that no proxy "
+            "answers in ThingSpace's place, before you run this again: five wrong logins in a row lock the user, and "
+            "only Verizon support can unlock it. It was tried once; the same password is not tried again from this "
+            "machine."
         )
     if ".SessionToken." in fault.code:
         return errors.SessionRefused, (
@@ -121,7 +122,7 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
         )
     # A 401 without any code was seen live once, on a session that was 96 seconds old: no wrong address says that.
     is_silent = status == UNAUTHORIZED and not fault.code and operation != "token"
-    if (fault.dialect == "other" and not is_silent) or fault.code == "900906":
+    if (fault.dialect == "other" and not is_silent) or fault.code == NO_SUCH_ROUTE:
         return errors.RouteRefused, (
             "That address is not known there: check THINGSPACE_BASE_URL (stack config thingspace:baseUrl), "
             "and that no proxy answers in ThingSpace's place."
@@ -133,12 +134,15 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
     return _m2m_meaning(status, fault)
 
 
-def _may_be_a_strike(status: int, fault: Fault) -> bool:
-    """Whether a refused login may have counted as a wrong one: all that the gateway did not surely stop before it.
+def _may_be_a_strike(fault: Fault) -> bool:
+    """Whether a login that was answered below 500 may have counted as a wrong one.
 
-    ThingSpace documents neither status nor code of a wrong password, so what is unclear counts.
+    ThingSpace documents neither status nor code of a wrong password, so everything counts that the gateway did not
+    surely stop before: a route that it does not know, as a fault or as XML with the gateway's number.
     """
-    return status in LOGIN_REFUSALS and fault.dialect != "fault" and not (fault.dialect == "other" and fault.code)
+    if fault.dialect == "fault":
+        return fault.code != NO_SUCH_ROUTE
+    return fault.dialect != "other" or not fault.code.isdigit()
 
 
 def _m2m_meaning(status: int, fault: Fault) -> tuple[type[errors.Refused], str]:

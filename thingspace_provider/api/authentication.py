@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 from thingspace_provider.api import answers, errors
 from thingspace_provider.api.credentials import Credentials
 from thingspace_provider.api.patience import Patience
-from thingspace_provider.api.refused_logins import LOCKS_AT, OVERRIDE, Record, RefusedLogins
+from thingspace_provider.api.refused_logins import LOCKS_AT, Record, RefusedLogins
+from thingspace_provider.api.transport import Answer
 from thingspace_provider.api.wire import Wire
 
 JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -43,13 +44,14 @@ class Authentication:
         self._bearer = ""
         self._bearer_ends = 0.0
         self._session = ""
-        self._refused: errors.Refused | None = None
-        self._unclear = 0
+        self._ended: errors.ThingSpaceError | None = None  # after which nothing more is sent with these credentials
+        self._unclear = 0  # logins in a row that ThingSpace may have judged without our hearing it
+        self._is_override = False  # the next login is the one that the override allowed
 
     def headers(self, patience: Patience) -> dict[str, str]:
         """The headers of an m2m call, with a token and a session that are believed to be good."""
         with self._alone(patience):
-            self._stop_if_refused()
+            self._stop_if_ended()
             bearer = self._current_bearer(patience)
             if not self._session:
                 self._session = self._login(patience)
@@ -89,14 +91,21 @@ class Authentication:
     def _headers(bearer: str, session: str) -> dict[str, str]:
         return {**JSON_HEADERS, "Authorization": f"Bearer {bearer}", "VZ-M2M-Token": session}
 
-    def _stop_if_refused(self) -> None:
-        if self._refused is not None:
+    def _stop_if_ended(self) -> None:
+        if isinstance(self._ended, errors.Refused):
             raise errors.LoginHeld(
                 "calling ThingSpace",
                 answer=f"not tried, because ThingSpace refused these credentials a moment ago "
-                f"({self._refused.status} {self._refused.code}".rstrip()
+                f"({self._ended.status} {self._ended.code}".rstrip()
                 + ")",
                 remedy="Correct them as the first error says; it holds for every resource of this run.",
+            )
+        if self._ended is not None:
+            raise errors.LoginHeld(
+                "calling ThingSpace",
+                answer="not tried, because the login of this run was answered with what is no session, and another "
+                f"one may count as a wrong one, of which {LOCKS_AT} in a row lock the user",
+                remedy="Do as the first error says; it holds for every resource of this run.",
             )
 
     def _current_bearer(self, patience: Patience) -> str:
@@ -129,71 +138,87 @@ class Authentication:
         body = urlencode({"grant_type": "client_credentials"}).encode()
         answer = self._wire.send(patience, doing, None, "POST", "/ts/v1/oauth2/token", headers, body)
         if answer.status != OK:
-            raise self._remembered(self._wire.refusal("token", doing, None, answer))
+            refusal = self._wire.refusal("token", doing, None, answer)
+            if isinstance(refusal, errors.KeyRefused):
+                self._ended = refusal
+            raise refusal
         return answers.json_object(answer.body)
 
     def _login(self, patience: Patience) -> str:
         doing = f"logging in to ThingSpace as {self._credentials.username}"
-        with self._refused_logins.alone(self._credentials, patience.left()):
-            known = self._refused_logins.known(self._credentials)
-            if known is not None:
-                raise errors.LoginHeld(
-                    doing,
-                    answer="not tried, because exactly this password was refused before on this machine",
-                    remedy=f"{_strikes(known)} Correct THINGSPACE_PASSWORD. If the user was unlocked and the password "
-                    f"is right, allow one more try with {OVERRIDE}=1.",
-                )
-            if self._unclear >= MOST_UNCLEAR:
-                raise errors.LoginHeld(
-                    doing,
-                    answer=f"not tried again in this run, because {self._unclear} logins got no clear answer and each "
-                    f"may count as a wrong one, of which {LOCKS_AT} in a row lock the user",
-                    remedy="Run it again when ThingSpace answers.",
-                )
-            session = patience.repeat(lambda: self._try_login(doing, patience), self._may_log_in_again)
-            self._unclear = 0
+        with self._refused_logins.alone(self._credentials, patience.left()) as is_alone:
+            if not is_alone:
+                raise patience.over(doing, None, "waited for the login that another process began")
+            self._stop_if_held(doing)
+            session = patience.repeat(lambda: self._try_login(doing, patience), lambda _: not self._is_unclear())
+            self._unclear, self._is_override = 0, False
             self._refused_logins.forget(self._credentials)
             return session
 
-    def _may_log_in_again(self, error: errors.ThingSpaceError) -> bool:
-        """A login that ThingSpace may have judged without our hearing it may have been a wrong one."""
-        unsent = isinstance(error, errors.Unreachable) and not error.sent
-        turned_away = isinstance(error, errors.RateLimited) or (
-            isinstance(error, errors.ServerFault) and error.status == UNAVAILABLE
-        )
-        if unsent or turned_away:
-            return True
-        self._unclear += 1
-        return self._unclear < MOST_UNCLEAR
+    def _stop_if_held(self, doing: str) -> None:
+        """Raise LoginHeld when one more login may be one too many."""
+        if self._is_unclear():
+            logins = "1 login" if self._unclear == 1 else f"{self._unclear} logins"
+            raise errors.LoginHeld(
+                doing,
+                answer=f"not tried again in this run, because {logins} got no clear answer and each "
+                f"may count as a wrong one, of which {LOCKS_AT} in a row lock the user",
+                remedy="Run it again when ThingSpace answers.",
+            )
+        known = self._refused_logins.known(self._credentials)
+        if known is None or self._is_override:
+            return
+        self._is_override = self._refused_logins.spend_override(self._credentials)
+        if not self._is_override:
+            raise errors.LoginHeld(
+                doing,
+                answer="not tried, because exactly this password was refused before on this machine",
+                remedy=f"{_strikes(known)} Correct THINGSPACE_PASSWORD. "
+                f"{self._refused_logins.one_more(self._credentials)}",
+            )
+
+    def _is_unclear(self) -> bool:
+        """Whether so many logins got no clear answer that no further one is sent: an override allows one alone."""
+        return self._unclear >= (1 if self._is_override else MOST_UNCLEAR)
 
     def _try_login(self, doing: str, patience: Patience) -> str:
         body = json.dumps({"username": self._credentials.username, "password": self._credentials.password}).encode()
         bearer_renewed = False
         while True:
             headers = {**JSON_HEADERS, "Authorization": f"Bearer {self._current_bearer(patience)}"}
-            answer = self._wire.send(patience, doing, None, "POST", "/m2m/v1/session/login", headers, body)
-            if answer.status == OK:
+            answer = self._send_login(doing, patience, headers, body)
+            if answer.status // 100 == OK // 100:
                 session = answers.json_object(answer.body).get("sessionToken")
                 if isinstance(session, str) and session:
                     return session
-                raise errors.AnswerNotUnderstood(doing, answer="the answer holds no sessionToken", remedy=_ADDRESS)
+                if answers.fault_of(answer.body).dialect == "other":  # perhaps a good login, so nothing is recorded
+                    self._ended = errors.AnswerNotUnderstood(
+                        doing,
+                        answer="the answer holds no sessionToken",
+                        remedy=f"{_ADDRESS} It may have counted as a wrong login, so this run sends no other.",
+                    )
+                    raise self._ended
             error = self._wire.refusal("login", doing, None, answer)
             if isinstance(error, errors.BearerRefused) and not bearer_renewed:
                 bearer_renewed = True  # the gateway kept it from the login, so it may be tried again
                 self._bearer = ""
                 continue
+            if isinstance(error, errors.ServerFault) and error.status != UNAVAILABLE:
+                self._unclear += 1
             if isinstance(error, errors.LoginRefused):
                 strikes = _strikes(self._refused_logins.add(self._credentials))
                 error = errors.LoginRefused(
                     doing, None, error.answer, f"{error.remedy} {strikes}", error.status, error.code
                 )
-            raise self._remembered(error)
+                self._ended = error
+            raise error
 
-    def _remembered(self, error: errors.Refused) -> errors.Refused:
-        """Keep a refusal of the credentials themselves, so that nobody repeats it."""
-        if isinstance(error, errors.KeyRefused | errors.LoginRefused):
-            self._refused = error
-        return error
+    def _send_login(self, doing: str, patience: Patience, headers: dict[str, str], body: bytes) -> Answer:
+        try:
+            return self._wire.send(patience, doing, None, "POST", "/m2m/v1/session/login", headers, body)
+        except errors.Unreachable as error:
+            self._unclear += error.sent
+            raise
 
 
 def _strikes(record: Record) -> str:

@@ -4,24 +4,27 @@ ThingSpace locks a user after five wrong logins in a row, and only Verizon suppo
 refused once is not tried again: not by the update that follows, not by another process, not by tomorrow's run. One
 small file per user of ThingSpace, in the folder of this user of the machine, holds slow hashes of what was refused
 and never a credential. Another password is tried; a login that succeeds removes the file.
+
+A person who had the user unlocked sets THINGSPACE_RETRY_REFUSED_LOGIN. Each of its values allows one login, because
+one that is left set in a pipeline, or shared by processes side by side, would lock the user again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from thingspace_provider.api.credentials import Credentials
 
 LOCKS_AT = 5  # wrong logins in a row
 OVERRIDE = "THINGSPACE_RETRY_REFUSED_LOGIN"
-WAIT_SECONDS = 60.0  # for another process that is logging in the same user
 POLL_SECONDS = 0.05
 
 
@@ -33,10 +36,17 @@ def state_folder() -> Path:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one user: hashes of refused passwords, and how many wrong logins there were in a row."""
+    """What is known of one user.
+
+    Args:
+        refused: hashes of refused passwords.
+        strikes: how many wrong logins there were in a row.
+        spent: hashes of values of the override, each of which allowed one more login.
+    """
 
     refused: tuple[str, ...] = ()
     strikes: int = 0
+    spent: tuple[str, ...] = ()
 
     @property
     def left(self) -> int:
@@ -51,66 +61,122 @@ class RefusedLogins:
         self._folder = folder or state_folder()
 
     @contextlib.contextmanager
-    def alone(self, credentials: Credentials, seconds: float = WAIT_SECONDS) -> Iterator[None]:
-        """Hold the user's lock, so that processes side by side do not all try the same wrong password."""
+    def alone(self, credentials: Credentials, seconds: float) -> Iterator[bool]:
+        """Hold the user's lock, so that processes side by side do not all try the same wrong password.
+
+        False when another process held it all those seconds: it still logs in. The lock's file stays for ever,
+        because who removed it would leave the next one alone with those that wait for it.
+        """
         with contextlib.ExitStack() as held:
+            is_alone = True
             with contextlib.suppress(OSError, ImportError):
                 import fcntl  # noqa: PLC0415  not on Windows, where processes are not kept apart
 
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 lock = held.enter_context(self.file(credentials).with_suffix(".lock").open("w"))
-                end = time.monotonic() + min(seconds, WAIT_SECONDS)
-                while True:
-                    try:
-                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError:
-                        if time.monotonic() > end:
-                            break  # its own login has a deadline; whoever holds this for longer has stopped
-                        time.sleep(POLL_SECONDS)
-            yield
+                is_alone = _waited(lambda: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB), seconds)
+            yield is_alone
 
     def known(self, credentials: Credentials) -> Record | None:
-        """The record, when exactly these credentials were refused before and no override is set."""
+        """The record, when exactly these credentials were refused before."""
         record = self.record(credentials)
-        if os.environ.get(OVERRIDE) or fingerprint(credentials) not in record.refused:
-            return None
-        return record
+        return record if fingerprint(credentials) in record.refused else None
+
+    def may_override(self, credentials: Credentials) -> bool:
+        """Whether the override has a value that allows one more login of this user."""
+        value = os.environ.get(OVERRIDE, "")
+        return bool(value) and not self.is_spent(credentials, value)
+
+    def is_spent(self, credentials: Credentials, value: str) -> bool:
+        """Whether this value of the override allowed a login before."""
+        return value_hash(value) in self.record(credentials).spent
+
+    def spend_override(self, credentials: Credentials) -> bool:
+        """Whether the override allows one more login. Its value then allows no other, and is noted before this one."""
+        return self.may_override(credentials) and self.spend(credentials, os.environ[OVERRIDE])
+
+    def spend(self, credentials: Credentials, value: str) -> bool:
+        """Note that a value of the override is used; False when it cannot be noted, for then it would be used again."""
+        before = self.record(credentials)
+        return self._write(credentials, replace(before, spent=(*before.spent, value_hash(value))))
+
+    def one_more(self, credentials: Credentials) -> str:
+        """How one more login is allowed, in a sentence."""
+        value = next(value for value in map(str, itertools.count(1)) if not self.is_spent(credentials, value))
+        used = " (its present value was used for one already)" if os.environ.get(OVERRIDE) else ""
+        return f"If the user was unlocked and the password is right, allow one more try with {OVERRIDE}={value}{used}."
 
     def add(self, credentials: Credentials) -> Record:
         """Remember one more refused login."""
         before = self.record(credentials)
         latest = fingerprint(credentials)
         refused = (*(known for known in before.refused if known != latest), latest)
-        record = Record(refused[-LOCKS_AT:], before.strikes + 1)
-        with contextlib.suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            scratch = self.file(credentials).with_suffix(f".{os.getpid()}")
-            scratch.write_text(json.dumps({"refused": record.refused, "strikes": record.strikes}))
-            scratch.replace(self.file(credentials))
+        record = replace(before, refused=refused[-LOCKS_AT:], strikes=before.strikes + 1)
+        self._write(credentials, record)
         return record
 
     def forget(self, credentials: Credentials) -> None:
-        """A login succeeded: the count in ThingSpace starts anew, and nobody needs to wait for the lock."""
-        for file in (self.file(credentials), self.file(credentials).with_suffix(".lock")):
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+        """A login succeeded: the count in ThingSpace starts anew."""
+        with contextlib.suppress(OSError):
+            self.file(credentials).unlink(missing_ok=True)
 
     def record(self, credentials: Credentials) -> Record:
         """All that is remembered of this user."""
         try:
             document = json.loads(self.file(credentials).read_text())
-            return Record(tuple(map(str, document["refused"])), int(document["strikes"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            spent = document.get("spent", [])  # which earlier versions did not write
+            return Record(tuple(map(str, document["refused"])), int(document["strikes"]), tuple(map(str, spent)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return Record()
 
     def file(self, credentials: Credentials) -> Path:
         """Where the record of this user lies, when there is one."""
-        user = f"{credentials.base_url}\n{credentials.username}".encode()
-        return self._folder / f"{hashlib.sha256(user).hexdigest()[:32]}.json"
+        return self._folder / f"{user_hash(credentials)}.json"
+
+    def _write(self, credentials: Credentials, record: Record) -> bool:
+        """Whether it could be written."""
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            scratch = self.file(credentials).with_suffix(f".{os.getpid()}")
+            scratch.write_text(json.dumps(asdict(record)))
+            scratch.replace(self.file(credentials))
+            return True
+        return False
 
 
 def fingerprint(credentials: Credentials) -> str:
     """A hash that takes so long that a password cannot be found by trying."""
-    user = f"{credentials.base_url}\n{credentials.username}".encode()
+    user = _user(credentials)
     return hashlib.scrypt(credentials.password.encode(), salt=user, n=2**14, r=8, p=1, dklen=16).hex()
+
+
+def user_hash(credentials: Credentials) -> str:
+    """Names a user of one ThingSpace without telling who it is."""
+    return hashlib.sha256(_user(credentials)).hexdigest()[:32]
+
+
+def _user(credentials: Credentials) -> bytes:
+    return f"{credentials.base_url}\n{credentials.username}".encode()
+
+
+def value_hash(value: str) -> str:
+    """Of a value of the override, which may be anything."""
+    return hashlib.sha256(value.encode()).hexdigest()[:16]
+
+
+def _waited(lock: Callable[[], None], seconds: float) -> bool:
+    """Whether it could be locked in time."""
+    end = time.monotonic() + seconds
+    while not _locked(lock):
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _locked(lock: Callable[[], None]) -> bool:
+    try:
+        lock()
+    except BlockingIOError:
+        return False
+    return True

@@ -5,7 +5,6 @@ Nothing is changed there.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
@@ -93,13 +92,14 @@ def _record(credentials: Credentials) -> Step:
         f"{record.strikes} wrong in a row from this machine, likely {record.left} left before ThingSpace locks "
         f"{credentials.username} at {LOCKS_AT} ({file})"
     )
-    if refused_logins.known(credentials) is not None:
+    is_known = refused_logins.known(credentials) is not None
+    if is_known and not refused_logins.may_override(credentials):
         return failed(
             "refused logins",
             f"{known}; this password is one of them, so the next login is held back",
-            f"Correct the password. If the user was unlocked and it is right, {OVERRIDE}=1 allows one more try.",
+            f"Correct the password. {refused_logins.one_more(credentials)}",
         )
-    why = f"{OVERRIDE} is set" if os.environ.get(OVERRIDE) else "this password was not among them"
+    why = f"{OVERRIDE} allows one more try" if is_known else "this password was not among them"
     return ok("refused logins", f"{known}; {why}, so the next login is tried")
 
 

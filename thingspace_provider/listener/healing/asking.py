@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 
 from thingspace_provider.api import Block, Client, Credentials, errors
-from thingspace_provider.api.refused_logins import OVERRIDE, Record, RefusedLogins, fingerprint
+from thingspace_provider.api.refused_logins import Record, RefusedLogins, fingerprint, user_hash, value_hash
 from thingspace_provider.listener import callback
 from thingspace_provider.listener.duplicates import posted_before
 from thingspace_provider.listener.healing.settings import HISTORY, OFF
@@ -125,9 +124,18 @@ class SharedRefusals(RefusedLogins):
     def known(self, credentials: Credentials) -> Record | None:
         """The record, when these credentials were refused here or to a replica."""
         known = super().known(credentials)
-        if known is None and not os.environ.get(OVERRIDE) and self._shared.noted(_name(credentials)):
+        if known is None and self._shared.noted(_name(credentials)):
             return Record(strikes=1)
         return known
+
+    def is_spent(self, credentials: Credentials, value: str) -> bool:
+        """Whether this value of the override allowed a login before, here or to a replica. Raises StoreFailed."""
+        return super().is_spent(credentials, value) or bool(self._shared.noted(_spent(credentials, value)))
+
+    def spend(self, credentials: Credentials, value: str) -> bool:
+        """Note for all replicas, and for good, that a value of the override is used. Raises StoreFailed."""
+        self._shared.note(_spent(credentials, value), 1)
+        return super().spend(credentials, value)
 
     def add(self, credentials: Credentials) -> Record:
         """Remember a refused login. That it cannot be noted for replicas is no reason to forget it here."""
@@ -146,6 +154,11 @@ class SharedRefusals(RefusedLogins):
 def _name(credentials: Credentials) -> str:
     """Under which a refusal is noted."""
     return f"refused {fingerprint(credentials)}"
+
+
+def _spent(credentials: Credentials, value: str) -> str:
+    """Under which it is noted that a value of the override was used for a user."""
+    return f"spent {user_hash(credentials)} {value_hash(value)}"
 
 
 def _digest(block: Block) -> bytes:
