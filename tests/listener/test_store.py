@@ -388,7 +388,9 @@ def test_backlogs_count_what_waits_how_old_it_is_and_what_is_dead(open_store: Op
     store = open_store("a")
     found = {one.sink: (one.waiting, one.oldest, one.dead) for one in store.outbox.backlogs()}
     assert found == {"a": (1, 30, 1), "b": (3, 10, 0)}
-    assert store.outbox.discard("b") == 3
+    assert (store.outbox.is_served("a"), store.outbox.is_served("b")) == (True, False)
+    assert store.outbox.discard("b") == 0, "what waits is not a dead letter"
+    assert store.outbox.discard("b", waiting=True) == 3
     assert [one.sink for one in store.outbox.backlogs()] == ["a"]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 from forwarding_world import metric, send, sink, wait_until
 from listener_process import API_TOKEN, ListenerProcess
+from postgres_server import PostgresServer
 from webhook_receiver import Received, Receiver
 
 from thingspace_provider.cli import messages
@@ -134,12 +137,47 @@ def test_a_dead_letter_is_given_up_for_good_and_so_is_what_waits_for_a_sink_that
     assert ask(listener, "/v1/dead-letters/1/discard", "POST") == {"discarded": 1}
     assert ask(listener, "/v1/dead-letters/1/retry", "POST", 404) == {"error": "message 1 is no dead letter"}
     assert json.loads(run(listener, "discard", "--all", "--json").stdout) == {"discarded": 1}
-    assert metric(listener, "thingspace_outbox_waiting", "old") == 2
+    refusal = run(listener, "discard", "--all", "--sink", "old")
+    assert (refusal.exit_code, refusal.stderr.partition(",")[0]) == (1, "Error: 2 wait for old")
     listener.stop()
     listener = start(sinks=[sink(receiver)])
+    assert run(listener, "discard", "--all").stdout == "0 given up for good\n"
+    assert metric(listener, "thingspace_outbox_waiting", "old") == 2
     assert run(listener, "discard", "--all", "--sink", "old").stdout == "2 given up for good\n"
     states = {each["sink"]: each["state"] for each in ask(listener, "/v1/messages/2")["deliveries"]}
     assert states == {"hub": "discarded", "old": "discarded"}
+
+
+def test_what_waits_for_the_sink_of_another_replica_is_not_discarded(
+    postgres: PostgresServer, receiver: Receiver, other: Receiver, tmp_path: Path
+) -> None:
+    database, both = postgres.database(), [sink(receiver), sink(other, "archive")]
+    other.down()
+    listeners = []
+    try:
+        for name, sinks in (("new", both), ("old", both[:1])):
+            (tmp_path / name).mkdir()
+            listeners.append(ListenerProcess(tmp_path / name, store=database, sinks=sinks))
+        new, old = listeners
+        send(new, "one", "two")
+        wait_until(lambda: metric(new, "thingspace_deliveries_total", "archive", outcome="failed") > 0)
+        assert ask(old, "/v1/dead-letters/discard", "POST") == {"discarded": 0}
+        refusal = ask(old, "/v1/dead-letters/discard?sink=archive", "POST", 409)["error"]
+        assert refusal.startswith("2 wait for archive, which a listener on this store names")
+        assert ask(old, "/v1/dead-letters/1/discard?sink=archive", "POST", 404)
+        other.up()
+        other.wait_for("one", "two")
+
+        other.down()
+        send(new, "three")
+        new.stop()
+        with psycopg.connect(database) as connection:  # a minute later
+            connection.execute("UPDATE thingspace.notes SET number = number - 61000000 WHERE name = 'serves archive'")
+        assert ask(old, "/v1/dead-letters/discard", "POST") == {"discarded": 0}
+        assert ask(old, "/v1/dead-letters/discard?sink=archive", "POST") == {"discarded": 1}
+    finally:
+        for listener in listeners:
+            listener.kill()
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def retry(**given: Any) -> None:
 @click.command()
 @which_letters
 def discard(**given: Any) -> None:
-    """Give a dead letter up for good, or all of them; of a sink that is no longer named also what waits."""
+    """Give a dead letter up for good, or all; with --sink, of one that no listener names, also what waits."""
     _settle("discard", "given up for good", **given)
 
 

@@ -105,7 +105,7 @@ class Inbox:
             document = answer.json()
             if answer.status_code == requests.codes.not_found and "error" in document:
                 return None
-            if answer.status_code == requests.codes.bad_request:
+            if answer.status_code in (requests.codes.bad_request, requests.codes.conflict):
                 raise Unread(str(document["error"]))
             if answer.ok and expected in document:
                 return dict(document)

@@ -49,6 +49,10 @@ class Missing(Exception):
     """What was asked for is not there; the text says so."""
 
 
+class Conflict(Exception):
+    """What was asked for must not be done as things are; the text says why, and what would help."""
+
+
 class Reading:
     """Reads in threads of its own, so that no reader delays the carrier. `api_token` may be replaced."""
 
@@ -72,6 +76,8 @@ class Reading:
             return JSONResponse({"error": str(reason)}, 400)
         except Missing as reason:
             return JSONResponse({"error": str(reason)}, 404)
+        except Conflict as reason:
+            return JSONResponse({"error": str(reason)}, 409)
         except StoreFailed:
             return JSONResponse({"error": "the store cannot be read now: come again"}, 503)
         return Response(content, media_type="application/json", headers={"Cache-Control": "no-store"})

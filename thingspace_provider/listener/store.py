@@ -34,6 +34,7 @@ from typing import NamedTuple, Protocol
 from thingspace_provider.listener.callback import Callback, Device
 from thingspace_provider.listener.stores.shared import Shared
 
+SERVE_SECONDS, SERVED_SECONDS = 10.0, 60.0  # far apart: a listener that misses a few is not gone
 WAITING, DELIVERED, DEAD, DISCARDED = STATES = ("waiting", "delivered", "dead", "discarded")
 
 
@@ -213,8 +214,14 @@ class Outbox(Protocol):
     def retry(self, sink: str, ids: Sequence[int] | None = None) -> int:
         """Let dead letters (None means all) wait again, with no attempts counted; how many there were."""
 
-    def discard(self, sink: str, ids: Sequence[int] | None = None) -> int:
-        """Give dead letters up for good; of a sink that is no longer named also what waits. How many there were."""
+    def discard(self, sink: str, ids: Sequence[int] | None = None, *, waiting: bool = False) -> int:
+        """Give dead letters up for good, and on demand also what waits; how many there were."""
+
+    def serve(self, sink: str) -> None:
+        """Let others on this store know that the sink is named here; to be called every SERVE_SECONDS."""
+
+    def is_served(self, sink: str) -> bool:
+        """Whether a listener on this store names the sink, or did within SERVED_SECONDS."""
 
     def backlogs(self) -> list[Backlog]:
         """One for each sink that is named or must still get something.

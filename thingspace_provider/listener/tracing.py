@@ -8,13 +8,15 @@
 | `POST /v1/dead-letters/retry?sink=` | the same for all dead letters |
 | `POST …/discard?sink=`, spelled as retry | `{"discarded": n}`: given up for good |
 
-What still waits for a sink that is no longer named can be discarded, too.
+What still waits for a sink is discarded, too, when that sink is asked for and no listener on the store names it; 409
+says that one does, and that there were no dead letters.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -23,7 +25,16 @@ from starlette.responses import Response
 
 from thingspace_provider.listener.forwarding.forwarding import Forwarding
 from thingspace_provider.listener.message import shown
-from thingspace_provider.listener.reading import LARGEST_ID, LIMIT, MOST, Missing, Reading, check_names, number
+from thingspace_provider.listener.reading import (
+    LARGEST_ID,
+    LIMIT,
+    MOST,
+    Conflict,
+    Missing,
+    Reading,
+    check_names,
+    number,
+)
 from thingspace_provider.listener.store import WAITING, Delivery, Parcel, Store, Stored
 from thingspace_provider.listener.times import iso
 
@@ -54,9 +65,10 @@ class Tracing:
         return answer
 
     async def discard(self, request: Request) -> Response:
-        """Give one dead letter up for good, or all; 404 when there is none."""
-        outbox = self._store.outbox
-        return await self._reading.answer(request, lambda: self._settled(request, "discarded", outbox.discard))
+        """Give one dead letter up for good, or all; 404 when there is none, 409 when a listener serves what waits."""
+        return await self._reading.answer(
+            request, lambda: self._settled(request, "discarded", partial(self._discard, "sink" in request.query_params))
+        )
 
     def _journey(self, wanted: int) -> dict[str, Any]:
         found = self._store.journey(wanted)
@@ -94,6 +106,19 @@ class Tracing:
         page = [parcel for parcel in found if parcel.stored.id <= last]
         cursor = str(page[-1].stored.id) if page else parameters.get("after")
         return {"deadLetters": [_dead_letter(parcel) for parcel in page], "next": cursor}
+
+    def _discard(self, by_name: bool, sink: str, ids: list[int] | None) -> int:
+        outbox = self._store.outbox
+        served = outbox.is_served(sink)
+        count = outbox.discard(sink, ids, waiting=by_name and not served)
+        waits = sum(backlog.waiting for backlog in outbox.backlogs() if backlog.sink == sink)
+        if by_name and served and not ids and not count and waits:
+            raise Conflict(
+                f"{waits} wait for {sink}, which a listener on this store names, and none is a dead letter: nothing "
+                f"was discarded. To discard what waits, take {sink} out of the settings of every listener, restart "
+                "them, and ask again after a minute"
+            )
+        return count
 
     def _settled(self, request: Request, done: str, settle: Callable[[str, list[int] | None], int]) -> bytes:
         check_names(request.query_params, ("sink",))

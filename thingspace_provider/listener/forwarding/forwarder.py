@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from thingspace_provider.listener.forwarding.metrics import DEAD, DELIVERED, FAI
 from thingspace_provider.listener.forwarding.sinks import Sink, Unacceptable, Unavailable, Undelivered
 from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings
 from thingspace_provider.listener.store import (
+    SERVE_SECONDS,
     Claim,
     Dead,
     Delivered,
@@ -89,6 +91,7 @@ class Forwarder:
         self._under_way: dict[asyncio.Task[None], Work] = {}
         self._ended: list[Work] = []
         self._took = 0  # when the sink last took something, in microseconds after 1970
+        self._served = -math.inf
         self._stopping = False
         self.breaker = Breaker()
         metrics.begin(self.name, lambda: self.breaker.is_open)
@@ -114,6 +117,7 @@ class Forwarder:
         while not self._stopping:
             self._awake.clear()
             try:
+                await self._serve()
                 await self._report()
                 await self._begin()
             except Exception as reason:  # noqa: BLE001  whatever it is, nothing is lost, and this task must go on
@@ -124,8 +128,15 @@ class Forwarder:
                 continue
             failing = False
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), self.breaker.wait() or LOOK_SECONDS)
+                await asyncio.wait_for(self._awake.wait(), min(self.breaker.wait() or LOOK_SECONDS, SERVE_SECONDS))
         await self._finish()
+
+    async def _serve(self) -> None:
+        """Say now and then that this listener names the sink: what waits for it is not left over."""
+        now = self._loop.time()
+        if now >= self._served + SERVE_SECONDS:
+            await self._in_thread(self._outbox.serve, self.name)
+            self._served = now
 
     async def _begin(self) -> None:
         """Take what is due and there is room for, and begin to deliver it."""

@@ -7,7 +7,17 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from thingspace_provider.listener.store import DEAD, DISCARDED, WAITING, Backlog, Claim, Delivery, Outcome, Parcel
+from thingspace_provider.listener.store import (
+    DEAD,
+    DISCARDED,
+    SERVED_SECONDS,
+    WAITING,
+    Backlog,
+    Claim,
+    Delivery,
+    Outcome,
+    Parcel,
+)
 from thingspace_provider.listener.stores.lanes import changes
 from thingspace_provider.listener.stores.postgres_link import Links
 from thingspace_provider.listener.stores.postgres_reading import stored_of
@@ -48,6 +58,13 @@ SELECT sink, waiting, (SELECT received FROM thingspace.callbacks WHERE id = olde
 ) AS summed
 """
 REPORT = "SELECT thingspace.report(%(sink)s, %(token)s::bigint, %(changes)s::json, %(lanes)s::bigint[])"
+SERVE = """
+INSERT INTO thingspace.notes VALUES (%(name)s, thingspace.now())
+ON CONFLICT (name) DO UPDATE SET number = excluded.number
+"""
+SERVED = """
+SELECT EXISTS (SELECT FROM thingspace.notes WHERE name = %(name)s AND number > thingspace.now() - %(span)s)
+"""
 MOVE = "SELECT thingspace.move(%(sink)s, %(wanted)s::bigint[], %(old)s, %(new)s, %(most)s)"
 
 
@@ -86,10 +103,19 @@ class PostgresOutbox:
         """Let dead letters wait again."""
         return self._move(sink, ids, DEAD, WAITING)
 
-    def discard(self, sink: str, ids: Sequence[int] | None = None) -> int:
+    def discard(self, sink: str, ids: Sequence[int] | None = None, *, waiting: bool = False) -> int:
         """Give up for good."""
-        states = [DEAD] if sink in self.sinks else [DEAD, WAITING]
+        states = [DEAD, WAITING] if waiting else [DEAD]
         return sum(self._move(sink, ids, state, DISCARDED) for state in states)
+
+    def serve(self, sink: str) -> None:
+        """Note by the server's clock that the sink is named."""
+        self._links.rows(SERVE, {"name": f"serves {sink}"})
+
+    def is_served(self, sink: str) -> bool:
+        """Whether a replica names it."""
+        values = {"name": f"serves {sink}", "span": int(SERVED_SECONDS * 1_000_000)}
+        return sink in self.sinks or self._links.rows(SERVED, values) == [(True,)]
 
     def backlogs(self) -> list[Backlog]:
         """One for each sink that is named or must still get something."""

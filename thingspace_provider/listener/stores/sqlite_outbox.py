@@ -154,9 +154,16 @@ class SqliteOutbox:
         """Let dead letters wait again."""
         return self._settle(sink, ids, [DEAD], WAITING)
 
-    def discard(self, sink: str, ids: Sequence[int] | None = None) -> int:
+    def discard(self, sink: str, ids: Sequence[int] | None = None, *, waiting: bool = False) -> int:
         """Give up for good."""
-        return self._settle(sink, ids, [DEAD] if sink in self._sinks else [DEAD, WAITING], DISCARDED)
+        return self._settle(sink, ids, [DEAD, WAITING] if waiting else [DEAD], DISCARDED)
+
+    def serve(self, sink: str) -> None:
+        """There are no others."""
+
+    def is_served(self, sink: str) -> bool:
+        """Whether it is named here."""
+        return sink in self._sinks
 
     def backlogs(self) -> list[Backlog]:
         """One for each sink that is named or must still get something."""
