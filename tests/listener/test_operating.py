@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from listener_process import (
     ACCOUNT,
@@ -100,9 +102,29 @@ def test_bad_settings_are_not_taken_up_and_the_log_says_why(start: Start) -> Non
 
 def test_what_needs_a_restart_is_named(start: Start) -> None:
     listener = start()
-    rotate(listener, port=28201)
-    assert json.loads(listener.log.read_text().splitlines()[-1])["after_restart"] == ["port"]
+    for _ in range(2):
+        rotate(listener, port=28201, freeSpace="200MB")
+        assert json.loads(listener.log.read_text().splitlines()[-1])["after_restart"] == ["port", "free_space"]
     assert listener.get("/healthz").status_code == 200
+
+
+def test_a_sighup_while_it_starts_is_answered_once_it_serves(tmp_path: Path) -> None:
+    file, later = tmp_path / "settings.json", tmp_path / "later.json"
+    os.mkfifo(file)
+    later.write_text(json.dumps(settings(tmp_path, accounts=["taken-up"])))
+    command = [*COMMAND, "--settings", str(file), "--json"]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starting:
+        assert starting.stdout
+        assert starting.stderr
+        with file.open("w") as first:  # opened by both: it reads its settings now
+            starting.send_signal(signal.SIGHUP)
+            first.write(json.dumps(settings(tmp_path)))
+            later.replace(file)
+        assert "url" in json.loads(starting.stdout.readline())
+        starting.send_signal(signal.SIGTERM)
+        log = [json.loads(line) for line in starting.stderr]
+    taken = [line["accounts"] for line in log if line["event"] == "settings taken up"]
+    assert (starting.returncode, taken) == (0, [["taken-up"]])
 
 
 def test_a_check_says_whether_a_listener_could_start_and_leaves_nothing_running(start: Start) -> None:

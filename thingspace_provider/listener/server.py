@@ -47,7 +47,7 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address, family=family, backlog=BACKLOG)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the latter for what can be no name: an empty or a long label
         raise AddressTaken(f"cannot listen on {host}: this machine does not know that name") from None
     except OSError as reason:
         why = os.strerror(reason.errno) if reason.errno else str(reason)
@@ -126,7 +126,8 @@ async def _serve(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
-        loop.add_signal_handler(signal.SIGHUP, _rotate, door, reading, healer, retention, reload)
+        loop.add_signal_handler(signal.SIGHUP, _rotate, settings, door, reading, healer, retention, reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # what came since the start is answered now
         log.tell("listening", url=url_of(listening), accounts=list(settings.accounts))
         await server.serve(sockets=[listening])
     finally:
@@ -139,19 +140,25 @@ async def _serve(
         log.tell("stopped")
 
 
-def _rotate(door: Door, reading: Reading, healer: Healer, retention: Retention, reload: Callable[[], Settings]) -> None:
-    """Take up accounts, credentials and tokens; what is bound or open stays as it is until a restart."""
+def _rotate(
+    started: Settings,
+    door: Door,
+    reading: Reading,
+    healer: Healer,
+    retention: Retention,
+    reload: Callable[[], Settings],
+) -> None:
+    """Take up accounts, credentials and tokens; what is bound or open stays as it `started` until a restart."""
     try:
         settings = reload()
         healer.take_up(settings)
     except BadSettings as reason:
         log.tell("settings not taken up: the old ones hold", logging.ERROR, problems=reason.problems)
         return
-    old = door.settings
     kept = [
         name
         for name in ("store", "sinks", "host", "port", "public_url", "free_space")
-        if getattr(old, name) != getattr(settings, name)
+        if getattr(started, name) != getattr(settings, name)
     ]
     door.settings = settings
     reading.api_token = settings.api_token

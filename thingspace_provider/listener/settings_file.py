@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+LONGEST_NUMBER = 64  # bits: from some thousand digits on Python itself refuses to show one
+
 
 class BadSettings(Exception):
     """Settings that cannot be used; `problems` has one sentence for each thing to correct."""
@@ -45,15 +47,45 @@ def read_file(file: Path | None, known: list[str]) -> dict[str, Any]:
 
 def _parsed(content: str, file: Path) -> object:
     """JSON when it begins like JSON, else YAML; both say where they failed, not what stands there."""
+    language = "JSON" if content.lstrip().startswith("{") else "YAML"
     try:
-        return json.loads(content) if content.lstrip().startswith("{") else yaml.safe_load(content)
-    except (json.JSONDecodeError, RecursionError) as reason:
-        where = f"line {reason.lineno}, column {reason.colno}" if isinstance(reason, json.JSONDecodeError) else "depth"
-        raise BadSettings([f"settings file {file} is not valid JSON ({where})"]) from None
+        return json.loads(content, parse_int=_whole) if language == "JSON" else yaml.load(content, Loader)  # noqa: S506  a safe one
+    except json.JSONDecodeError as reason:
+        where = f"line {reason.lineno}, column {reason.colno}"
     except yaml.YAMLError as reason:
         mark = getattr(reason, "problem_mark", None)
-        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise BadSettings([f"settings file {file} is not valid YAML{where}"]) from None
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "its characters"
+        if isinstance(reason, Unfit):
+            where += ": quote it, if it is to be text"
+    except RecursionError:
+        where = "depth"
+    except ValueError:
+        where = "a number is too long"
+    raise BadSettings([f"settings file {file} is not valid {language} ({where})"])
+
+
+class Unfit(yaml.MarkedYAMLError):
+    """A value is not what its form or tag promises, as 2026-13-45, which looks like a day."""
+
+
+class Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also says where such a value stands."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As the base, which lets the errors of Python's own conversions through. Raises Unfit."""
+        try:
+            value = super().construct_object(node, deep)
+            return _whole(value) if type(value) is int else value
+        except (ValueError, LookupError, AttributeError):
+            raise Unfit(problem_mark=node.start_mark) from None
+
+
+def _whole(value: str | int) -> int:
+    """A number that can be shown. Raises ValueError."""
+    number = int(value)
+    if number.bit_length() > LONGEST_NUMBER:
+        raise ValueError
+    return number
 
 
 def _unknown(key: str, file: Path, known: list[str]) -> str:

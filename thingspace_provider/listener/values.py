@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
+UNSENDABLE = re.compile("[\0\ud800-\udfff]")  # the latter is what bytes that are no UTF-8 become in the environment
+
 
 class Wrong(Exception):
     """A value cannot be used; the text says why, without repeating it."""
 
 
 def text(value: object) -> str:
-    """A string as it is. Raises Wrong."""
+    """A string as it is, which can be sent and stored. Raises Wrong."""
     if not isinstance(value, str):
         raise Wrong(f"must be text, not {type_name(value)}: quote it")
+    if UNSENDABLE.search(value):
+        raise Wrong("must be UTF-8 text without NUL")
     return value
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from thingspace_provider.listener.values import Wrong, choice, number, text, type_name
+from thingspace_provider.listener.values import UNSENDABLE, Wrong, choice, number, text, type_name
 
 OFF, START_CALLBACKS, HISTORY = MODES = ("off", "startCallbacks", "history")
 AFTER_SECONDS = 10.0  # a text that was refused is tried once more by ThingSpace, within 2 s or 6, and then queued
@@ -67,5 +67,10 @@ def completed(user: Mapping[str, str], environment: Mapping[str, str]) -> tuple[
         f"{VARIABLES[key]} in the environment, or set heal to off"
         for key in REQUIRED
         if not found[key]
+    ]
+    missing += [
+        f"thingspace.{key} (environment variable {VARIABLES[key]}): must be UTF-8 text without NUL"
+        for key, value in found.items()
+        if UNSENDABLE.search(value)
     ]
     return {key: value for key, value in found.items() if value}, missing

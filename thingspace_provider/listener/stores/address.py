@@ -18,7 +18,7 @@ HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]+)?")
 def read_address(value: object) -> str:
     """An address that is as far as can be seen without opening it. Raises Wrong, which does not repeat it."""
     address = text(value)
-    if address.startswith(SQLITE) and address != SQLITE:
+    if (file := file_of(address)) and file.name:
         return address
     if not address.startswith(POSTGRES):
         scheme = address.partition(":")[0] if "://" in address else "nothing"
@@ -27,7 +27,10 @@ def read_address(value: object) -> str:
             f"{scheme} is not supported"
         )
     # A slash, '?' or '#' in a password would end the part that is masked, a second '@' would begin the host.
-    netloc = urlsplit(address).netloc
+    try:
+        netloc = urlsplit(address).netloc
+    except ValueError:
+        raise Wrong("is no address: a bracket or a character does not belong there") from None
     rest = address.partition("://")[2][len(netloc) :]
     if "@" in rest or netloc.count("@") > 1 or not address.isprintable():
         raise Wrong("has a user name or password with a special character: write it percent-encoded, '/' as %2F")

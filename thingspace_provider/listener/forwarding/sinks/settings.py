@@ -181,7 +181,7 @@ def _properties(value: object) -> dict[str, str | int | bool]:
     for name in value:
         if name in KEPT_PROPERTIES:
             raise Wrong(f"must not have {name}, which {KEPT_PROPERTIES[name]}")
-    return {str(name): entry for name, entry in value.items()}
+    return {text(name): text(entry) if isinstance(entry, str) else entry for name, entry in value.items()}
 
 
 Reader = tuple[str, Callable[[object], Any]]
