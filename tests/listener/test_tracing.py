@@ -92,6 +92,24 @@ def test_a_text_that_fails_too_often_while_others_are_taken_is_given_up(start: S
 
 
 @pytest.mark.long
+def test_a_text_is_given_up_also_when_the_clock_of_the_server_is_ahead(
+    start: Start, postgres: PostgresServer, receiver: Receiver
+) -> None:
+    receiver.answering = lambda received: (500 if received.text == "poison" else 204, {})
+    database = postgres.database()
+    listener = start(store=database, sinks=[sink(receiver, maxAttempts=2)])
+    with psycopg.connect(database) as connection:
+        for function in ("now", "asked"):
+            [(made,)] = connection.execute(f"SELECT pg_get_functiondef('thingspace.{function}()'::regprocedure)")
+            connection.execute(made.replace("* 1000000", "* 1000000 + 600000000"))
+    send(listener, "poison", "after it", device="5551230009")
+    receiver.wait(lambda there: bool(there.seen))
+    send(listener, "of another")
+    receiver.wait_for("of another", "after it")
+    assert metric(listener, "thingspace_outbox_dead_letters") == 1
+
+
+@pytest.mark.long
 def test_a_sink_that_refuses_everything_makes_no_dead_letters(start: Start, receiver: Receiver) -> None:
     receiver.answering = lambda _: (500, {})
     listener = start(sinks=[sink(receiver, maxAttempts=1)])

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import math
 import random
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -45,6 +44,8 @@ LOOK_SECONDS = 2.0  # without having been woken
 STORE_SECONDS = 1.0  # before a store that failed is asked again
 DRAIN_SECONDS = 2.0  # at a stop, for what is under way
 BACK_OFF_SECONDS, LONGEST_BACK_OFF = 1.0, 300.0
+
+REMEMBERED = 100_000  # failures; others may have delivered or discarded what failed here
 
 T = TypeVar("T")
 
@@ -90,7 +91,8 @@ class Forwarder:
         self._awake = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], Work] = {}
         self._ended: list[Work] = []
-        self._took = 0  # when the sink last took something, in microseconds after 1970
+        self._took = 0  # how many texts since the start
+        self._failed: dict[int, int] = {}  # how many it had taken when a text failed last; the latest failure is last
         self._served = -math.inf
         self._stopping = False
         self.breaker = Breaker()
@@ -194,24 +196,30 @@ class Forwarder:
             log.LOG.exception("a delivery broke off")
             return self._not_taken(parcel, lane, Undelivered(f"the listener failed ({type(reason).__name__})"))
         self._sink_works()
-        self._took = time.time_ns() // 1000
+        self._took += 1
+        self._failed.pop(number, None)
         self._metrics.ended(self.name, DELIVERED)
         return Delivered(number)
 
     def _not_taken(self, parcel: Parcel, lane: str, problem: Undelivered) -> Outcome | None:
         """It goes to the dead letters when it failed too often and the sink takes others; else it waits."""
-        reason, delivery = str(problem), parcel.delivery
+        reason, delivery, number = str(problem), parcel.delivery, parcel.stored.id
         was_open = self.breaker.is_open
         self._sink_fails(lane, problem, itself=False)
         if was_open:
             self._metrics.ended(self.name, FAILED)
             return None
-        if delivery.attempts + 1 >= self._settings.max_attempts and self._took > (delivery.changed or 0):
-            return self._given_up(parcel.stored.id, reason)
+        # Counted, because clocks differ. What failed before a start, or elsewhere, has to fail here once more.
+        took = self._failed.pop(number, self._took if delivery.attempts else 0)
+        if delivery.attempts + 1 >= self._settings.max_attempts and self._took > took:
+            return self._given_up(number, reason)
+        self._failed[number] = self._took
+        if len(self._failed) > REMEMBERED:
+            del self._failed[next(iter(self._failed))]
         self._metrics.ended(self.name, FAILED)
         wait = max(growing(delivery.attempts, BACK_OFF_SECONDS, LONGEST_BACK_OFF), problem.after)
         self._loop.call_later(wait, self.wake)
-        return Failed(parcel.stored.id, reason, wait)
+        return Failed(number, reason, wait)
 
     def _given_up(self, number: int, reason: str) -> Dead:
         self._metrics.ended(self.name, DEAD)
