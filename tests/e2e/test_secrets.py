@@ -108,7 +108,7 @@ def note_the_generated(project: Project, secrets: Secrets) -> dict[str, Any]:
     settings: dict[str, Any] = json.loads((project.listener_folder / "settings.json").read_text())
     secrets.add(
         callback_password=settings["password"],
-        previous_callback_password=settings["previousPassword"],
+        previous_callback_password="".join(settings["previousPassword"]),  # one, in a list
         path_token=settings["pathToken"],
         api_token=settings["apiToken"],
     )

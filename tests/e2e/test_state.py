@@ -46,6 +46,7 @@ def test_a_stack_of_an_earlier_version_is_refreshed_updated_and_destroyed(
         )
     emulator.text("queued while nobody listened")
 
+    project.preview("--expect-no-changes")
     refreshed = project.refresh()
     assert "8 unchanged" not in refreshed.changes  # the listener of that machine does not run on this one
     project.up()

@@ -121,3 +121,25 @@ def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_i
     assert thingspace.list_callbacks(ACCOUNT)[0].password != before
     assert eventually(lambda: {"stored before the restart", *texts} <= set(deployed.inbox()))
     deployed.up("--expect-no-changes")
+
+
+def test_after_a_rotation_that_failed_and_was_taken_back_the_registered_password_is_still_good(
+    project: Project, emulator: EmulatorProcess
+) -> None:
+    project.environment["THINGSPACE_DEADLINE"] = "2"
+    project.up()
+    emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
+    emulator.fault("registerCallback", 500, "", times=100)
+    project.configure("thingspace:rotation", "2")
+    project.up(fails=True)
+    emulator.control("DELETE", "faults")
+    project.configure("thingspace:rotation", "1")
+    project.up()
+    texts = [f"text {number}" for number in range(4)]
+    for text in texts:
+        emulator.text(text)
+    assert eventually(lambda: set(texts) == set(project.inbox()))
+    known = json.loads(project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").text)
+    assert len(known["previousPassword"]) == 2  # both, as the settings file takes them
+    assert known["password"] not in project.export()
+    assert all(password not in project.export() for password in known["previousPassword"])

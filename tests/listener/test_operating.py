@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from listener_process import (
     ACCOUNT,
     API_TOKEN,
@@ -23,6 +24,9 @@ from listener_process import (
     settings,
     text,
 )
+
+from thingspace_provider.listener.settings import load
+from thingspace_provider.listener.settings_file import BadSettings
 
 Start = Callable[..., ListenerProcess]
 SECRETS = (PASSWORD, PREVIOUS, PATH_TOKEN, API_TOKEN, "a text that nobody else shall read")
@@ -89,6 +93,30 @@ def test_new_credentials_are_taken_up_without_a_restart_and_without_refusing_the
     assert listener.post(text("too late")).status_code == 403
     assert listener.get("/v1/messages", Authorization=f"Bearer {API_TOKEN}").status_code == 401
     assert len(listener.answer(token="another-api-token")["messages"]) == 3
+
+
+@pytest.mark.parametrize("given", [["older", "oldest"], '["older", "oldest"]', ["older", "", "oldest"]])
+def test_several_previous_passwords_are_all_good(start: Start, given: object) -> None:
+    listener = start(previousPassword=given)
+    for password, status in ((PASSWORD, 200), ("older", 200), ("oldest", 200), ("", 403), ("old", 403)):
+        assert listener.post(text("a text", password=password)).status_code == status
+
+
+@pytest.mark.parametrize("given", ['["sentinel"', [7], {"sentinel": 1}])
+def test_what_is_no_previous_password_is_said_without_repeating_it(tmp_path: Path, given: object) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(settings(tmp_path, previousPassword=given)))
+    with pytest.raises(BadSettings, match="previousPassword") as bad:
+        load(file, {}, {})
+    assert "sentinel" not in str(bad.value)
+
+
+def test_in_the_environment_several_previous_passwords_are_json(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(settings(tmp_path)))
+    for value, passwords in (("one", ("one",)), ('["one", "other"]', ("one", "other")), ("[]", ())):
+        found = load(file, {"THINGSPACE_LISTENER_PREVIOUS_PASSWORD": value}, {})
+        assert found.previous_password == passwords
 
 
 def test_bad_settings_are_not_taken_up_and_the_log_says_why(start: Start) -> None:

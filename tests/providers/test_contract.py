@@ -106,6 +106,19 @@ def test_a_credential_is_generated_once_and_rotated_with_overlap(engine: Engine)
     assert (second["username"], second["pathToken"]) == (first["username"], first["pathToken"])
 
 
+def test_a_credential_keeps_the_last_three_passwords_and_takes_up_that_of_a_state_without_a_list(
+    engine: Engine,
+) -> None:
+    known = {"username": "u", "password": "b", "previousPassword": "a", "pathToken": "t", "rotation": 2}
+    states = [known]
+    for rotation in (3, 4, 5):
+        states.append(engine.update("CallbackCredential", "u", states[-1], {"rotation": rotation}))
+    before = [state["password"] for state in reversed(states[:-1])]
+    assert states[1]["previousPasswords"] == ["b", "a"]
+    assert states[-1]["previousPasswords"] == before == [states[2]["password"], states[1]["password"], "b"]
+    assert states[-1]["previousPassword"] == before[0]
+
+
 def test_without_credentials_the_error_names_all_that_is_missing(engine: Engine) -> None:
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})

@@ -56,13 +56,14 @@ class LocalListener(Resource, name="LocalListener"):
                 "username": credential.username,
                 "password": credential.password,
                 "previous_password": credential.previous_password,
+                "previous_passwords": credential.previous_passwords,
                 "path_token": credential.path_token,
                 "port": port,
                 "state_dir": state_dir or _state_dir(name),
             },
             ["url", "port", "pid", "revision", "running", "port_given"],
             opts,
-            secret_outputs=["username", "password", "previous_password", "path_token"],
+            secret_outputs=["username", "password", "previous_password", "previous_passwords", "path_token"],
         )
 
     def url_for(self, account_name: pulumi.Input[str]) -> pulumi.Output[str]:

@@ -1,7 +1,8 @@
 """CallbackCredential: what ThingSpace sends back with every callback, so that the listener knows it is ThingSpace.
 
 Generated once and kept in the stack's state as a secret. A changed `rotation` makes a new password and keeps the
-old one as previous, because ThingSpace goes on sending it for up to a quarter of an hour.
+old ones as previous: ThingSpace goes on sending the one that is registered for up to a quarter of an hour, and that is
+not the newest when updates failed before they registered it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ from thingspace_provider.lifecycle.model import (
 
 PASSWORD_BYTES = 24  # 32 characters; ThingSpace takes 40 at most
 PATH_TOKEN_BYTES = 24
+PREVIOUS = 3  # passwords that are kept beside the current one
 
 
 class CallbackCredential:
-    """inputs: rotation. outputs: rotation, username, password, previousPassword, pathToken. id: the user name."""
+    """inputs: rotation. outputs: these, username, password, previousPassword(s), pathToken. id: the user name.
+
+    previousPasswords holds up to PREVIOUS, newest first, and previousPassword the first of them, or "". States of 0.1.0
+    have only the latter.
+    """
 
     def check(self, news: State) -> Checked:
         """A rotation is a number or a word; 1 when nothing is said."""
@@ -52,6 +58,7 @@ class CallbackCredential:
                 "username": username,
                 "password": secrets.token_urlsafe(PASSWORD_BYTES),
                 "previousPassword": "",
+                "previousPasswords": [],
                 "pathToken": secrets.token_urlsafe(PATH_TOKEN_BYTES),
             },
         )
@@ -62,9 +69,12 @@ class CallbackCredential:
         return Current(outputs, {"rotation": outputs.get("rotation", 1)})
 
     def update(self, context: Context, olds: State, news: State) -> State:
-        """A new password; the old one stays acceptable as the previous."""
+        """A new password; the old ones stay acceptable as the previous."""
         del context
-        return {**olds, **news, "previousPassword": olds["password"], "password": secrets.token_urlsafe(PASSWORD_BYTES)}
+        before = olds.get("previousPasswords", [olds.get("previousPassword")])
+        previous = [password for password in (olds["password"], *before) if password][:PREVIOUS]
+        renewed = {"password": secrets.token_urlsafe(PASSWORD_BYTES), "previousPassword": previous[0]}
+        return {**olds, **news, **renewed, "previousPasswords": previous}
 
     def delete(self, context: Context, outputs: State) -> None:
         """Nothing but the state holds it."""

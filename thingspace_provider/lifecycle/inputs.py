@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from thingspace_provider.api.urls import DEFAULT_PORTS
-from thingspace_provider.lifecycle.model import Failure, State, is_unknown
+from thingspace_provider.lifecycle.model import Failure, State, Unknown, is_unknown
 
 # ThingSpace accepts these ports for new registrations and no others.
 ACCEPTED_PORTS = frozenset({80, 443, *range(9001, 9007), *range(28200, 28221), *range(50551, 50560)})
@@ -77,6 +77,16 @@ def credential(state: State, *keys: str) -> list[Failure]:
                 Failure("", f"{key} is {len(value)} characters long; ThingSpace takes {LONGEST_CREDENTIAL} at most")
             )
     return failures
+
+
+def credentials(state: State, key: str) -> list[Failure]:
+    """A list of passwords, each as `credential` has it."""
+    values = state.get(key)
+    if values is None or isinstance(values, Unknown):
+        return []
+    if not isinstance(values, list):
+        return [Failure("", f"{key} must be a list")]
+    return [failure for value in values for failure in credential({key: value}, key)]
 
 
 def service_name(state: State) -> list[Failure]:

@@ -28,7 +28,8 @@ HOST = "127.0.0.1"
 PID_FILE = "listener.pid"
 STARTS = 5  # tries to get hold of a free port
 TAKEN = f"cannot listen on {HOST}"  # how a listener says that its port is taken
-SETTINGS = ("accountNames", "username", "password", "previousPassword", "pathToken", "port", "stateDir")
+CREDENTIAL = ("username", "password", "previousPassword", "previousPasswords", "pathToken")
+SETTINGS = ("accountNames", *CREDENTIAL, "port", "stateDir")
 CHOICE = (*range(28200, 28221), *range(50551, 50560), *range(9001, 9007))  # ports that ThingSpace accepts
 
 
@@ -46,6 +47,7 @@ class LocalListener:
         """Find wrong inputs; no network."""
         checked = {key: news[key] for key in SETTINGS if news.get(key) is not None}
         failures = inputs.credential(news, "username", "password", "previousPassword")
+        failures += inputs.credentials(news, "previousPasswords")
         names = news.get("accountNames")
         if not is_unknown(names):
             if not isinstance(names, list) or not names:
@@ -57,8 +59,12 @@ class LocalListener:
         return Checked(checked, failures)
 
     def diff(self, olds: State, news: State) -> Difference:
-        """Another folder is another listener; anything else, also that it does not run, restarts it."""
-        compared = [key for key in SETTINGS if key != "port" or news.get("port") is not None]
+        """Another folder is another listener; anything else, also that it does not run, restarts it.
+
+        previousPasswords change with the password only, and a preview does not know those that an old state has not.
+        """
+        compared = [key for key in SETTINGS if key not in {"port", "previousPasswords"}]
+        compared += ["port"] if news.get("port") is not None else []
         changed = [key for key in compared if olds.get(key) != news.get(key)]
         moved = "stateDir" in changed and not is_unknown(news.get("stateDir"))
         return Difference(bool(changed) or not olds.get("running"), ["stateDir"] if moved else [], moved)
@@ -188,7 +194,7 @@ def _write(folder: Path, news: State, port: int, api_token: str) -> None:
         "accounts": news["accountNames"],
         "username": news.get("username") or "",
         "password": news.get("password") or "",
-        "previousPassword": news.get("previousPassword") or "",
+        "previousPassword": news.get("previousPasswords") or news.get("previousPassword") or "",
         "pathToken": news.get("pathToken") or "",
         "apiToken": api_token,
         "store": f"sqlite:///{folder / 'inbox.sqlite3'}",

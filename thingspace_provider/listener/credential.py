@@ -16,22 +16,20 @@ def same(given: str, expected: str) -> bool:
 class Credential:
     """User name and password that ThingSpace puts into every callback body.
 
-    The previous password stays good, because ThingSpace goes on sending it for a quarter of an hour after a
-    change.
+    Previous passwords stay good, because ThingSpace goes on sending one for a quarter of an hour after a change.
     """
 
     username: str
     password: str = field(repr=False)
-    previous_password: str = field(repr=False)
+    previous_passwords: tuple[str, ...] = field(repr=False)
 
     def admits(self, username: object, password: object) -> bool:
-        """Whether a body's user name and password are the current or the previous ones; all are compared, always."""
+        """Whether a body's user name and password are the current or previous ones; all are compared, always."""
         if not isinstance(username, str) or not isinstance(password, str):
             return False
         known = same(username, self.username)
-        current = same(password, self.password)
-        previous = same(password, self.previous_password) and self.previous_password != ""
-        return known and (current or previous)
+        good = [same(password, one) for one in (self.password, *self.previous_passwords)]
+        return known and any(good)
 
     def proof(self, account: str, nonce: str) -> str:
         """HMAC-SHA256 in hex that shows who asks with a nonce that this credential is known here."""

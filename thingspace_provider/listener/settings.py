@@ -5,7 +5,7 @@
 | accounts (list) | THINGSPACE_LISTENER_ACCOUNTS (comma-separated) | |
 | username | THINGSPACE_LISTENER_USERNAME | |
 | password | THINGSPACE_LISTENER_PASSWORD | |
-| previousPassword | THINGSPACE_LISTENER_PREVIOUS_PASSWORD | |
+| previousPassword (or a list) | THINGSPACE_LISTENER_PREVIOUS_PASSWORD (JSON when it begins with "[") | |
 | pathToken | THINGSPACE_LISTENER_PATH_TOKEN | |
 | apiToken | THINGSPACE_LISTENER_API_TOKEN | |
 | store | THINGSPACE_LISTENER_STORE | --store |
@@ -19,6 +19,7 @@ An empty value counts as not set. No message repeats the value of a secret.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ EXAMPLES = {
     "accounts": '["0000123456-00001"]',
     "username": '"plant-a"',
     "password": "the password that ThingSpace was told at registration",
-    "previousPassword": "the password before the last rotation",
+    "previousPassword": "the password before the last rotation, or a list of such",
     "pathToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
     "apiToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
     "store": '"sqlite:////var/lib/thingspace/inbox.sqlite3"',
@@ -72,7 +73,7 @@ EXAMPLES = {
 }
 REQUIRED = ("accounts", "username", "password", "pathToken", "store")
 DEFAULTS: dict[str, Any] = {
-    "previousPassword": "",
+    "previousPassword": (),
     "apiToken": "",
     "sinks": (),
     "heal": healing.OFF,
@@ -97,7 +98,7 @@ class Settings:
     accounts: tuple[str, ...]
     username: str
     password: str = field(repr=False)
-    previous_password: str = field(repr=False)  # "" when there is none
+    previous_password: tuple[str, ...] = field(repr=False)  # each of them is good
     path_token: str = field(repr=False)
     api_token: str = field(repr=False)  # "" when nobody may read messages over HTTP
     store: str = field(repr=False)  # may hold a password: see store_address.shown
@@ -183,6 +184,16 @@ def _token(value: object) -> str:
     return token
 
 
+def _passwords(value: object) -> tuple[str, ...]:
+    """One password or several; as JSON where a list can only be a text, in the environment."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise Wrong('a text that begins with "[" must be a JSON list of passwords, as ["…"]') from None
+    return tuple(text(one) for one in (value if isinstance(value, list) else [value]) if one != "")
+
+
 def _port(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= HIGHEST_PORT:
         raise Wrong(f"must be a number from 0 (any free port) to {HIGHEST_PORT}")
@@ -205,7 +216,7 @@ READERS: dict[str, Callable[[object], Any]] = {
     "accounts": _accounts,
     "username": text,
     "password": text,
-    "previousPassword": text,
+    "previousPassword": _passwords,
     "pathToken": _token,
     "apiToken": _token,
     "store": read_address,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pulumi
 
 from thingspace_provider.providers import CallbackCredentialProvider
@@ -13,7 +15,7 @@ class CallbackCredential(Resource, name="CallbackCredential"):
 
     Args:
         name: the resource's name in the program.
-        rotation: another number makes a new password; the old one stays acceptable as the previous.
+        rotation: another number makes a new password; the last three stay acceptable as previous ones.
         opts: Pulumi's options.
     """
 
@@ -21,6 +23,8 @@ class CallbackCredential(Resource, name="CallbackCredential"):
     password: pulumi.Output[str]
     previous_password: pulumi.Output[str]
     """The password before the last rotation, or "" before the first."""
+    previous_passwords: pulumi.Output[list[str] | None]
+    """The last three, newest first: what is registered is one of them when a rotation failed. None in an old state."""
     path_token: pulumi.Output[str]
     """A part of the callback URL that nobody can guess."""
 
@@ -31,18 +35,26 @@ class CallbackCredential(Resource, name="CallbackCredential"):
         rotation: pulumi.Input[int | str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        generated = ["username", "password", "previous_password", "path_token"]
+        generated = ["username", "password", "previous_password", "previous_passwords", "path_token"]
         super().__init__(
             CallbackCredentialProvider(), name, {"rotation": rotation}, generated, opts, secret_outputs=generated
         )
 
     @property
-    def settings(self) -> pulumi.Output[dict[str, str]]:
-        """The listener's settings as its settings file spells them; a secret."""
+    def settings(self) -> pulumi.Output[dict[str, Any]]:
+        """The listener's settings as its settings file spells them; a secret.
+
+        Its previousPassword is a text, or a list when there are several.
+        """
         known = {
             "username": self.username,
             "password": self.password,
-            "previousPassword": self.previous_password,
+            "previousPassword": pulumi.Output.all(self.previous_password, self.previous_passwords).apply(_one_or_list),
             "pathToken": self.path_token,
         }
         return pulumi.Output.secret(pulumi.Output.all(**known).apply(dict))
+
+
+def _one_or_list(previous: list[Any]) -> Any:
+    newest, known = previous
+    return known if known and len(known) > 1 else newest

@@ -73,7 +73,8 @@ def _locals(stack: str | None, secrets: Secrets) -> list[Local]:
         except (OSError, ValueError):
             continue
         if isinstance(settings, dict):
-            secrets.add(settings.get(key) for key in SECRET_SETTINGS)
+            given = [settings.get(key) for key in SECRET_SETTINGS]
+            secrets.add(one for value in given for one in (value if isinstance(value, list) else [value]))
             found.append(Local(file.parent, settings))
     return found
 
