@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from thingspace_provider import engine_yaml
 from thingspace_provider.lifecycle import inputs
 from thingspace_provider.lifecycle.connection import LIMITS
 from thingspace_provider.lifecycle.connection import SETTINGS as CREDENTIALS
@@ -60,7 +63,10 @@ LISTENERS = {"local": ("kind", "port"), "external": ("kind", "url", "readiness")
 CREDENTIAL_KEYS = tuple(key for _, key in CREDENTIALS.values())
 SECRET_KEYS = ("appKey", "appSecret", "password")  # of the credentials
 KNOWN = {key for key in EXAMPLES if "." not in key} | set(CREDENTIAL_KEYS)
-LONGEST_SHOWN = 60  # characters of a value that is not as it should be
+# The words of YAML 1.1 for true and false: texts to the engine, meant as such only where a key can be nothing else.
+SWITCHES = {**dict.fromkeys(("yes", "on", "y"), True), **dict.fromkeys(("no", "off", "n"), False)}
+SHOWN = reprlib.Repr()  # of a value that is not as it should be: its beginning, however large it is
+SHOWN.maxstring = SHOWN.maxother = SHOWN.maxlong = 60
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,22 @@ class Problem:
 
 
 def read(key: str, text: str) -> Any:
-    """The value of a key that the engine handed over as text: text stays text, all else is YAML in one line."""
-    with contextlib.suppress(yaml.YAMLError):
-        return yaml.safe_load(text) if key in KINDS else text
+    """The value of a key that the engine handed over as text: text stays text, and so does what cannot be read.
+
+    Of lists and maps the engine makes JSON; what a person typed at `pulumi config set` is YAML in one line.
+    """
+    if key not in KINDS:
+        return text
+    if KINDS[key] is bool and text.lower() in SWITCHES:
+        return SWITCHES[text.lower()]
+    with contextlib.suppress(ValueError, RecursionError):
+        if text.startswith(("[", "{")):
+            return json.loads(text)
+    if key == "profiles":  # the provider's process reads them too, and knows no YAML
+        return text or None
+    with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):
+        node = yaml.compose(text, Loader=engine_yaml.Loader)
+        return None if node is None else engine_yaml.Reader().value(node)
     return text
 
 
@@ -146,24 +165,27 @@ def _wrong_kind(key: str, value: Any) -> Problem | None:
     kind = KINDS.get(key, str)
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return None
-    said = "is of another kind" if key in SECRET_KEYS or key == "profiles" else f"is {_short(value)}"
+    said = "is of another kind" if key in SECRET_KEYS or key == "profiles" else f"is {SHOWN.repr(value)}"
     return _problem((key,), f"{said}; it must be {IN_WORDS[kind]}")
 
 
 def _accounts(listed: list[Any]) -> Iterator[Problem]:
+    seen = set()
     for index, entry in enumerate(listed):
         for problem in inputs.account_problems("accounts", entry):
             yield _problem(("accounts", index), problem.reason)
-        if isinstance(entry, str) and entry in listed[:index]:
+        if isinstance(entry, str) and entry in seen:
             yield _problem(("accounts", index), f"names {entry} more than once")
+        if isinstance(entry, str):
+            seen.add(entry)
 
 
 def _listener(entry: dict[Any, Any]) -> Iterator[Problem]:
     kind = entry.get("kind")
     if kind is UNKNOWN:
         return
-    if kind not in LISTENERS:
-        yield _problem(("listener", "kind"), f"is {kind!r}; it is {' or '.join(LISTENERS)}")
+    if not isinstance(kind, str) or kind not in LISTENERS:
+        yield _problem(("listener", "kind"), f"is {SHOWN.repr(kind)}; it is {' or '.join(LISTENERS)}")
         return
     for key in entry:
         if key not in LISTENERS[kind]:
@@ -171,7 +193,7 @@ def _listener(entry: dict[Any, Any]) -> Iterator[Problem]:
             yield _problem(("listener", str(key)), what)
     port, readiness = entry.get("port"), entry.get("readiness", False)
     if kind == "local" and port is not None and port is not UNKNOWN and not inputs.is_accepted_port(port):
-        what = f"is {port!r}, which ThingSpace refuses; it accepts {inputs.PORTS_IN_WORDS}"
+        what = f"is {SHOWN.repr(port)}, which ThingSpace refuses; it accepts {inputs.PORTS_IN_WORDS}"
         yield _problem(("listener", "port"), what)
     if kind == "external":
         yield from _url(entry.get("url"))
@@ -184,7 +206,9 @@ def _url(url: Any) -> Iterator[Problem]:
         return
     if not url:
         yield _problem(("listener", "url"), "is missing: an external listener is a URL that already exists")
-    elif problem := inputs.url_problem(str(url).replace("{account}", "0").replace("{path_token}", "0")):
+    elif not isinstance(url, str):
+        yield _problem(("listener", "url"), "must be text")
+    elif problem := inputs.url_problem(url.replace("{account}", "0").replace("{path_token}", "0")):
         yield _problem(("listener", "url"), f"is not usable: {problem}")
 
 
@@ -206,8 +230,3 @@ def _problem(path: tuple[str | int, ...], what: str) -> Problem:
     named = ".".join(part for part in path if isinstance(part, str))
     shown = named if named in EXAMPLES else str(path[0])
     return Problem(path, what, f"{NAMESPACE}:{shown}: {EXAMPLES[shown]}" if shown in EXAMPLES else "")
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + " ..."

@@ -70,7 +70,25 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
         (GOOD + "  thingspace:profiles: {plant-a: {username: x}}\n", 4, 25, "letters, digits and _", "plant_a"),
         (GOOD + "  thingspace:profiles:\n    one: {user: x}\n", 5, 11, "did you mean username?", "as in"),
         (GOOD + "  thingspace:rotation: 1\n  thingspace:rotation: 2\n", 5, 3, "again, after line 4", "Keep the one"),
-        (GOOD + "  thingspace:triggers: [2026-13-45]\n", 4, 24, "not what it looks like", "Quote"),
+        (GOOD + "  thingspace:deadline: .inf\n", 4, 24, "not what it looks like", "Quote"),
+        (GOOD + "  thingspace:adopt: !!bool yes\n", 4, 21, "not what it looks like", "Quote"),
+        (GOOD + "  thingspace:rotation: !!int ''\n", 4, 24, "not what it looks like", "Quote"),
+        (GOOD + "  thingspace:triggers: [!!timestamp abc]\n", 4, 25, "not what it looks like", "Quote"),
+        (GOOD + "  thingspace:profiles: {? [a] : {}}\n", 4, 27, "is no key", "Correct"),
+        (GOOD + f"  thingspace:deadline: 0x{'f' * 6000}\n", 4, 3, "must be a number", "300"),
+        (GOOD + f"  thingspace:deadline: {'9' * 6000}\n", 4, 3, "must be a number", "300"),
+        (GOOD + "  thingspace:triggers: [on]\n", 4, 25, "on is text to the engine, not true", 'or "on"'),
+        (GOOD + "  thingspace:username: 0123\n", 4, 24, "hands over another text", "Quote"),
+        (GOOD + "  thingspace:profiles: '{one: {username: u}}'\n", 4, 3, "must be a map", "as in"),
+        (GOOD.replace("external", "[external]"), 3, 25, "is ['external']; it is local or external", "kind"),
+        (GOOD.replace("https://sms.example.com/x", "[x]"), 3, 41, "must be text", "https://sms"),
+        (GOOD.replace("/x", "/x, readiness: yes"), 3, 84, "yes is text to the engine, not true", "Write true"),
+        (GOOD + '  thingspace:baseUrl: "https://[::1/api"\n', 4, 3, "not an http(s) address", "for example"),
+        (GOOD + '  <<: {"thingspace:password": "sentinel"}\n', 4, 8, "is a secret in clear", "--secret"),
+        (GOOD + "  <<: [{}, {thingspace:prot: 1}]\n", 4, 13, "did you mean thingspace:protect?", "Correct"),
+        (GOOD + "  <<: {}\n  <<: {}\n", 5, 3, "again, after line 4", "Keep the one"),
+        (GOOD + "  <<: none\n", 4, 3, "<< takes a map", "Correct"),
+        (GOOD + "  x: &again [*again]\n", 4, 14, "an alias stands inside of what it stands for", "Correct"),
         (GOOD + "  thingspace:password: sentinel\n", 4, 3, "is a secret in clear", "--secret thingspace:password"),
         (GOOD + "  thingspace:appSecret: [sentinel]\n", 4, 3, "is of another kind", "Correct"),
         (GOOD + "  thingspace:appSecret: {secure: sentinel}\n", 4, 25, "is not encrypted", "--secret"),
@@ -118,11 +136,30 @@ def test_each_mistake_is_found_in_its_place_with_its_fix(
         GOOD + "  thingspace:profiles: {secure: v1:abcdefgh:ijklmnop=}\n",
         GOOD.replace("https://sms.example.com/x", "{secure: v1:abcdefgh:ijklmnop=}"),
         GOOD.replace('["0000123456-00001"]', """'["0000123456-00001"]'"""),  # `pulumi config set` writes it so
-        GOOD + "  x: &again [*again]\n",
+        GOOD + "  thingspace:profiles:\n  thingspace:rotation:\n  thingspace:username:\n  thingspace:adopt:\n",
+        GOOD + "  thingspace:triggers: [2026-13-45, 1:30]\n",
+        GOOD + '  thingspace:rotation: "2026-13-45"\n',
+        GOOD + "  thingspace:rotation: 2026-03-01\n",
+        GOOD + "  thingspace:deadline: 3e2\n  thingspace:protect: yes\n  thingspace:username: 12345\n",
+        GOOD + "  <<: &u {thingspace:password: {secure: v1:abcdefgh:ijklmnop=}}\n  aws:x: *u\n",
+        GOOD + "  <<: [{thingspace:rotation: 2}, {thingspace:rotation: [], thingspace:adopt: true}]\n",
+        HEAD + "  <<: {thingspace:listener: {kind: external, <<: {kind: none, url: https://sms.example.com/x}}}\n",
     ],
 )
 def test_nothing_is_said_of_what_is_right(tmp_path: Path, content: str) -> None:
     assert lint(tmp_path, test=content) == (0, [])
+
+
+def laughs(levels: int) -> str:
+    """Lists of aliases of lists of aliases: each level ten times the one before."""
+    named = [f"&a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, levels)]
+    return "config:\n  x: [" + ", ".join(["&a0 [lol]", *named]) + f"]\n  thingspace:rotation: *a{levels - 1}\n"
+
+
+@pytest.mark.parametrize(("levels", "what"), [(4, "it must be a number or a word"), (30, "aliases make far too much")])
+def test_aliases_of_aliases_cost_no_more_than_what_is_written(tmp_path: Path, levels: int, what: str) -> None:
+    _, found = lint(tmp_path, test=laughs(levels))
+    assert [finding for finding in found if what in finding["what"]]
 
 
 def test_a_name_makes_a_stack_production_and_http_wrong_there(tmp_path: Path) -> None:

@@ -119,6 +119,21 @@ def test_a_port_that_thingspace_refuses_stops_the_preview(project: Project, emul
     assert emulator.calls() == {}
 
 
+def test_an_odd_stack_file_is_named_and_not_a_traceback(project: Project) -> None:
+    listener = "{kind: [external], url: https://sms.example.com/x}"
+    project.write_stack(f'config:\n  thingspace:accounts: ["1"]\n  thingspace:listener: {listener}\n')
+    previewed = project.preview(fails=True)
+    assert "thingspace:listener.kind in stacks/Pulumi.dev.yaml is ['external']; it is local or" in previewed.text
+    assert "Traceback" not in previewed.text
+    merged = "{thingspace:rotation: '2026-13-45', thingspace:listener: {kind: external, <<: *url, readiness: true}}"
+    project.write_stack(
+        f'config:\n  thingspace:accounts: ["1"]\n  x: &url {{url: "https://sms.example.com/x"}}\n  <<: {merged}\n'
+    )
+    project.preview()
+    project.environment["THINGSPACE_BASE_URL"] = "https://[::1/api"
+    fails(project, "the base URL 'https://[::1/api' is not an http(s) address. Set THINGSPACE_BASE_URL")
+
+
 def test_the_registration_itself_refuses_the_port_too(project: Project) -> None:
     (project.folder / "__main__.py").write_text(
         "from thingspace_provider.resources import CallbackRegistration\n"

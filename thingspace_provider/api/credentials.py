@@ -30,14 +30,18 @@ class Credentials:
     base_url: str = PRODUCTION
 
     def __post_init__(self) -> None:
-        address = urlsplit(self.base_url)
-        if address.scheme not in {"http", "https"} or not address.hostname:
+        try:
+            address = urlsplit(self.base_url)
+            usable = address.scheme in {"http", "https"} and bool(address.hostname) and address.port != 0
+        except ValueError:  # a bracket that is not closed, a port that is no number
+            usable = False
+        if not usable:
             raise CredentialsMissing(
                 "calling ThingSpace",
                 answer=f"the base URL {self.base_url!r} is not an http(s) address",
                 remedy=f"Set THINGSPACE_BASE_URL or thingspace:baseUrl, for example {PRODUCTION}.",
             )
-        if address.scheme == "http" and not is_loopback(address.hostname):
+        if address.scheme == "http" and not is_loopback(address.hostname or ""):
             raise CredentialsMissing(
                 "calling ThingSpace",
                 answer=f"the base URL {self.base_url!r} would send the credentials unencrypted",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +13,24 @@ import yaml
 
 from thingspace_provider.api import PRODUCTION, Credentials
 from thingspace_provider.api.errors import CredentialsMissing
-from thingspace_provider.cli.yaml_places import NotYaml, Place, composed, entries, find, place_of, twice
-from thingspace_provider.lifecycle.model import UNKNOWN
-from thingspace_provider.stack_keys import KNOWN, NAMESPACE, SECRET_KEYS, problems, read, suggestion
+from thingspace_provider.cli.yaml_places import NotYaml, Place, composed, find, place_of, twice
+from thingspace_provider.engine_yaml import PLAIN, Reader, entries, text_of
+from thingspace_provider.lifecycle.model import UNKNOWN, Unknown
+from thingspace_provider.stack_keys import (
+    KINDS,
+    KNOWN,
+    NAMESPACE,
+    SECRET_KEYS,
+    SWITCHES,
+    problems,
+    read,
+    suggestion,
+)
 
 TOP_KEYS = {"config", "environment", "encryptionsalt", "encryptedkey", "secretsprovider"}
 PRODUCTION_WORDS = {"prod", "production", "live"}
 CIPHERTEXT = re.compile(r"v\d+:\S+|[A-Za-z0-9+/=_-]{40,}")
-DEPTH = 3  # config, profiles, a profile: where a secret may stand
+DEPTH = 3  # of profiles: where a secret may stand, one level more than is right
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class StackFile:
 
     path: Path
     root: yaml.Node | None
-    _found: list[Finding] = field(default_factory=list, init=False)
+    _found: dict[Finding, None] = field(default_factory=dict, init=False)  # in their order, each once
 
     @cached_property
     def config(self) -> yaml.Node | None:
@@ -70,13 +80,22 @@ class StackFile:
     @cached_property
     def values(self) -> dict[str, Any]:
         """The values of the keys in our namespace; encrypted ones are UNKNOWN."""
+        reader = _Reader(self._at)
         values = {}
         for key, node in entries(self.config):
             space, _, name = key.value.partition(":")
             if space == NAMESPACE:
-                value = self._value(node)
-                values[name] = read(name, value) if isinstance(value, str) else value
+                value = reader.value(node)
+                values[name] = value if isinstance(value, dict | list | Unknown) else self._text(name, node, value)
         return values
+
+    def _text(self, name: str, node: yaml.Node, value: Any) -> Any:
+        """A value that the engine hands over as text."""
+        text = text_of(value)
+        if name not in KINDS and value is not None and text != node.value and not isinstance(value, bool):
+            what = f"{NAMESPACE}:{name} is not quoted: the engine takes it for a number and hands over another text"
+            self._at(node, what, "Quote it.")
+        return read(name, text)
 
     @cached_property
     def base_url(self) -> Any:
@@ -102,15 +121,15 @@ class StackFile:
                 self.add(problem.path, f"{problem.key} {problem.what}", fix)
         self._secrets(self.values, ())
         self._addresses()
-        return self._found
+        return list(self._found)
 
     def add(self, path: tuple[str | int, ...], what: str, fix: str) -> None:
         """Note something wrong with the value at a path below our namespace."""
         place = find(self.config, (f"{NAMESPACE}:{path[0]}", *path[1:])) or find(self.root, ("config",)) or Place()
-        self._found.append(Finding(str(self.path), place, what, fix))
+        self._found[Finding(str(self.path), place, what, fix)] = None
 
     def _at(self, node: yaml.Node, what: str, fix: str) -> None:
-        self._found.append(Finding(str(self.path), place_of(node.start_mark), what, fix))
+        self._found[Finding(str(self.path), place_of(node.start_mark), what, fix)] = None
 
     @property
     def _top(self) -> dict[str, yaml.ScalarNode]:
@@ -141,15 +160,23 @@ class StackFile:
                 self._at(key, f"{key.value} {read_there}", suggestion(name, KNOWN, f"{NAMESPACE}:"))
 
     def _unquoted(self) -> Iterator[tuple[str | int, ...]]:
-        """The paths of account names that are no quoted text."""
-        listed = next((node for key, node in entries(self.config) if key.value == f"{NAMESPACE}:accounts"), None)
-        for index, node in enumerate(listed.value if isinstance(listed, yaml.SequenceNode) else ()):
-            if isinstance(node, yaml.ScalarNode) and node.style is None and node.value:
-                is_text = node.tag == "tag:yaml.org,2002:str"
-                danger = "a shorter one would lose its leading zeros" if is_text else "YAML takes it for another value"
-                yield ("accounts", index)
-                what = f"{NAMESPACE}:accounts: {node.value} is not quoted: {danger}"
-                self._at(node, what, f'Write "{node.value}", all leading zeros included.')
+        """The paths of account names that are no quoted text, and of words that are true or false to YAML 1.1."""
+        for key, node in entries(self.config):
+            space, _, name = key.value.partition(":")
+            for path, item in _plain_inside(node, (name,)) if space == NAMESPACE else ():
+                if path[:-1] == ("accounts",) and isinstance(path[-1], int):
+                    is_text = isinstance(_Reader(self._at).value(item), str)
+                    danger = (
+                        "a shorter one would lose its leading zeros" if is_text else "YAML takes it for another value"
+                    )
+                    what = f"{NAMESPACE}:accounts: {item.value} is not quoted: {danger}"
+                    self._at(item, what, f'Write "{item.value}", all leading zeros included.')
+                    yield path
+                elif item.value.lower() in SWITCHES:
+                    meant = text_of(SWITCHES[item.value.lower()])
+                    what = f"{NAMESPACE}:{'.'.join(map(str, path))}: {item.value} is text to the engine, not {meant}"
+                    self._at(item, what, f'Write {meant}, or "{item.value}" if the text is meant.')
+                    yield path
 
     def _secrets(self, values: dict[Any, Any], path: tuple[str, ...]) -> None:
         """Secrets that are not encrypted, in the default user and in profiles."""
@@ -159,7 +186,7 @@ class StackFile:
                 how = f"pulumi config set --secret {'--path ' if path else ''}{name}"
                 fix = f"{how}, and have it changed in ThingSpace if this file was ever committed."
                 self.add((*path, key), f"{name} is a secret in clear", fix)
-            elif isinstance(value, dict) and (key == "profiles" or path):
+            elif isinstance(value, dict) and (key == "profiles" or path) and len(path) < DEPTH:
                 self._secrets(value, (*path, str(key)))
 
     def _addresses(self) -> None:
@@ -201,25 +228,35 @@ class StackFile:
             what = f"{NAMESPACE}:{'.'.join(path)} is plain http in a stack that is called production"
             self.add(path, what, f"Leave it out, or {PRODUCTION}.")
 
-    def _value(self, node: yaml.Node) -> Any:
-        try:
-            return self._masked(yaml.constructor.SafeConstructor().construct_document(node), node)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            self._at(node, "this value is not what it looks like to YAML", 'Quote it, as "2026-03-01".')
-            return UNKNOWN
 
-    def _masked(self, value: Any, node: yaml.Node, depth: int = DEPTH) -> Any:
-        """With UNKNOWN in place of what is encrypted."""
-        if isinstance(value, dict) and set(value) == {"secure"}:
-            if not CIPHERTEXT.fullmatch(str(value["secure"])):
-                self._at(node, "what stands after secure: is not encrypted", "Set it with pulumi config set --secret.")
-            return UNKNOWN
-        if isinstance(value, dict) and depth:
-            children = {key.value: child for key, child in entries(node)}
-            return {key: self._masked(item, children.get(str(key), node), depth - 1) for key, item in value.items()}
-        if isinstance(value, list) and depth and isinstance(node, yaml.SequenceNode):
-            return [self._masked(item, child, depth - 1) for item, child in zip(value, node.value, strict=True)]
-        return value
+def _plain_inside(node: yaml.Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], yaml.Node]]:
+    """Values in a map or list that have neither quotes nor a tag, with their paths."""
+    inside: Iterable[tuple[str | int, yaml.Node]] = ()
+    if isinstance(node, yaml.MappingNode):
+        inside = ((key.value, value) for key, value in entries(node))
+    elif isinstance(node, yaml.SequenceNode):
+        inside = enumerate(node.value)
+    for part, child in inside:
+        if child.tag == PLAIN and child.value:
+            yield (*path, part), child
+        yield from _plain_inside(child, (*path, part))
+
+
+class _Reader(Reader):
+    """Reads on where the engine would not, and does without what is encrypted: both are UNKNOWN."""
+
+    def __init__(self, found: Callable[[yaml.Node, str, str], None]) -> None:
+        super().__init__()
+        self._found = found
+
+    def refused(self, node: yaml.Node) -> Any:
+        self._found(node, "this value is not what it looks like to YAML", 'Quote it, as "2026-03-01".')
+        return UNKNOWN
+
+    def secret(self, node: yaml.Node, ciphertext: str) -> Any:
+        if not CIPHERTEXT.fullmatch(ciphertext):
+            self._found(node, "what stands after secure: is not encrypted", "Set it with pulumi config set --secret.")
+        return UNKNOWN
 
 
 def _fights(files: list[StackFile]) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from thingspace_provider.engine_yaml import Loader, entries
+
 # What PyYAML quotes of a file may be part of a password: only single characters and names of tokens are shown.
 QUOTED = re.compile(r"'(?!<|\\.'|\\x..')[^']{2,}'")
 TAB = "\\t"
@@ -38,7 +40,7 @@ def composed(path: Path) -> yaml.Node | None:
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.compose(text, Loader=Loader)
     except UnicodeDecodeError as error:
         place = _place_of(content[: error.start].decode("utf-8", "replace"))
         raise NotYaml(place, "this is not UTF-8", "Save the file as UTF-8.") from None
@@ -60,31 +62,22 @@ def place_of(mark: yaml.Mark) -> Place:
     return Place(mark.line + 1, mark.column + 1)
 
 
-def entries(node: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-    """The keys and values of a map; nothing for what is no map."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                yield key, value
-
-
 def twice(root: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, yaml.ScalarNode]]:
     """Keys that a map has had before, each with its first occurrence."""
-    seen: set[int] = set()
+    seen: set[yaml.Node] = set()
     left = [root]
     while left:
         node = left.pop()
-        if node is None or id(node) in seen:  # an alias may lead back to where it stands
+        if node is None or node in seen:
             continue
-        seen.add(id(node))
-        firsts: dict[str, yaml.ScalarNode] = {}
-        for key, value in entries(node):
-            if key.value in firsts:
-                yield key, firsts[key.value]
-            firsts.setdefault(key.value, key)
-            left.append(value)
+        seen.add(node)
         if isinstance(node, yaml.SequenceNode):
             left.extend(node.value)
+        firsts: dict[str, yaml.ScalarNode] = {}
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            left.append(value)
+            if firsts.setdefault(key.value, key) is not key:
+                yield key, firsts[key.value]
 
 
 def find(node: yaml.Node | None, path: tuple[str | int, ...]) -> Place | None:

@@ -129,7 +129,7 @@ def _profile(profile: str, config: Config) -> dict[str, Any]:
     text = config("thingspace:profiles")
     try:
         entry = json.loads(text).get(profile) if text else None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise CredentialsMissing(
             "calling ThingSpace",
             answer="thingspace:profiles is not a map of profiles",

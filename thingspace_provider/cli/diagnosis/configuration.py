@@ -17,6 +17,7 @@ from thingspace_provider.cli.diagnosis.environment import Engine, EngineFailed
 from thingspace_provider.cli.diagnosis.steps import Secrets, Step, Steps, failed, ok, refused, skipped
 from thingspace_provider.cli.stack_files import StackFile
 from thingspace_provider.cli.yaml_places import NotYaml, composed
+from thingspace_provider.lifecycle import inputs
 from thingspace_provider.lifecycle.connection import SETTINGS, credentials, limits, sources
 from thingspace_provider.lifecycle.model import UNKNOWN
 from thingspace_provider.stack_keys import NAMESPACE, SECRET_KEYS
@@ -41,6 +42,12 @@ class Configuration:
         """The value of a key of ours, parsed; None when it is not set."""
         text = self.texts.get(f"{NAMESPACE}:{key}")
         return None if text is None else stack_keys.read(key, text)
+
+    @property
+    def profile(self) -> str | None:
+        """The profile that a program would call as, when it is usable as such."""
+        given = self.value("profile") or None
+        return None if inputs.profile({"profile": given}) else given
 
     def accounts(self) -> list[str]:
         """The account names that are usable as such."""

@@ -1,0 +1,57 @@
+"""`thingspace lint` and the engine read one and the same stack file alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from pulumi_project import Project
+
+from thingspace_provider.cli.stack_files import StackFile
+from thingspace_provider.cli.yaml_places import composed
+
+SCALARS = [
+    *("yes", "no", "on", "off", "y", "n", "Yes", "tRUE", "true", "True", "TRUE", "false", "~", "null", "NULL"),
+    *("0o17", "017", "0017", "+017", "-017", "089", "08", "1:30", "190:20:30", "1_000", "1_0.5", "_5", "-_5", "0_17"),
+    *(".5", "5.", "1.0", "+1", "-0", "-0.0", "0x1F", "0X1f", "0x1_f", "0b11", "-0b11", "0B11", "0b12", "0x", "0o8"),
+    *("1e3", "1.5e3", "1E3", "1e+3", "1e-3", "1e18", "1e400", "1e-400", "inf", "NaN", ".", "+", "1.2.3"),
+    *("0000123456-00001", "0000123456", "1234567890", "9007199254740993"),
+    *("9223372036854775807", "-9223372036854775808", "0xfffffffffffffffff", "0.1", "0.10"),
+    *("2026-13-45", "=", '"yes"', "'1'", "!!str 12", '!!int "12"', "!!float 1", "!!float 1.5", '!!null ""'),
+]
+MERGES = [
+    "{kind: a, <<: {kind: b, url: c}}",
+    "{<<: [{kind: a}, {kind: b, url: c, <<: {kind: d, port: 1}}], x: y}",
+    "{!!merge '<<': {kind: a}}",
+    "{<<: []}",
+    "{1: a, 017: b, 1.5: c, true: d, yes: e, 1e3: f, '': g}",
+]
+
+
+@pytest.mark.parametrize("shape", ["{}", "[{}]"])
+def test_lint_and_the_engine_read_a_stack_file_alike(project: Project, shape: str) -> None:
+    given = [shape.format(value) for value in (*SCALARS, *MERGES)]
+    lines = [f"  thingspace:k{index}: {value}" for index, value in enumerate(given)]
+    merged = "[{thingspace:own: second, thingspace:two: ['1']}, {thingspace:two: ['2'], thingspace:three: 3}]"
+    lost = "config: {thingspace:lost: 1}"
+    project.write_stack("\n".join([f"<<: {{{lost}}}", "config:", *lines, "  thingspace:own: first", f"  <<: {merged}"]))
+    command = ["pulumi", "config", "--json", "--stack", "dev"]
+    done = subprocess.run(command, cwd=project.folder, env=project.environment, check=True, capture_output=True)
+    engine = {key.partition(":")[2]: handed_over(entry) for key, entry in json.loads(done.stdout).items()}
+    file = project.folder / "stacks" / "Pulumi.dev.yaml"
+    values = StackFile(file, composed(file)).values
+    assert {key: (written(key, given), value) for key, value in values.items()} == {
+        key: (written(key, given), value) for key, value in engine.items()
+    }
+
+
+def handed_over(entry: dict[str, Any]) -> Any:
+    """A key's value as `pulumi config --json` prints it."""
+    return json.loads(entry["value"]) if "objectValue" in entry else entry["value"]
+
+
+def written(key: str, given: list[str]) -> str:
+    """What stands in the file, to be seen when a test fails."""
+    return given[int(key[1:])] if key[1:].isdigit() else ""
