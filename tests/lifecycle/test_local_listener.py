@@ -162,3 +162,22 @@ def _ended(pid: int) -> bool:
         return True
     process._reap()  # noqa: SLF001  it is our child here, and not in real life
     return False
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("file", "File exists"),
+        ("file/below", "Not a directory"),
+        ("/proc/nowhere/below", "No such file or directory"),
+        ("a\0b", "embedded null byte"),
+        ("a" * 300, "File name too long"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_named_with_the_reason(
+    world: World, inputs: dict[str, Any], tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ListenerNotStarted) as refused:
+        it.create(world.context, {**inputs, "stateDir": str(tmp_path / name)})
+    assert f"its folder {tmp_path / name} cannot be used: {reason}" in str(refused.value)

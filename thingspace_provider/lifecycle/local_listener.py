@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from thingspace_provider.api.errors import ThingSpaceError
@@ -99,7 +100,7 @@ class LocalListener:
 
     def _restart(self, context: Context, news: State) -> State:
         folder = _folder(news)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(folder)
         pid_file = _pid_file(news)
         before = _kept(folder)
         running = process.holder(pid_file) is not None
@@ -173,6 +174,20 @@ def _port(news: State, before: State, *, running: bool) -> int:
 def _folder(state: State) -> Path:
     """Where settings, log and store lie; a relative folder is in the program's."""
     return Path(state["stateDir"]).absolute()
+
+
+def _make(folder: Path) -> None:
+    """Make it, unless it is there, and see that it can be written to."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as reason:  # the latter for a null byte
+        raise ListenerNotStarted(
+            "starting the local listener",
+            answer=f"its folder {folder} cannot be used: {getattr(reason, 'strerror', reason)}",
+            remedy="Make it a folder that you may write to, or name another with state_dir or THINGSPACE_STATE_DIR.",
+        ) from None
 
 
 def _pid_file(state: State) -> Path:
