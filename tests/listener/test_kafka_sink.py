@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sample_events import stored
 
 from thingspace_provider.listener.callback import Device
 from thingspace_provider.listener.forwarding.events import event_of
-from thingspace_provider.listener.forwarding.sinks import SinkUnusable, Unacceptable, Unavailable
+from thingspace_provider.listener.forwarding.sinks import SinkUnusable, Unacceptable, Unavailable, kafka
 from thingspace_provider.listener.forwarding.sinks.kafka import KafkaSink
 from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 
@@ -143,6 +144,20 @@ def test_brokers_that_are_not_there_are_unavailable_in_time_and_the_event_loop_g
     before = threading.active_count()
     assert asyncio.run(work()) > 20
     assert threading.active_count() == before
+
+
+def test_a_report_that_does_not_come_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "REPORT_SECONDS", 0.5)
+    silent: dict[str, Any] = {"delivery_report_only_error": True, "test_mock_num_brokers": 1}  # librdkafka's own broker
+    with pytest.raises(Unavailable, match=r"no delivery report within 1\.5 s"):
+        asyncio.run(delivered(settings("127.0.0.1:1", seconds=1, **silent), "a"))
+
+
+def test_a_value_of_the_wrong_kind_is_told_without_it() -> None:
+    wrong = replace(settings("127.0.0.1:1"), properties={"stats_cb": "hidden"})
+    with pytest.raises(SinkUnusable, match="sink stream: properties has a value of the wrong kind") as failed:
+        asyncio.run(delivered(wrong, "a"))
+    assert "hidden" not in str(failed.value)
 
 
 def test_a_property_that_librdkafka_does_not_take_is_named_without_its_value() -> None:

@@ -37,7 +37,13 @@ def test_sinks_come_from_the_file_or_as_json_from_the_environment_which_wins(tmp
 
 def test_every_key_is_taken_over(tmp_path: Path) -> None:
     more = {"kinds": ["text", "fault"], "duplicates": "skip", "maxAttempts": 3, "timeoutSeconds": 2}
-    properties = {"security.protocol": "SASL_SSL", "sasl.password": "hidden", "linger.ms": 5, "debug": False}
+    properties = {
+        "security.protocol": "SASL_SSL",
+        "sasl.password": "hidden",
+        "linger.ms": 5,
+        "debug": False,
+        "log_level": 3,
+    }
     hub, stream = loaded(tmp_path, [HTTP | more, KAFKA | more | {"properties": properties}]).sinks
     for sink in (hub, stream):
         assert (sink.kinds, sink.skip_duplicates) == (("text", "fault"), True)
@@ -74,6 +80,17 @@ def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
         (HTTP | {"timeoutSeconds": "9"}, "sink 1: timeoutSeconds must be a number from 1 to 300"),
         (KAFKA | {"topic": "a topic"}, "sink 1: topic must be a topic's name"),
         (KAFKA | {"properties": {"acks": "1"}}, "sink 1: properties must not have acks, which is always all"),
+        (
+            KAFKA | {"properties": {"partitioner": "random"}},
+            "sink 1: properties must not have partitioner, which keeps",
+        ),
+        (KAFKA | {"properties": {"topic.acks": "1"}}, "sink 1: properties must not have topic.acks, which is always"),
+        (KAFKA | {"properties": {"delivery.report.only.error": True}}, "sink 1: properties must not have delivery.rep"),
+        (KAFKA | {"properties": {"transactional.id": "x"}}, "sink 1: properties must not have transactional.id, which"),
+        (KAFKA | {"properties": {"test.mock.num.brokers": 1}}, "sink 1: properties must not have test.mock.num.broker"),
+        (KAFKA | {"properties": {"stats_cb": "hidden"}}, "sink 1: properties must not have stats_cb, which is for"),
+        (KAFKA | {"properties": {"on_delivery": "hidden"}}, "sink 1: properties must not have on_delivery, which is"),
+        (KAFKA | {"properties": {"client.id": "hidden\0"}}, "sink 1: properties must be UTF-8 text without NUL"),
         (KAFKA | {"properties": {"ssl": {"ca": "hidden"}}}, "sink 1: properties must be a mapping of librdkafka's"),
     ],
 )

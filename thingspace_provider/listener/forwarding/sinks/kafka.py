@@ -21,6 +21,7 @@ from thingspace_provider.listener.forwarding.sinks import SinkUnusable, Unaccept
 from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 
 POLL_SECONDS = 0.5  # how long the thread waits at most until it sees that it is to end
+REPORT_SECONDS = 5.0  # librdkafka reports a failure by itself; it looks for time-outs once a second
 FLUSH_SECONDS = 2.0
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
 QUIET = logging.getLogger("thingspace.listener.kafka")  # librdkafka repeats itself; its last word is in our reasons
@@ -55,7 +56,11 @@ class KafkaSink:
             raise Unavailable("too much waits for the brokers already") from None
         except self._kafka.KafkaException as reason:
             raise self._failure(reason.args[0]) from None
-        error = await report
+        seconds = self._settings.timeout_seconds + REPORT_SECONDS
+        try:
+            error = await asyncio.wait_for(report, seconds)
+        except asyncio.TimeoutError:
+            raise Unavailable(f"no delivery report within {seconds:g} s") from None
         if error is not None:
             raise self._failure(error)
         self._trouble = ""
@@ -98,6 +103,8 @@ class KafkaSink:
             return self._kafka.Producer(properties, logger=QUIET)
         except self._kafka.KafkaException as reason:
             raise SinkUnusable(f"sink {settings.name}: {_without_values(reason.args[0].str())}") from None
+        except (TypeError, ValueError, AttributeError):  # what its binding says of a value that it cannot convert
+            raise SinkUnusable(f"sink {settings.name}: properties has a value of the wrong kind") from None
 
     def _note(self, error: Any) -> None:
         """What ails the brokers; that all of them are down is known from it already."""
