@@ -425,10 +425,10 @@ def test_only_what_is_old_and_owed_to_nobody_is_removed_and_no_id_comes_again(op
     delivered = [Delivered(first + number) for number in range(2, 6)]
     store.outbox.report(claim, [Dead(first, "no"), Failed(first + 1, "no", 60.0), *delivered])
     removal = store.remove(received_before=5, limit=2)
-    assert (removal.removed, removal.after) == (0, first + 1)
-    removal = store.remove(received_before=5, limit=2, after=first + 1)
-    assert (removal.removed, removal.after) == (2, first + 3)
-    removal = store.remove(received_before=5, limit=3, after=first + 3)
+    assert (removal.removed, removal.after) == (0, (1, first + 1))
+    removal = store.remove(received_before=5, limit=2, after=(1, first + 1))
+    assert (removal.removed, removal.after) == (2, (3, first + 3))
+    removal = store.remove(received_before=5, limit=3, after=(3, first + 3))
     assert (removal.removed, removal.after) == (1, None)
     assert [one.id - first for one in store.read(EVERYTHING)] == [0, 1, 5]
     assert [one.id - first for one in store.read(Selection(limit=9, device="2"))] == []
@@ -478,3 +478,15 @@ def test_takers_in_many_threads_never_get_the_same_and_keep_the_order(open_store
     for device in range(devices):
         numbers = [number for of, number in seen if of == device]
         assert numbers == sorted(numbers)
+
+
+def test_what_came_while_a_clock_was_ahead_keeps_nothing_behind_it_from_being_removed(open_store: Open) -> None:
+    store = open_store()
+    came = [*range(1000, 1005), 2, 1, 2, 1000, 1]
+    store.append([arrival(str(place), str(place), received) for place, received in enumerate(came)])
+    first = store.read(EVERYTHING)[0].id
+    removal = store.remove(received_before=10, limit=3)
+    assert (removal.removed, removal.after) == (3, (2, first + 5))
+    removal = store.remove(received_before=10, limit=3, after=(2, first + 5))
+    assert (removal.removed, removal.after) == (1, None)
+    assert [one.received for one in store.read(EVERYTHING)] == [*range(1000, 1005), 1000]

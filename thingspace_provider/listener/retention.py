@@ -35,13 +35,12 @@ class Retention:
             await asyncio.sleep(EVERY_SECONDS)
 
     async def _remove(self, received_before: int) -> None:
-        removed, after = 0, 0
-        while True:
+        removed = 0
+        after: tuple[int, int] | None = (0, 0)
+        while after is not None:
             removal = await asyncio.to_thread(self._store.remove, received_before, BATCH, after)
             removed += removal.removed
             self._metrics.removed.inc(removal.removed)
-            if removal.after is None:
-                break
             after = removal.after
             await asyncio.sleep(PAUSE_SECONDS)
         if removed:

@@ -190,10 +190,10 @@ class Backlog:
 
 @dataclass(frozen=True)
 class Removal:
-    """How many were removed, and the id to go on after; None when there is nothing older to look at."""
+    """How many were removed, and when the one to go on after was received, and its id; None when no older is left."""
 
     removed: int
-    after: int | None
+    after: tuple[int, int] | None
 
 
 class Outbox(Protocol):
@@ -261,8 +261,10 @@ class Store(Protocol):
     def journey(self, number: int) -> Journey | None:
         """One callback and what became of it, or None when there is none of that id. Raises StoreFailed."""
 
-    def remove(self, received_before: int, limit: int, after: int = 0) -> Removal:
-        """Look at the `limit` oldest callbacks above an id, remove those that are old and owed to nobody.
+    def remove(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> Removal:
+        """Look at the next `limit` callbacks received before a moment, remove those that are owed to nobody.
+
+        By that time and not by id, because a clock may have been wrong for a while.
 
         A few hundred at a time delay no append noticeably. Raises StoreFailed.
         """

@@ -39,16 +39,17 @@ ONE = f"SELECT {COLUMNS} FROM thingspace.callbacks WHERE id = %(id)s"  # noqa: S
 DELIVERIES = f"SELECT {DELIVERY} FROM thingspace.outbox WHERE callback = %(id)s ORDER BY sink"  # noqa: S608  names only
 REMOVE = """
 WITH looked_at AS MATERIALIZED (
-    SELECT id, received < %(before)s AS old, EXISTS (
+    SELECT received, id, EXISTS (
         SELECT FROM thingspace.outbox WHERE callback = id AND state IN ('waiting', 'dead')) AS owed
-    FROM thingspace.callbacks WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+    FROM thingspace.callbacks WHERE (received, id) > (%(received)s, %(id)s) AND received < %(before)s
+    ORDER BY received, id LIMIT %(limit)s
 ), noted AS (
-    DELETE FROM thingspace.outbox USING looked_at WHERE callback = id AND old AND NOT owed
+    DELETE FROM thingspace.outbox USING looked_at WHERE callback = id AND NOT owed
 ), removed AS (
-    DELETE FROM thingspace.callbacks USING looked_at WHERE callbacks.id = looked_at.id AND old AND NOT owed
+    DELETE FROM thingspace.callbacks USING looked_at WHERE callbacks.id = looked_at.id AND NOT owed
     RETURNING callbacks.id
 )
-SELECT (SELECT count(*) FROM removed), count(*), max(id), coalesce(bool_or(old), false) FROM looked_at
+SELECT (SELECT count(*) FROM removed), received, id FROM looked_at ORDER BY received, id
 """
 
 
@@ -94,11 +95,12 @@ class PostgresStore:
         deliveries = self._readers.rows(DELIVERIES, {"id": number})
         return Journey(stored_of(found[0]), tuple(Delivery(*row) for row in deliveries))
 
-    def remove(self, received_before: int, limit: int, after: int = 0) -> Removal:
+    def remove(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> Removal:
         """Remove what is old and owed to nobody."""
-        values = {"before": received_before, "limit": limit, "after": after}
-        [(removed, looked_at, last, old)] = self._background.rows(REMOVE, values)
-        return Removal(removed, last if old and looked_at == limit else None)
+        received, number = after
+        values = {"before": received_before, "limit": limit, "received": received, "id": number}
+        looked_at = self._background.rows(REMOVE, values)
+        return Removal(looked_at[0][0] if looked_at else 0, looked_at[-1][1:] if len(looked_at) == limit else None)
 
     def close(self) -> None:
         """Close every connection."""

@@ -58,8 +58,8 @@ RECALL = f"""
 SELECT {COLUMNS} FROM callbacks WHERE id > ? AND received >= ? AND request_key IS NULL ORDER BY id
 """  # noqa: S608  names only
 OLDEST = """
-SELECT id, received < :before, EXISTS (SELECT 1 FROM outbox WHERE callback = id AND state IN ('waiting', 'dead'))
-FROM callbacks WHERE id > :after ORDER BY id LIMIT :limit
+SELECT received, id, EXISTS (SELECT 1 FROM outbox WHERE callback = id AND state IN ('waiting', 'dead'))
+FROM callbacks WHERE (received, id) > (:received, :id) AND received < :before ORDER BY received, id LIMIT :limit
 """
 REMOVE = (
     """
@@ -135,18 +135,18 @@ class SqliteStore:
         query = f"SELECT {DELIVERY} FROM outbox WHERE callback = :id ORDER BY sink"  # noqa: S608  names only
         return Journey(stored_of(found[0]), tuple(Delivery(*row) for row in self._reader.rows(query, {"id": number})))
 
-    def remove(self, received_before: int, limit: int, after: int = 0) -> Removal:
+    def remove(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> Removal:
         """Remove what is old and owed to nobody; the space is used again."""
-        values = {"before": received_before, "after": after, "limit": limit}
+        received, number = after
+        values = {"before": received_before, "received": received, "id": number, "limit": limit}
         looked_at = self._reader.rows(OLDEST, values)
-        free = json.dumps([number for number, old, owed in looked_at if old and not owed])
+        free = json.dumps([number for _, number, owed in looked_at if not owed])
         with self._background.transaction() as writer:
             for statement in REMOVE:
                 writer.execute(statement, (free,))
             removed = writer.changes()
         self._background.tidy()
-        more = len(looked_at) == limit and any(old for _, old, _ in looked_at)
-        return Removal(removed, looked_at[-1][0] if more else None)
+        return Removal(removed, looked_at[-1][:2] if len(looked_at) == limit else None)
 
     def close(self) -> None:
         """Close every connection; the last one copies the WAL into the database."""
