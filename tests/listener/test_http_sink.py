@@ -152,5 +152,6 @@ def test_retry_after_is_understood_as_seconds_and_as_a_date_and_never_believed_f
     assert raised.value.after == 7
     assert 25 < pause(formatdate(time.time() + 30, usegmt=True)) <= 30
     assert pause("99999999999999999999") == pause("Fri, 31 Dec 9999 23:59:59 GMT") == LONGEST_PAUSE
-    for nonsense in ("", "soon", "-5", "1.5", "Mon, 99 Foo", "Mon, 01 Jan 2001 00:00:00 GMT"):
+    huge = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+    for nonsense in ("", "soon", "-5", "1.5", "Mon, 99 Foo", "Mon, 01 Jan 2001 00:00:00 GMT", huge):
         assert pause(nonsense) == 0

@@ -89,7 +89,7 @@ def pause(retry_after: str) -> float:
         return min(float(retry_after[:10]), LONGEST_PAUSE)
     try:
         moment = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year or an offset that no date has
         return 0.0
     moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     return min(max(moment.timestamp() - time.time(), 0.0), LONGEST_PAUSE)
