@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Callable
 
+import apsw
 import pytest
 from healing_world import MODES, asked, events, has_all, has_asked, has_more_than, heal, register
 from listener_process import API_TOKEN, ListenerProcess, text
@@ -110,8 +111,6 @@ def test_a_text_that_the_store_could_not_take_comes_once_it_can(
     start: Start, world: EmulatorProcess, thingspace: Client
 ) -> None:
     """A second connection that holds the write lock is what a failing disk looks like to a writer."""
-    import apsw  # noqa: PLC0415  only here
-
     listener = start(**heal(world, "startCallbacks"))
     register(thingspace, listener)
     assert eventually(has_asked(listener, 1))
@@ -173,6 +172,70 @@ def test_the_last_block_is_stored_once_however_it_is_acknowledged(
     assert unique == [*expected, "one more"]
     assert len(messages) == (105 if final == "never" else 104)  # a new process knows it as a duplicate, not as a block
     assert listener.get("/readyz").json()["healing"] == "on"
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_a_block_that_cannot_be_stored_is_kept_until_it_can(start: Start, world: EmulatorProcess, end: bool) -> None:
+    """ThingSpace may forget a last block once it has answered: then the listener alone has it."""
+    world.control("PUT", "switches", {"finalBlock": "auto"})
+    world.text("read once")
+    world.hold("smsHistory")
+    listener = start(**heal(world, "history"))
+    assert eventually(world.holds)
+    blocker = apsw.Connection(str(listener.folder / "inbox.sqlite3"))  # to a writer like a failing disk
+    blocker.execute("BEGIN IMMEDIATE")
+    world.release()
+    waits = "texts from the queue wait for the store, and nothing else is asked for"
+    assert eventually(lambda: events(listener, waits) != [])
+    assert world.queued() == 0
+    if end:
+        listener.process.send_signal(signal.SIGTERM)
+    blocker.close()
+    if end:
+        assert listener.process.wait(10) == 0
+        listener = start()
+    assert eventually(has_all(listener, ["read once"]))
+    assert len(events(listener, waits)) == len(events(listener, "the texts from the queue are stored")) == 1
+
+
+def test_what_thingspace_answers_after_sigterm_is_stored(start: Start, world: EmulatorProcess) -> None:
+    world.control("PUT", "switches", {"finalBlock": "auto"})
+    world.text("read at the end")
+    world.hold("smsHistory")
+    listener = start(**heal(world, "history"))
+    assert eventually(world.holds)
+    listener.process.send_signal(signal.SIGTERM)
+    assert not eventually(lambda: listener.process.poll() is not None, 1)
+    world.release()
+    assert listener.process.wait(10) == 0
+    assert start().texts() == ["read at the end"]
+
+
+@pytest.mark.parametrize("final", ["location", "auto"])
+def test_two_equal_blocks_are_two_blocks(start: Start, world: EmulatorProcess, final: str) -> None:
+    world.control("PUT", "switches", {"finalBlock": final})
+    world.control("POST", "clock", {"frozen": True})
+    world.control("POST", "messages", {"accountName": ACCOUNT, "message": "OK", "repeat": 200})
+    listener = start(**heal(world, "history"))
+    assert eventually(has_asked(listener, 1))
+    assert len(listener.texts()) == 200
+    listener.post(text(password="wrong"))
+    assert eventually(lambda: world.queued() == 0)
+    assert eventually(has_asked(listener, 2))
+    assert len(listener.texts()) == 200
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_is_asked_for_while_the_disk_is_too_full(start: Start, world: EmulatorProcess, mode: str) -> None:
+    world.text("waits")
+    listener = start(**heal(world, mode), freeSpace="99%")
+    told = "queued texts are not asked for as long as they could not be stored"
+    assert eventually(lambda: len(events(listener, told)) == 1)
+    assert listener.get("/readyz").status_code == 503
+    assert events(listener, told)[0]["reason"] == listener.get("/readyz").json()["status"]
+    assert world.calls() == {}
+    listener.stop()
+    assert eventually(has_asked(start(**heal(world, mode)), 1))
 
 
 @pytest.mark.long

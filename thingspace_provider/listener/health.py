@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from thingspace_provider.listener.healing.healer import Healer
-from thingspace_provider.listener.inbox import Inbox, Refused
-from thingspace_provider.listener.space import Space
+from thingspace_provider.listener.readiness import Readiness
 
-SECONDS = 1.8
 FRESH_SECONDS = 1.0  # how long a proof counts, so that asking often does not become writing often
 
 
 class Health:
-    """The two questions of an orchestrator. `folder` is on the disk that must not be full; None where there is none."""
+    """The two questions of an orchestrator."""
 
-    def __init__(self, inbox: Inbox, healer: Healer, space: Space, folder: Path | None) -> None:
-        self._inbox = inbox
+    def __init__(self, readiness: Readiness, healer: Healer) -> None:
+        self._readiness = readiness
         self._healer = healer
-        self._space = space
-        self._folder = folder
         self._proof: asyncio.Task[str] | None = None
         self._proven = 0.0
         self._problem = ""
@@ -42,16 +37,9 @@ class Health:
         now = asyncio.get_running_loop().time()
         if self._proof is None or (self._proof.done() and now > self._proven + FRESH_SECONDS):
             self._proven = now
-            self._proof = asyncio.create_task(self._prove())
+            self._proof = asyncio.create_task(self._readiness.problem())
         problem = await asyncio.shield(self._proof)
         if self._problem and not problem:
             self._healer.need()  # nobody sent anything here as long as it was not ready
         self._problem = problem
         return JSONResponse({"status": problem or "ok", "healing": self._healer.state}, 503 if problem else 200)
-
-    async def _prove(self) -> str:
-        try:
-            await self._inbox.keep(None, SECONDS)
-            return await asyncio.to_thread(self._space.problem, self._folder) if self._folder else ""
-        except (Refused, OSError) as reason:
-            return str(reason)

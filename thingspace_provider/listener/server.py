@@ -24,6 +24,7 @@ from thingspace_provider.listener.health import Health
 from thingspace_provider.listener.inbox import Inbox
 from thingspace_provider.listener.metrics import Metrics
 from thingspace_provider.listener.patience import IDLE_SECONDS, MOST_CONNECTIONS, PatientProtocol
+from thingspace_provider.listener.readiness import Readiness
 from thingspace_provider.listener.reading import Reading
 from thingspace_provider.listener.retention import Retention
 from thingspace_provider.listener.settings import Settings
@@ -108,12 +109,13 @@ async def _serve(
     metrics = Metrics()
     inbox = Inbox(store, metrics)
     reading = Reading(store, settings.api_token)
-    healer = Healer(settings, inbox, metrics, store)
+    readiness = Readiness(inbox, settings.free_space, folder_of(settings))
+    healer = Healer(settings, inbox, readiness, metrics, store)
     door = Door(settings, inbox, metrics, healer.need)
     forwarding = Forwarding(settings.sinks, store.outbox, metrics.forwarding)
     inbox.stored = forwarding.wake
     tracing = Tracing(store, reading, forwarding)
-    health = Health(inbox, healer, settings.free_space, folder_of(settings))
+    health = Health(readiness, healer)
     retention = Retention(store, metrics, settings.retention_days)
 
     def begin() -> None:
@@ -132,8 +134,7 @@ async def _serve(
         await server.serve(sockets=[listening])
     finally:
         cleaning.cancel()
-        healer.close()
-        await forwarding.close()
+        await asyncio.gather(healer.close(), forwarding.close())  # both need the store
         inbox.close()
         reading.close()
         store.close()

@@ -1,7 +1,7 @@
 """Asks ThingSpace for what it queued. This is the only module of the listener that speaks to ThingSpace.
 
 There are two ways: `startCallbacks` has the texts pushed to the callback URL, `history`
-fetches them, and stores every block before the token is presented that removes it.
+fetches them, and stores every block before anything else is asked, above all before the token that removes it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from thingspace_provider.api import Block, Client, Credentials, errors
 from thingspace_provider.api.refused_logins import Record, RefusedLogins, fingerprint, user_hash, value_hash
 from thingspace_provider.listener import callback
-from thingspace_provider.listener.duplicates import posted_before
 from thingspace_provider.listener.healing.settings import HISTORY, OFF
 from thingspace_provider.listener.settings import Settings
 from thingspace_provider.listener.settings_file import BadSettings
-from thingspace_provider.listener.store import Arrival, Selection, Stored, StoreFailed
+from thingspace_provider.listener.store import Arrival, StoreFailed
 from thingspace_provider.listener.stores.shared import Shared
 
 CREDENTIALS_REFUSED = (errors.LoginRefused, errors.LoginHeld, errors.KeyRefused)
@@ -50,30 +50,31 @@ class Healing:
     Args:
         user: whom ThingSpace knows.
         shared: where replicas see that a login was refused.
-        read: reads what is stored, or raises.
-        keep: stores arrivals durably before it returns, or raises.
+        permit: raises when nothing may be asked for now.
+        keep: returns when arrivals are stored durably; it gives up only when the process ends.
     """
 
     def __init__(
         self,
         user: Credentials,
         shared: Shared,
-        read: Callable[[Selection], list[Stored]],
+        permit: Callable[[], None],
         keep: Callable[[Sequence[Arrival]], None],
     ) -> None:
         self._client = Client(user, refused_logins=SharedRefusals(shared))
-        self._read = read
+        self._permit = permit
         self._keep = keep
-        self._stored: dict[str, bytes] = {}  # which block was stored last, until ThingSpace shows another
+        self._stored: dict[str, tuple[bytes, str | None]] = {}  # which block was stored last
 
     def ask(self, account: str, mode: str) -> int:
         """Have the queue of an account emptied; how many texts that brought, as far as they came this way.
 
-        Raises NotAsked, CredentialsRefused, and what `read` and `keep` raise.
+        Raises NotAsked, CredentialsRefused, and what `permit` and `keep` raise.
         """
         try:
             if mode == HISTORY:
                 return self._drain(account)
+            self._permit()
             self._client.start_callbacks(account)
         except CREDENTIALS_REFUSED as reason:
             raise CredentialsRefused(str(reason)) from reason
@@ -86,32 +87,32 @@ class Healing:
 
         How the last block is acknowledged is not documented: by its token, by itself, or never. So after a block
         without a token the queue is read once more. The block that was stored last is known when it comes again, and
-        is not stored a second time.
+        is not stored a second time. What follows a token is stored even when it looks the same: other texts may be
+        equal, and the next token would remove them. Then it ends, lest it go round in circles.
         """
         texts, token = 0, None
         seen: set[bytes] = set()
         while True:
+            self._permit()
             block = self._client.read_history(account, token)
             if not block.messages:
-                self._stored.pop(account, None)
                 return texts
             digest = _digest(block)
+            known = token is None and self._stored.get(account) == (digest, block.next)
+            if not known:
+                self._keep([_arrival(account, message) for message in block.messages])
+                self._stored[account] = (digest, block.next)
+                texts += len(block.messages)
             if digest in seen and block.more:
                 raise NotAsked(f"reading queued texts for account {account}: the same block came again, and more waits")
-            known = digest == self._stored.get(account)
             if digest in seen or (known and block.next is None):
                 return texts
-            if not known:
-                self._keep(self._arrivals(account, block))
-                self._stored[account] = digest
-                texts += len(block.messages)
             seen.add(digest)
             token = block.next
 
-    def _arrivals(self, account: str, block: Block) -> list[Arrival]:
-        now = time.time_ns() // 1000
-        texts = [callback.queued(message) for message in block.messages]
-        return [Arrival(account, now, text, posted_before(self._read, account, text)) for text in texts]
+
+def _arrival(account: str, message: dict[str, Any]) -> Arrival:
+    return Arrival(account, time.time_ns() // 1000, callback.queued(message))
 
 
 class SharedRefusals(RefusedLogins):

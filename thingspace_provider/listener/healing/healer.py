@@ -14,20 +14,25 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from thingspace_provider.listener import log
+from thingspace_provider.listener.duplicates import posted_before
 from thingspace_provider.listener.healing import asking
 from thingspace_provider.listener.healing.schedule import Schedule
 from thingspace_provider.listener.inbox import Inbox, Refused
 from thingspace_provider.listener.metrics import Metrics
+from thingspace_provider.listener.readiness import Readiness
 from thingspace_provider.listener.settings import Settings
-from thingspace_provider.listener.store import Arrival, Store, StoreFailed
+from thingspace_provider.listener.store import Arrival, Selection, Store, Stored, StoreFailed
 
 STORE_SECONDS = 20.0  # for one block; nobody waits for an answer
 LOOP_SECONDS = 10.0  # beyond that, for an event loop that is busy
+AGAIN_SECONDS = 0.5  # until a block that the store did not take is offered to it again
+STOP_SECONDS = 4.0  # for the end of a question, and to store what it brought; a supervisor waits for ten at least
 TURN_SECONDS = 5.0  # until a listener that has the turn is looked at again
 TURN = "healing"
+T = TypeVar("T")
 STOPPED = "stopped: ThingSpace refused the credentials, see the log"
 
 
@@ -43,14 +48,18 @@ class Due(NamedTuple):
 class Healer:
     """Made in the event loop; its thread begins with `start`. `need` and `take_up` take no time."""
 
-    def __init__(self, settings: Settings, inbox: Inbox, metrics: Metrics, store: Store) -> None:
+    def __init__(self, settings: Settings, inbox: Inbox, readiness: Readiness, metrics: Metrics, store: Store) -> None:
         self._inbox = inbox
+        self._readiness = readiness
         self._metrics = metrics
         self._store = store
         self._shared = store.shared
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._closing = False
+        self._end = 0.0
+        self._unstored = 0  # texts that were read, and are perhaps nowhere else any more
+        self._waits = False
         self._problem = ""
         self._schedules: dict[str, Schedule] = {}
         self._times = (0.0, 0.0)
@@ -81,7 +90,7 @@ class Healer:
         with self._changed:
             if user != self._user:
                 self._user = user
-                self._healing = asking.Healing(user, self._shared, self._store.read, self._keep) if user else None
+                self._healing = asking.Healing(user, self._shared, self._permit, self._keep) if user else None
                 self._stop("")
             times = (settings.heal_after_seconds, settings.heal_minutes * 60)
             known = self._schedules if times == self._times else {}
@@ -92,11 +101,15 @@ class Healer:
             self._settings, self._times = settings, times
             self._changed.notify()
 
-    def close(self) -> None:
-        """End; a question that is under way is left alone."""
+    async def close(self) -> None:
+        """End once what was read is stored, within seconds; a question that takes longer is left alone."""
         with self._changed:
-            self._closing = True
+            self._closing, self._end = True, time.monotonic() + STOP_SECONDS
             self._changed.notify()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+        if self._unstored:
+            log.tell("the end came before texts from the queue were stored", logging.ERROR, texts=self._unstored)
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
@@ -136,7 +149,6 @@ class Healer:
             elif asked > begun - schedule.least:
                 self._set(schedule.postponed, begun, asked + schedule.least - begun)
             else:
-                self._wait_for(self._inbox.keep(None, STORE_SECONDS))  # what is pushed must not be refused again
                 texts = due.healing.ask(account, due.mode)
                 self._set(schedule.asked, begun, time.monotonic())
                 self._metrics.asked("done", texts)
@@ -148,8 +160,11 @@ class Healer:
         now = time.monotonic()
         if self._closing:
             return
-        if isinstance(reason, Refused | StoreFailed):  # of which the inbox tells; ThingSpace has nothing to do with it
+        if isinstance(reason, Refused | StoreFailed):  # ThingSpace has nothing to do with it
             self._set(due.schedule.postponed, now)
+            if not self._waits:
+                log.tell("queued texts are not asked for as long as they could not be stored", reason=str(reason))
+            self._waits = True
             return
         self._metrics.asked("failed")
         if isinstance(reason, asking.CredentialsRefused):
@@ -170,19 +185,61 @@ class Healer:
             "queued texts could not be asked for", logging.WARNING, account=due.account, reason=told, again_in=seconds
         )
 
+    def _permit(self) -> None:
+        """Nothing is asked for that would be refused when it comes. Raises Refused."""
+        if self._closing:
+            raise Refused("the listener is stopping")
+        if problem := self._wait_for(self._readiness.problem()):
+            raise Refused(problem)
+        self._waits = False
+
     def _keep(self, arrivals: Sequence[Arrival]) -> None:
-        """Store all of them durably. Raises Refused."""
-        self._wait_for(self._all(arrivals))
+        """Store all of them durably, however long that takes: they may be nowhere else. Raises only at the end."""
+        self._unstored, failing = len(arrivals), False
+        while True:
+            marked, unmarked = self._marked(arrivals)
+            try:
+                self._wait_for(self._all(marked))
+                break
+            except Exception as reason:
+                if self._closing and time.monotonic() > self._end:
+                    raise
+                if not failing:
+                    event = "texts from the queue wait for the store, and nothing else is asked for"
+                    log.tell(event, logging.ERROR, texts=len(arrivals), reason=str(reason))
+                failing = True
+                time.sleep(AGAIN_SECONDS)
+        self._unstored = 0
+        if failing:
+            log.tell("the texts from the queue are stored", texts=len(arrivals))
+        if unmarked:
+            log.tell("texts from the queue may repeat others without a mark", logging.WARNING, reason=unmarked)
         for arrival in arrivals:
             self._metrics.stored(arrival.callback.kind)
+
+    def _marked(self, arrivals: Sequence[Arrival]) -> tuple[list[Arrival], str]:
+        """With those named that were posted before; and why not all, for that keeps no text from being stored."""
+        marked: list[Arrival] = []
+        try:
+            for arrival in arrivals:
+                repeats = posted_before(self._read, arrival.account, arrival.callback)
+                marked.append(arrival._replace(repeats=repeats))
+        except Exception as reason:  # noqa: BLE001  whatever it is
+            return [*marked, *arrivals[len(marked) :]], str(reason)
+        return marked, ""
+
+    def _read(self, selection: Selection) -> list[Stored]:
+        if self._closing:
+            raise Refused("the listener is stopping")  # there is time to store, not to look around
+        return self._store.read(selection)
 
     async def _all(self, arrivals: Sequence[Arrival]) -> None:
         await asyncio.gather(*(self._inbox.keep(arrival, STORE_SECONDS) for arrival in arrivals))
 
-    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         """Have the event loop do it, in this thread. Raises what it raises, and Refused when it takes too long."""
         try:
-            asyncio.run_coroutine_threadsafe(work, self._loop).result(STORE_SECONDS + LOOP_SECONDS)
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result(STORE_SECONDS + LOOP_SECONDS)
         except FutureTimeout:
             raise Refused("the listener is too busy") from None
 

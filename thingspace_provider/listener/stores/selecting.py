@@ -19,7 +19,7 @@ def select(selection: Selection, table: str, own: dict[str, str]) -> tuple[str, 
     """The query, newest first when `last` is asked for, and its values.
 
     `own` has the conditions that a database writes in its own way: `device`, `named` (kind and id, as they stand in
-    the JSON of the devices) and `contains`.
+    the JSON of the devices) and `contains`. There `{span}` becomes what every id that is looked for fulfils.
     """
     device = None if selection.device is None else plain(selection.device)
     kind = selection.device_kind
@@ -29,12 +29,16 @@ def select(selection: Selection, table: str, own: dict[str, str]) -> tuple[str, 
         "named": device and kind and plain(json.dumps((kind, selection.device), ensure_ascii=False)),
         "contains": selection.contains and plain(selection.contains),
     }
-    tests = ["id > :after", *(test for name, test in {**CONDITIONS, **own}.items() if values[name] is not None)]
+    span = "> :after"
+    tests = []
     if selection.received_from is not None or selection.received_until is not None:
         values["received_from"] = selection.received_from or 0
         values["received_until"] = FOREVER if selection.received_until is None else selection.received_until
         tests.append("received BETWEEN :received_from AND :received_until")
-        tests.append(f"id BETWEEN ({WITHIN.format('min', table)}) AND ({WITHIN.format('max', table)})")
+        span = f"BETWEEN ({WITHIN.format('min', table)}) AND ({WITHIN.format('max', table)})"
+        tests.append(f"id {span}")
+    conditions = {**CONDITIONS, **own}
+    tests += ["id > :after", *(conditions[name].format(span=span) for name in conditions if values[name] is not None)]
     order = "ORDER BY id DESC" if selection.last else "ORDER BY id"
     return f"SELECT {COLUMNS} FROM {table} WHERE {' AND '.join(tests)} {order} LIMIT :limit", values  # noqa: S608  names only
 
