@@ -85,7 +85,7 @@ class _Adapter(ResourceProvider):
         """Make it so."""
 
         def run() -> CreateResult:
-            created = self.lifecycle.create(self._context(), _inwards(props))
+            created = self.lifecycle.create(self._context(props), _inwards(props))
             return CreateResult(created.id, created.outputs)
 
         return _guarded(run)
@@ -94,7 +94,7 @@ class _Adapter(ResourceProvider):
         """What is there; an empty id says that it is gone."""
 
         def run() -> ReadResult:
-            current = self.lifecycle.read(self._context(), _inwards(props))
+            current = self.lifecycle.read(self._context(props), _inwards(props))
             if current is None:
                 return ReadResult("", {})
             return ReadResult(id_, *(_hidden(it, current.secrets) for it in (current.outputs, current.inputs)))
@@ -103,21 +103,36 @@ class _Adapter(ResourceProvider):
 
     def update(self, _id: str, _olds: State, _news: State) -> UpdateResult:
         """Change it in place."""
-        return _guarded(lambda: UpdateResult(self.lifecycle.update(self._context(), _inwards(_olds), _inwards(_news))))
+
+        def run() -> UpdateResult:
+            return UpdateResult(self.lifecycle.update(self._context(_olds, _news), _inwards(_olds), _inwards(_news)))
+
+        return _guarded(run)
 
     def delete(self, _id: str, _props: State) -> None:
         """Take it away."""
-        _guarded(lambda: self.lifecycle.delete(self._context(), _inwards(_props)))
+        _guarded(lambda: self.lifecycle.delete(self._context(_props), _inwards(_props)))
 
-    def _context(self) -> Context:
+    def _context(self, *states: State) -> Context:
+        """The context of one operation, which is about these states."""
         config: Config = self._config
         allowed = limits(os.environ, config)
-        patience = api.Patience(allowed, _say)  # from now on: a context is one operation's
+
+        @functools.cache
+        def patience() -> api.Patience:  # from the first call to ThingSpace on: a listener's proof has its own time
+            return api.Patience(allowed, _say)
 
         def client(profile: str | None) -> api.Client:
-            return _CLIENTS.get(credentials(profile, os.environ, config), allowed).within(patience)
+            shared = _CLIENTS.get(credentials(profile, os.environ, config), allowed)
+            return shared.within(patience(), [secret for state in states for secret in _secrets(state)])
 
         return Context(client=client, say=_say, now=lambda: dt.datetime.now(dt.timezone.utc))
+
+
+def _secrets(state: State) -> list[object]:
+    """What ThingSpace may repeat of a registration's inputs, and nobody may see."""
+    url = state.get("url")
+    return [state.get("password"), *(api.secrets_in(url) if isinstance(url, str) else [])]
 
 
 class CallFailed(Exception):

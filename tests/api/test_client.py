@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import html
+import json
 import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess
@@ -238,6 +242,41 @@ def test_a_success_that_is_not_one_is_not_believed(thingspace: Client, emulator:
         thingspace.list_callbacks(ACCOUNT)
 
 
+@pytest.mark.parametrize("success", [{"a": 1}, [], 1, "yes", None])
+def test_a_confirmation_of_another_kind_is_not_believed(
+    thingspace: Client, emulator: EmulatorProcess, success: object
+) -> None:
+    emulator.fault("startCallbacks", 200, {"success": success})
+    with pytest.raises(errors.AnswerNotUnderstood, match="did not confirm"):
+        thingspace.start_callbacks(ACCOUNT)
+
+
+@pytest.mark.parametrize("life", ["9" * 400, '"nan"', '"inf"', "-5", '"soon"', "[]"])
+def test_a_life_of_a_token_that_makes_no_sense_is_taken_for_the_usual_hour(
+    credentials: Credentials, emulator: EmulatorProcess, life: str
+) -> None:
+    token = emulator.caller.token().json()["access_token"]
+    emulator.fault("token", 200, f'{{"access_token": "{token}", "expires_in": {life}}}')
+    now = 1000.0
+    client = Client(credentials, clock=lambda: now)
+    client.start_callbacks(ACCOUNT)
+    now += 3000
+    client.start_callbacks(ACCOUNT)
+    assert emulator.calls()["token"] == 2  # one of them the test's own
+    now += 1000
+    client.start_callbacks(ACCOUNT)
+    assert emulator.calls()["token"] == 3
+
+
+@pytest.mark.parametrize("token", ["\N{EURO SIGN}", "a\r\nb", " ", 7])
+def test_a_token_that_no_header_can_hold_is_not_understood(
+    credentials: Credentials, emulator: EmulatorProcess, token: object
+) -> None:
+    emulator.fault("token", 200, {"access_token": token})
+    with pytest.raises(errors.AnswerNotUnderstood, match="holds no access_token"):
+        Client(credentials).start_callbacks(ACCOUNT)
+
+
 @pytest.mark.parametrize("form", ["zeroLength", "array", "null"])
 def test_no_registration_is_understood_in_every_form(thingspace: Client, emulator: EmulatorProcess, form: str) -> None:
     emulator.control("PUT", "switches", {"emptyCallbackList": form})
@@ -293,6 +332,61 @@ def test_credentials_are_not_shown_by_their_repr(credentials: Credentials) -> No
     for secret in (credentials.app_key, credentials.app_secret, credentials.password):
         assert secret not in repr(credentials)
     assert "sentinel" not in repr(Registration(SERVICE, "https://x/sentinel", "u", "sentinel"))
+
+
+HIDDEN = 's3nt%20"nel/&\N{EURO SIGN}'
+
+
+@pytest.mark.parametrize("form", [str, quote, quote_plus, html.escape, json.dumps])
+@pytest.mark.parametrize("operation", ["token", "login", "listCallbacks", "registerCallback"])
+def test_what_a_server_repeats_of_a_secret_is_blotted_out_before_it_is_cut(
+    credentials: Credentials, emulator: EmulatorProcess, operation: str, form: Callable[[str], str]
+) -> None:
+    given = Registration(SERVICE, f"https://sms.example.com/callbacks/{'t' * 32}/x", "plant-a", HIDDEN)
+    user = replace(credentials, app_secret=HIDDEN) if operation == "token" else credentials
+    user = replace(user, password=HIDDEN) if operation == "login" else user
+    # ThingSpace may repeat what it was sent long ago: then whoever calls has to say what that was.
+    client = Client(user).within(Waiter().patience(), [HIDDEN, "t" * 32] if operation == "listCallbacks" else [])
+    said = f"{'x' * 280} {form(HIDDEN)}" + (f" {given.url}" if "Callback" in operation else "")
+    emulator.fault(operation, 400, {"errorCode": f"X.INPUT_INVALID.{form(HIDDEN)}", "errorMessage": said})
+    with pytest.raises(errors.Refused) as refused:
+        client.register_callback(ACCOUNT, given) if operation == "registerCallback" else client.list_callbacks(ACCOUNT)
+    text = str(refused.value)
+    assert "xxx ***" in text.replace('"***"', "***")
+    assert "s3nt" not in text
+    assert "tttt" not in text
+
+
+def test_a_server_that_repeats_token_and_session_is_not_quoted(thingspace: Client, emulator: EmulatorProcess) -> None:
+    thingspace.start_callbacks(ACCOUNT)
+    [session] = emulator.control("GET", "state")["sessions"]
+    emulator.fault("startCallbacks", 400, {"errorCode": "X.Y", "errorMessage": f"session {session} is odd"})
+    with pytest.raises(errors.Refused, match=r"session \*\*\* is odd"):
+        thingspace.start_callbacks(ACCOUNT)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://me:sentinel@sms.example.com/api", "'http://sms.example.com/api' would send"),
+        ("ftp://me:sentinel@sms.example.com/api", "'ftp://sms.example.com/api' is not"),
+        ("me:sentinel@sms.example.com/api", "'sms.example.com/api' is not"),
+        ("http://me:sent/inel@[", "'http://[' is not"),
+        ("http://me:sentinel@[::1/api", "'http://[::1/api' is not"),
+    ],
+)
+def test_an_address_is_shown_without_the_password_in_it(credentials: Credentials, url: str, shown: str) -> None:
+    with pytest.raises(errors.CredentialsMissing) as refused:
+        replace(credentials, base_url=url)
+    assert f"the base URL {shown}" in str(refused.value)
+    assert "inel" not in str(refused.value)
+
+
+def test_an_address_without_an_answer_is_shown_without_the_password_in_it(credentials: Credentials) -> None:
+    nowhere = replace(credentials, base_url="http://me:sentinel@127.0.0.1:9/api")
+    with pytest.raises(errors.Unreachable, match=r"no answer from http://127\.0\.0\.1:9/api") as unreachable:
+        Client(nowhere).within(Waiter().patience()).start_callbacks(ACCOUNT)
+    assert "sentinel" not in str(unreachable.value)
 
 
 @pytest.mark.parametrize(

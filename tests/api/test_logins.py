@@ -91,7 +91,13 @@ def test_what_may_have_been_a_wrong_login_is_neither_repeated_now_nor_in_the_nex
     assert emulator.calls()["login"] == 1
 
 
-@pytest.mark.parametrize("body", ["<html>Welcome to the hotel</html>", {"sessionToken": None}, {}, "", "[]"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("<html>Welcome to the hotel</html>", {}, "", "[]"),
+        *({"sessionToken": it} for it in (None, 7, "", "a\r\nb", "a b", "\N{EURO SIGN}")),
+    ],
+)
 def test_a_success_without_a_session_ends_the_run_and_records_nothing(
     credentials: Credentials, emulator: EmulatorProcess, body: object
 ) -> None:

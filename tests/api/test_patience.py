@@ -138,11 +138,27 @@ def test_a_longer_wait_than_there_is_time_for_fails_at_once_and_says_so(
 ) -> None:
     fault(emulator, "startCallbacks", answer={"status": 429, "headers": {"Retry-After": "900"}}, times=1)
     waiter = Waiter()
-    with pytest.raises(errors.RateLimited):
+    with pytest.raises(errors.RateLimited, match=r"a pause of 900 s \(Retry-After\)\. Run it again after these"):
         thingspace.within(waiter.patience()).start_callbacks(ACCOUNT)
-    with pytest.raises(errors.TookTooLong, match="THINGSPACE_DEADLINE"):
+    with pytest.raises(errors.TookTooLong, match=r"asked for a pause \(Retry-After\), of which \d+ s are left") as held:
         thingspace.within(waiter.patience()).start_callbacks(OTHER_ACCOUNT)
+    assert "THINGSPACE_DEADLINE" not in str(held.value)  # which cannot help
     assert waiter.pauses == []
+
+
+def test_a_pace_that_leaves_no_turn_in_time_names_its_setting_and_costs_no_turn(credentials: Credentials) -> None:
+    client = Client(credentials, limits=Limits(rate=1), clock=lambda: 0)  # a call at once, then one each second
+
+    def started(seconds: float) -> list[float]:
+        waiter = Waiter()
+        client.within(waiter.patience(Limits(deadline=seconds))).start_callbacks(ACCOUNT)
+        return waiter.pauses
+
+    assert started(120) == [1, 2]  # the login, then the call
+    for _ in range(50):
+        with pytest.raises(errors.TookTooLong, match=r"kept to 1 a second\. .* THINGSPACE_CALLS_PER_SECOND"):
+            started(0.1)
+    assert started(120) == [3]
 
 
 @pytest.mark.parametrize(
@@ -241,8 +257,10 @@ def test_the_pace_gives_a_seconds_worth_at_once_and_then_one_by_one() -> None:
     delays = [pace.delay() for _ in range(15)]
     assert delays[:10] == [pytest.approx(0)] * 10
     assert delays[10:] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert [pace.delay(0.5), pace.delay(0.55)] == pytest.approx([0.6, 0.6])  # too late for either: it is left
+    assert pace.held() == 0
     pace.hold(5)
-    assert pace.delay() == pytest.approx(5.1)
+    assert [pace.delay(), pace.held()] == pytest.approx([5.1, 5])
 
 
 def test_a_logout_ends_the_session_once(thingspace: Client, emulator: EmulatorProcess) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thingspace_provider.api.credentials import PRODUCTION, Credentials
 from thingspace_provider.api.limits import Limits
-from thingspace_provider.api.urls import shown
+from thingspace_provider.api.urls import secrets_in, shown
 
 if TYPE_CHECKING:
     from thingspace_provider.api.client import Block, Client, Registration
@@ -25,6 +25,7 @@ __all__ = [
     "Patience",
     "Prover",
     "Registration",
+    "secrets_in",
     "shown",
 ]
 

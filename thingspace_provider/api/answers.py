@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thingspace_provider.api import errors
+from thingspace_provider.api.secrecy import Secrets
 
 SHOWN_CHARACTERS = 300  # of a text that somebody else wrote: enough to recognise it, short enough to read
 EXPIRED_BEARER = "900901"
@@ -30,7 +31,7 @@ SERVER_ERRORS = 500
 
 @dataclass(frozen=True)
 class Fault:
-    """What an error answer says of itself: ThingSpace's code (or "") and its text (or "")."""
+    """What an error answer says of itself: ThingSpace's code (or "") and its text (or ""), in foreign words."""
 
     dialect: str
     code: str
@@ -70,13 +71,23 @@ def _element(name: str, body: str) -> re.Match[str] | None:
 
 
 def _text(value: object) -> str:
-    """One printable line of a foreign text."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(value or "")).split())
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def _shown(text: str, secrets: Secrets) -> str:
+    """One printable line of a foreign text, without what it repeats of secrets: blotted out before a cut halves one."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in secrets.without(text)).split())
     return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + " ..."
 
 
 def refusal(
-    operation: str, doing: str, account: str | None, status: int, body: bytes, retry_after: float = 0.0
+    operation: str,
+    doing: str,
+    account: str | None,
+    status: int,
+    body: bytes,
+    retry_after: float,
+    secrets: Secrets,
 ) -> errors.Refused:
     """The error that an answer means.
 
@@ -87,14 +98,20 @@ def refusal(
         status: HTTP status of the answer.
         body: its body.
         retry_after: seconds that it asks to wait.
+        secrets: what it may repeat, and nobody may see.
     """
-    fault = fault_of(body)
+    said_by = fault_of(body)
+    fault = Fault(said_by.dialect, _shown(said_by.code, secrets), _shown(said_by.text, secrets))
     kind, remedy = _meaning(operation, status, fault)
+    if retry_after and kind in {errors.RateLimited, errors.ServerFault}:
+        remedy = f"Run it again after these {retry_after:.0f} s."
     said = f"ThingSpace answered {status}"
     if fault.code:
         said += f" {fault.code}"
     if fault.text and fault.text != fault.code:
         said += f' ("{fault.text}")'
+    if retry_after:
+        said += f" and asks for a pause of {retry_after:.0f} s (Retry-After)"
     return kind(doing, account, said, remedy, status, fault.code, retry_after)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
+import re
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from thingspace_provider.api import answers, errors
@@ -16,6 +18,9 @@ from thingspace_provider.api.patience import Patience
 from thingspace_provider.api.refused_logins import LOCKS_AT, Record, RefusedLogins
 from thingspace_provider.api.transport import Answer
 from thingspace_provider.api.wire import Wire
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 REFRESH_EARLY = 120.0  # seconds before its end at which a token is no longer used
@@ -113,14 +118,11 @@ class Authentication:
             asked = self._clock()
             document = patience.repeat(lambda: self._fetch_token(patience))  # asked twice, it is the same
             token = document.get("access_token")
-            if not isinstance(token, str) or not token:
+            if not _is_token(token):
                 raise errors.AnswerNotUnderstood(
                     "getting an access token", answer="the answer holds no access_token", remedy=_ADDRESS
                 )
-            try:
-                life = float(document.get("expires_in", DEFAULT_LIFE))
-            except (TypeError, ValueError):
-                life = DEFAULT_LIFE
+            life = _life(document.get("expires_in"))
             # ThingSpace hands the same token out again within its hour, so little life may be left:
             # then it is used until it really ends instead of being fetched for every call.
             self._bearer_ends = asked + (life - REFRESH_EARLY if life > 2 * REFRESH_EARLY else life)
@@ -189,7 +191,7 @@ class Authentication:
             answer = self._send_login(doing, patience, headers, body)
             if answer.status // 100 == OK // 100:
                 session = answers.json_object(answer.body).get("sessionToken")
-                if isinstance(session, str) and session:
+                if _is_token(session):
                     return session
                 if answers.fault_of(answer.body).dialect == "other":  # perhaps a good login, so nothing is recorded
                     self._ended = errors.AnswerNotUnderstood(
@@ -198,7 +200,7 @@ class Authentication:
                         remedy=f"{_ADDRESS} It may have counted as a wrong login, so this run sends no other.",
                     )
                     raise self._ended
-            error = self._wire.refusal("login", doing, None, answer)
+            error = self._wire.refusal("login", doing, None, answer, sent_secrets(headers))
             if isinstance(error, errors.BearerRefused) and not bearer_renewed:
                 bearer_renewed = True  # the gateway kept it from the login, so it may be tried again
                 self._bearer = ""
@@ -219,6 +221,25 @@ class Authentication:
         except errors.Unreachable as error:
             self._unclear += error.sent
             raise
+
+
+def sent_secrets(headers: Mapping[str, str]) -> list[str]:
+    """Access token and session among the headers of a call."""
+    return [headers.get("Authorization", "").removeprefix("Bearer "), headers.get("VZ-M2M-Token", "")]
+
+
+def _is_token(value: object) -> TypeGuard[str]:
+    """Whether it can be sent in a header as it is."""
+    return isinstance(value, str) and re.fullmatch("[!-~]+", value) is not None
+
+
+def _life(seconds: object) -> float:
+    """How long a token lives, as far as the answer's `expires_in` makes sense."""
+    try:
+        life = float(str(seconds))
+    except ValueError:
+        return DEFAULT_LIFE
+    return life if 0 < life < math.inf else DEFAULT_LIFE
 
 
 def _strikes(record: Record) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from thingspace_provider.api import answers, errors
-from thingspace_provider.api.authentication import Authentication
+from thingspace_provider.api.authentication import Authentication, sent_secrets
 from thingspace_provider.api.credentials import Credentials
 from thingspace_provider.api.limits import Limits
 from thingspace_provider.api.patience import Patience
 from thingspace_provider.api.refused_logins import RefusedLogins
 from thingspace_provider.api.transport import Answer, RequestsTransport, Transport
+from thingspace_provider.api.urls import secrets_in
 from thingspace_provider.api.wire import Pace, Wire
 
 LOGOUT_SECONDS = 2.0
@@ -77,11 +78,15 @@ class Client:
         self._wire = Wire(credentials, transport or RequestsTransport(), Pace(self._limits.rate, clock))
         self._authentication = Authentication(credentials, self._wire, clock, refused_logins or RefusedLogins())
         self._patience: Patience | None = None
+        self._secrets: tuple[object, ...] = ()
 
-    def within(self, patience: Patience) -> Client:
-        """The same client for the calls of one operation, which share its time; else each call has its own."""
+    def within(self, patience: Patience, secrets: Iterable[object] = ()) -> Client:
+        """The same client for the calls of one operation, which share its time; else each call has its own.
+
+        `secrets` are shown in no error, even when ThingSpace repeats them.
+        """
         bound = copy.copy(self)
-        bound._patience = patience  # noqa: SLF001  our own copy
+        bound._patience, bound._secrets = patience, tuple(secrets)  # noqa: SLF001  our own copy
         return bound
 
     def login(self) -> None:
@@ -156,7 +161,8 @@ class Client:
         """
         doing = "starting SMS callbacks"
         answer = self._call("startCallbacks", doing, "PUT", f"/sms/{_part(account)}/startCallbacks", account)
-        if answers.json_object(answer.body).get("success") not in {True, "true"}:
+        success = answers.json_object(answer.body).get("success")
+        if success is not True and success != "true":
             raise _not_understood(doing, account, "ThingSpace did not confirm with success: true")
 
     def read_history(self, account: str, next_: str | None = None) -> Block:
@@ -201,7 +207,8 @@ class Client:
             answer = self._wire.send(patience, doing, account, method, f"/m2m/v1{path}", headers, content)
             if answer.status in {OK, ACCEPTED}:
                 return answer
-            refusal = self._wire.refusal(operation, doing, account, answer)
+            secrets = (*self._secrets, *sent_secrets(headers), *_secrets_in(body or {}))
+            refusal = self._wire.refusal(operation, doing, account, answer, secrets)
             if type(refusal) in renewed or not isinstance(refusal, errors.BearerRefused | errors.SessionRefused):
                 raise refusal
             renewed.add(type(refusal))
@@ -219,6 +226,11 @@ def _registration(entry: dict[str, Any]) -> Registration:
         username=str(entry.get("username") or ""),
         password=str(entry.get("password") or ""),
     )
+
+
+def _secrets_in(body: dict[str, Any]) -> list[object]:
+    """What is secret in a registration."""
+    return [body.get("password"), *secrets_in(body.get("url", ""))]
 
 
 def _not_understood(doing: str, account: str, answer: str) -> errors.AnswerNotUnderstood:

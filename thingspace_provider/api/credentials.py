@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from thingspace_provider.api.errors import CredentialsMissing
+from thingspace_provider.api.urls import without_user
 
 PRODUCTION = "https://thingspace.verizon.com/api"
 
@@ -38,13 +39,13 @@ class Credentials:
         if not usable:
             raise CredentialsMissing(
                 "calling ThingSpace",
-                answer=f"the base URL {self.base_url!r} is not an http(s) address",
+                answer=f"the base URL {without_user(self.base_url)!r} is not an http(s) address",
                 remedy=f"Set THINGSPACE_BASE_URL or thingspace:baseUrl, for example {PRODUCTION}.",
             )
         if address.scheme == "http" and not is_loopback(address.hostname or ""):
             raise CredentialsMissing(
                 "calling ThingSpace",
-                answer=f"the base URL {self.base_url!r} would send the credentials unencrypted",
+                answer=f"the base URL {without_user(self.base_url)!r} would send the credentials unencrypted",
                 remedy="Use https; plain http is for an emulator on this machine only.",
             )
 

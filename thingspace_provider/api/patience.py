@@ -22,6 +22,10 @@ ATTEMPTS = 6  # of one call; with the pauses below some 20 seconds of a ThingSpa
 UNSENT_ATTEMPTS = 3  # where no connection comes about, which is mostly a wrong address
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0  # seconds
 SILENCE = 5.0  # seconds of waiting after which it is said what for
+MORE_SECONDS = (
+    "Run it again: what was done is kept, what is missing is done then. "
+    "THINGSPACE_DEADLINE allows more seconds for one operation."
+)
 Result = TypeVar("Result")
 
 
@@ -60,20 +64,14 @@ class Patience:
             raise self.over(doing, account, "there was no time left to send it")
         return min(self._limits.answer, left)
 
-    def over(self, doing: str, account: str | None, waited: str) -> errors.TookTooLong:
+    def over(self, doing: str, account: str | None, waited: str, remedy: str = MORE_SECONDS) -> errors.TookTooLong:
         """The error for an operation whose time is used up."""
-        return errors.TookTooLong(
-            doing,
-            account,
-            f"not done within {self._limits.deadline:g} s: {waited}",
-            "Run it again: what was done is kept, what is missing is done then. "
-            "THINGSPACE_DEADLINE allows more seconds for one operation.",
-        )
+        return errors.TookTooLong(doing, account, f"not done within {self._limits.deadline:g} s: {waited}", remedy)
 
-    def wait(self, seconds: float, doing: str, account: str | None, why: str) -> None:
+    def wait(self, seconds: float, doing: str, account: str | None, why: str, remedy: str) -> None:
         """Sleep so long and, when it is long, say why. Raises TookTooLong at once when there is less time left."""
         if seconds >= self.left():
-            raise self.over(doing, account, why)
+            raise self.over(doing, account, why, remedy)
         if seconds >= SILENCE:
             self._tell(f"{_named(doing, account)}: {why}; waiting {seconds:.0f} s")
         if seconds > 0:

@@ -1,9 +1,9 @@
-"""Callback URLs: how one is shown to a person, recognisable, but without the secrets that it may hold."""
+"""URLs: how one is shown to a person, recognisable, but without the secrets that it may hold."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 TOKEN = re.compile(r"[A-Za-z0-9_\-]{20,}")
@@ -20,3 +20,21 @@ def shown(url: str) -> str:
     host = f"[{host}]" if ":" in host else host
     path = "/".join("***" if TOKEN.fullmatch(part) else part for part in parts.path.split("/"))
     return f"{parts.scheme}://{host}{port}{path}" + ("?***" if parts.query else "")
+
+
+def secrets_in(url: str) -> list[str]:
+    """What `shown` leaves out of a URL: password, query, and path segments like tokens."""
+    try:
+        parts = urlsplit(url)
+        password = parts.password or ""
+    except ValueError:
+        return [url]
+    tokens = [part for part in parts.path.split("/") if TOKEN.fullmatch(part)]
+    return [unquote(password), password, parts.query, *tokens]
+
+
+def without_user(url: str) -> str:
+    """What somebody gave for an address, whatever it is, without user and password: nothing before its last `@`."""
+    before, _, after = url.rpartition("@")
+    scheme = re.match(r"[A-Za-z]+://", before)
+    return (scheme.group() if scheme else "") + after

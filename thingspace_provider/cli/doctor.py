@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from thingspace_provider.api.secrecy import Secrets
 from thingspace_provider.cli.diagnosis import calls, configuration, environment, listeners
 from thingspace_provider.cli.diagnosis.configuration import Configuration, User
-from thingspace_provider.cli.diagnosis.steps import Secrets, Step, Steps, guarded
+from thingspace_provider.cli.diagnosis.steps import Step, Steps, guarded, secrets_of
 from thingspace_provider.lifecycle import inputs
 
 COLORS = {"ok": "green", "failed": "red", "skipped": "yellow"}
@@ -41,7 +42,7 @@ def command(stack: str | None, profile: str | None, accounts: tuple[str, ...], a
         raise click.UsageError("--stack needs a Pulumi project, and there is no Pulumi.yaml in this folder")
     for problem in inputs.profile({"profile": profile}):
         raise click.BadParameter(problem.reason, param_hint="--profile")
-    secrets = Secrets(os.environ)
+    secrets = secrets_of(os.environ)
     done = []
     for step in _steps(stack, profile, accounts, secrets):
         clean = Step(step.name, step.status, secrets.without(step.what), secrets.without(step.remedy))

@@ -2,7 +2,7 @@
 
 | environment | |
 |---|---|
-| THINGSPACE_READINESS_SECONDS | how long a listener may take to become ready; 10 when unset |
+| THINGSPACE_READINESS_SECONDS | how long a listener may take to become ready; 10 when unset, no part of the deadline |
 | THINGSPACE_READINESS_CA_BUNDLE | PEM file of the CAs to trust instead of the public ones, as a test's |
 """
 

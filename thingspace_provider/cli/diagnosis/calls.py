@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from thingspace_provider.api import Client, Credentials, Limits, Registration, reachability
 from thingspace_provider.api.errors import LoginHeld, ThingSpaceError
 from thingspace_provider.api.refused_logins import LOCKS_AT, OVERRIDE, RefusedLogins
+from thingspace_provider.api.secrecy import Secrets
 from thingspace_provider.api.transport import Answer, NoAnswer, RequestsTransport
 from thingspace_provider.cli.diagnosis.configuration import User
-from thingspace_provider.cli.diagnosis.steps import Secrets, Step, Steps, failed, ok, refused, skipped
+from thingspace_provider.cli.diagnosis.steps import Step, Steps, failed, ok, refused, skipped
 
 OK = 200
 ANSWER_SECONDS = 10.0

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from thingspace_provider import stack_keys
 from thingspace_provider.api import Credentials
 from thingspace_provider.api.errors import CredentialsMissing, SettingUnusable
+from thingspace_provider.api.secrecy import Secrets
 from thingspace_provider.cli.diagnosis.environment import Engine, EngineFailed
-from thingspace_provider.cli.diagnosis.steps import Secrets, Step, Steps, failed, ok, refused, skipped
+from thingspace_provider.cli.diagnosis.steps import Step, Steps, failed, ok, refused, skipped
 from thingspace_provider.cli.stack_files import StackFile
 from thingspace_provider.cli.yaml_places import NotYaml, composed
 from thingspace_provider.lifecycle import inputs

@@ -14,9 +14,10 @@ from thingspace_provider.api import Registration, shown
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.api.probe import Expected
 from thingspace_provider.api.reachability import NotProven
+from thingspace_provider.api.secrecy import Secrets
 from thingspace_provider.cli.diagnosis.calls import Registered
 from thingspace_provider.cli.diagnosis.configuration import Configuration
-from thingspace_provider.cli.diagnosis.steps import Secrets, Step, Steps, failed, ok, refused, skipped
+from thingspace_provider.cli.diagnosis.steps import Step, Steps, failed, ok, refused, skipped
 from thingspace_provider.lifecycle import process, readiness
 from thingspace_provider.lifecycle.registration import SMS_SERVICE
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from thingspace_provider.api.errors import ThingSpaceError
+from thingspace_provider.api.secrecy import Secrets
 
 Result = TypeVar("Result")
 Steps = Generator["Step", None, Result]
 SECRET_VARIABLE = re.compile(r"THINGSPACE_\w*(KEY|SECRET|PASSWORD|TOKEN)\w*|PULUMI_(ACCESS_TOKEN|CONFIG_PASSPHRASE)")
-SHORTEST_SECRET = 6  # characters; a shorter one is part of many words, and blotting these out would tell it
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,6 @@ def guarded(name: str, part: Steps[Result], otherwise: Result) -> Steps[Result]:
     return otherwise
 
 
-class Secrets:
-    """Values that are blotted out wherever they would be shown, as in the words of a server that repeats them."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._values: set[str] = set()
-        self.add(value for name, value in environment.items() if SECRET_VARIABLE.fullmatch(name))
-
-    def add(self, values: Iterable[object]) -> None:
-        """Never show these."""
-        self._values |= {value for value in values if isinstance(value, str) and len(value) >= SHORTEST_SECRET}
-
-    def without(self, text: str) -> str:
-        """The text with `***` for every secret in it."""
-        for value in sorted(self._values, key=len, reverse=True):
-            text = text.replace(value, "***")
-        return text
+def secrets_of(environment: Mapping[str, str]) -> Secrets:
+    """The secrets that an environment holds."""
+    return Secrets(value for name, value in environment.items() if SECRET_VARIABLE.fullmatch(name))

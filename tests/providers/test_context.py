@@ -1,0 +1,46 @@
+"""What one operation brings to the calls of its lifecycle: its time, and what must not be shown."""
+
+from __future__ import annotations
+
+import itertools
+
+import grpc
+import pytest
+from callback_servers import ACCOUNT, PASSWORD, USERNAME, proof, server
+from fake_engine import Provider
+from thingspace_emulator import EmulatorProcess
+
+TOKEN = "sentinel-path-token-of-some-length"
+
+
+def test_the_time_for_thingspace_begins_when_the_listener_has_proven_itself(
+    provider: Provider, emulator: EmulatorProcess
+) -> None:
+    deadline = {"THINGSPACE_DEADLINE": "1", "THINGSPACE_READINESS_SECONDS": "60"}
+    engine = provider.start({**emulator.environment, **deadline})
+    asked = itertools.count()
+    with server(lambda nonce: (503, {}, b"") if next(asked) < 5 else proof(nonce), ports=range(9001, 9007)) as http:
+        given = {"accountName": ACCOUNT, "url": http.url(), "username": USERNAME, "password": PASSWORD}
+        inputs, failures = engine.check("CallbackRegistration", given)
+        assert failures == []
+        engine.create("CallbackRegistration", inputs)  # after 0.2 + 0.3 + 0.45 + 0.68 s of pauses, and more
+    assert emulator.calls()["registerCallback"] == 1
+
+
+@pytest.mark.parametrize("operation", ["listCallbacks", "registerCallback", "deregisterCallback"])
+def test_what_thingspace_repeats_of_a_registrations_secrets_is_not_shown(
+    provider: Provider, emulator: EmulatorProcess, operation: str
+) -> None:
+    engine = provider.start(emulator.environment)
+    url = f"https://sms.example.com/{TOKEN}/x"
+    given = {"accountName": ACCOUNT, "url": url, "username": USERNAME, "password": "sentinel-password"}
+    inputs, _ = engine.check("CallbackRegistration", given | {"readiness": False})
+    id_, outputs = engine.create("CallbackRegistration", inputs)
+    emulator.fault(operation, 400, {"errorCode": "X.INPUT_INVALID.Y", "errorMessage": f"sentinel-password, {url}"}, 9)
+    news = inputs | {"username": "another"}
+    with pytest.raises(grpc.RpcError) as failed:
+        engine.update("CallbackRegistration", id_, outputs, news) if operation != "deregisterCallback" else (
+            engine.delete("CallbackRegistration", id_, outputs)
+        )
+    assert "***, https://sms.example.com/***/x" in str(failed.value.details())
+    assert "sentinel" not in str(failed.value.details())
