@@ -13,10 +13,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from thingspace_provider.api.secrecy import Secrets
 from thingspace_provider.cli import stack_files
 from thingspace_provider.cli.diagnosis import configuration
 from thingspace_provider.cli.diagnosis.configuration import Configuration, User
-from thingspace_provider.cli.diagnosis.steps import Secrets, Step, Steps, guarded
+from thingspace_provider.cli.diagnosis.steps import Step, Steps, guarded
 from thingspace_provider.settings import Settings, SettingsError
 from thingspace_provider.stack_keys import KNOWN, NAMESPACE
 
@@ -57,7 +58,7 @@ def look(content: str) -> None:
     file = Path("Pulumi.test.yaml")
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
     stack_files.findings([file])
-    secrets = Secrets({})
+    secrets = Secrets()
     found = result(guarded("stack", configuration.steps("test", None, secrets), Configuration()))
     for profile in (None, "one", found.profile):
         result(guarded("credentials", configuration.user_steps(profile, found, secrets), User()))
