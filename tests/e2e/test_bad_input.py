@@ -102,12 +102,12 @@ def test_a_port_in_use_is_named_before_anything_is_registered(project: Project, 
 
 def occupy() -> tuple[int, socket.socket]:
     """Listen on some port that ThingSpace accepts."""
-    for port in range(50551, 50560):
+    for port in range(28220, 28210, -1):
         try:
             return port, socket.create_server(("127.0.0.1", port))
         except OSError:  # noqa: PERF203  the next one is tried
             continue
-    pytest.fail("every port from 50551 to 50559 is taken on this machine")
+    pytest.fail("every port from 28211 to 28220 is taken on this machine")
 
 
 def test_a_port_that_thingspace_refuses_stops_the_preview(project: Project, emulator: EmulatorProcess) -> None:

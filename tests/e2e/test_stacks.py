@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+from pathlib import Path
 
 import pytest
+from listener_process import ListenerProcess, NotReady
 from pulumi_project import Project
-from thingspace_emulator import ACCOUNT, EmulatorProcess
+from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
 
 ACCOUNTS = 'config:\n  thingspace:accounts: ["0000123456-00001"]\n'
 LISTENER = "config:\n  thingspace:listener: {kind: local}\n"
@@ -55,6 +59,40 @@ def test_the_credential_for_a_listener_elsewhere_is_there_before_anything_is_reg
     assert set(given) == {"username", "password", "previousPassword", "pathToken"}
     assert given["password"] not in project.export()
     assert emulator.calls() == {}
+
+
+@pytest.mark.long
+def test_a_rotation_with_a_listener_elsewhere_goes_as_the_readme_says(
+    project: Project, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """The listener takes SIGHUP for the new credential. Before, `up` changes nothing and says which command helps."""
+    target = ("--target", "**CallbackCredential::credential")
+    show = ("stack", "output", "listenerCredential", "--show-secrets", "--json")
+    for port in range(28220, 28199, -1):
+        project.write_stack(
+            ACCOUNTS + "  thingspace:listener:\n    kind: external\n    readiness: true\n"
+            f"    url: http://127.0.0.1:{port}/callbacks/{{path_token}}/{{account}}\n"
+        )
+        project.up(*target)
+        with contextlib.suppress(NotReady):  # the port is taken
+            listener = ListenerProcess(tmp_path, port=port, **json.loads(project.pulumi(*show).text))
+            break
+    try:
+        project.up()
+        project.configure("thingspace:rotation", "2")
+        early = project.up(fails=True)
+        assert "`pulumi up --target '**CallbackCredential::credential'`" in early.text
+        emulator.text("before")
+        project.up(*target)
+        listener.write(port=port, **json.loads(project.pulumi(*show).text))
+        listener.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: "settings taken up" in listener.log.read_text())
+        emulator.text("between")
+        project.up()
+        emulator.text("after")
+        assert eventually(lambda: listener.texts() == ["before", "between", "after"])
+    finally:
+        listener.kill()
 
 
 def test_leading_zeros_of_account_names_are_kept(deployed: Project, emulator: EmulatorProcess) -> None:

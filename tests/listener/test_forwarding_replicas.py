@@ -20,20 +20,27 @@ def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
     receiver.answering = lambda _: 0.05
     folders = [tmp_path / "one", tmp_path / "two"]
     database = postgres.database()
-    listeners = []
+    listeners: list[ListenerProcess] = []
     sent: dict[str, list[str]] = {device: [] for device in DEVICES}
+
+    def send_all(numbers: range) -> None:
+        for number in numbers:
+            for device, texts in sent.items():
+                texts.append(f"{device}-{number}")
+                send(listeners[number % 2], texts[-1], device=device)
+
     try:
         for folder in folders:
             folder.mkdir()
             sinks = [sink(receiver, timeoutSeconds=2)]
             listeners.append(ListenerProcess(folder, store=database, sinks=sinks))
-        for number in range(20):
-            for device, texts in sent.items():
-                texts.append(f"{device}-{number}")
-                send(listeners[number % 2], texts[-1], device=device)
+        send_all(range(10))
         wait_until(lambda: all(metric(each, "thingspace_deliveries_total", outcome="delivered") for each in listeners))
-        assert metric(listeners[1], "thingspace_outbox_waiting") > 0
+        receiver.answering = lambda _: (503, {})  # so that something waits when the one is killed
+        send_all(range(10, 20))
+        assert metric(listeners[1], "thingspace_outbox_waiting") >= len(DEVICES) * 10
         listeners[0].kill()
+        receiver.answering = lambda _: 0.05
         receiver.wait_for(*(text for texts in sent.values() for text in texts), seconds=60)
     finally:
         for listener in listeners:

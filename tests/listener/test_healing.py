@@ -10,7 +10,7 @@ from collections.abc import Callable
 import apsw
 import pytest
 from healing_world import MODES, asked, events, has_all, has_asked, has_more_than, heal, register
-from listener_process import API_TOKEN, ListenerProcess, text
+from listener_process import API_TOKEN, ListenerProcess, quiet_port, text
 from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
 
 from thingspace_provider.api import Client
@@ -22,7 +22,7 @@ Start = Callable[..., ListenerProcess]
 def test_texts_that_were_queued_while_the_listener_was_down_are_there_after_a_start(
     start: Start, world: EmulatorProcess, thingspace: Client, mode: str
 ) -> None:
-    first = start()
+    first = start(port=quiet_port())
     register(thingspace, first)
     first.stop()
     expected = [f"queued {number} é \U0001f321" for number in range(103 if mode == "history" else 3)]
@@ -77,7 +77,7 @@ def test_a_wrong_password_is_tried_once_and_texts_are_stored_all_the_same(start:
 def test_a_text_whose_answers_were_lost_is_known_again_when_it_comes_out_of_the_queue(
     start: Start, world: EmulatorProcess, thingspace: Client
 ) -> None:
-    first = start()
+    first = start(port=quiet_port())
     register(thingspace, first)
     world.control("POST", "faults", {"operation": "delivery", "drop": "after", "times": 2})
     world.text("T=1")
@@ -243,7 +243,7 @@ def test_nothing_is_asked_for_while_the_disk_is_too_full(start: Start, world: Em
 def test_no_queued_text_is_lost_when_the_listener_is_killed_while_it_heals(
     start: Start, world: EmulatorProcess, thingspace: Client, mode: str
 ) -> None:
-    first = start()
+    first = start(port=quiet_port())
     register(thingspace, first)
     first.stop()
     expected = {f"queued {number}" for number in range(1000)}

@@ -66,16 +66,18 @@ def survive(start: Start, platform: Caller, texts: int, kills: int) -> list[dict
 
 
 @pytest.mark.parametrize(
-    ("texts", "kills"),
+    ("texts", "kills", "body"),
     [
-        (500, 4),
-        pytest.param(10_000, 40, marks=[pytest.mark.long, pytest.mark.timeout(600)]),
+        (500, 4, "minimal"),
+        # Without a request id only a minute links copies, and the last drain may come later than that.
+        pytest.param(10_000, 40, "modern", marks=[pytest.mark.long, pytest.mark.timeout(600)]),
     ],
 )
 def test_every_text_is_in_the_inbox_once_or_marked_however_often_the_listener_was_killed(
-    start: Start, texts: int, kills: int
+    start: Start, texts: int, kills: int, body: str
 ) -> None:
-    with EmulatorProcess("--switch", "registrationPorts=any", "--switch", "profile=observed") as emulator:
+    switches = ("registrationPorts=any", "profile=observed", f"callbackBody={body}")
+    with EmulatorProcess(*(option for switch in switches for option in ("--switch", switch))) as emulator:
         messages = survive(start, emulator.caller.ready(), texts, kills)
     copies = defaultdict(list)
     for message in messages:
@@ -84,4 +86,4 @@ def test_every_text_is_in_the_inbox_once_or_marked_however_often_the_listener_wa
     for first, *others in copies.values():
         assert first["duplicateOf"] is None
         assert [other["duplicateOf"] for other in others] == [first["id"]] * len(others)
-    assert len(messages) >= texts + DUPLICATES
+    assert len(messages) > texts  # of the copies, some were on their way when the listener was killed

@@ -10,11 +10,10 @@ import fcntl
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import trustme
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from listener_process import quiet_port
 
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 CLUSTER = "thingspaceprovidertest"  # 22 characters, as Kafka's own ids
@@ -98,7 +98,7 @@ class KafkaBroker:
     def __init__(self, folder: Path) -> None:
         self._classes = f"{jars()}/*"
         self._folder = folder
-        self.port, secure, controller = _free_ports()
+        self.port, secure, controller = _ports()
         self.address, self.secure_address = f"127.0.0.1:{self.port}", f"127.0.0.1:{secure}"
         self.authority = _certified(folder)
         self._file = folder / "server.properties"
@@ -196,6 +196,9 @@ def _certified(folder: Path) -> Path:
     return folder / "authority.pem"
 
 
-def _free_ports() -> list[int]:
-    with ExitStack() as all_open:
-        return [all_open.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)]
+def _ports() -> set[int]:
+    """Three, which nobody takes while the broker is down."""
+    found: set[int] = set()
+    while len(found) < 3:
+        found.add(quiet_port())
+    return found

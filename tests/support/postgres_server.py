@@ -10,13 +10,13 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import psycopg
+from listener_process import quiet_port
 
 USER, PASSWORD = "inbox", "invented-p%40ss"  # as it stands in a URL
 SECONDS = 30
@@ -47,8 +47,7 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._data = self.folder / "data"
         self._settings = settings
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self.port = taken.getsockname()[1]
+        self.port = quiet_port()  # which nobody takes while this one is down
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
         secret = self.folder / "password"

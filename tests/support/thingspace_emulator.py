@@ -26,7 +26,7 @@ HELD_SECONDS = 1000  # of the emulator's clock, on which a session ends after 12
 SERVICE = "EnhancedConnectivityService"
 
 
-def eventually(true: Callable[[], bool], seconds: float = 15.0) -> bool:
+def eventually(true: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether it became true in time."""
     end = time.monotonic() + seconds
     while not true():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from listener_process import quiet_port
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Receiver:
         self.answering: Answering = lambda _: (204, {})
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
-        self.port = 0
+        self.port = quiet_port()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.up()

@@ -169,7 +169,9 @@ def _judge(url: str, answer: Answer, proof: str) -> None:
         raise NotProven(
             "credential",
             "a listener of this project answers, but it has another user name or password",
-            "Give the listener the credential of this stack; it may still run with the one before.",
+            "Give the listener the credential of this stack; it may still run with the one before. After a rotation: "
+            "`pulumi up --target '**CallbackCredential::credential'`, then `pulumi stack output listenerCredential "
+            "--show-secrets --json` for the listener's settings, SIGHUP for the listener, and `pulumi up` again.",
         )
 
 
