@@ -271,7 +271,7 @@ def test_without_a_reason_the_queue_is_asked_for_now_and_then(start: Start, worl
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("operation", ["token", "login", "smsHistory"])
+@pytest.mark.parametrize("operation", ["token", "smsHistory"])  # of a login it may be a wrong password
 def test_what_went_wrong_at_thingspace_is_tried_again(start: Start, world: EmulatorProcess, operation: str) -> None:
     world.text("waits")
     world.fault(operation, 404, "<html>not ours</html>")
