@@ -13,7 +13,7 @@ import pytest
 from listener_process import ACCOUNT, OTHER_ACCOUNT, text
 
 from thingspace_provider.listener.callback import queued, read, reread
-from thingspace_provider.listener.duplicates import AHEAD, WINDOW, posted_before
+from thingspace_provider.listener.duplicates import AHEAD, WINDOW, Posted
 from thingspace_provider.listener.store import (
     Arrival,
     Claim,
@@ -151,6 +151,7 @@ def test_a_batch_that_cannot_be_stored_is_not_stored_in_part(open_store: Open) -
 
 def test_a_text_that_was_posted_and_queued_all_the_same_is_known_by_its_time(open_store: Open) -> None:
     store = open_store()
+    posted = Posted(store.read)
     at = microseconds("2026-03-01T08:15:30-05:00")
     both = [{"id": "1", "kind": "mdn"}, {"id": "2", "kind": "ICCID"}]
     store.append(
@@ -167,7 +168,7 @@ def test_a_text_that_was_posted_and_queued_all_the_same_is_known_by_its_time(ope
     def again(message: str, timestamp: str = "2026-03-01T13:15:30.0000Z", kind: str = "mdn") -> int | None:
         device = {"kind": kind, "id": "1"}
         text = queued({"deviceIds": [{"kind": "eid", "id": "9"}, device], "message": message, "timestamp": timestamp})
-        first = posted_before(store.read, ACCOUNT, text)
+        first = posted.first(ACCOUNT, text)
         store.append([Arrival(ACCOUNT, at + 100 * WINDOW, text, first)])
         stored = store.read(EVERYTHING)
         assert stored[-1].duplicate_of == first
@@ -184,11 +185,31 @@ def test_a_text_that_was_posted_and_queued_all_the_same_is_known_by_its_time(ope
 
 def test_equal_texts_out_of_the_queue_with_times_of_their_own_are_different(open_store: Open) -> None:
     store = open_store()
+    posted = Posted(store.read)
     for second, message in enumerate(("T=1", "T=1")):
         timestamp = f"2026-03-01T13:15:3{second}Z"
         text = queued({"deviceIds": [{"kind": "mdn", "id": "1"}], "message": message, "timestamp": timestamp})
-        store.append([Arrival(ACCOUNT, microseconds(timestamp), text, posted_before(store.read, ACCOUNT, text))])
+        store.append([Arrival(ACCOUNT, microseconds(timestamp), text, posted.first(ACCOUNT, text))])
     assert [one.duplicate_of for one in store.read(EVERYTHING)] == [None, None]
+
+
+def test_what_was_posted_accounts_for_one_queued_text_also_when_it_repeats_another(open_store: Open) -> None:
+    store = open_store()
+    posted = Posted(store.read)
+    begin = microseconds("2026-03-01T13:15:00Z")
+    store.append([arrival("OK", at=begin + second * 1_000_000) for second in (0, 15, 19, 30)])
+    first = store.read(EVERYTHING)[0].id
+
+    def repeats(second: int) -> int | None:
+        text = {"deviceIds": [{"kind": "mdn", "id": "1"}], "message": "OK", "timestamp": f"2026-03-01T13:15:{second}Z"}
+        return posted.first(ACCOUNT, queued(text))
+
+    assert repeats(14) == first, "posted at 15 s, and marked as a repetition itself; at 19 s once more"
+    assert repeats(29) == first
+    assert repeats(14) == first, "of a block that is read twice"
+    assert repeats(16) is None, "what was posted at 0 s is too old, the others are accounted for"
+    assert repeats(10) == first
+    assert repeats(11) is None
 
 
 def test_copies_name_the_first_of_a_minute_or_of_a_request(open_store: Open) -> None:

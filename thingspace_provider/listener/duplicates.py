@@ -10,7 +10,7 @@ equal one that was posted within the window after that time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from thingspace_provider.listener.callback import TEXT, Callback, reread
 from thingspace_provider.listener.store import Arrival, Selection, Stored
@@ -20,6 +20,7 @@ WINDOW = 60_000_000  # microseconds
 ID_BITS = 63
 LARGEST_ID = (1 << ID_BITS) - 1
 AHEAD = 10_000_000  # by so much ThingSpace's clock may be ahead of ours
+AGAIN = 10_000_000  # within which ThingSpace tries a second time what was not answered
 MOST_OF_A_DEVICE = 1000  # texts within a window
 MOST = 150_000  # texts remembered; under more than 2,500 a second the window becomes shorter, not the memory larger
 
@@ -43,35 +44,52 @@ def window_key(arrival: Arrival) -> tuple[object, ...]:
     return (arrival.account, callback.kind, tuple(sorted(callback.devices)), callback.content)
 
 
-def posted_before(read_stored: Callable[[Selection], list[Stored]], account: str, queued: Callback) -> int | None:
-    """The id of the text that ThingSpace posted here and queued all the same, because no good answer reached it.
+class Posted:
+    """Finds what ThingSpace posted here and queued all the same, because no good answer reached it.
 
-    Raises what `read_stored` raises.
+    What was posted accounts for one queued text only: another is another text. What was posted twice in a row counts
+    once, because ThingSpace tries again before it queues. Used by one thread.
+
+    Args:
+        read_stored: reads what is stored, or raises.
     """
-    try:
-        at = microseconds(queued.queued_at or "")
-    except ValueError:
-        return None
-    text = (queued.text or "").replace("\0", "\ufffd")  # PostgreSQL does not take NUL
-    for device in queued.devices:
-        of_device = Selection(
-            limit=MOST_OF_A_DEVICE,
-            account=account,
-            kind=TEXT,
-            device=device.id,
-            device_kind=device.kind,
-            received_from=at - AHEAD,
-            received_until=at + WINDOW,
-        )
-        for one in read_stored(of_device):
-            if one.duplicate_of is None and (one.text or "").replace("\0", "\ufffd") == text and _was_posted(one):
-                return one.id
-    return None
 
+    def __init__(self, read_stored: Callable[[Selection], list[Stored]]) -> None:
+        self._read_stored = read_stored
+        self._queued: dict[int, int] = {}  # by the ids of what was posted: ThingSpace's time of the queued text
 
-def _was_posted(one: Stored) -> bool:
-    """Whether it did not come out of the queue itself: then it has a time of its own, and is another text."""
-    return reread(one.kind, one.raw).queued_at is None
+    def first(self, account: str, queued: Callback) -> int | None:
+        """The id that a queued text repeats, the same one whenever it is read. Raises what `read_stored` raises."""
+        try:
+            at = microseconds(queued.queued_at or "")
+        except ValueError:
+            return None
+        free = [one for one in self._equal(account, queued, at) if self._queued.get(one.id, at) == at]
+        if not free:
+            return None
+        nearest = min(free, key=lambda one: (one.id not in self._queued, abs(one.received - at)))
+        self._queued.update((one.id, at) for one in free if abs(one.received - nearest.received) <= AGAIN)
+        while len(self._queued) > MOST:
+            del self._queued[next(iter(self._queued))]
+        return nearest.duplicate_of or nearest.id
+
+    def _equal(self, account: str, queued: Callback, at: int) -> Iterator[Stored]:
+        """What was posted at that time. What came out of the queue itself has a time of its own: another text."""
+        text = (queued.text or "").replace("\0", "\ufffd")  # PostgreSQL does not take NUL
+        for device in queued.devices:
+            of_device = Selection(
+                limit=MOST_OF_A_DEVICE,
+                account=account,
+                kind=TEXT,
+                device=device.id,
+                device_kind=device.kind,
+                received_from=at - AHEAD,
+                received_until=at + WINDOW,
+            )
+            for one in self._read_stored(of_device):
+                is_equal = (one.text or "").replace("\0", "\ufffd") == text
+                if is_equal and reread(one.kind, one.raw).queued_at is None:
+                    yield one
 
 
 class Window:

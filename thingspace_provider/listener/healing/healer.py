@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, NamedTuple, TypeVar
 
 from thingspace_provider.listener import log
-from thingspace_provider.listener.duplicates import posted_before
+from thingspace_provider.listener.duplicates import Posted
 from thingspace_provider.listener.healing import asking
 from thingspace_provider.listener.healing.schedule import Schedule
 from thingspace_provider.listener.inbox import Inbox, Refused
@@ -54,6 +54,7 @@ class Healer:
         self._metrics = metrics
         self._store = store
         self._shared = store.shared
+        self._posted = Posted(self._read)
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._closing = False
@@ -222,7 +223,7 @@ class Healer:
         marked: list[Arrival] = []
         try:
             for arrival in arrivals:
-                repeats = posted_before(self._read, arrival.account, arrival.callback)
+                repeats = self._posted.first(arrival.account, arrival.callback)
                 marked.append(arrival._replace(repeats=repeats))
         except Exception as reason:  # noqa: BLE001  whatever it is
             return [*marked, *arrivals[len(marked) :]], str(reason)
