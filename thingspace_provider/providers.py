@@ -32,7 +32,7 @@ from pulumi.output import Unknown as PulumiUnknown
 from thingspace_provider import api, workers
 from thingspace_provider.api.errors import ThingSpaceError
 from thingspace_provider.lifecycle.activation import SmsCallbackActivation
-from thingspace_provider.lifecycle.connection import Clients, Config, credentials, limits
+from thingspace_provider.lifecycle.connection import Clients, Config, credentials, limits, place
 from thingspace_provider.lifecycle.credential import CallbackCredential
 from thingspace_provider.lifecycle.local_listener import LocalListener
 from thingspace_provider.lifecycle.model import UNKNOWN, Context, Lifecycle, State, Unknown
@@ -72,7 +72,7 @@ class _Adapter(ResourceProvider):
         """Compare; works in previews without credentials."""
 
         def run() -> DiffResult:
-            difference = self.lifecycle.diff(_inwards(_olds), _inwards(_news))
+            difference = self.lifecycle.diff(_inwards(_olds), _inwards(_news), self._where)
             return DiffResult(
                 changes=difference.changes,
                 replaces=difference.replaces,
@@ -126,7 +126,10 @@ class _Adapter(ResourceProvider):
             shared = _CLIENTS.get(credentials(profile, os.environ, config), allowed)
             return shared.within(patience(), [secret for state in states for secret in _secrets(state)])
 
-        return Context(client=client, say=_say, now=lambda: dt.datetime.now(dt.timezone.utc))
+        return Context(client=client, say=_say, now=lambda: dt.datetime.now(dt.timezone.utc), where=self._where)
+
+    def _where(self, profile: str | None) -> str:
+        return place(profile, os.environ, self._config)
 
 
 def _secrets(state: State) -> list[object]:

@@ -17,7 +17,7 @@ ALL: list[Lifecycle] = [
     local_listener.LocalListener(),
     registration.CallbackRegistration(),
 ]
-KEYS = sorted({*activation.COMPARED, *registration.KEYS, *local_listener.SETTINGS, "rotation", "running"})
+KEYS = sorted({*activation.COMPARED, *registration.KEYS, *local_listener.SETTINGS, "rotation", "running", "place"})
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(UNKNOWN)
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
 states = st.dictionaries(st.sampled_from(KEYS), values)
@@ -34,7 +34,7 @@ def test_check_never_raises_and_checking_its_answer_changes_nothing(it: Lifecycl
 @pytest.mark.parametrize("it", ALL, ids=lambda it: type(it).__name__)
 @given(olds=states, news=states)
 def test_diff_never_raises(it: Lifecycle, olds: dict[str, Any], news: dict[str, Any]) -> None:
-    difference = it.diff(olds, it.check(news).inputs)
+    difference = it.diff(olds, it.check(news).inputs, lambda _: "here")
     assert difference.changes or not difference.replaces
 
 
@@ -42,4 +42,4 @@ def test_diff_never_raises(it: Lifecycle, olds: dict[str, Any], news: dict[str, 
 @given(news=states)
 def test_diff_of_what_was_just_written_is_empty(it: Lifecycle, news: dict[str, Any]) -> None:
     inputs = {key: value for key, value in it.check(news).inputs.items() if value == value}  # noqa: PLR0124  not-a-number
-    assert not it.diff({"running": True, **inputs}, inputs).changes
+    assert not it.diff({"running": True, **inputs}, inputs, lambda _: "here").changes

@@ -98,8 +98,8 @@ def test_a_death_is_seen_and_asks_for_an_update(world: World, inputs: dict[str, 
     assert eventually(lambda: process.holder(Path(inputs["stateDir"]) / "listener.pid") is None)
     found = it.read(world.context, outputs)
     assert found.outputs["running"] is False
-    assert it.diff(found.outputs, inputs).changes
-    assert not it.diff(outputs, inputs).changes
+    assert it.diff(found.outputs, inputs, world.where).changes
+    assert not it.diff(outputs, inputs, world.where).changes
     restarted = it.update(world.context, found.outputs, inputs)
     assert restarted["port"] == outputs["port"]
 

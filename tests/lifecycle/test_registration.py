@@ -47,7 +47,7 @@ def test_an_empty_credential_is_the_same_as_none(world: World) -> None:
     outputs = it.create(world.context, inputs(username="", password="")).outputs
     same = it.read(world.context, outputs)
     assert same is not None
-    assert not it.diff(same.outputs, inputs(username="", password="")).changes
+    assert not it.diff(same.outputs, inputs(username="", password=""), world.where).changes
     assert world.said == []
 
 
@@ -119,7 +119,7 @@ def test_read_tells_gone_from_drifted(world: World) -> None:
     drifted = it.read(world.context, outputs)
     assert drifted is not None
     assert drifted.inputs["url"] == FOREIGN.url
-    assert it.diff(drifted.outputs, inputs()).changes
+    assert it.diff(drifted.outputs, inputs(), world.where).changes
     world.client.deregister_callback(ACCOUNT, SERVICE)
     assert it.read(world.context, outputs) is None
 
@@ -132,8 +132,8 @@ def test_drift_to_what_the_program_wants_by_now_is_a_change(world: World) -> Non
     assert drifted is not None
     again = it.read(world.context, drifted.outputs)  # a second refresh sees nothing new, and forgets nothing
     assert again is not None
-    assert it.diff(again.outputs, wanted).changes
-    assert not it.diff(it.update(world.context, again.outputs, wanted), wanted).changes
+    assert it.diff(again.outputs, wanted, world.where).changes
+    assert not it.diff(it.update(world.context, again.outputs, wanted), wanted, world.where).changes
 
 
 def test_delete_takes_only_what_is_there_and_ours(world: World, emulator: EmulatorProcess) -> None:
@@ -145,3 +145,40 @@ def test_delete_takes_only_what_is_there_and_ours(world: World, emulator: Emulat
     it.delete(world.context, outputs)
     assert world.client.list_callbacks(ACCOUNT) == [FOREIGN]
     assert "left as it is" in world.said[-1]
+
+
+def test_at_another_thingspace_it_is_registered_and_nothing_else_is_touched(
+    world: World, emulator: EmulatorProcess
+) -> None:
+    olds = it.create(world.context, inputs()).outputs
+    before = emulator.calls()
+    world.thingspace = "there"
+    assert it.diff(olds, inputs(), world.where).changes
+    kept = it.read(world.context, olds)
+    assert kept is not None
+    assert (kept.outputs, kept.inputs) == (olds, inputs())
+    it.delete(world.context, olds)
+    assert emulator.calls() == before
+    assert all("is at another ThingSpace (the base URL has changed)" in said for said in world.said)
+    world.client.deregister_callback(ACCOUNT, SERVICE)
+    news = it.update(world.context, olds, inputs())
+    assert "registered here; there, nothing was deregistered" in world.said[-1]
+    assert not it.diff(news, inputs(), world.where).changes
+    assert len(world.client.list_callbacks(ACCOUNT)) == 1
+
+
+def test_at_another_thingspace_the_url_that_was_remembered_is_not_ours(world: World) -> None:
+    olds = it.create(world.context, inputs(url=FOREIGN.url)).outputs
+    world.client.register_callback(ACCOUNT, FOREIGN)
+    world.thingspace = "there"
+    with pytest.raises(RegisteredElsewhere):
+        it.update(world.context, olds, inputs())
+
+
+def test_a_state_that_does_not_tell_its_thingspace_is_here(world: World) -> None:
+    olds = it.create(world.context, inputs()).outputs
+    del olds["place"]
+    world.thingspace = "there"
+    assert not it.diff(olds, inputs(), world.where).changes
+    it.delete(world.context, olds)
+    assert world.client.list_callbacks(ACCOUNT) == []

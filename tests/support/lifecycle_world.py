@@ -18,7 +18,13 @@ class World:
     client: Client
     said: list[str] = field(default_factory=list)
     time: dt.datetime = NOON
+    thingspace: str = "here"
 
     @property
     def context(self) -> Context:
-        return Context(client=lambda _: self.client, say=self.said.append, now=lambda: self.time)
+        return Context(lambda _: self.client, self.said.append, lambda: self.time, self.where)
+
+    def where(self, profile: str | None) -> str:
+        """The same ThingSpace for all."""
+        del profile
+        return self.thingspace

@@ -14,6 +14,8 @@ from thingspace_provider.lifecycle.model import (
     Current,
     Difference,
     State,
+    Where,
+    is_elsewhere,
     is_unknown,
 )
 
@@ -21,9 +23,11 @@ COMPARED = ("accountName", "triggers", "registrationUrl", "profile")
 
 
 class SmsCallbackActivation:
-    """inputs: accountName, triggers (list), registrationUrl, profile. outputs: these and lastActivatedAt. id: account.
+    """inputs: accountName, triggers (list), registrationUrl, profile. outputs: these and more. id: account.
 
-    registrationUrl orders the activation after its registration, and sends the call again when it changes.
+    The outputs add lastActivatedAt, and place, which tells the ThingSpace that was called from others.
+    registrationUrl orders the activation after its registration, and sends the call again when it changes. So does
+    another ThingSpace.
     """
 
     def check(self, news: State) -> Checked:
@@ -31,11 +35,12 @@ class SmsCallbackActivation:
         checked = {key: news[key] for key in COMPARED if news.get(key) is not None}
         return Checked(checked, inputs.account_name(news) + inputs.triggers(news) + inputs.profile(news))
 
-    def diff(self, olds: State, news: State) -> Difference:
+    def diff(self, olds: State, news: State, where: Where) -> Difference:
         """Another account is another resource; everything else sends the call again."""
         changed = [key for key in COMPARED if olds.get(key) != news.get(key)]
         moved = "accountName" in changed and not is_unknown(news.get("accountName"))
-        return Difference(bool(changed), ["accountName"] if moved else [])
+        again = bool(changed) or is_elsewhere(olds, news.get("profile"), where)
+        return Difference(again, ["accountName"] if moved else [])
 
     def create(self, context: Context, inputs: State) -> Created:
         """Send startCallbacks; sending it twice does no harm."""
@@ -60,4 +65,5 @@ class SmsCallbackActivation:
 
     def _start(self, context: Context, inputs: State) -> State:
         context.client(inputs.get("profile")).start_callbacks(inputs["accountName"])
-        return {**inputs, "lastActivatedAt": context.timestamp()}
+        place = context.where(inputs.get("profile"))
+        return {**inputs, "lastActivatedAt": context.timestamp(), "place": place}

@@ -17,6 +17,7 @@ from thingspace_provider.lifecycle.model import (
     Difference,
     Failure,
     State,
+    Where,
     is_unknown,
 )
 
@@ -43,8 +44,9 @@ class CallbackCredential:
         )
         return Checked({"rotation": rotation}, failures)
 
-    def diff(self, olds: State, news: State) -> Difference:
+    def diff(self, olds: State, news: State, where: Where) -> Difference:
         """Only another rotation makes another password."""
+        del where
         return Difference(olds.get("rotation") != news.get("rotation"))
 
     def create(self, context: Context, inputs: State) -> Created:

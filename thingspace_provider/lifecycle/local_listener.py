@@ -22,6 +22,7 @@ from thingspace_provider.lifecycle.model import (
     Difference,
     Failure,
     State,
+    Where,
     is_unknown,
 )
 
@@ -59,11 +60,12 @@ class LocalListener:
             failures += _port_problems(checked)
         return Checked(checked, failures)
 
-    def diff(self, olds: State, news: State) -> Difference:
+    def diff(self, olds: State, news: State, where: Where) -> Difference:
         """Another folder is another listener; anything else, also that it does not run, restarts it.
 
         previousPasswords change with the password only, and a preview does not know those that an old state has not.
         """
+        del where
         compared = [key for key in SETTINGS if key not in {"port", "previousPasswords"}]
         compared += ["port"] if news.get("port") is not None else []
         changed = [key for key in compared if olds.get(key) != news.get(key)]

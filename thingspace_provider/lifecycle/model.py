@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from thingspace_provider import api
 
 State = dict[str, Any]  # keys in camelCase, as they stand in the stack's state
+Where = Callable[["str | None"], str]  # profile -> what tells its ThingSpace from others; no network, no credentials
 
 
 class Unknown:
@@ -91,15 +92,24 @@ class Context:
         client: ThingSpace for a profile (None is the default one); made when it is first asked for.
         say: tells the person who runs the update one line.
         now: the present time, with its offset.
+        where: which ThingSpace a profile calls.
     """
 
     client: Callable[[str | None], api.Client]
     say: Callable[[str], None]
     now: Callable[[], dt.datetime]
+    where: Where
 
     def timestamp(self) -> str:
         """The present time for the state: ISO 8601 in UTC, whole seconds."""
         return self.now().astimezone(dt.timezone.utc).isoformat(timespec="seconds")
+
+
+def is_elsewhere(olds: State, profile: object, where: Where) -> bool:
+    """Whether something was done at another ThingSpace than the one of the profile. States of 0.1.0 do not tell."""
+    if "place" not in olds or not (profile is None or isinstance(profile, str)):
+        return False
+    return bool(olds["place"] != where(profile))
 
 
 class Lifecycle(Protocol):
@@ -108,7 +118,7 @@ class Lifecycle(Protocol):
     def check(self, news: State) -> Checked:
         """Fill in defaults and find what is wrong, before anything is changed."""
 
-    def diff(self, olds: State, news: State) -> Difference:
+    def diff(self, olds: State, news: State, where: Where) -> Difference:
         """Compare what is remembered (outputs) with what is wanted (checked inputs)."""
 
     def create(self, context: Context, inputs: State) -> Created:

@@ -20,6 +20,8 @@ from thingspace_provider.lifecycle.model import (
     Difference,
     Failure,
     State,
+    Where,
+    is_elsewhere,
     is_unknown,
 )
 
@@ -30,6 +32,7 @@ IDENTITY = ("accountName", "serviceName")
 REGISTERED = ("url", "username", "password")  # what ThingSpace keeps
 COMPARED = (*IDENTITY, *REGISTERED, "profile")
 KEYS = (*COMPARED, "adopt", "readiness")
+ELSEWHERE = "another ThingSpace (the base URL has changed)"
 DRIFTED = ""  # registeredAt of what somebody else registered, or an update of ours that was interrupted
 
 
@@ -38,12 +41,13 @@ class RegisteredElsewhere(ThingSpaceError):
 
 
 class CallbackRegistration:
-    """inputs: KEYS. outputs: these, registeredAt, endpoint, urlDigest. id: account/service.
+    """inputs: KEYS. outputs: these, registeredAt, endpoint, urlDigest, place. id: account/service.
 
     endpoint is the URL as it may be shown; urlDigest tells whether what is registered is what this resource wrote.
     registeredAt is new after each create and update, so that the activation that has it for a trigger fetches what
-    was queued; "" when a refresh found another registration. Calls: create GET + POST (only GET when it is already
-    so), read GET, update GET + POST, delete GET + DELETE (only GET when there is nothing of ours).
+    was queued; "" when a refresh found another registration. place tells the ThingSpace that has it from others: read
+    and delete send nothing to another one. Calls: create GET + POST (only GET when it is already so), read GET, update
+    GET + POST, delete GET + DELETE (only GET when there is nothing of ours).
     """
 
     def check(self, news: State) -> Checked:
@@ -66,14 +70,16 @@ class CallbackRegistration:
         ]
         return Checked(checked, failures)
 
-    def diff(self, olds: State, news: State) -> Difference:
+    def diff(self, olds: State, news: State, where: Where) -> Difference:
         """Account and service are the identity; adopt and readiness only matter when something is registered.
 
-        Drift that a refresh has shown is a change even when it is what the program wants by now.
+        Drift that a refresh has shown is a change even when it is what the program wants by now; so is another
+        ThingSpace.
         """
         changed = [key for key in COMPARED if olds.get(key) != news.get(key)]
         moved = [key for key in IDENTITY if key in changed and not is_unknown(news.get(key))]
-        return Difference(bool(changed) or olds.get("registeredAt") == DRIFTED, moved)
+        again = olds.get("registeredAt") == DRIFTED or is_elsewhere(olds, news.get("profile"), where)
+        return Difference(bool(changed) or again, moved)
 
     def create(self, context: Context, inputs: State) -> Created:
         """Prove the listener, look what is registered, register."""
@@ -82,6 +88,9 @@ class CallbackRegistration:
 
     def read(self, context: Context, outputs: State) -> Current | None:
         """What ThingSpace lists for the account's service, or None when it lists nothing."""
+        if self._is_elsewhere(context, outputs):
+            context.say(f"{_whose(outputs)} is at {ELSEWHERE}: not looked at; the next `pulumi up` registers it here.")
+            return _current(outputs)
         found = self._find(context, outputs)
         if found is None:
             context.say(f"{_whose(outputs)} is no longer registered; the next `pulumi up` registers it again.")
@@ -95,16 +104,21 @@ class CallbackRegistration:
         actual = {**outputs, **_registered(found), "endpoint": api.shown(found.url)}
         if drifted:
             actual["registeredAt"] = DRIFTED
-        # The program may have given none, or one in clear; a foreign password, or token in a URL, is a secret still.
-        secrets = ("password", "url") if actual.get("registeredAt") == DRIFTED else ("password",)
-        return Current(actual, {key: actual[key] for key in KEYS if actual.get(key) is not None}, secrets)
+        return _current(actual)
 
     def update(self, context: Context, olds: State, news: State) -> State:
         """As create; the URL that the state knows, ours or shown by a refresh, may be replaced."""
-        return self._register(context, news, own_urls={news["url"], olds.get("url", "")})
+        if not is_elsewhere(olds, news.get("profile"), context.where):
+            return self._register(context, news, own_urls={news["url"], olds.get("url", "")})
+        outputs = self._register(context, news, own_urls={news["url"]})
+        context.say(f"{_whose(news)} was at {ELSEWHERE}: registered here; there, nothing was deregistered.")
+        return outputs
 
     def delete(self, context: Context, outputs: State) -> None:
-        """Deregister, unless the registration is gone or no longer ours."""
+        """Deregister, unless the registration is gone, no longer ours, or where our credentials do not lead."""
+        if self._is_elsewhere(context, outputs):
+            context.say(f"{_whose(outputs)} is at {ELSEWHERE}: nothing was sent, and it stays registered there.")
+            return
         found = self._find(context, outputs)
         if found is None:
             context.say(f"{_whose(outputs)} was gone already; nothing was sent.")
@@ -138,11 +152,16 @@ class CallbackRegistration:
             "registeredAt": context.timestamp(),  # anew: texts may be queued since a renewal that nobody remembers
             "endpoint": api.shown(news["url"]),
             "urlDigest": _digest(news["url"]),
+            "place": context.where(news.get("profile")),
         }
 
     def _find(self, context: Context, state: State) -> api.Registration | None:
         listed = self._client(context, state).list_callbacks(state["accountName"])
         return next((entry for entry in listed if entry.service_name == state["serviceName"]), None)
+
+    def _is_elsewhere(self, context: Context, outputs: State) -> bool:
+        self._client(context, outputs)  # an error where credentials are missing: the base URL may be missing with them
+        return is_elsewhere(outputs, outputs.get("profile"), context.where)
 
     def _client(self, context: Context, state: State) -> api.Client:
         return context.client(state.get("profile"))
@@ -164,6 +183,12 @@ def _register_over(client: api.Client, account: str, wanted: api.Registration, f
         except Refused:  # it was not the old registration that stood in the way: leave things as they were
             client.register_callback(account, found)
             raise
+
+
+def _current(outputs: State) -> Current:
+    # The program may have given none, or one in clear; a foreign password, or token in a URL, is a secret still.
+    secrets = ("password", "url") if outputs.get("registeredAt") == DRIFTED else ("password",)
+    return Current(outputs, {key: outputs[key] for key in KEYS if outputs.get(key) is not None}, secrets)
 
 
 def _registered(found: api.Registration) -> State:
