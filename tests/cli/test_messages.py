@@ -7,12 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from listener_process import API_TOKEN, OTHER_ACCOUNT, ListenerProcess, clean_environment, text
+from listener_process import API_TOKEN, OTHER_ACCOUNT, ListenerProcess, clean_environment, quiet_port, text
 
 COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "messages"]
 
@@ -22,10 +24,10 @@ def local(tmp_path: Path) -> Iterator[Callable[[str], ListenerProcess]]:
     """Starts local listeners as LocalListener lays them out: STATE_DIR/listeners/NAME/settings.json."""
     started: list[ListenerProcess] = []
 
-    def begin(name: str) -> ListenerProcess:
+    def begin(name: str, **changes: Any) -> ListenerProcess:
         folder = tmp_path / "listeners" / name
         folder.mkdir(parents=True)
-        listener = ListenerProcess(folder)
+        listener = ListenerProcess(folder, **changes)
         started.append(listener)
         settings: dict[str, Any] = json.loads(listener.file.read_text())
         listener.file.write_text(json.dumps({**settings, "host": "127.0.0.1", "port": listener.port}))
@@ -108,6 +110,106 @@ def test_follow_goes_on_with_what_arrives_and_repeats_nothing(
         assert following.stdout.read() == b""
         assert following.wait(5) == 0
     assert seen == ["before", "live 0", "live 1", "live 2"]
+
+
+def test_follow_outlives_a_restart_of_one_listener_and_goes_on_where_it_was(
+    local: Callable[..., ListenerProcess], tmp_path: Path
+) -> None:
+    one, two = local("one", port=quiet_port()), local("two")
+    one.post(text("before"))
+    with subprocess.Popen(
+        [*COMMAND, "--state-dir", str(tmp_path), "--follow", "--json"],
+        env=clean_environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as following:
+        assert following.stdout
+        assert following.stderr
+        seen = [json.loads(following.stdout.readline())["text"]]
+        one.stop()
+        notes = [following.stderr.readline().decode()]
+        two.post(text("of the other"))
+        seen.append(json.loads(following.stdout.readline())["text"])
+        again = ListenerProcess(one.folder, port=one.port)
+        try:
+            again.post(text("after"))
+            seen.append(json.loads(following.stdout.readline())["text"])
+            following.send_signal(signal.SIGINT)
+            assert following.stdout.read() == b""
+            notes += following.stderr.read().decode().splitlines()
+            assert following.wait(5) == 0
+        finally:
+            again.kill()
+    assert seen == ["before", "of the other", "after"]
+    assert notes == [
+        f"Note: no listener can be reached at {one.url}: `pulumi up` starts it again. It is asked again.\n",
+        f"Note: the listener at {one.url} answers again.",
+    ]
+
+
+@pytest.fixture
+def answering() -> Iterator[tuple[str, list[tuple[int, bytes]], list[str]]]:
+    """A server that gives these answers, the last for ever: its URL, the answers, and what it was asked."""
+    answers: list[tuple[int, bytes]] = []
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", answers, asked
+        server.shutdown()
+        thread.join()
+
+
+STORE_DOWN = (503, b'{"error": "the store cannot be read now: come again"}')
+
+
+def test_a_store_that_is_down_is_said_in_the_words_of_the_listener(
+    answering: tuple[str, list[tuple[int, bytes]], list[str]],
+) -> None:
+    url, answers, _ = answering
+    for answer, said in (
+        (STORE_DOWN, f"Error: the listener at {url}: the store cannot be read now: come again.\n"),
+        ((502, b"<html>"), f"Error: {url} answered 502, and not as a listener does: check the URL.\n"),
+        ((200, b"[]"), f"Error: {url} answered 200, and not as a listener does: check the URL.\n"),
+        ((200, b"{}"), f"Error: {url} answered 200, and not as a listener does: check the URL.\n"),
+    ):
+        answers[:] = [answer]
+        shown = run("--url", url, THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
+        assert (shown.returncode, shown.stderr) == (1, said)
+
+
+def test_follow_outlives_a_store_and_a_proxy_that_are_down_and_keeps_its_cursor(
+    answering: tuple[str, list[tuple[int, bytes]], list[str]],
+) -> None:
+    url, answers, asked = answering
+    message = {"id": "8", "receivedAt": "2026-03-01T08:15:30Z", "text": "later"}
+    later = json.dumps({"messages": [message], "next": "8"}).encode()
+    answers[:] = [(200, b'{"messages": [], "next": "7"}'), STORE_DOWN, (502, b"<html>"), (200, later), (401, b"{}")]
+    shown = run("--url", url, "--follow", "--json", THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
+    assert shown.returncode == 1
+    assert json.loads(shown.stdout) == message
+    assert [re.findall(r"(?:after|last)=\d+", path) for path in asked] == [
+        ["last=100"],
+        *[["after=7"]] * 3,
+        ["after=8"],
+    ]
+    assert shown.stderr.splitlines()[:2] == [
+        f"Note: the listener at {url}: the store cannot be read now: come again. It is asked again.",
+        f"Note: the listener at {url} answers again.",
+    ]
 
 
 def test_a_listener_elsewhere_is_read_by_its_url_with_the_token_of_the_environment(

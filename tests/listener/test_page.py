@@ -97,6 +97,41 @@ def test_texts_appear_while_a_person_looks_and_their_markup_stays_text_also_on_a
 
 
 @pytest.mark.long
+def test_on_a_slow_network_who_leaves_and_comes_back_sees_each_text_once(start: Start) -> None:
+    listener = start()
+    slow = """(() => {
+      const ask = window.fetch; window.asked = 0; window.most = 0; window.held = [];
+      window.fetch = async (...request) => {
+        window.asked += 1; window.most = Math.max(window.most, window.asked);
+        const answer = await ask(...request);
+        await new Promise(given => window.held.push(given));
+        window.asked -= 1;
+        return answer;
+      };
+    })()"""
+    come_back = "document.dispatchEvent(new Event('visibilitychange'))"
+
+    async def work(browser: Browser) -> None:
+        await enter(browser, listener)
+        await browser.until("document.getElementById('state').textContent === 'Live'")
+        await browser.evaluate(slow)
+        await browser.until("window.held.length > 0")
+        send(listener, "only once")
+        for _ in range(4):
+            await browser.evaluate(come_back)
+        await browser.evaluate("void load()")  # as a search that is typed while the answer is awaited
+        await browser.evaluate(come_back)
+        await browser.until("window.held.length > 1")
+        for _ in range(3):  # answers one after the other, oldest first; each makes room for at most one more
+            await browser.evaluate("window.held.shift()()")
+            await browser.until("window.held.length > 0")
+        assert await browser.evaluate(SHOWN) == ["only once"]
+        assert await browser.evaluate("window.most") == 2
+
+    in_browser(work)
+
+
+@pytest.mark.long
 def test_search_narrows_what_is_shown_and_what_appears(start: Start) -> None:
     listener = start()
     send(listener, "T=21.5", "door open", device="5551230001")

@@ -123,6 +123,8 @@ def test_a_listener_without_an_api_token_shows_nothing_to_anybody(start: Start) 
         ("last=3&after=1", "last"),
         ("since=yesterday", "since"),
         ("before=0", "before"),
+        ("device=mdn:", "device"),
+        ("device=:", "device"),
         ("from=yesterday", "from"),
         ("until=2026-02-30", "until"),
         ("from=2026-03-01T25:00:00Z", "from"),

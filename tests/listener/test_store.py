@@ -120,6 +120,7 @@ def test_a_selection_narrows_by_everything_it_names(open_store: Open) -> None:
     assert found(after=first + 1, before=first + 4) == [2, 3]
     assert found(limit=2, last=True, before=first + 3) == [1, 2]
     assert found(account=OTHER_ACCOUNT) == [3]
+    assert found(account="\0") == found(device="\0") == found(contains="\0") == []
     assert found(kind="text") == [0, 1, 2, 3]
     assert found(device="89ABC") == [0, 2]
     assert found(device="89ABC", last=True, limit=1) == [2]

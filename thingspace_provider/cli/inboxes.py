@@ -12,6 +12,7 @@ from urllib.parse import quote
 import requests
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3, 15
+NOT_NOW = (502, 503, 504)  # the listener's store does not work, or a proxy does not reach the listener
 PAGE = 1000
 SETTLED = {"retry": "retried", "discard": "discarded"}  # what is done with dead letters, and how the answer says so
 TOKEN_VARIABLE = "THINGSPACE_LISTENER_API_TOKEN"  # noqa: S105  a name
@@ -25,7 +26,7 @@ class Unread(Exception):
 
 
 class Unreachable(Unread):
-    """Nothing answers there."""
+    """Nothing answers there now, or only that it cannot: later it may."""
 
 
 @dataclass
@@ -81,7 +82,7 @@ class Inbox:
     def _ask(self, parameters: dict[str, Any]) -> dict[str, Any]:
         answer = self._asked("GET", "/v1/messages", parameters, "messages")
         if answer is None:
-            raise Unread(f"{self.url} is no listener: is the URL right?")
+            raise Unread(f"{self.url} is no listener: check the URL")
         return answer
 
     def _asked(self, method: str, path: str, parameters: dict[str, Any], expected: str) -> dict[str, Any] | None:
@@ -97,21 +98,24 @@ class Inbox:
         except requests.Timeout:
             raise Unreachable(f"the listener at {self.url} does not answer: see its log") from None
         except requests.RequestException:
-            way_out = "`pulumi up` starts it again" if self.is_local else "is the URL right, and does it run?"
+            way_out = "`pulumi up` starts it again" if self.is_local else "check the URL, and that it runs"
             raise Unreachable(f"no listener can be reached at {self.url}: {way_out}") from None
         if answer.status_code == requests.codes.unauthorized:
             raise Unread(f"the listener at {self.url} refused the token: give its apiToken in {TOKEN_VARIABLE}")
         try:
-            document = answer.json()
-            if answer.status_code == requests.codes.not_found and "error" in document:
-                return None
-            if answer.status_code in (requests.codes.bad_request, requests.codes.conflict):
-                raise Unread(str(document["error"]))
-            if answer.ok and expected in document:
-                return dict(document)
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise Unread(f"{self.url} answered {answer.status_code}, and not as a listener does: is the URL right?")
+            document = dict(answer.json())
+        except (ValueError, TypeError):
+            document = {}
+        if answer.ok and expected in document:
+            return document
+        kind = Unreachable if answer.status_code in NOT_NOW else Unread
+        if "error" not in document:
+            raise kind(f"{self.url} answered {answer.status_code}, and not as a listener does: check the URL")
+        if answer.status_code == requests.codes.not_found:
+            return None
+        error = str(document["error"])
+        refused = answer.status_code in (requests.codes.bad_request, requests.codes.conflict)
+        raise kind(error if refused else f"the listener at {self.url}: {error}")
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """As the session's auth, because a password for this host in ~/.netrc would displace a mere header."""

@@ -18,7 +18,7 @@ from thingspace_provider.cli import deliveries, inboxes
 from thingspace_provider.cli.inboxes import Inbox, Unread, Wanted
 from thingspace_provider.cli.showing import end, table, visible, which_inboxes
 
-POLL_SECONDS = 0.5
+POLL_SECONDS, LONGEST_PAUSE = 0.5, 8.0
 HEADINGS = ("ARRIVED", "ACCOUNT", "DEVICE", "TEXT")
 WIDTHS = (25, 17, 22)
 
@@ -108,7 +108,34 @@ def _tried(inbox: Inbox, limit: int, wanted: Wanted) -> list[dict[str, Any]] | i
         return problem
 
 
+class Followed:
+    """An inbox that is asked again and again: while it cannot be read less and less often, and its cursor stays."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._pause = 0.0  # 0 while it answers
+        self._due = 0.0
+
+    def later(self, wanted: Wanted) -> list[dict[str, Any]]:
+        """What came since the last question, nothing while it cannot be read, which is told once. Raises Unread."""
+        if time.monotonic() < self._due:
+            return []
+        try:
+            found = self._inbox.later(wanted)
+        except inboxes.Unreachable as problem:
+            if not self._pause:
+                click.echo(f"Note: {problem}. It is asked again.", err=True)
+            self._pause = min(2 * self._pause or POLL_SECONDS, LONGEST_PAUSE)
+            self._due = time.monotonic() + self._pause
+            return []
+        if self._pause:
+            click.echo(f"Note: the listener at {self._inbox.url} answers again.", err=True)
+        self._pause = 0.0
+        return found
+
+
 def _follow(sources: list[Inbox], wanted: Wanted, found: list[dict[str, Any]], as_json: bool) -> NoReturn:
+    followed = [Followed(inbox) for inbox in sources]
     try:
         if not as_json:
             _print([HEADINGS])
@@ -120,7 +147,7 @@ def _follow(sources: list[Inbox], wanted: Wanted, found: list[dict[str, Any]], a
                 _print(map(_row, found))
             if not found:
                 time.sleep(POLL_SECONDS)
-            found = _by_arrival(message for inbox in sources for message in inbox.later(wanted))
+            found = _by_arrival(message for inbox in followed for message in inbox.later(wanted))
     except KeyboardInterrupt:
         raise SystemExit(0) from None
 

@@ -105,7 +105,9 @@ def _selection(parameters: QueryParams) -> Selection:
     if "last" in parameters and ("after" in parameters or "limit" in parameters):
         raise Unreadable("last asks for the newest messages: give it without after and limit")
     last = "last" in parameters
-    device_kind, _, device = parameters.get("device", "").rpartition(":")
+    device_kind, colon, device = parameters.get("device", "").rpartition(":")
+    if colon and not device:
+        raise Unreadable("device must be an identifier, as 5551230001 or mdn:5551230001")
     return Selection(
         limit=number(parameters, "last" if last else "limit", LIMIT, 1, MOST),
         after=number(parameters, "after", 0, 0, LARGEST_ID),

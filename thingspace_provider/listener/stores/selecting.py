@@ -25,6 +25,7 @@ def select(selection: Selection, table: str, own: dict[str, str]) -> tuple[str, 
     kind = selection.device_kind
     values = {
         **vars(selection),
+        "account": selection.account and without_nul(selection.account),
         "device": device,
         "named": device and kind and plain(json.dumps((kind, selection.device), ensure_ascii=False)),
         "contains": selection.contains and plain(selection.contains),
@@ -43,7 +44,12 @@ def select(selection: Selection, table: str, own: dict[str, str]) -> tuple[str, 
     return f"SELECT {COLUMNS} FROM {table} WHERE {' AND '.join(tests)} {order} LIMIT :limit", values  # noqa: S608  names only
 
 
+def without_nul(text: str) -> str:
+    """With another character for NUL, which PostgreSQL does not take."""
+    return text.replace("\0", "\ufffd")
+
+
 def plain(text: str) -> str:
-    """In lower case as databases do it, the letters of ASCII only, and without NUL, which PostgreSQL does not take."""
-    text = text.replace("\0", "\ufffd")
+    """In lower case as databases do it, the letters of ASCII only, and without NUL."""
+    text = without_nul(text)
     return text.lower() if text.isascii() else "".join(one.lower() if one.isascii() else one for one in text)
