@@ -107,7 +107,7 @@ OUTAGES = (
     Outage(
         "too_many_requests",
         (1, 1, 1, 2),
-        announced="ThingSpace answered 429; trying again in 3.",
+        announced="asks for a pause of 3 s (Retry-After); trying again in 3.",
         fault=_start(answer={"status": 429, "headers": {"Retry-After": "3"}}),
     ),
     Outage(
