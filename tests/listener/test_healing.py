@@ -74,6 +74,19 @@ def test_a_wrong_password_is_tried_once_and_texts_are_stored_all_the_same(start:
         assert secret not in again.log.read_text()
 
 
+def test_a_refused_login_is_known_after_a_restart_where_only_the_store_lasts(
+    start: Start, world: EmulatorProcess
+) -> None:
+    """As in a container: the folder of this user's state is new each time, or nobody may write there."""
+    wrong = heal(world, "startCallbacks")
+    wrong["thingspace"] = {**wrong["thingspace"], "password": "sentinel-wrong"}
+    for _ in range(2):
+        listener = start(**wrong, before=("env", "XDG_STATE_HOME=/proc/nowhere"))
+        assert eventually(lambda: listener.get("/readyz").json()["healing"].startswith("stopped"))  # noqa: B023
+        listener.stop()
+    assert world.calls()["login"] == 1
+
+
 def test_a_text_whose_answers_were_lost_is_known_again_when_it_comes_out_of_the_queue(
     start: Start, world: EmulatorProcess, thingspace: Client
 ) -> None:
@@ -229,7 +242,7 @@ def test_two_equal_blocks_are_two_blocks(start: Start, world: EmulatorProcess, f
 def test_nothing_is_asked_for_while_the_disk_is_too_full(start: Start, world: EmulatorProcess, mode: str) -> None:
     world.text("waits")
     listener = start(**heal(world, mode), freeSpace="99%")
-    told = "queued texts are not asked for as long as they could not be stored"
+    told = "queued texts are not asked for now"
     assert eventually(lambda: len(events(listener, told)) == 1)
     assert listener.get("/readyz").status_code == 503
     assert events(listener, told)[0]["reason"] == listener.get("/readyz").json()["status"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from healing_world import MODES, events, has_all, heal, register
+from healing_world import MODES, asked, events, has_all, has_asked, heal, register
 from listener_process import PASSWORD, ListenerProcess, text
 from postgres_server import PostgresServer
 from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
@@ -18,7 +19,9 @@ from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
 from thingspace_provider.api import Client, Credentials, errors
 from thingspace_provider.api.refused_logins import OVERRIDE
 from thingspace_provider.listener.healing.asking import SharedRefusals
-from thingspace_provider.listener.stores.shared import Alone
+from thingspace_provider.listener.healing.healer import TURN
+from thingspace_provider.listener.stores.postgres import PostgresStore
+from thingspace_provider.listener.stores.sqlite import SqliteStore
 
 Replicas = Callable[..., list[ListenerProcess]]
 TOLD = "no queued texts are asked for until a restart or SIGHUP with other credentials"
@@ -90,13 +93,13 @@ def test_a_wrong_password_is_tried_once_by_all_listeners_together(replicas: Repl
 def test_a_value_of_the_override_allows_one_login_among_all_listeners(
     credentials: Credentials, world: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What they share is in this process; what a database keeps of it, the tests of the store show."""
-    shared, wrong = Alone(), replace(credentials, password="sentinel-wrong")
+    """What they share is in a file; what a database keeps of it, the tests of the store show."""
+    store, wrong = SqliteStore(tmp_path / "inbox.sqlite3"), replace(credentials, password="sentinel-wrong")
 
     def ask(machine: str) -> str:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
         try:
-            Client(wrong, refused_logins=SharedRefusals(shared)).start_callbacks(ACCOUNT)
+            Client(wrong, refused_logins=SharedRefusals(store.shared)).start_callbacks(ACCOUNT)
         except errors.ThingSpaceError as error:
             return f"{type(error).__name__}: {error}"
         return "done"
@@ -107,6 +110,41 @@ def test_a_value_of_the_override_allows_one_login_among_all_listeners(
     for machine in ("first", "second", "third"):
         assert f"{OVERRIDE}=2 (its present value was used for one already)" in ask(machine)
     assert world.calls()["login"] == 2
+    store.close()
+
+
+@pytest.mark.long
+def test_another_listener_goes_on_when_the_one_that_asks_is_frozen(replicas: Replicas, world: EmulatorProcess) -> None:
+    world.text("queued")
+    world.hold("smsHistory")
+    frozen, *_ = replicas(1, **heal(world, "history"))
+    assert eventually(world.holds)
+    frozen.process.send_signal(signal.SIGSTOP)
+    world.release()
+    (other,) = replicas(1, **heal(world, "history"))
+    assert eventually(has_asked(other, 1), 60)
+    assert (world.queued(), other.texts()) == (0, ["queued"])
+    frozen.process.send_signal(signal.SIGCONT)
+    frozen.post(text(password="wrong"))
+    assert eventually(lambda: asked(frozen) > 0, 60)
+    messages = other.messages()
+    assert [message["text"] for message in messages if message["duplicateOf"] is None] == ["queued"]
+    assert world.calls()["login"] == 2
+
+
+@pytest.mark.long
+def test_that_others_have_the_turn_all_the_time_is_told(
+    replicas: Replicas, world: EmulatorProcess, postgres: PostgresServer
+) -> None:
+    (listener,) = replicas(1, **heal(world, "history", healMinutes=0.1))
+    other = PostgresStore(postgres.url(), "shown")
+    told = "other listeners have been asking for queued texts all the time"
+    assert eventually(has_asked(listener, 1))
+    with other.shared.turn(TURN) as mine:
+        assert eventually(lambda: events(listener, told) != [], 40)
+        assert mine()
+    other.close()
+    assert eventually(has_asked(listener, 2), 30)
 
 
 @pytest.mark.long

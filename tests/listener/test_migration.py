@@ -19,6 +19,7 @@ from postgres_server import PostgresServer
 from thingspace_provider.listener import callback
 from thingspace_provider.listener.callback import Device
 from thingspace_provider.listener.store import Arrival, Selection, Stored
+from thingspace_provider.listener.stores import sqlite_schema
 from thingspace_provider.listener.stores.postgres import PostgresStore
 from thingspace_provider.listener.stores.postgres_schema import VERSION
 from thingspace_provider.listener.stores.sqlite import SqliteStore
@@ -82,6 +83,23 @@ def test_a_migration_that_is_cut_off_leaves_version_1(file: Path) -> None:
     connection.close()
     store = SqliteStore(file)
     assert len(found(store)) == 5
+    store.close()
+
+
+def test_what_is_noted_is_there_after_a_restart_also_in_a_file_of_version_3(file: Path) -> None:
+    connection = apsw.Connection(str(file))
+    for step in sqlite_schema.VERSIONS[1:3]:
+        connection.execute(step)
+    connection.execute("PRAGMA user_version = 3")
+    connection.close()
+    store = SqliteStore(file)
+    assert len(found(store)) == 5
+    assert store.shared.noted("a") == 0
+    for number in (7, 8):
+        store.shared.note("a", number)
+    store.close()
+    store = SqliteStore(file)
+    assert (store.shared.noted("a"), store.shared.noted("b")) == (8, 0)
     store.close()
 
 

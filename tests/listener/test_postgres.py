@@ -22,8 +22,10 @@ import replica
 import requests
 from listener_process import COMMAND, ListenerProcess, clean_environment, settings, text
 from postgres_server import PASSWORD, PostgresServer
+from thingspace_emulator import eventually
 
 from thingspace_provider.listener.store import Selection, StoreFailed, StoreUnusable
+from thingspace_provider.listener.stores import postgres_shared
 from thingspace_provider.listener.stores.address import read_address, shown
 from thingspace_provider.listener.stores.postgres import PostgresStore
 from thingspace_provider.listener.stores.postgres_link import Link, Watch
@@ -235,13 +237,46 @@ def test_a_turn_is_had_by_one_replica_and_numbers_are_known_to_all(postgres: Pos
     url = postgres.database()
     one, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
     with one.shared.turn("heal") as mine, other.shared.turn("heal") as theirs, other.shared.turn("else") as third:
-        assert (mine, theirs, third) == (True, False, True)
+        assert (mine(), theirs(), third()) == (True, False, True)
     with other.shared.turn("heal") as theirs:
-        assert theirs
+        assert theirs()
     assert other.shared.noted("when") == 0
     one.shared.note("when", 7)
     one.shared.note("when", 8)
     assert other.shared.noted("when") == 8
+    one.close()
+    other.close()
+
+
+def test_a_turn_that_is_not_renewed_goes_to_another_and_one_that_is_stays(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen process is one that does not renew."""
+    url = postgres.database()
+    one, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
+
+    def other_has_it() -> bool:
+        with other.shared.turn("heal") as has_turn:
+            return has_turn()
+
+    monkeypatch.setattr(postgres_shared, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(postgres_shared, "RENEW_SECONDS", 0.1)
+    with one.shared.turn("heal") as mine:
+        assert not eventually(other_has_it, 2)
+        assert mine()
+    monkeypatch.setattr(postgres_shared, "RENEW_SECONDS", 1000.0)
+    with one.shared.turn("heal") as lost:
+        assert lost()
+        assert not other_has_it()
+        assert eventually(other_has_it)
+        assert not lost()
+        monkeypatch.setattr(postgres_shared, "LEASE_SECONDS", 1000.0)
+        kept = other.shared.turn("heal")
+        assert kept.__enter__()()
+    assert one.shared.noted("turn heal") > one.shared.now()  # who lost it does not give back what another has
+    kept.__exit__(None, None, None)
+    one.shared.note("turn heal", one.shared.now() + 3 * 10**9)  # as after a clock was set back by an hour
+    assert other_has_it()
     one.close()
     other.close()
 

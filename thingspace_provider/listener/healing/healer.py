@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -61,6 +62,8 @@ class Healer:
         self._end = 0.0
         self._unstored = 0  # texts that were read, and are perhaps nowhere else any more
         self._waits = False
+        self._has_turn: Callable[[], bool] = lambda: False
+        self._others_since = math.inf
         self._problem = ""
         self._schedules: dict[str, Schedule] = {}
         self._times = (0.0, 0.0)
@@ -138,12 +141,14 @@ class Healer:
     def _heal(self, due: Due) -> None:
         """Ask, unless another listener does, has done, or has done a moment ago."""
         account, schedule = due.account, due.schedule
-        with self._shared.turn(TURN) as is_ours:
-            if not is_ours:
-                self._set(schedule.postponed, time.monotonic(), TURN_SECONDS)
+        with self._shared.turn(TURN) as self._has_turn:
+            if not self._has_turn():
+                self._wait_for_others(schedule)
                 return
+            self._others_since = math.inf
             begun, moment = time.monotonic(), self._shared.now()
-            asked = begun - (moment - self._shared.noted(f"asked {account}")) / 1e6
+            noted = self._shared.noted(f"asked {account}")
+            asked = begun - (moment - noted) / 1e6 if noted <= moment else -math.inf  # else the clock was set back
             if asked >= schedule.enough:
                 self._set(schedule.asked, asked, begun)
                 self._metrics.asked("another listener did")
@@ -157,6 +162,15 @@ class Healer:
                 with contextlib.suppress(StoreFailed):  # then another listener asks once more
                     self._shared.note(f"asked {account}", moment)
 
+    def _wait_for_others(self, schedule: Schedule) -> None:
+        now = time.monotonic()
+        self._set(schedule.postponed, now, TURN_SECONDS)
+        self._others_since = min(self._others_since, now)
+        if now - self._others_since >= self._times[1]:
+            seconds = round(now - self._others_since)
+            log.tell("other listeners have been asking for queued texts all the time", logging.WARNING, seconds=seconds)
+            self._others_since = now
+
     def _failed(self, due: Due, reason: Exception) -> None:
         now = time.monotonic()
         if self._closing:
@@ -164,7 +178,7 @@ class Healer:
         if isinstance(reason, Refused | StoreFailed):  # ThingSpace has nothing to do with it
             self._set(due.schedule.postponed, now)
             if not self._waits:
-                log.tell("queued texts are not asked for as long as they could not be stored", reason=str(reason))
+                log.tell("queued texts are not asked for now", reason=str(reason))
             self._waits = True
             return
         self._metrics.asked("failed")
@@ -187,11 +201,13 @@ class Healer:
         )
 
     def _permit(self) -> None:
-        """Nothing is asked for that would be refused when it comes. Raises Refused."""
+        """Nothing is asked for that would be refused when it comes, nor by two. Raises Refused."""
         if self._closing:
             raise Refused("the listener is stopping")
         if problem := self._wait_for(self._readiness.problem()):
             raise Refused(problem)
+        if not self._has_turn():
+            raise Refused("another listener may have the turn meanwhile")
         self._waits = False
 
     def _keep(self, arrivals: Sequence[Arrival]) -> None:

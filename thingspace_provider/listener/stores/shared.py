@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 
 class Shared(Protocol):
-    """Called by one thread, which is not the one that stores."""
+    """Called by one thread, which is not the one that stores. Every method raises StoreFailed."""
 
-    def turn(self, name: str) -> AbstractContextManager[bool]:
-        """Whether this listener is the only one that has this turn, for as long as the block lasts."""
-
-    def now(self) -> int:
-        """Microseconds after 1970 by one clock for all. Raises StoreFailed."""
-
-    def noted(self, name: str) -> int:
-        """The number that was noted last under a name, 0 without one. Raises StoreFailed."""
-
-    def note(self, name: str, number: int) -> None:
-        """Note a number for all. Raises StoreFailed."""
-
-
-class Alone:
-    """For a listener that has its store to itself: it always has the turn, and a restart begins anew."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def turn(self, name: str) -> AbstractContextManager[bool]:
-        """It has."""
-        del name
-        return contextlib.nullcontext(True)
+    def turn(self, name: str) -> AbstractContextManager[Callable[[], bool]]:
+        """Take a turn, for as long as the block lasts; what it gives says whether this listener alone has it now."""
 
     def now(self) -> int:
-        """This machine's clock."""
-        return time.time_ns() // 1000
+        """Microseconds after 1970 by one clock for all."""
 
     def noted(self, name: str) -> int:
-        """What this process noted."""
-        return self._numbers.get(name, 0)
+        """The number that was noted last under a name, 0 without one."""
 
     def note(self, name: str, number: int) -> None:
-        """Note it for this process."""
-        self._numbers[name] = number
+        """Note a number durably, for all."""

@@ -25,10 +25,10 @@ from thingspace_provider.listener.store import (
     StoreUnusable,
 )
 from thingspace_provider.listener.stores.selecting import COLUMNS
-from thingspace_provider.listener.stores.shared import Alone
 from thingspace_provider.listener.stores.sqlite_file import locked, opened, opened_again
 from thingspace_provider.listener.stores.sqlite_outbox import DELIVERY, SqliteOutbox
 from thingspace_provider.listener.stores.sqlite_reading import Reader, stored_of
+from thingspace_provider.listener.stores.sqlite_shared import SqliteShared
 from thingspace_provider.listener.stores.sqlite_writing import Writer
 
 DEVICES_AT_ONCE = 1000  # callbacks, which takes some 5 ms; so many at least have to be looked through by readers
@@ -94,7 +94,7 @@ class SqliteStore:
         except (apsw.Error, StoreFailed, StoreUnusable) as reason:
             self._lock.close()
             raise StoreUnusable(f"{path} cannot be used as a store: {reason}") from reason
-        self.shared = Alone()
+        self.shared = SqliteShared(self._writer, self._reader)
         self._window: Window | None = None
 
     def append(self, arrivals: Sequence[Arrival]) -> None:

@@ -54,7 +54,10 @@ VERSION_3 = """
 CREATE TABLE devices_until (id INTEGER NOT NULL) STRICT;  -- devices of later callbacks are not yet in the table
 INSERT INTO devices_until SELECT coalesce(max(id), 0) FROM callbacks;
 """
-VERSIONS = (VERSION_1, VERSION_2, VERSION_3)
+VERSION_4 = """
+CREATE TABLE notes (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+VERSIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
 
 
 def bring_up_to_date(connection: apsw.Connection) -> None:
