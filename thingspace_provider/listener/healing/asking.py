@@ -98,7 +98,7 @@ class Healing:
             if not block.messages:
                 return texts
             digest = _digest(block)
-            known = token is None and self._stored.get(account) == (digest, block.next)
+            known = token is None and self._stored.get(account) in {(digest, block.next), (digest, None)}
             if not known:
                 self._keep([_arrival(account, message) for message in block.messages])
                 self._stored[account] = (digest, block.next)
