@@ -219,8 +219,14 @@ def test_a_listener_elsewhere_is_read_by_its_url_with_the_token_of_the_environme
     listener.post(text("elsewhere"))
     shown = run("--url", listener.url + "/", THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
     assert "elsewhere" in shown.stdout
-    for token, message in (("wrong-token-of-some-length", "refused the token"), ("", "is missing: put")):
-        refused = run("--url", listener.url, THINGSPACE_LISTENER_API_TOKEN=token)
+    for url, token, message in (
+        (listener.url, "wrong-token-of-some-length", "refused the token"),
+        (listener.url, "", "is missing: put"),
+        (listener.url, "…", "it has other characters"),
+        (listener.url, "two\nlines", "it has other characters"),
+        ("http://127.0.0..1", API_TOKEN, "check the URL"),
+    ):
+        refused = run("--url", url, THINGSPACE_LISTENER_API_TOKEN=token)
         assert (refused.returncode, refused.stdout) == (1, "")
         assert refused.stderr.startswith("Error: ")
         assert message in refused.stderr

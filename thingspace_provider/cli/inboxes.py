@@ -97,7 +97,7 @@ class Inbox:
             )
         except requests.Timeout:
             raise Unreachable(f"the listener at {self.url} does not answer: see its log") from None
-        except requests.RequestException:
+        except (requests.RequestException, ValueError):  # the latter for a URL whose host can be no name
             way_out = "`pulumi up` starts it again" if self.is_local else "check the URL, and that it runs"
             raise Unreachable(f"no listener can be reached at {self.url}: {way_out}") from None
         if answer.status_code == requests.codes.unauthorized:
@@ -128,6 +128,8 @@ def at(url: str, environment: Mapping[str, str]) -> Inbox:
     token = environment.get(TOKEN_VARIABLE)
     if not token:
         raise Unread(f"the token to read {url} with is missing: put the listener's apiToken into {TOKEN_VARIABLE}")
+    if not (token.isascii() and token.isprintable()):
+        raise Unread(f"the token in {TOKEN_VARIABLE} is not the apiToken of a listener: it has other characters")
     return Inbox(url.rstrip("/"), token)
 
 
