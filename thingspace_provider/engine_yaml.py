@@ -32,7 +32,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     f"{TAGS}null": (type(None),),
 }
 SECURE = "secure"
-EXPANDED = 100_000  # characters and values that aliases may add to those of the text ...
+EXPANDED = 100_000  # bytes and values that aliases may add to those of the text ...
 TIMES = 10  # ... and how often they may repeat it: the engine refuses such files too
 
 
@@ -43,6 +43,14 @@ class Loader(yaml.SafeLoader):
         super().__init__(text)
         self._most = EXPANDED + TIMES * len(text)
         self._sizes: dict[yaml.Node, int] = {}
+
+    def fetch_more_tokens(self) -> None:
+        """What is no character and no number to Python ends in errors that PyYAML does not expect."""
+        try:
+            super().fetch_more_tokens()
+        except (ValueError, OverflowError):
+            mark = self.get_mark()
+            raise yaml.scanner.ScannerError(None, None, "there is no such character or number", mark) from None
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
         """The tag of a node without one."""
@@ -59,7 +67,10 @@ class Loader(yaml.SafeLoader):
         if node.end_mark is None:
             raise yaml.composer.ComposerError(None, None, "an alias stands inside of what it stands for", mark)
         if node not in self._sizes:
-            self._sizes[node] = 1 + self._inside(node)
+            try:
+                self._sizes[node] = 1 + self._inside(node)
+            except UnicodeEncodeError:
+                raise yaml.composer.ComposerError(None, None, "half a character is no text", mark) from None
         if self._sizes[node] > self._most:
             raise yaml.composer.ComposerError(None, None, "aliases make far too much of this", mark)
         if isinstance(node, yaml.MappingNode):
@@ -72,7 +83,7 @@ class Loader(yaml.SafeLoader):
 
     def _inside(self, node: yaml.Node) -> int:
         if isinstance(node, yaml.ScalarNode):
-            return len(node.value)
+            return len(node.value.encode())
         children = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
         return sum(self._sizes[child] for child in children)
 

@@ -66,6 +66,7 @@ KNOWN = {key for key in EXAMPLES if "." not in key} | set(CREDENTIAL_KEYS)
 # The words of YAML 1.1 for true and false: texts to the engine, meant as such only where a key can be nothing else.
 SWITCHES = {**dict.fromkeys(("yes", "on", "y"), True), **dict.fromkeys(("no", "off", "n"), False)}
 SHOWN = reprlib.Repr()  # of a value that is not as it should be: its beginning, however large it is
+SHOWN.maxlevel = 2
 SHOWN.maxstring = SHOWN.maxother = SHOWN.maxlong = 60
 
 
@@ -101,7 +102,9 @@ def read(key: str, text: str) -> Any:
         return SWITCHES[text.lower()]
     with contextlib.suppress(ValueError, RecursionError):
         if text.startswith(("[", "{")):
-            return json.loads(text)
+            value = json.loads(text)
+            json.dumps(value, ensure_ascii=False).encode()  # half a character could not be shown or sent
+            return value
     if key == "profiles":  # the provider's process reads them too, and knows no YAML
         return text or None
     with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):

@@ -64,6 +64,8 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
         (GOOD + "  thingspace-provider:adopt: true\n", 4, 3, "read by nobody", "thingspace:adopt"),
         (GOOD + "  adopt: true\n", 4, 3, "read by nobody", "thingspace:adopt"),
         (GOOD + "thingspace:adopt: true\n", 4, 1, "not a key of a stack file", "below config:"),
+        (GOOD + "  1: x\n", 4, 3, "1 is no key to the engine", "as in"),
+        (GOOD + "  aws:a:b: x\n", 4, 3, "aws:a:b is no key to the engine", "as in"),
         (GOOD + "encryptionsaltt: x\n", 4, 1, "not a key of a stack file", "encryptionsalt"),
         (GOOD + "  thingspace:adopt: sometimes\n", 4, 3, "must be true or false", "thingspace:adopt: false"),
         (GOOD + "  thingspace:profile: plant-a\n", 4, 3, "letters, digits and _", "plant_a"),
@@ -106,6 +108,8 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
         (GOOD + "\tthingspace:adopt: true\n", 4, 1, "a tab cannot indent", "spaces"),
         (GOOD + "  thingspace:adopt: [\n", 5, 1, "expected the node content", "Correct"),
         (GOOD + "  thingspace:profile: \x00\n", 4, 23, "0x0 is not allowed", "Remove"),
+        (GOOD + '  thingspace:profile: "\\ud800"\n', 4, 23, "half a character", "Correct"),
+        (GOOD + '  thingspace:profile: "\\UFFFFFFFF"\n', 4, 26, "no such character", "Correct"),
         (GOOD.encode() + b"  thingspace:profile: \xff\n", 4, 23, "not UTF-8", "UTF-8"),
         ("- config\n", 1, 1, "is a map", "config:"),
         ("config: none\n", 1, 9, "config must be a map", "thingspace:rotation"),
@@ -128,7 +132,7 @@ def test_each_mistake_is_found_in_its_place_with_its_fix(
     "content",
     [
         GOOD,
-        GOOD + "  aws:region: us-east-1\n",
+        GOOD + "  aws:region: us-east-1\n  aws:config:x: 1\n  yes: 1\n  '2': 1\n",
         "environment: [company/defaults]\n" + HEAD,  # the listener comes from there
         "environment: [company/defaults]\n",
         GOOD + "  thingspace:password: {secure: v1:abcdefgh:ijklmnop=}\n",
@@ -160,6 +164,7 @@ def laughs(levels: int) -> str:
 def test_aliases_of_aliases_cost_no_more_than_what_is_written(tmp_path: Path, levels: int, what: str) -> None:
     _, found = lint(tmp_path, test=laughs(levels))
     assert [finding for finding in found if what in finding["what"]]
+    assert all(len(finding["what"]) < 1000 for finding in found)
 
 
 def test_a_name_makes_a_stack_production_and_http_wrong_there(tmp_path: Path) -> None:

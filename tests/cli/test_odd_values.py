@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,10 +27,9 @@ ODD = [
     *("2026-03-01", "2026-13-45", "0000123456-00001", "https://[::1/api", "https://x:99999/api", "http://x:/{", "<<"),
     *("!!int ''", "!!bool maybe", "!!float x", "!!timestamp abc", "!!binary '####'", "!!set {a}", "!!omap [a]", "!x y"),
     *("{secure: x}", "{secure: [x]}", "{<<: x}", "{<<: {a: b}}", "? [a]", "{[a]: b}", "{.inf: b}", "&a [*a]", "*a"),
-    *("'", "\t", "\x00"),
+    *("'", "\t", "\x00", '"\\ud800"', '["\\ud800", "\\ud800"]', '{"\\ud800": 1}', '"\\U00110000"', '"\\UFFFFFFFF"'),
     *("x" * 10_000, "\ud800", "\U0001f600"),
 ]
-DEEP = [opened * times for opened in ("[", '{"a": ') for times in (100, 200, 900)]
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.datetimes() | st.binary() | st.text()
 )
@@ -57,7 +55,8 @@ def look(content: str) -> None:
     """What lint and the doctor do with a stack file."""
     file = Path("Pulumi.test.yaml")
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
-    stack_files.findings([file])
+    for finding in stack_files.findings([file]):
+        str(finding).encode()
     secrets = Secrets()
     found = result(guarded("stack", configuration.steps("test", None, secrets), Configuration()))
     for profile in (None, "one", found.profile):
@@ -74,6 +73,7 @@ def result(part: Steps[T]) -> T:
     handed: list[T] = []
     for step in told():
         assert "unforeseen" not in step.what
+        step.what.encode()
     return handed[0]
 
 
@@ -90,13 +90,21 @@ def test_odd_yaml_in_a_stack_file_is_read_or_named(odd: str) -> None:
             look("config:\n" + "".join(f"  {NAMESPACE}:{key}: {value}\n" for key in sorted(KNOWN)))
 
 
-@pytest.mark.parametrize("opened", DEEP, ids=range(len(DEEP)))
-@pytest.mark.parametrize("key", ["profiles", "triggers"])
-def test_what_is_nested_too_deeply_is_read_or_named(key: str, opened: str) -> None:
+@pytest.mark.parametrize("one", ["[", '{"a": '], ids=["lists", "maps"])
+@pytest.mark.parametrize(
+    ("key", "times"), [("triggers", 100), ("triggers", 900), ("profiles", 900), ("profiles", 2000)]
+)
+def test_what_is_nested_too_deeply_is_read_or_named(key: str, times: int, one: str) -> None:
+    opened = one * times
     closed = opened.replace('"a": ', "")[::-1].translate({ord("["): "]", ord("{"): "}"})
     for value in (opened, f"{opened}1{closed}"):
         look(f"config:\n  {NAMESPACE}:{key}: {value}\n")
         look(f"config:\n  {NAMESPACE}:{key}: '{value}'\n")
+
+
+@pytest.mark.parametrize("content", ["%YAML 1." + "9" * 5000, "config:\n  '\\ud800': 1", 'config:\n  "\\ud800": 1'])
+def test_what_no_yaml_begins_with_is_named(content: str) -> None:
+    look(content)
 
 
 @THOROUGH
@@ -104,5 +112,7 @@ def test_what_is_nested_too_deeply_is_read_or_named(key: str, opened: str) -> No
 def test_any_text_from_the_engine_is_read_or_refused(texts: dict[str, str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PULUMI_CONFIG", json.dumps({f"{NAMESPACE}:{key}": text for key, text in texts.items()}))
-        with contextlib.suppress(SettingsError):
+        try:
             Settings.load()
+        except SettingsError as error:
+            str(error).encode()

@@ -30,6 +30,7 @@ from thingspace_provider.stack_keys import (
 TOP_KEYS = {"config", "environment", "encryptionsalt", "encryptedkey", "secretsprovider"}
 PRODUCTION_WORDS = {"prod", "production", "live"}
 CIPHERTEXT = re.compile(r"v\d+:\S+|[A-Za-z0-9+/=_-]{40,}")
+KEY = re.compile(r"[^:]*(:(config:)?[^:]*)?")  # of config: a name, alone or in a namespace
 DEPTH = 3  # of profiles: where a secret may stand, one level more than is right
 
 
@@ -153,6 +154,8 @@ class StackFile:
     def _namespaces(self) -> None:
         for key, _ in entries(self.config):
             space, colon, name = key.value.rpartition(":")
+            if not isinstance(_Reader(self._at).value(key), str) or not KEY.fullmatch(key.value):
+                self._at(key, f"{key.value} is no key to the engine", f"as in  {NAMESPACE}:rotation: 1")
             ours = not colon and name in KNOWN
             close = space != NAMESPACE and re.sub(r"[-_ ]", "", space.lower()).startswith(NAMESPACE)
             if ours or close:
