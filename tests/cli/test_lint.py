@@ -47,6 +47,13 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
         (LOCAL + "  thingspace:accounts: [0000123456-00001]\n", 4, 25, "lose its leading zeros", "0000123456-00001"),
         (LOCAL + '  thingspace:accounts: ["1", "1"]\n', 4, 30, "names 1 more than once", "as in"),
         (LOCAL + "  thingspace:accounts: 1\n", 4, 3, "it must be a list", "0000123456-00001"),
+        (
+            LOCAL + """  thingspace:accounts: '["\\ud800", "\\ud800"]'\n""",
+            4,
+            3,
+            "it must be a list",
+            "0000123456-00001",
+        ),
         (LOCAL + '  thingspace:accounts: ["a b"]\n', 4, 25, "no spaces", "as in"),
         (LOCAL, 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
         ("", 1, 1, "thingspace:accounts is missing", "0000123456-00001"),

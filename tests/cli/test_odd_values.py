@@ -59,7 +59,7 @@ def look(content: str) -> None:
         str(finding).encode()
     secrets = Secrets()
     found = result(guarded("stack", configuration.steps("test", None, secrets), Configuration()))
-    for profile in (None, "one", found.profile):
+    for profile in (None, "one", found.value("profile")):
         result(guarded("credentials", configuration.user_steps(profile, found, secrets), User()))
     found.accounts()
 

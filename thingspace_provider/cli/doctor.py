@@ -58,7 +58,7 @@ def command(stack: str | None, profile: str | None, accounts: tuple[str, ...], a
 def _steps(stack: str | None, profile: str | None, accounts: tuple[str, ...], secrets: Secrets) -> Steps[None]:
     engine = yield from guarded("environment", environment.steps(), None)
     found = yield from guarded("stack", configuration.steps(stack, engine, secrets), Configuration())
-    profile = profile or found.profile
+    profile = profile or found.value("profile")
     user = yield from guarded("credentials", configuration.user_steps(profile, found, secrets), User())
     asked = list(dict.fromkeys(accounts or found.accounts()))
     registered = yield from guarded("ThingSpace", calls.steps(user, asked, secrets), {})

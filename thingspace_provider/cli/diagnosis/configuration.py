@@ -18,7 +18,6 @@ from thingspace_provider.cli.diagnosis.environment import Engine, EngineFailed
 from thingspace_provider.cli.diagnosis.steps import Step, Steps, failed, ok, refused, skipped
 from thingspace_provider.cli.stack_files import StackFile
 from thingspace_provider.cli.yaml_places import NotYaml, composed
-from thingspace_provider.lifecycle import inputs
 from thingspace_provider.lifecycle.connection import SETTINGS, credentials, limits, sources
 from thingspace_provider.lifecycle.model import UNKNOWN
 from thingspace_provider.stack_keys import NAMESPACE, SECRET_KEYS
@@ -43,12 +42,6 @@ class Configuration:
         """The value of a key of ours, parsed; None when it is not set."""
         text = self.texts.get(f"{NAMESPACE}:{key}")
         return None if text is None else stack_keys.read(key, text)
-
-    @property
-    def profile(self) -> str | None:
-        """The profile that a program would call as, when it is usable as such."""
-        given = self.value("profile") or None
-        return None if inputs.profile({"profile": given}) else given
 
     def accounts(self) -> list[str]:
         """The account names that are usable as such."""
