@@ -107,9 +107,13 @@ def test_a_value_of_the_override_allows_one_login_among_all_listeners(
     assert ask("first").startswith("LoginRefused")
     monkeypatch.setenv(OVERRIDE, "1")
     assert ask("second").startswith("LoginRefused")
-    for machine in ("first", "second", "third"):
+    (tmp_path / "unwritable").write_text("")
+    monkeypatch.setenv(OVERRIDE, "0")
+    assert ask("unwritable").startswith("LoginRefused")
+    monkeypatch.setenv(OVERRIDE, "1")
+    for machine in ("first", "second", "third", "unwritable"):
         assert f"{OVERRIDE}=2 (its present value was used for one already)" in ask(machine)
-    assert world.calls()["login"] == 2
+    assert world.calls()["login"] == 3
     store.close()
 
 

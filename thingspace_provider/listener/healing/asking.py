@@ -136,7 +136,8 @@ class SharedRefusals(RefusedLogins):
     def spend(self, credentials: Credentials, value: str) -> bool:
         """Note for all replicas, and for good, that a value of the override is used. Raises StoreFailed."""
         self._shared.note(_spent(credentials, value), 1)
-        return super().spend(credentials, value)
+        super().spend(credentials, value)  # which a container may be unable to write
+        return True
 
     def add(self, credentials: Credentials) -> Record:
         """Remember a refused login. That it cannot be noted for replicas is no reason to forget it here."""
