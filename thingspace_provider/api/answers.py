@@ -123,15 +123,15 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
         return errors.ServerFault, "This is on ThingSpace's side: run it again in a few minutes."
     if fault.dialect == "fault" and fault.code in {EXPIRED_BEARER, MISSING_BEARER} and operation != "token":
         return errors.BearerRefused, (
-            "The access token was not accepted. If this stays so, check that the application of "
-            "THINGSPACE_APP_KEY is active in the ThingSpace portal."
+            "The access token was not accepted. If this stays so, check that the application of this key "
+            "(THINGSPACE_APP_KEY, or the profile's own) is active in the ThingSpace portal."
         )
     if operation == "login" and _may_be_a_strike(fault):
         return errors.LoginRefused, (
-            "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD (the UWS user, not the portal login), and that no proxy "
-            "answers in ThingSpace's place, before you run this again: five wrong logins in a row lock the user, and "
-            "only Verizon support can unlock it. It was tried once; the same password is not tried again from this "
-            "machine."
+            "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD, or the profile's own (the UWS user, not the portal "
+            "login), and that no proxy answers in ThingSpace's place, before you run this again: five wrong logins in "
+            "a row lock the user, and only Verizon support can unlock it. It was tried once; the same password is not "
+            "tried again from this machine."
         )
     if ".SessionToken." in fault.code:
         return errors.SessionRefused, (
@@ -141,12 +141,13 @@ def _meaning(operation: str, status: int, fault: Fault) -> tuple[type[errors.Ref
     is_silent = status == UNAUTHORIZED and not fault.code and operation != "token"
     if (fault.dialect == "other" and not is_silent) or fault.code == NO_SUCH_ROUTE:
         return errors.RouteRefused, (
-            "That address is not known there: check THINGSPACE_BASE_URL (stack config thingspace:baseUrl), "
-            "and that no proxy answers in ThingSpace's place."
+            "That address is not known there: check THINGSPACE_BASE_URL (stack config thingspace:baseUrl, or the "
+            "profile's own), and that no proxy answers in ThingSpace's place."
         )
     if operation == "token":
         return errors.KeyRefused, (
-            "Check THINGSPACE_APP_KEY and THINGSPACE_APP_SECRET against Key Management in the ThingSpace portal."
+            "Check THINGSPACE_APP_KEY and THINGSPACE_APP_SECRET, or the profile's own, against Key Management in the "
+            "ThingSpace portal."
         )
     return _m2m_meaning(status, fault)
 
