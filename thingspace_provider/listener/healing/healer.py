@@ -57,6 +57,7 @@ class Healer:
         self._shared = store.shared
         self._posted = Posted(self._read)
         self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
         self._changed = threading.Condition()
         self._closing = False
         self._end = 0.0
@@ -111,13 +112,16 @@ class Healer:
             self._closing, self._end = True, time.monotonic() + STOP_SECONDS
             self._changed.notify()
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), STOP_SECONDS)
         if self._unstored:
             log.tell("the end came before texts from the queue were stored", logging.ERROR, texts=self._unstored)
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
             self._try(due)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: it did not wait so long
+            self._loop.call_soon_threadsafe(self._ended.set)
 
     def _try(self, due: Due) -> None:
         try:
