@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import signal
 from collections.abc import Callable
 
@@ -245,7 +246,8 @@ def test_nothing_is_asked_for_while_the_disk_is_too_full(start: Start, world: Em
     told = "queued texts are not asked for now"
     assert eventually(lambda: len(events(listener, told)) == 1)
     assert listener.get("/readyz").status_code == 503
-    assert events(listener, told)[0]["reason"] == listener.get("/readyz").json()["status"]
+    reasons = (events(listener, told)[0]["reason"], listener.get("/readyz").json()["status"])
+    assert len({re.sub("[0-9.]+", "…", reason) for reason in reasons}) == 1  # others write to the disk meanwhile
     assert world.calls() == {}
     listener.stop()
     assert eventually(has_asked(start(**heal(world, mode)), 1))
