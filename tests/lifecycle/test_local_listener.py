@@ -170,7 +170,7 @@ def _ended(pid: int) -> bool:
         ("file", "File exists"),
         ("file/below", "Not a directory"),
         ("/proc/nowhere/below", "No such file or directory"),
-        ("a\0b", "embedded null byte"),
+        ("a\0b", "embedded null"),  # which each Python says in other words
         ("a" * 300, "File name too long"),
     ],
 )
@@ -180,4 +180,5 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_reason(
     (tmp_path / "file").touch()
     with pytest.raises(ListenerNotStarted) as refused:
         it.create(world.context, {**inputs, "stateDir": str(tmp_path / name)})
-    assert f"its folder {tmp_path / name} cannot be used: {reason}" in str(refused.value)
+    _, _, said = str(refused.value).partition(f"its folder {tmp_path / name} cannot be used: ")
+    assert reason in said
