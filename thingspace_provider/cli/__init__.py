@@ -29,9 +29,7 @@ class LazyGroup(click.Group):
         """Import the command's module, or explain which extra is missing."""
         if cmd_name not in COMMANDS:
             return None
-        if (
-            cmd_name == "listener"
-        ):  # its SIGHUP waits from here on, through the imports, until it can read settings anew
+        if cmd_name == "listener":  # whose SIGHUP waits, through the imports, until it can read settings anew
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
         try:
             module = importlib.import_module(f"{__name__}.{cmd_name}")

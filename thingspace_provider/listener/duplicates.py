@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from thingspace_provider.listener.callback import TEXT, Callback, reread
 from thingspace_provider.listener.store import Arrival, Selection, Stored
+from thingspace_provider.listener.stores.selecting import without_nul
 from thingspace_provider.listener.times import microseconds
 
 WINDOW = 60_000_000  # microseconds
@@ -75,7 +76,7 @@ class Posted:
 
     def _equal(self, account: str, queued: Callback, at: int) -> Iterator[Stored]:
         """What was posted at that time. What came out of the queue itself has a time of its own: another text."""
-        text = (queued.text or "").replace("\0", "\ufffd")  # PostgreSQL does not take NUL
+        text = without_nul(queued.text or "")
         for device in queued.devices:
             of_device = Selection(
                 limit=MOST_OF_A_DEVICE,
@@ -87,7 +88,7 @@ class Posted:
                 received_until=at + WINDOW,
             )
             for one in self._read_stored(of_device):
-                is_equal = (one.text or "").replace("\0", "\ufffd") == text
+                is_equal = without_nul(one.text or "") == text
                 if is_equal and reread(one.kind, one.raw).queued_at is None:
                     yield one
 

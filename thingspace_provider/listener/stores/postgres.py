@@ -28,7 +28,7 @@ from thingspace_provider.listener.stores.postgres_outbox import DELIVERY, Postgr
 from thingspace_provider.listener.stores.postgres_reading import selected, stored_of
 from thingspace_provider.listener.stores.postgres_schema import bring_up_to_date
 from thingspace_provider.listener.stores.postgres_shared import PostgresShared
-from thingspace_provider.listener.stores.selecting import COLUMNS, plain
+from thingspace_provider.listener.stores.selecting import COLUMNS, plain, without_nul
 
 OPEN_SECONDS = 30  # others may be making the schema
 APPEND_SECONDS = 1.0  # the carrier waits
@@ -134,8 +134,8 @@ def _row(arrival: Arrival) -> dict[str, Any]:
         "kind": callback.kind,
         "devices": json.dumps(callback.devices, ensure_ascii=False),
         "named": sorted({plain(device.id) for device in callback.devices}),
-        "text": callback.text and callback.text.replace("\0", "\ufffd"),
-        "request_id": callback.request_id and callback.request_id.replace("\0", "\ufffd"),
+        "text": callback.text and without_nul(callback.text),
+        "request_id": callback.request_id and without_nul(callback.request_id),
         "same": blake2b(repr(same).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
         "span": None if key else WINDOW,
         "received": arrival.received,

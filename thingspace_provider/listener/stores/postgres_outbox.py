@@ -21,7 +21,7 @@ from thingspace_provider.listener.store import (
 from thingspace_provider.listener.stores.lanes import changes
 from thingspace_provider.listener.stores.postgres_link import Links
 from thingspace_provider.listener.stores.postgres_reading import stored_of
-from thingspace_provider.listener.stores.selecting import COLUMNS
+from thingspace_provider.listener.stores.selecting import COLUMNS, without_nul
 
 SETTLED_AT_ONCE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
 DELIVERY = "sink, state, attempts, reason, changed, due"
@@ -91,7 +91,7 @@ class PostgresOutbox:
         """Note what became of a claim."""
         made = [change._asdict() for change in changes(claim, outcomes)]
         for change in made:
-            change["reason"] = change["reason"] and change["reason"].replace("\0", "\ufffd")
+            change["reason"] = change["reason"] and without_nul(change["reason"])
         values = {"sink": claim.sink, "token": claim.token, "changes": json.dumps(made), "lanes": list(claim.lanes)}
         self._links.rows(REPORT, values)
 
