@@ -145,7 +145,7 @@ def test_the_registration_itself_refuses_the_port_too(project: Project) -> None:
 def test_a_listener_that_does_not_prove_itself_is_not_registered(project: Project, emulator: EmulatorProcess) -> None:
     (project.folder / "__main__.py").write_text(
         "from thingspace_provider.resources import CallbackRegistration\n"
-        f"CallbackRegistration('one', account_name='{ACCOUNT}', url='http://127.0.0.1:28220/nobody')\n"
+        f"CallbackRegistration('one', account_name='{ACCOUNT}', url='http://127.0.0.1:50559/nobody')\n"
     )
     project.environment["THINGSPACE_READINESS_SECONDS"] = "1"
     outcome = fails(

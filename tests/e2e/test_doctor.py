@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 
@@ -11,6 +10,8 @@ from pulumi_project import Project
 from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess
 
 from thingspace_provider.lifecycle import process
+
+NOBODY_ELSES = 50558  # a port that no test beside these takes
 
 
 def diagnosed(project: Project, secrets: list[str]) -> dict[str, dict[str, str]]:
@@ -41,44 +42,40 @@ def failed(steps: dict[str, dict[str, str]]) -> list[str]:
     return [name for name, step in steps.items() if step["status"] == "failed"]
 
 
-def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(
-    deployed: Project, emulator: EmulatorProcess
-) -> None:
+def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(project: Project, emulator: EmulatorProcess) -> None:
+    project.configure("thingspace:listener", json.dumps({"kind": "local", "port": NOBODY_ELSES}))
+    project.up()
     for name in emulator.environment:
         if name != "THINGSPACE_BASE_URL":  # all else is in the stack's configuration, encrypted
-            del deployed.environment[name]
-    [credential] = deployed.resources("CallbackCredential")
+            del project.environment[name]
+    [credential] = project.resources("CallbackCredential")
     secrets = [*(credential["outputs"][key] for key in ("password", "pathToken")), "emulator-app-secret"]
     emulator.control("DELETE", "journal")
-    steps = diagnosed(deployed, secrets)
+    steps = diagnosed(project, secrets)
     assert failed(steps) == []
     assert steps["stack"]["what"] == "dev, secrets included"
     assert steps["password"]["what"] == "set, from stack config thingspace:password"
     assert "which overrides stack config thingspace:baseUrl" in steps["base URL"]["what"]
     assert steps[f"registration {ACCOUNT}"]["what"].startswith("texts go to http://127.0.0.1:")
     assert steps[f"proof {ACCOUNT}"]["status"] == "ok"
-    shows_none(secrets, run(deployed).stdout)
+    shows_none(secrets, run(project).stdout)
     assert {"registerCallback", "deregisterCallback", "smsHistory", "startCallbacks"}.isdisjoint(emulator.calls())
 
     [ours] = emulator.caller.ready().m2m("GET", f"/callbacks/{ACCOUNT}").json()
     assert emulator.caller.m2m("DELETE", f"/callbacks/{ACCOUNT}/name/{SERVICE}").status == 200
-    steps = diagnosed(deployed, secrets)
+    steps = diagnosed(project, secrets)
     assert (failed(steps), steps[f"registration {ACCOUNT}"]["status"]) == ([], "skipped")
     assert steps[f"proof {ACCOUNT}"]["status"] == "ok"  # the listener is up, and is asked all the same
 
     emulator.caller.register(ours["url"], username=ours["username"], password=ours["password"])
-    port = deployed.resources("LocalListener")[0]["outputs"]["port"]
-    process.stop(deployed.listener_folder / "listener.pid")
-    with socket.socket() as nobody:  # holds the port, so that no test beside this one takes it, and does not listen
-        nobody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        nobody.bind(("127.0.0.1", int(port)))
-        steps = diagnosed(deployed, secrets)
+    process.stop(project.listener_folder / "listener.pid")
+    steps = diagnosed(project, secrets)
     assert failed(steps) == ["listener", f"proof {ACCOUNT}"]
     assert "`pulumi up` starts it" in steps["listener"]["remedy"]
     assert "connection refused" in steps[f"proof {ACCOUNT}"]["what"]
 
     assert emulator.caller.register("https://elsewhere.example.com/x").status == 200
-    steps = diagnosed(deployed, secrets)
+    steps = diagnosed(project, secrets)
     assert failed(steps) == ["listener", f"registration {ACCOUNT}"]
     assert (
         "texts go to https://elsewhere.example.com/x, and this stack's listener is"
