@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -237,6 +238,15 @@ def test_an_address_that_would_see_credentials_in_clear_is_not_asked(monkeypatch
     assert found.failed == ["base URL"]
     assert "unencrypted" in found.text["base URL"]
     assert found.status["connection"] == "skipped"
+
+
+def test_a_password_that_cannot_be_sent_is_named_and_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{closed_port()}/api")
+    monkeypatch.setenv("THINGSPACE_PASSWORD", os.fsdecode(b"\xff"))
+    found = diagnose()
+    assert found.failed == ["credentials", "connection"]
+    assert "THINGSPACE_PASSWORD" in found.text["credentials"]
+    assert found.status["login"] == "skipped"
 
 
 def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

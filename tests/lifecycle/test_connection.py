@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -41,6 +42,14 @@ def test_without_an_address_it_is_verizon() -> None:
 def test_an_empty_variable_is_not_a_credential() -> None:
     with pytest.raises(CredentialsMissing, match="missing THINGSPACE_PASSWORD"):
         credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": ""}, nothing)
+
+
+@pytest.mark.parametrize("name", ["APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD", "BASE_URL"])
+def test_bytes_that_are_no_utf8_are_named_before_any_call_and_not_shown(name: str) -> None:
+    given = os.fsdecode(b"https://sentinel.example/\xff")
+    with pytest.raises(CredentialsMissing, match=f"not text in UTF-8. Set THINGSPACE_{name}") as unusable:
+        credentials(None, {**ENVIRONMENT, f"THINGSPACE_{name}": given}, nothing)
+    assert "sentinel" not in str(unusable.value)
 
 
 def test_a_profile_has_variables_and_configuration_of_its_own() -> None:

@@ -42,6 +42,8 @@ def test_check_fills_in_the_service_that_carries_texts(engine: Engine) -> None:
         ({"url": "https://sms.example.com:8443/x"}, "port 8443 is refused by ThingSpace"),
         ({"url": "ftp://sms.example.com/x"}, "must begin with http:// or https://"),
         ({"url": "https://sms.example.com:port/x"}, "not a number"),
+        ({"url": "https://sms.example.com:0/x"}, "port 0 is refused by ThingSpace"),
+        ({"url": "https://[::1/x"}, "an IPv6 address stands between [ and ]"),
         ({"url": "https://user:pw@sms.example.com/x"}, "no HTTP authentication"),
         ({"url": "https://sms.example.com/it's"}, "character that ThingSpace refuses"),
         ({"password": "x" * 41}, "41 characters long"),

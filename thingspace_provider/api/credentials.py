@@ -48,6 +48,22 @@ class Credentials:
                 answer=f"the base URL {without_user(self.base_url)!r} would send the credentials unencrypted",
                 remedy="Use https; plain http is for an emulator on this machine only.",
             )
+        for name in ("app_key", "app_secret", "username", "password", "base_url"):
+            if not is_utf8(getattr(self, name)):  # an environment may hold any bytes
+                raise CredentialsMissing(
+                    "calling ThingSpace",
+                    answer=f"the {name.replace('_', ' ')} is not text in UTF-8",
+                    remedy=f"Set THINGSPACE_{name.upper()}, or what else it is given by, anew.",
+                )
+
+
+def is_utf8(text: str) -> bool:
+    """Whether it can be sent: half of a surrogate pair cannot, nor what was no UTF-8 when it was read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

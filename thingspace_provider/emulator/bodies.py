@@ -228,11 +228,11 @@ def _life(value: str | None) -> float:
 def _check_url(url: str, rule: str) -> None:
     try:
         parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+        port = {"http": 80, "https": 443}.get(parts.scheme) if parts.port is None else parts.port
         host = parts.hostname
     except ValueError:
-        host, port = None, 0
-    if not host or not port or url != url.strip() or any(character.isspace() for character in url):
+        host, port = None, None
+    if not host or port is None or url != url.strip() or any(character.isspace() for character in url):
         raise refuse(CALLBACK_PREFIX, "INPUT_INVALID.Emulator.Url", "The URL is not an http or https address.")
     if not any(port in allowed for allowed in PORT_RANGES[rule]):
         raise refuse(

@@ -119,11 +119,14 @@ def url_problem(value: object) -> str | None:
         return "a callback URL is needed, as https://sms.example.com/callbacks/0000123456-00001"
     try:
         parts = urlsplit(value)
-        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
-        return "the port is not a number up to 65535"
+        return "its host is not one: an IPv6 address stands between [ and ]"
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         return "it must begin with http:// or https:// and a host name"
+    try:
+        port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+    except ValueError:
+        return "the port is not a number up to 65535"
     if not is_accepted_port(port):
         return f"port {port} is refused by ThingSpace for callbacks; it accepts {PORTS_IN_WORDS}"
     if parts.username or parts.password:

@@ -161,8 +161,13 @@ def user_steps(profile: str | None, configuration: Configuration, secrets: Secre
     except CredentialsMissing as error:
         yield refused("base URL", error)
         return User()
-    complete = all(found.values())
-    return User(base_url, credentials(profile, os.environ, configuration.get) if complete else None)
+    if not all(found.values()):
+        return User(base_url)
+    try:
+        return User(base_url, credentials(profile, os.environ, configuration.get))
+    except CredentialsMissing as error:
+        yield refused("credentials", error)
+        return User(base_url)
 
 
 def _password_in(url: str) -> str | None:
