@@ -10,6 +10,8 @@ from postgres_server import PostgresServer, unusable
 from thingspace_emulator import EmulatorProcess
 from webhook_receiver import Receiver
 
+from thingspace_provider.listener.stores import postgres_link
+
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., ListenerProcess]]:
@@ -57,6 +59,12 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer()
     yield server
     server.remove()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is opened in the test's own process may take as long as it wants to be connected."""
+    monkeypatch.setattr(postgres_link, "CONNECT_SECONDS", 60)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from listener_process import ListenerProcess
 
 pytestmark = [
     pytest.mark.long,
+    pytest.mark.timeout(600),  # the first of them has Maven fetch the broker
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
 ]
 DEVICES = [f"555123000{number}" for number in range(5)]

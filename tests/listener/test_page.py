@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from chromium import Browser, found
-from forwarding_world import send, sink
-from listener_process import API_TOKEN, OTHER_ACCOUNT, ListenerProcess, text
+from forwarding_world import metric, send, sink, wait_until
+from listener_process import API_TOKEN, OTHER_ACCOUNT, ListenerProcess, quiet_port, text
 from webhook_receiver import Receiver
 
 Start = Callable[..., ListenerProcess]
@@ -201,6 +201,7 @@ def test_a_dead_letter_is_seen_with_its_reason_and_delivered_after_a_retry(start
         await click(browser, "#close")
         await click(browser, "#again")
         await browser.until("!document.querySelector('#no-letters').hidden")
+        await asyncio.to_thread(wait_until, lambda: metric(listener, "thingspace_outbox_waiting") == 0)
         await click(browser, "#show-texts")
         await click(browser, "#list li:first-child button")
         await browser.until("document.querySelector('.journey').innerText.includes('Delivered to hub')")
@@ -210,7 +211,7 @@ def test_a_dead_letter_is_seen_with_its_reason_and_delivered_after_a_retry(start
 
 @pytest.mark.long
 def test_a_listener_that_went_away_is_said_and_found_again(start: Start) -> None:
-    listener = start()
+    listener = start(port=quiet_port())
     send(listener, "before")
 
     async def work(browser: Browser) -> None:

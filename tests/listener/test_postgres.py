@@ -24,8 +24,10 @@ from listener_process import COMMAND, ListenerProcess, clean_environment, settin
 from postgres_server import PASSWORD, PostgresServer
 from thingspace_emulator import eventually
 
+from thingspace_provider.listener.door import ANSWER_SECONDS
 from thingspace_provider.listener.store import Selection, StoreFailed, StoreUnusable
-from thingspace_provider.listener.stores import postgres_shared
+from thingspace_provider.listener.stores import postgres as postgres_store
+from thingspace_provider.listener.stores import postgres_link, postgres_shared
 from thingspace_provider.listener.stores.address import read_address, shown
 from thingspace_provider.listener.stores.postgres import PostgresStore
 from thingspace_provider.listener.stores.postgres_link import Link, Watch
@@ -34,6 +36,7 @@ from thingspace_provider.listener.values import Wrong
 
 Start = Callable[..., ListenerProcess]
 EVERYTHING = Selection(limit=100_000)
+SOON = 6  # seconds: 2 were promised, and a busy machine adds to what it measures; who hangs takes 10
 SECRETS = (PASSWORD, PASSWORD.replace("%40", "@"))
 
 
@@ -52,7 +55,7 @@ class Senders:
             thread.start()
 
     def until(self, reached: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not reached():
             assert time.monotonic() < deadline, "what was waited for did not happen"
             time.sleep(0.005)
@@ -137,7 +140,11 @@ def test_what_one_replica_takes_no_other_has_and_each_device_gets_its_texts_in_o
         with (tmp_path / str(number)).open("w") as said:
             command = [sys.executable, replica.__file__, url, str(number), str(texts)]
             running.append(subprocess.Popen(command, stdout=said))
-    assert [process.wait(120) for process in running] == [0] * replicas
+    try:
+        assert [process.wait(120) for process in running] == [0] * replicas
+    finally:
+        for process in running:
+            process.kill()
     had = [json.loads(line) for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
     store = PostgresStore(url, "shown", ["a"])
     stored = store.read(EVERYTHING)
@@ -185,9 +192,16 @@ def test_no_acknowledged_text_is_lost_when_the_server_is_killed(
         senders.until(lambda: len(senders.acknowledged) > restarted + 50)
     finally:
         senders.end()
+        postgres.start()  # for the tests that come after a failure
     assert {status for status, _ in senders.answers} == {200, 503}
-    assert max(seconds for _, seconds in senders.answers) < 2
+    assert max(seconds for _, seconds in senders.answers) < SOON
     assert set(senders.acknowledged) <= set(listeners[0].texts())
+
+
+def test_an_answer_is_due_after_the_store_has_given_up() -> None:
+    assert (
+        postgres_store.APPEND_SECONDS + postgres_link.GRACE_SECONDS + postgres_link.WATCH_SECONDS < ANSWER_SECONDS < 2
+    )
 
 
 def test_a_connection_that_hangs_is_given_up_in_time_and_replaced(postgres: PostgresServer) -> None:
@@ -196,13 +210,13 @@ def test_a_connection_that_hangs_is_given_up_in_time_and_replaced(postgres: Post
     store.append([replica.arrival("before", 1)])
     with psycopg.connect(url, autocommit=True) as connection:
         query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT thingspace.append%'"
-        [(backend,)] = connection.execute(query).fetchall()
+        [(backend,)] = connection.execute(f"{query} ORDER BY query_start DESC LIMIT 1").fetchall()
     os.kill(backend, signal.SIGSTOP)
     try:
         begun = time.monotonic()
         with pytest.raises(StoreFailed):
             store.append([replica.arrival("meanwhile", 2)])
-        assert time.monotonic() - begun < 1.8
+        assert time.monotonic() - begun < SOON
         store.append([replica.arrival("after", 3)])
     finally:
         os.kill(backend, signal.SIGCONT)
@@ -210,7 +224,10 @@ def test_a_connection_that_hangs_is_given_up_in_time_and_replaced(postgres: Post
     store.close()
 
 
-def test_who_holds_the_turn_for_ever_delays_nobody_for_ever(postgres: PostgresServer) -> None:
+def test_who_holds_the_turn_for_ever_delays_nobody_for_ever(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_link, "GRACE_SECONDS", 30.0)  # so that it is the server that says so
     url = postgres.database()
     store = PostgresStore(url, "shown")
     with psycopg.connect(url) as connection:
@@ -218,7 +235,7 @@ def test_who_holds_the_turn_for_ever_delays_nobody_for_ever(postgres: PostgresSe
         begun = time.monotonic()
         with pytest.raises(StoreFailed, match="timeout"):
             store.append([replica.arrival("1", 1)])
-        assert time.monotonic() - begun < 1.8
+        assert time.monotonic() - begun < SOON
     store.append([replica.arrival("2", 1)])
     assert [one.text for one in store.read(EVERYTHING)] == ["2"]
     store.close()
@@ -259,10 +276,12 @@ def test_a_turn_that_is_not_renewed_goes_to_another_and_one_that_is_stays(
         with other.shared.turn("heal") as has_turn:
             return has_turn()
 
-    monkeypatch.setattr(postgres_shared, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(postgres_shared, "LEASE_SECONDS", 4.0)
     monkeypatch.setattr(postgres_shared, "RENEW_SECONDS", 0.1)
     with one.shared.turn("heal") as mine:
-        assert not eventually(other_has_it, 2)
+        ends = one.shared.noted("turn heal")
+        assert eventually(lambda: one.shared.now() > ends)
+        assert not other_has_it()
         assert mine()
     monkeypatch.setattr(postgres_shared, "RENEW_SECONDS", 1000.0)
     with one.shared.turn("heal") as lost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from listener_process import ACCOUNT, API_TOKEN, OTHER_ACCOUNT, ListenerProcess, text
@@ -19,7 +19,7 @@ def test_a_message_has_exactly_the_promised_shape(start: Start) -> None:
     listener.post(text("hello", deviceIds=devices, unknown={"a": 1}))
     answer = listener.answer()
     arrived = datetime.fromisoformat(answer["messages"][0].pop("receivedAt").replace("Z", "+00:00"))
-    assert abs((arrived - before).total_seconds()) < 5
+    assert before - timedelta(milliseconds=1) <= arrived <= datetime.now(timezone.utc)
     assert answer == {
         "messages": [
             {
@@ -63,20 +63,29 @@ def test_a_reader_that_polls_while_texts_arrive_sees_each_of_them_once(start: St
     writers = 4
     each = 60
 
+    acknowledged: list[str] = []
+
     def write(writer: int) -> None:
         for number in range(each):
-            listener.post(text(f"{writer}-{number}", device=f"555123000{writer}"))
+            name = f"{writer}-{number}"
+            if listener.post(text(name, device=f"555123000{writer}")).status_code == 200:  # 503 for a disk that stalls
+                acknowledged.append(name)
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
     for thread in threads:
         thread.start()
     seen: list[str] = []
     cursor = None
-    while any(thread.is_alive() for thread in threads) or len(seen) < writers * each:
+    complete = False
+    while not complete:
+        written = not any(thread.is_alive() for thread in threads)
         page = listener.answer(limit=7, **({"after": cursor} if cursor else {}))
         seen += [message["text"] for message in page["messages"]]
         cursor = page["next"]
-    assert sorted(seen) == sorted(f"{writer}-{number}" for writer in range(writers) for number in range(each))
+        complete = written and not page["messages"]
+    assert len(seen) == len(set(seen))
+    assert set(acknowledged) <= set(seen)
+    assert len(acknowledged) > writers * each // 2
 
 
 def test_only_texts_are_shown_unless_another_kind_is_asked_for(start: Start) -> None:

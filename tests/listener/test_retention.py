@@ -30,6 +30,6 @@ def test_old_texts_are_removed_but_not_those_that_a_sink_must_still_get(start: S
     aged(listener, 91, "old%")
     listener = start(sinks=[sink(receiver)], retentionDays=90)
     wait_until(lambda: listener.texts() == ["young", "old and owed"])
-    assert "thingspace_callbacks_removed_total 5.0" in listener.get("/metrics").text.splitlines()
+    wait_until(lambda: "thingspace_callbacks_removed_total 5.0" in listener.get("/metrics").text.splitlines())
     send(listener, "next")
     assert listener.answer()["next"] == "8"  # no id is given twice

@@ -24,6 +24,8 @@ from thingspace_provider.listener.store import (
     Selection,
     Store,
 )
+from thingspace_provider.listener.stores import postgres as postgres_store
+from thingspace_provider.listener.stores import sqlite_writing
 from thingspace_provider.listener.stores.postgres import PostgresStore
 from thingspace_provider.listener.stores.sqlite import SqliteStore
 from thingspace_provider.listener.times import microseconds
@@ -34,8 +36,10 @@ LEASE = 30.0
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the store of this test, for sinks; again after a `close`."""
+def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Opens the store of this test, for sinks; again after a `close`. It has time: nobody waits for an answer."""
+    monkeypatch.setattr(sqlite_writing, "TURN_SECONDS", 60.0)
+    monkeypatch.setattr(postgres_store, "APPEND_SECONDS", 60.0)
     opened: list[Store] = []
     url = request.getfixturevalue("postgres").database() if request.param == "postgresql" else ""
 
@@ -474,12 +478,14 @@ def test_takers_in_many_threads_never_get_the_same_and_keep_the_order(open_store
     appended = threading.Event()
 
     def append() -> None:
-        for number in range(each):
-            store.append([arrival(str(number), str(device), number) for device in range(devices)])
-        appended.set()
+        try:
+            for number in range(each):
+                store.append([arrival(str(number), str(device), number) for device in range(devices)])
+        finally:
+            appended.set()
 
     def forward() -> None:
-        while not appended.is_set() or len(seen) < devices * each:
+        while not appended.is_set() or any(backlog.waiting for backlog in store.outbox.backlogs()):
             claim = take(store, limit=10, run=4)
             mine = [(int(parcel.stored.devices[0].id), parcel.stored.id) for run in claim.runs for parcel in run]
             with guard:

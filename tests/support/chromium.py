@@ -43,8 +43,7 @@ class Browser:
         )
         port = await asyncio.to_thread(_port, Path(self._profile.name) / "DevToolsActivePort")
         self._http = aiohttp.ClientSession()
-        async with self._http.get(f"http://127.0.0.1:{port}/json") as answer:
-            page = next(one for one in await answer.json(content_type=None) if one["type"] == "page")
+        page = await self._page(port)
         self._socket = await self._http.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
         return self
 
@@ -56,6 +55,15 @@ class Browser:
         self._process.terminate()
         await self._process.wait()
         self._profile.cleanup()
+
+    async def _page(self, port: int) -> dict[str, Any]:
+        """What the browser says of its tab, as soon as it has one."""
+        while True:
+            async with self._http.get(f"http://127.0.0.1:{port}/json") as answer:
+                pages = [one for one in await answer.json(content_type=None) if one["type"] == "page"]
+            if pages:
+                return dict(pages[0])
+            await asyncio.sleep(0.03)
 
     async def ask(self, method: str, **parameters: Any) -> Any:
         """One command of the protocol."""
@@ -76,10 +84,11 @@ class Browser:
 
     async def open(self, url: str) -> None:
         """Go to a page and wait until it is there."""
+        await self.evaluate("window.left = true")
         await self.ask("Page.navigate", url=url)
-        await self.until("document.readyState === 'complete' && location.href.startsWith('http')")
+        await self.until("!window.left && document.readyState === 'complete' && location.href.startsWith('http')")
 
-    async def until(self, expression: str, seconds: float = 10.0) -> None:
+    async def until(self, expression: str, seconds: float = 60.0) -> None:
         """Wait until an expression is true."""
         end = asyncio.get_running_loop().time() + seconds
         while not await self.evaluate(f"(() => {{ try {{ return {expression} }} catch {{ return false }} }})()"):

@@ -27,7 +27,7 @@ from listener_process import quiet_port
 
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 CLUSTER = "thingspaceprovidertest"  # 22 characters, as Kafka's own ids
-FETCH_SECONDS, START_SECONDS, READ_SECONDS = 300, 60, 30
+FETCH_SECONDS, START_SECONDS, READ_SECONDS = 300, 120, 60
 MISSING = [name for name in ("java", "mvn") if shutil.which(name) is None]
 MECHANISM, USER, PASSWORD = "SCRAM-SHA-512", "listener", "invented-broker-password"
 PROPERTIES = """
@@ -141,6 +141,10 @@ class KafkaBroker:
         admin = self._admin()
         made = admin.create_topics([NewTopic(topic, 3, config=config)])
         made[topic].result(20)
+        end = time.monotonic() + START_SECONDS
+        while topic not in admin.list_topics(timeout=5).topics:  # the controller knows it first
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
     def records(self, topic: str) -> list[confluent_kafka.Message]:
         """Every record that a topic has now, each partition in order."""

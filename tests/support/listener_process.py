@@ -17,6 +17,10 @@ import requests
 ACCOUNT, OTHER_ACCOUNT = "0000123456-00001", "0000123456-00002"
 USERNAME, PASSWORD, PREVIOUS = "plant-a", "invented-password-1", "invented-password-0"
 PATH_TOKEN, API_TOKEN = "invented-path-token", "invented-api-token"
+# Of the processes that run tests beside each other, each has a thousand ports of its own, and gives none twice.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = range(20_000 + 1000 * (WORKER % 8), 21_000 + 1000 * (WORKER % 8))
+given: set[int] = set()
 COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "listener"]
 
 
@@ -54,12 +58,13 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 def quiet_port() -> int:
-    """A free port that the system gives to no outgoing connection, so that it is still free after each kill."""
+    """A free port that the system gives to no outgoing connection, and no test beside, also while its owner is down."""
     while True:
         # Below those that LocalListener chooses from. Hypothesis makes any other random the same each time.
-        port = random.SystemRandom().randrange(20_000, 28_000)
+        port = random.SystemRandom().choice(PORTS)
         with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)):
+            if port not in given and tried.connect_ex(("127.0.0.1", port)):
+                given.add(port)
                 return port
 
 
@@ -143,7 +148,7 @@ class ListenerProcess:
         self._ended()
 
     def _ended(self) -> int:
-        status = self.process.wait(10)
+        status = self.process.wait(60)
         if self.process.stdout:
             self.process.stdout.close()
         self.session.close()

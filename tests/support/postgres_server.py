@@ -66,6 +66,9 @@ class PostgresServer:
         return self.url()
 
     def start(self) -> None:
+        """Return when it answers, at once when it runs already."""
+        if (self._data / "postmaster.pid").exists():
+            return
         options = [f"-p {self.port}", f"-k {self.folder}", "-h 127.0.0.1", "-c max_connections=200"]
         options += [f"-c {setting}" for setting in self._settings]
         log = self.folder / "log"

@@ -17,6 +17,7 @@ from listener_process import ACCOUNT, text
 
 from thingspace_provider.listener.callback import read
 from thingspace_provider.listener.store import Arrival, Delivered
+from thingspace_provider.listener.stores import postgres
 from thingspace_provider.listener.stores.postgres import PostgresStore
 
 DEVICES = 10
@@ -30,6 +31,7 @@ def arrival(message: str, number: int) -> Arrival:
 
 def main(url: str, name: str, texts: str) -> None:
     """Append in one thread, take in another."""
+    postgres.APPEND_SECONDS = 60.0  # no carrier waits here, and another's disk may stall
     store = PostgresStore(url, "the test's database", ["a"])
     appended = threading.Event()
 
