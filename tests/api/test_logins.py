@@ -196,7 +196,7 @@ def test_who_waits_for_another_process_sends_no_login_of_its_own(
     with RefusedLogins().alone(credentials, 0) as is_alone:
         assert is_alone
         with pytest.raises(errors.TookTooLong, match="waited for the login that another process began"):
-            Client(credentials, limits=Limits(deadline=0.5)).start_callbacks(ACCOUNT)
+            Client(credentials, limits=Limits(deadline=3)).start_callbacks(ACCOUNT)
     assert emulator.calls()["login"] == 0
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from callback_servers import closed_port
 from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
 from waiter import Waiter
 
@@ -173,12 +174,13 @@ def test_retry_after_is_read_in_both_forms(header: str, least: float, most: floa
 def test_an_operations_calls_share_its_deadline(credentials: Credentials, emulator: EmulatorProcess) -> None:
     fault(emulator, "startCallbacks", hang="before", times=9)
     client = Client(credentials)
+    client.login()
     begun = time.monotonic()
     said: list[str] = []
     with pytest.raises(errors.ThingSpaceError, match="starting SMS callbacks for account 0000123456-00001") as failed:
-        client.within(Patience(Limits(deadline=2.5, answer=0.6), said.append)).start_callbacks(ACCOUNT)
+        client.within(Patience(Limits(deadline=5, answer=0.6), said.append)).start_callbacks(ACCOUNT)
     assert isinstance(failed.value, errors.Unreachable | errors.TookTooLong)
-    assert time.monotonic() - begun < 10  # not a figure of speed: it ended by itself
+    assert time.monotonic() - begun < 30  # not a figure of speed: it ended by itself
     assert said
 
 
@@ -207,10 +209,8 @@ def test_an_answer_that_comes_byte_by_byte_does_not_outlast_its_time() -> None:
 
 
 def test_an_address_where_nothing_listens_is_given_up_soon(credentials: Credentials) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
     waiter = Waiter()
-    nowhere = Client(replace(credentials, base_url=f"http://127.0.0.1:{port}/api"))
+    nowhere = Client(replace(credentials, base_url=f"http://127.0.0.1:{closed_port()}/api"))
     with pytest.raises(errors.Unreachable, match=r"connection refused.*after 3 attempts") as unreachable:
         nowhere.within(waiter.patience()).start_callbacks(ACCOUNT)
     assert not unreachable.value.sent
@@ -219,13 +219,14 @@ def test_an_address_where_nothing_listens_is_given_up_soon(credentials: Credenti
 def test_a_call_that_takes_long_says_what_it_waits_for(
     thingspace: Client, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thingspace_provider.api.patience.SILENCE", 0.05)
+    monkeypatch.setattr("thingspace_provider.api.patience.SILENCE", 0.2)
     thingspace.start_callbacks(ACCOUNT)
     fault(emulator, "startCallbacks", hang="before", times=1)
     said: list[str] = []
     with pytest.raises(errors.Unreachable):
-        thingspace.within(Patience(Limits(deadline=0.5), said.append)).start_callbacks(ACCOUNT)
-    assert said[0].startswith(f"account {ACCOUNT}: starting SMS callbacks: still waiting for ThingSpace's answer")
+        thingspace.within(Patience(Limits(deadline=3), said.append)).start_callbacks(ACCOUNT)
+    told = f"account {ACCOUNT}: starting SMS callbacks: still waiting for ThingSpace's answer"
+    assert any(line.startswith(told) for line in said)
 
 
 def test_who_waits_for_anothers_login_ends_at_a_deadline_of_its_own(
@@ -242,7 +243,7 @@ def test_who_waits_for_anothers_login_ends_at_a_deadline_of_its_own(
         return ""
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(start, 3.0)
+        first = pool.submit(start, 8.0)
         while not emulator.calls()["token"]:
             time.sleep(0.02)
         second = pool.submit(start, 0.5)

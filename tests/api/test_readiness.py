@@ -30,7 +30,7 @@ from callback_servers import (
 )
 from listener_process import ListenerProcess
 
-from thingspace_provider.api import Prover, certificates, reachability
+from thingspace_provider.api import Prover, certificates, probe, reachability
 from thingspace_provider.api.errors import ListenerNotReady
 
 SOON = 0.1  # seconds; one attempt
@@ -43,6 +43,11 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def one_attempt_takes_as_long_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", IN_TIME)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +112,8 @@ def test_a_port_on_which_nobody_listens(prover: Prover) -> None:
     assert f"open port {port} for the internet" in text
 
 
-def test_a_server_that_takes_the_connection_and_says_nothing(prover: Prover) -> None:
+def test_a_server_that_takes_the_connection_and_says_nothing(prover: Prover, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", 2.0)
     with raw(None) as port:
         assert f": answer: 127.0.0.1:{port} took the connection, but no" in refused(
             prover, f"http://127.0.0.1:{port}{PATH}"

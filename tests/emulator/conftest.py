@@ -5,9 +5,16 @@ from collections.abc import Iterator
 import pytest
 from thingspace_calls import Caller
 
+from thingspace_provider.emulator import clock
 from thingspace_provider.emulator.assembly import Setup
 from thingspace_provider.emulator.listening import ScriptedListener
 from thingspace_provider.emulator.serving import Running
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a clock that is moved while a listener answers: on a busy machine that takes longer than users should wait."""
+    monkeypatch.setattr(clock, "PATIENCE", 5.0)
 
 
 @pytest.fixture(scope="session")

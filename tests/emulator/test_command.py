@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -98,7 +99,10 @@ def test_env_prints_lines_that_a_shell_takes(tmp_path: Path) -> None:
 def test_env_without_an_emulator_says_how_to_start_one() -> None:
     with EmulatorProcess() as emulator:
         port = emulator.ready["url"].split(":")[2].split("/")[0]
-    answer = run("env", "--port", port)
+    with socket.socket() as held:  # so that nobody else listens there meanwhile
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", int(port)))
+        answer = run("env", "--port", port)
     assert (answer.returncode, answer.stdout) == (1, "")
     assert f"thingspace emulator --port {port}" in answer.stderr
 

@@ -151,11 +151,11 @@ def test_a_flood_of_live_texts_is_delivered_by_a_bounded_number_of_connections(
     client.register(listener.url)
     listener.otherwise = Script(hold=True)
     client.text("x", repeat=1000)
-    listener.wait_for(256)
+    listener.wait_for(256, 60)
     time.sleep(0.05)
     assert len(listener.received) == 256
     listener.otherwise = Script()
     listener.release()
-    listener.wait_for(1000)
+    listener.wait_for(1000, 60)
     client.settle()
     assert client.queued() == []

@@ -16,7 +16,7 @@ from lifecycle_world import World
 from listener_process import quiet_port
 from thingspace_emulator import ACCOUNT, eventually
 
-from thingspace_provider.api import Prover, errors
+from thingspace_provider.api import Prover, errors, probe
 from thingspace_provider.lifecycle import local_listener, process
 from thingspace_provider.lifecycle.local_listener import ListenerNotStarted, LocalListener
 from thingspace_provider.listener.pid_file import PidFile
@@ -29,6 +29,11 @@ it = LocalListener()
 def _ports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """All listeners of a machine choose in the same order, so a test beside this one may be quicker at a restart."""
     monkeypatch.setattr(local_listener, "CHOICE", tuple({quiet_port() for _ in range(5)}))
+
+
+@pytest.fixture(autouse=True)
+def _one_attempt_takes_as_long_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", 20.0)
 
 
 @pytest.fixture
@@ -145,7 +150,7 @@ def test_a_listener_that_is_just_ending_is_not_waited_for_as_one_that_just_start
         found = pool.submit(process.holder, tmp_path / "listener.pid")
         assert not wait([found], 0.2).done
         ending.close()
-        assert found.result(5) is None
+        assert found.result(20) is None
 
 
 def test_a_pid_that_belongs_to_somebody_else_is_never_signalled(tmp_path: Path) -> None:

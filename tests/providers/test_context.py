@@ -16,14 +16,14 @@ TOKEN = "sentinel-path-token-of-some-length"
 def test_the_time_for_thingspace_begins_when_the_listener_has_proven_itself(
     provider: Provider, emulator: EmulatorProcess
 ) -> None:
-    deadline = {"THINGSPACE_DEADLINE": "1", "THINGSPACE_READINESS_SECONDS": "60"}
+    deadline = {"THINGSPACE_DEADLINE": "5", "THINGSPACE_READINESS_SECONDS": "60"}
     engine = provider.start({**emulator.environment, **deadline})
     asked = itertools.count()
-    with server(lambda nonce: (503, {}, b"") if next(asked) < 5 else proof(nonce), ports=range(9001, 9007)) as http:
+    with server(lambda nonce: (503, {}, b"") if next(asked) < 9 else proof(nonce), ports=range(9001, 9007)) as http:
         given = {"accountName": ACCOUNT, "url": http.url(), "username": USERNAME, "password": PASSWORD}
         inputs, failures = engine.check("CallbackRegistration", given)
         assert failures == []
-        engine.create("CallbackRegistration", inputs)  # after 0.2 + 0.3 + 0.45 + 0.68 s of pauses, and more
+        engine.create("CallbackRegistration", inputs)  # after 0.2 + 0.3 + 0.45 + 0.68 + 5 x 1 s of pauses
     assert emulator.calls()["registerCallback"] == 1
 
 

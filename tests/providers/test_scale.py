@@ -69,7 +69,8 @@ def test_so_many_calls_are_under_way_at_once_on_one_token_and_one_session(
     assert [outcome.result()[0] for outcome in created] == [ACCOUNT] * count
     assert came
     assert emulator.calls() == {"token": 1, "login": 1, "startCallbacks": count}
-    assert provider.said() == ""  # as urllib3 would, had it fewer connections than there are threads
+    said = [line for line in provider.said().splitlines() if "still waiting for" not in line]
+    assert said == []  # as urllib3 would, had it fewer connections than there are threads
 
 
 @pytest.mark.parametrize("how", ["asked for", "attribute renamed"])
@@ -109,7 +110,7 @@ def test_calls_that_came_before_there_was_room_leave_no_later_one_without_a_thre
     many.set()
     assert eventually(lambda: len(under_way) == 20)
     calls += [pool.submit(call, number) for number in range(20, 48)]
-    came = eventually(lambda: len(under_way) == 48, 5)
+    came = eventually(lambda: len(under_way) == 48, 15)
     over.set()
     pool.shutdown()
     assert [it.result() for it in calls] == [None] * 48

@@ -28,6 +28,7 @@ from thingspace_provider.lifecycle.process import is_free
 
 ACCOUNT, USERNAME, PASSWORD = "0000123456-00001", "plant-a", "invented-password-1"
 PATH = f"/callbacks/invented-path-token-0123456789/{ACCOUNT}"
+_refusing: list[socket.socket] = []  # as long as the tests run
 Reply = tuple[int, dict[str, str], bytes]  # status, headers, body
 JSON = {"Content-Type": "application/json"}
 
@@ -44,7 +45,7 @@ def server(
     reply: Callable[[str], Reply] = proof, context: ssl.SSLContext | None = None, ports: Iterable[int] = (0,)
 ) -> Iterator[CallbackServer]:
     """A web server that answers every GET by `reply(nonce)`, on the first of the ports that is free."""
-    running = next(CallbackServer(reply, context, port) for port in ports if port == 0 or is_free("127.0.0.1", port))
+    running = _first(reply, context, ports)
     thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -54,6 +55,14 @@ def server(
         running.end_connections()
         running.server_close()
         thread.join()
+
+
+def _first(reply: Callable[[str], Reply], context: ssl.SSLContext | None, ports: Iterable[int]) -> CallbackServer:
+    for port in ports:
+        if port == 0 or is_free("127.0.0.1", port):
+            with contextlib.suppress(OSError):  # a test beside this one was quicker
+                return CallbackServer(reply, context, port)
+    raise AssertionError("every port is taken")
 
 
 class CallbackServer(ThreadingHTTPServer):
@@ -85,7 +94,7 @@ class CallbackServer(ThreadingHTTPServer):
                 with self._context.wrap_socket(request, server_side=True) as secure:
                     super().finish_request(secure, client_address)
             except OSError:  # let the client read why, which a close with unread bytes would cut off
-                connection.settimeout(1)
+                connection.settimeout(20)
                 with contextlib.suppress(OSError):
                     while connection.recv(4096):
                         pass
@@ -245,6 +254,8 @@ def _pump(here: socket.socket, beyond: socket.socket) -> None:
 
 
 def closed_port() -> int:
-    """A port on which nobody listens: bound a moment ago and given back."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    """A port that refuses: bound, so that nobody else gets it, and not listened on."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    _refusing.append(taken)
+    return int(taken.getsockname()[1])

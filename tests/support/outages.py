@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from thingspace_emulator import EmulatorProcess
 
-PATIENT, IMPATIENT = 30, 8  # seconds for one operation, THINGSPACE_DEADLINE
+PATIENT, IMPATIENT = 30, 12  # seconds for one operation, THINGSPACE_DEADLINE
 SLACK = 10.0  # seconds that a busy machine may add
 APP = ("outage-app-key", "outage-app-secret")
 PASSWORD, WRONG_PASSWORD = "sentinel-right", "sentinel-wrong"
@@ -86,7 +86,7 @@ OUTAGES = (
     ),
     Outage("login_503", (4, 1, 1, 1), announced="trying again in", fault=_login(answer={"status": 503}, times=3)),
     Outage("login_reset_after", (2, 1, 1, 1), announced="trying again in", fault=_login(drop="after")),
-    Outage("login_hang", (1, 0, 0, 0), "no answer within", announced="still waiting for", fault=_login(hang="before")),
+    Outage("login_hang", (1, 0, 0, 0), "answer within", announced="still waiting for", fault=_login(hang="before")),
     Outage(
         "expired_session",
         (2, 1, 1, 2),
@@ -134,7 +134,7 @@ OUTAGES = (
     Outage("register_reset_after", (1, 2, 1, 1), announced="trying again in", fault=_register(drop="after")),
     Outage("answer_cut_off", (1, 1, 1, 2), announced="trying again in", fault=_start(truncate=5)),
     Outage("slow_body", (1, 1, 1, 1), "no whole answer within", announced="still waiting for", slow=True),
-    Outage("hang", (1, 1, 1, 1), "no answer within", announced="still waiting for", fault=_start(hang="before")),
+    Outage("hang", (1, 1, 1, 1), "answer within", announced="still waiting for", fault=_start(hang="before")),
 )
 BY_NAME = {outage.name: outage for outage in OUTAGES}
 
