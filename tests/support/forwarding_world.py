@@ -35,7 +35,7 @@ def metric(listener: ListenerProcess, name: str, sink: str = "hub", **labels: st
     raise AssertionError(f"{name} of {wanted} is not shown")
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Return as soon as it holds."""
     end = time.monotonic() + seconds
     while not condition():
