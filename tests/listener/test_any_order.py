@@ -106,7 +106,7 @@ class Inbox(RuleBasedStateMachine):
             self.listener.write(port=self.port, **self.credential())
             taken_up = self.events().count("settings taken up")
             self.listener.process.send_signal(signal.SIGHUP)
-            until = time.monotonic() + 10
+            until = time.monotonic() + 60
             while self.events().count("settings taken up") == taken_up:
                 assert time.monotonic() < until
                 time.sleep(0.005)

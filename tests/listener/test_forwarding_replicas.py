@@ -42,7 +42,7 @@ def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
         wait_until(both_deliver, 60)
         receiver.answering = lambda _: (503, {})  # so that something waits when the one is killed
         send_ten()
-        assert metric(listeners[1], "thingspace_outbox_waiting") >= len(DEVICES) * 10
+        wait_until(lambda: metric(listeners[1], "thingspace_outbox_waiting") >= len(DEVICES) * 10)
         listeners[0].kill()
         receiver.answering = lambda _: 0.05
         receiver.wait_for(*(text for texts in sent.values() for text in texts), seconds=60)

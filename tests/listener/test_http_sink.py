@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import socket
 import ssl
 import time
 from email.utils import formatdate
+from typing import NoReturn
 
 import pytest
 import trustme
@@ -88,14 +90,20 @@ def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
 
 
 def test_who_is_slow_or_not_there_is_tried_again_and_no_message_holds_the_url(
-    receiver: Receiver,
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The answer of a resolver is made up for the name that does not exist: a real one may take its time."""
+
+    def nobody(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
     receiver.answering = lambda _: 5.0
     with pytest.raises(Undelivered) as slow:
         deliver(receiver.url, seconds=0.2)
     receiver.down()
     with pytest.raises(Unavailable) as down:
         deliver(receiver.url)
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
     with pytest.raises(Unavailable) as nowhere:
         deliver("http://nobody.invalid/?token=invented-url-token")
     reasons = [str(raised.value) for raised in (slow, down, nowhere)]

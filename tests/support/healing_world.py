@@ -42,7 +42,7 @@ def asked(listener: ListenerProcess) -> int:
 
 
 def has_asked(listener: ListenerProcess, times: int) -> Callable[[], bool]:
-    return lambda: asked(listener) == times
+    return lambda: asked(listener) >= times
 
 
 def has_more_than(listener: ListenerProcess, texts: int) -> Callable[[], bool]:

@@ -40,7 +40,7 @@ class Caller:
     url: str
     bearer: str | None = None
     session: str | None = None
-    timeout: float = 10.0
+    timeout: float = 60.0
     opened: list[http.client.HTTPConnection] = field(default_factory=list)
 
     def send(
@@ -115,7 +115,7 @@ class Caller:
         assert reply.status == 200, reply.body
 
     def settle(self) -> None:
-        assert self.control("GET", "settled?timeoutSeconds=10").json() == {"settled": True}
+        assert self.control("GET", "settled?timeoutSeconds=30").json() == {"settled": True}
 
     def queued(self, account: str = ACCOUNT) -> list[str]:
         return [text["message"] for text in self.control("GET", f"queue?accountName={account}").json()["messages"]]
