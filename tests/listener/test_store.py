@@ -28,6 +28,7 @@ from thingspace_provider.listener.stores import postgres as postgres_store
 from thingspace_provider.listener.stores import sqlite_writing
 from thingspace_provider.listener.stores.postgres import PostgresStore
 from thingspace_provider.listener.stores.sqlite import SqliteStore
+from thingspace_provider.listener.stores.sqlite_reading import Reader
 from thingspace_provider.listener.times import microseconds
 
 Open = Callable[..., Store]
@@ -350,6 +351,22 @@ def test_devices_are_found_before_and_after_they_are_noted_and_across_a_restart(
         store = SqliteStore(tmp_path / "inbox.sqlite3")
     assert store.remove(received_before=10**9, limit=9999).removed == 2700
     assert store.read(Selection(limit=9999, device="a3")) == []
+    store.close()
+
+
+def test_what_came_before_a_start_is_looked_at_again_before_the_next_text_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's alone, which remembers what may be repeated: after a peak that is much to look at."""
+    store = SqliteStore(tmp_path / "inbox.sqlite3")
+    store.append([arrival(str(number), at=number) for number in range(1200)])
+    store.close()
+    store = SqliteStore(tmp_path / "inbox.sqlite3")
+    store.tidy()
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "rows", lambda *_: pytest.fail("it reads now"))
+        store.append([arrival(str(number), at=2000) for number in (0, 1199, 1200)])
+    assert [one.duplicate_of for one in store.read(EVERYTHING)[-3:]] == [1, 1200, None]
     store.close()
 
 

@@ -76,6 +76,7 @@ class Inbox:
         self._thread.join()
 
     def _write(self) -> None:
+        self._store.tidy()
         stopping = False
         while not stopping:
             batch = [self._queue.get()]

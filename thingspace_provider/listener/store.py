@@ -253,7 +253,7 @@ class Store(Protocol):
         """Write something durably that no reader sees. Raises StoreFailed."""
 
     def tidy(self) -> None:
-        """Do, after the answers are out, what would have delayed them."""
+        """Do, at the start and after the answers are out, what would have delayed them."""
 
     def read(self, selection: Selection) -> list[Stored]:
         """Stored callbacks in the order of storage. Raises StoreFailed."""

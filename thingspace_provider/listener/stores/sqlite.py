@@ -33,6 +33,7 @@ from thingspace_provider.listener.stores.sqlite_writing import Writer
 
 DEVICES_AT_ONCE = 1000  # callbacks, which takes some 5 ms; so many at least have to be looked through by readers
 RECALLED = 20_000  # newest callbacks that are looked at again after a start, as firsts of duplicates to come
+RECALLED_AT_ONCE = 500
 
 # One statement for a whole batch: SQLite works through it without the interpreter, whose lock the server needs.
 INSERT = """
@@ -55,7 +56,8 @@ WHERE (account, request_key) IN (SELECT value->>0, value->>1 FROM json_each(?)) 
 GROUP BY account, request_key
 """
 RECALL = f"""
-SELECT {COLUMNS} FROM callbacks WHERE id > ? AND received >= ? AND request_key IS NULL ORDER BY id
+SELECT {COLUMNS} FROM callbacks WHERE id > :after AND received >= :since AND request_key IS NULL
+ORDER BY id LIMIT {RECALLED_AT_ONCE}
 """  # noqa: S608  names only
 OLDEST = """
 SELECT received, id, EXISTS (SELECT 1 FROM outbox WHERE callback = id AND state IN ('waiting', 'dead'))
@@ -114,7 +116,13 @@ class SqliteStore:
             writer.execute("UPDATE proof SET written = written + 1")
 
     def tidy(self) -> None:
-        """Note the devices of what came, when that is much, and copy a long WAL into the database."""
+        """Note the devices of what came, when that is much, and copy a long WAL into the database.
+
+        Also look again at what came before a start or a failure, which takes some half a second after a peak.
+        """
+        if self._window is None:
+            with contextlib.suppress(StoreFailed):
+                self._window = self._recalled()
         last = self._next - 1
         if last - self._noted_until >= DEVICES_AT_ONCE:
             with contextlib.suppress(StoreFailed), self._background.transaction() as writer:
@@ -156,7 +164,7 @@ class SqliteStore:
         self._lock.close()
 
     def _rows(self, writer: apsw.Connection, arrivals: Sequence[Arrival]) -> list[list[Any]]:
-        window = self._window = self._window or self._recalled(writer)
+        window = self._window = self._window or self._recalled()
         keys = [request_key(arrival) for arrival in arrivals]
         firsts = _known_requests(writer, {(a.account, key) for a, key in zip(arrivals, keys, strict=True) if key})
         now = time.time_ns() // 1000
@@ -173,14 +181,15 @@ class SqliteStore:
             rows.append([number, *shown, now, callback.raw.hex()])
         return rows
 
-    def _recalled(self, writer: apsw.Connection) -> Window:
+    def _recalled(self) -> Window:
         """What may still be repeated of the callbacks before a start or a failure."""
         window = Window()
-        newest = writer.execute("SELECT received FROM callbacks ORDER BY id DESC LIMIT 1").fetchone()
-        if newest:
-            for row in writer.execute(RECALL, (self._next - RECALLED, newest[0] - WINDOW)):
-                stored = stored_of(row)
+        newest = self._reader.rows("SELECT received FROM callbacks ORDER BY id DESC LIMIT 1", {})
+        since, after = newest[0][0] - WINDOW if newest else 0, self._next - RECALLED
+        while rows := self._reader.rows(RECALL, {"since": since, "after": after}):
+            for stored in map(stored_of, rows):
                 window.first(Arrival(stored.account, stored.received, reread(stored.kind, stored.raw)), stored.id)
+            after = rows[-1][0]
         return window
 
 
