@@ -194,7 +194,9 @@ def test_no_acknowledged_text_is_lost_when_the_server_is_killed(
         senders.end()
         postgres.start()  # for the tests that come after a failure
     assert {status for status, _ in senders.answers} == {200, 503}
-    assert max(seconds for _, seconds in senders.answers) < SOON
+    took = sorted(seconds for _, seconds in senders.answers)
+    assert took[len(took) * 9 // 10] < 2
+    assert took[-1] < SOON
     assert set(senders.acknowledged) <= set(listeners[0].texts())
 
 
