@@ -370,6 +370,19 @@ def test_what_came_before_a_start_is_looked_at_again_before_the_next_text_comes(
     store.close()
 
 
+def test_texts_that_all_have_a_request_id_are_not_looked_at_again_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's alone. Of such texts its window stays empty, which is not the same as not known."""
+    store = SqliteStore(tmp_path / "inbox.sqlite3")
+    store.append([arrival(at=0, requestId="r")])
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "rows", lambda *_: pytest.fail("it reads now"))
+        store.append([arrival(at=1, requestId="r"), arrival(at=1, requestId="s")])
+    assert [one.duplicate_of for one in store.read(EVERYTHING)] == [None, 1, None]
+    store.close()
+
+
 def test_what_was_taken_or_waited_to_be_tried_again_is_due_at_the_next_start(tmp_path: Path) -> None:
     """SQLite's alone: of PostgreSQL's others may be forwarding, and the lease decides."""
     store = SqliteStore(tmp_path / "inbox.sqlite3", ["a"])

@@ -164,7 +164,9 @@ class SqliteStore:
         self._lock.close()
 
     def _rows(self, writer: apsw.Connection, arrivals: Sequence[Arrival]) -> list[list[Any]]:
-        window = self._window = self._window or self._recalled()
+        if self._window is None:
+            self._window = self._recalled()
+        window = self._window
         keys = [request_key(arrival) for arrival in arrivals]
         firsts = _known_requests(writer, {(a.account, key) for a, key in zip(arrivals, keys, strict=True) if key})
         now = time.time_ns() // 1000
