@@ -40,7 +40,7 @@ class Inbox(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="inbox-"))
         self.emulator = EmulatorProcess("--switch", "registrationPorts=any", "--switch", "profile=observed")
-        self.platform = self.emulator.caller.ready()
+        self.platform = self.emulator.caller
         self.platform.control("POST", "clock", {"frozen": True})
         self.port = quiet_port()
         self.listener: ListenerProcess | None = None

@@ -120,9 +120,8 @@ class SqliteStore:
 
         Also look again at what came before a start or a failure, which takes some half a second after a peak.
         """
-        if self._window is None:
-            with contextlib.suppress(StoreFailed):
-                self._window = self._recalled()
+        with contextlib.suppress(StoreFailed):
+            self._recalled()
         last = self._next - 1
         if last - self._noted_until >= DEVICES_AT_ONCE:
             with contextlib.suppress(StoreFailed), self._background.transaction() as writer:
@@ -164,9 +163,7 @@ class SqliteStore:
         self._lock.close()
 
     def _rows(self, writer: apsw.Connection, arrivals: Sequence[Arrival]) -> list[list[Any]]:
-        if self._window is None:
-            self._window = self._recalled()
-        window = self._window
+        window = self._recalled()
         keys = [request_key(arrival) for arrival in arrivals]
         firsts = _known_requests(writer, {(a.account, key) for a, key in zip(arrivals, keys, strict=True) if key})
         now = time.time_ns() // 1000
@@ -184,7 +181,9 @@ class SqliteStore:
         return rows
 
     def _recalled(self) -> Window:
-        """What may still be repeated of the callbacks before a start or a failure."""
+        """What may still be repeated, also of the callbacks before a start or a failure: those are read once."""
+        if self._window is not None:
+            return self._window
         window = Window()
         newest = self._reader.rows("SELECT received FROM callbacks ORDER BY id DESC LIMIT 1", {})
         since, after = newest[0][0] - WINDOW if newest else 0, self._next - RECALLED
@@ -192,6 +191,7 @@ class SqliteStore:
             for stored in map(stored_of, rows):
                 window.first(Arrival(stored.account, stored.received, reread(stored.kind, stored.raw)), stored.id)
             after = rows[-1][0]
+        self._window = window
         return window
 
 
