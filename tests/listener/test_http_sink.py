@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import socket
-import ssl
 import time
 from email.utils import formatdate
 from typing import NoReturn
 
 import pytest
 import trustme
+from callback_servers import server as callback_server
+from callback_servers import tls
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from sample_events import stored
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -115,39 +117,35 @@ def test_who_is_slow_or_not_there_is_tried_again_and_no_message_holds_the_url(
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
-    async def work() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
-        sink = HttpSink(HttpSettings(name="hub", url=f"https://127.0.0.1:{port}/", secrets=(OLD,)))
-        try:
-            with pytest.raises(Unavailable, match="certificate is not trusted"):
-                await sink.deliver(event_of(stored()))
-        finally:
-            await sink.close()
-            server.close()
-
-    asyncio.run(work())
+    with (
+        callback_server(context=tls(trustme.CA().issue_cert("127.0.0.1"))) as running,
+        pytest.raises(Unavailable, match="certificate is not trusted"),
+    ):
+        deliver(running.url(path="/"))
 
 
 def test_an_answer_without_end_is_not_read() -> None:
-    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n")
-        try:
-            while True:
-                writer.write(b"x" * 65536)
-                await writer.drain()
-        except ConnectionError:
-            writer.close()
-
     async def work() -> None:
+        ended = asyncio.Event()
+
+        async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(b"x" * 65536)
+                    await writer.drain()
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            ended.set()
+
         server = await asyncio.start_server(endless, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         sink = HttpSink(HttpSettings(name="hub", url=f"http://127.0.0.1:{port}/", secrets=(OLD,)))
         await asyncio.wait_for(sink.deliver(event_of(stored())), 10)
         await sink.close()
+        await asyncio.wait_for(ended.wait(), 10)
         server.close()
 
     asyncio.run(work())

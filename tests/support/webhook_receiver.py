@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import uvloop
 from aiohttp import web
 from listener_process import quiet_port
 
@@ -42,7 +43,8 @@ class Receiver:
         self.seen: list[Received] = []
         self.taken: list[Received] = []
         self.answering: Answering = lambda _: (204, {})
-        self._loop = asyncio.new_event_loop()
+        # As the listener's own. asyncio's loses a connection that it took up just before its server is closed.
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._runner: web.AppRunner | None = None
         self.port = quiet_port()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
