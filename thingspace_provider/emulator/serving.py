@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
+import httptools
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
@@ -46,12 +47,51 @@ class Application:
             await self._own(scope, receive, send)
 
 
+class _ConnectMethod(Exception):
+    """A CONNECT request: it has no path and no body, and this server is no proxy."""
+
+
 class _Protocol(HttpToolsProtocol):
-    """Hands the connection to the application, so that a fault can cut it."""
+    """Hands the connection to the application, so that a fault can cut it, and ignores offers to upgrade it.
+
+    httptools parses a request that has an `Upgrade` header without its body, and would parse the body as the next
+    request (request smuggling). Such a request is parsed a second time without that header.
+    """
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)[TRANSPORT] = self.transport
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                data = self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _parse(self, data: bytes) -> bytes:
+        """Feed the parser. Returns what must be parsed next: a head without its upgrade offer, and what follows it."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            version = self.parser.get_http_version().encode()
+            lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+            lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)  # the old one may have seen the end of the connection
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as Uvicorn's
+            return b"\r\n".join(lines) + b"\r\n\r\n" + data[upgrade.args[0] :]
+        return b""
+
+    def on_headers_complete(self) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            raise _ConnectMethod
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
 
 class _Server(uvicorn.Server):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 IDLE_SECONDS = 30  # between two requests, and before the first
@@ -27,7 +28,53 @@ class TooManyAhead(Exception):
     """Ends the parser's work on what a connection has sent."""
 
 
-class PatientProtocol(HttpToolsProtocol):
+class ConnectMethod(Exception):
+    """A CONNECT request: it has no path and no body, and this server is no proxy."""
+
+
+class NoUpgradeProtocol(HttpToolsProtocol):
+    """HTTP/1.1 that ignores offers to upgrade the connection, as RFC 9110 section 7.8 permits.
+
+    httptools parses a request that has an `Upgrade` header without its body, and would parse the body as the next
+    request (request smuggling). Such a request is parsed a second time without that header.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Parse the bytes of a connection. Every body stays part of its own request."""
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                data = self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _parse(self, data: bytes) -> bytes:
+        """Feed the parser. Returns what must be parsed next: a head without its upgrade offer, and what follows it."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            version = self.parser.get_http_version().encode()
+            lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+            lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)  # the old one may have seen the end of the connection
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as Uvicorn's
+            return b"\r\n".join(lines) + b"\r\n\r\n" + data[upgrade.args[0] :]
+        return b""
+
+    def on_headers_complete(self) -> None:
+        """Begin the response, unless the head is parsed again."""
+        if self.parser.get_method() == b"CONNECT":
+            raise ConnectMethod
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End the request, unless the head is parsed again."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+
+class PatientProtocol(NoUpgradeProtocol):
     """One connection, whose patience ends.
 
     At `most` connections the one that has gone longest without a whole request makes room for a new one.
@@ -79,13 +126,14 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Note that from here on the application answers."""
         super().on_headers_complete()
-        self._routed = True
+        self._routed = not self.parser.should_upgrade()
 
     def on_message_complete(self) -> None:
         """Note the parser's word that a request is whole."""
-        self._within = False
-        self._unheard.pop(self, None)
         super().on_message_complete()
+        if not self.parser.should_upgrade():
+            self._within = False
+            self._unheard.pop(self, None)
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
