@@ -13,11 +13,11 @@ demo-down: .venv/ready       ## end what an interrupted demo left behind
 	$(BIN)/python tools/demo.py --down
 
 test: .venv/ready check      ## every test that a developer waits for, the real engine included
-	engine=$$($(BIN)/python tools/engine/get.py) && \
+	engine=$$($(BIN)/python tools/pulumi_cli/get.py) && \
 	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 4 --dist worksteal -m "not long"
 
 test-long: .venv/ready       ## crash matrices and scenarios that take minutes
-	engine=$$($(BIN)/python tools/engine/get.py) && \
+	engine=$$($(BIN)/python tools/pulumi_cli/get.py) && \
 	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal -m long
 
 matrix: .venv/ready          ## the tests on the oldest SDK, on the oldest and on a new Python
@@ -35,7 +35,7 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 
 bench: .venv/ready           ## figures beside an alternative, as ratios of one run; tables and plots in build/
-	engine=$$($(BIN)/python tools/engine/get.py) && export PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" && \
+	engine=$$($(BIN)/python tools/pulumi_cli/get.py) && export PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" && \
 	    for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 up: .venv/ready              ## make up STACK=staging

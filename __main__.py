@@ -5,8 +5,8 @@ listener deployed -> proven reachable -> registered with ThingSpace -> callbacks
 
 import pulumi
 
+from thingspace_provider.config.stack_settings import Settings
 from thingspace_provider.resources import CallbackCredential, SmsCallbacks
-from thingspace_provider.settings import Settings
 
 # What differs between environments stands in stacks/Pulumi.<stack>.yaml.
 settings = Settings.load()

@@ -20,10 +20,10 @@ from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
-from scale import readiness
+from scale import provider_startup
+from scale.emulator import Emulator
 from scale.figures import Row, Target, plot, table
 from scale.stacks import Stack
-from scale.thingspace import Emulator
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
 DELAYS = (0.0, 0.1, 1.0)  # seconds that one startCallbacks takes
@@ -107,8 +107,8 @@ def ready(rounds: int) -> Row:
     """Seconds until a provider process can be used, and until an empty one could."""
     samples: Samples = defaultdict(list)
     for _ in range(rounds):
-        samples["ready"].append(readiness.ours())
-        samples["empty"].append(readiness.empty())
+        samples["ready"].append(provider_startup.ours())
+        samples["empty"].append(provider_startup.empty())
     return _medians(samples)
 
 

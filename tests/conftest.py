@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from thingspace_emulator import EmulatorProcess
 
+from tests.support.emulator_process import EmulatorProcess
 from thingspace_provider.api import Client, Credentials
 
 # The engine ends its plugins by SIGINT. In the background of a shell that is ignored, by children too, and every

@@ -29,10 +29,10 @@ from pulumi.dynamic import (
 )
 from pulumi.output import Unknown as PulumiUnknown
 
-from thingspace_provider import api, workers
+from thingspace_provider import api, sdk_thread_pool
 from thingspace_provider.api.errors import ThingSpaceError
+from thingspace_provider.config.credentials import Clients, Config, credentials, limits, place
 from thingspace_provider.lifecycle.activation import SmsCallbackActivation
-from thingspace_provider.lifecycle.connection import Clients, Config, credentials, limits, place
 from thingspace_provider.lifecycle.credential import CallbackCredential
 from thingspace_provider.lifecycle.local_listener import LocalListener
 from thingspace_provider.lifecycle.model import UNKNOWN, Context, Lifecycle, State, Unknown
@@ -195,9 +195,9 @@ def _say(text: str) -> None:
 @functools.cache
 def _widen() -> None:
     """Have more calls under way at once than the SDK's four, where that is possible."""
-    why_not = workers.widen(workers.wanted(os.environ))
+    why_not = sdk_thread_pool.widen(sdk_thread_pool.wanted(os.environ))
     if why_not and os.environ.get("THINGSPACE_DEBUG"):
-        _say(f"at most {workers.SDK_LIMIT} calls at once, the SDK's own limit: {why_not}")
+        _say(f"at most {sdk_thread_pool.SDK_LIMIT} calls at once, the SDK's own limit: {why_not}")
 
 
 def _inwards(state: State) -> State:

@@ -19,7 +19,7 @@ from typing import Any
 
 import requests
 
-from thingspace_provider.lifecycle import process
+from thingspace_provider.lifecycle import listener_process
 
 TOP = Path(__file__).resolve().parent.parent
 FOLDER = TOP / ".thingspace" / "demo"
@@ -97,14 +97,14 @@ def inbox(environment: dict[str, str]) -> list[str]:
 
 def wait_until(true: Callable[[], bool], what: str) -> None:
     """Wait for something that takes a moment, with an end."""
-    if not process.wait_for(true, WAIT_SECONDS):
+    if not listener_process.wait_for(true, WAIT_SECONDS):
         raise DemoFailed(f"waited {WAIT_SECONDS:g} s for {what}.")
 
 
 def prepare(emulator: Emulator) -> dict[str, str]:
     """An environment of its own for the engine, so that the demo touches nobody's stacks or settings."""
     engine = subprocess.run(
-        [sys.executable, TOP / "tools/engine/get.py"], check=False, stdout=subprocess.PIPE, text=True
+        [sys.executable, TOP / "tools/pulumi_cli/get.py"], check=False, stdout=subprocess.PIPE, text=True
     )
     if engine.returncode != 0:
         raise DemoFailed("there is no Pulumi engine; the lines above say what to do.")
@@ -169,8 +169,8 @@ def down() -> list[str]:
     found = []
     pid_files = [EMULATOR_PID, *FOLDER.glob("listeners/*/listener.pid")]
     for pid_file in pid_files:
-        if process.holder(pid_file) is not None:
-            process.stop(pid_file)
+        if listener_process.holder(pid_file) is not None:
+            listener_process.stop(pid_file)
             found.append(pid_file.stem)
     shutil.rmtree(FOLDER, ignore_errors=True)
     return found

@@ -39,7 +39,7 @@ NEAR_THE_SDK = (
     "tests/resources",
     "tests/e2e/test_drift.py",
     "tests/e2e/test_state.py",
-    "tests/e2e/test_whole_chain.py",
+    "tests/e2e/test_end_to_end.py",
 )
 ENVIRONMENTS = {
     "oldest": Environment("3.10", "requirements-oldest.txt", NEAR_THE_SDK),

@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
-from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess
-from waiter import Waiter
 
+from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
+from tests.support.fake_deadline import Waiter
 from thingspace_provider.api import Client, Credentials, Limits, Patience, Registration, errors
-from thingspace_provider.api.refused_logins import OVERRIDE, state_folder
+from thingspace_provider.api.login_guard import OVERRIDE, state_folder
 
 XML = (
     '<am:fault xmlns:am="http://wso2.org/apimanager"><am:code>404</am:code>'

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from thingspace_emulator import ACCOUNT, EmulatorProcess
 
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from thingspace_provider.api import Block, Client, errors
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 import trustme
-from callback_servers import closed_port, server, tls
 from click.testing import CliRunner
-from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
 
+from tests.support.callback_servers import closed_port, server, tls
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
 from thingspace_provider.cli import main
-from thingspace_provider.cli.diagnosis import calls, environment
+from thingspace_provider.cli.doctor_checks import environment, thingspace
 
 TOP = Path(__file__).resolve().parent.parent.parent
 SECRETS = ("emulator-app-key", "emulator-app-secret", "emulator-password", "sentinel")
@@ -182,7 +182,7 @@ def test_a_name_that_does_not_resolve_is_told_from_a_connection_that_fails(monke
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(thingspace, "ANSWER_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/api")
         found = diagnose()

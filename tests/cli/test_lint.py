@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from thingspace_provider.cli import main
-from thingspace_provider.stack_keys import KNOWN
+from thingspace_provider.config.stack_schema import KNOWN
 
 TOP = Path(__file__).resolve().parent.parent.parent
 HEAD = 'config:\n  thingspace:accounts: ["0000123456-00001"]\n'

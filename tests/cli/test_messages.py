@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listener_process import API_TOKEN, OTHER_ACCOUNT, ListenerProcess, clean_environment, quiet_port, text
+
+from tests.support.listener_process import (
+    API_TOKEN,
+    OTHER_ACCOUNT,
+    ListenerProcess,
+    clean_environment,
+    quiet_port,
+    text,
+)
 
 COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "messages"]
 

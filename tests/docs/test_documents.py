@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from thingspace_provider import stack_keys
 from thingspace_provider.cli import COMMANDS
-from thingspace_provider.listener import settings as listener
+from thingspace_provider.config import stack_schema
+from thingspace_provider.listener.settings import listener_settings as listener
 
 TOP = Path(__file__).resolve().parent.parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ ARCHITECTURE = (TOP / "ARCHITECTURE.md").read_text(encoding="utf-8")
 SOURCES = [path.read_text(encoding="utf-8") for path in (TOP / "thingspace_provider").rglob("*.py")]
 
 
-@pytest.mark.parametrize("key", sorted(stack_keys.KNOWN))
+@pytest.mark.parametrize("key", sorted(stack_schema.KNOWN))
 def test_every_key_of_the_stack_file_is_documented(key: str) -> None:
     assert f"`{key}`" in ARCHITECTURE
 
@@ -34,7 +34,7 @@ def test_every_environment_variable_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("key", sorted(listener.EXAMPLES))
 def test_every_setting_of_the_listener_is_documented(key: str) -> None:
-    assert f"`{key}`" in (TOP / "docs" / "inbox.md").read_text(encoding="utf-8")
+    assert f"`{key}`" in (TOP / "docs" / "listener.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -55,7 +55,8 @@ def test_the_program_in_the_readme_is_a_whole_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "ARCHITECTURE.md", "DECISIONS.md", "CHANGELOG.md", "docs/inbox.md", "docs/forwarding.md"]
+    "document",
+    ["README.md", "ARCHITECTURE.md", "DECISIONS.md", "CHANGELOG.md", "docs/listener.md", "docs/forwarding.md"],
 )
 def test_every_link_between_documents_leads_somewhere(document: str) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (TOP / document).read_text(encoding="utf-8")):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from sample_events import stored
 
-from thingspace_provider.listener.callback import Device
-from thingspace_provider.listener.forwarding import events
+from tests.support.sample_messages import stored
+from thingspace_provider.listener.callback_parser import Device
+from thingspace_provider.listener.forwarding import cloudevents
 from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 from thingspace_provider.listener.forwarding.sinks import http, settings
-from thingspace_provider.listener.store import STATES
+from thingspace_provider.listener.store.base import STATES
 
 GUIDE = (Path(__file__).resolve().parent.parent.parent / "docs" / "forwarding.md").read_text(encoding="utf-8")
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", GUIDE, flags=re.DOTALL)]
@@ -41,14 +41,14 @@ def test_the_defaults_are_those_of_the_table() -> None:
 
 def test_the_event_in_the_guide_has_the_shape_of_a_real_one() -> None:
     text = stored(text="T=21.5", devices=(Device("mdn", "5551230001"),), duplicate_of=None)
-    real = json.loads(events.event_of(text).body)
+    real = json.loads(cloudevents.event_of(text).body)
     assert EXAMPLES[1].pop("id").startswith("17-")
     assert real.pop("id").startswith("17-")
     assert EXAMPLES[1] == real
 
 
 def test_every_kind_is_in_the_table_with_its_type() -> None:
-    for kind, name in events.TYPES.items():
+    for kind, name in cloudevents.TYPES.items():
         assert f"| `{kind}` | `{name}` |" in GUIDE
 
 

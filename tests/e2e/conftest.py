@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pulumi_project import Project
-from thingspace_emulator import EmulatorProcess
+
+from tests.support.emulator_process import EmulatorProcess
+from tests.support.pulumi_project import Project
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import socket
 import time
 
 import pytest
-from pulumi_project import Outcome, Project
-from thingspace_emulator import ACCOUNT, EmulatorProcess
+
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess
+from tests.support.pulumi_project import Outcome, Project
 
 DEADLINE = 90.0  # seconds; the engine itself needs up to seven of them to end after a failure
 

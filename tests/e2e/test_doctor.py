@@ -6,10 +6,9 @@ import json
 import subprocess
 import sys
 
-from pulumi_project import Project
-from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess
-
-from thingspace_provider.lifecycle import process
+from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
+from tests.support.pulumi_project import Project
+from thingspace_provider.lifecycle import listener_process
 
 NOBODY_ELSES = 9006  # below what the system gives to outgoing connections; other tests take 9001 first
 
@@ -68,7 +67,7 @@ def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(project: Proj
     assert steps[f"proof {ACCOUNT}"]["status"] == "ok"  # the listener is up, and is asked all the same
 
     emulator.caller.register(ours["url"], username=ours["username"], password=ours["password"])
-    process.stop(project.listener_folder / "listener.pid")
+    listener_process.stop(project.listener_folder / "listener.pid")
     steps = diagnosed(project, secrets)
     assert failed(steps) == ["listener", f"proof {ACCOUNT}"]
     assert "`pulumi up` starts it" in steps["listener"]["remedy"]

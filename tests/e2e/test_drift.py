@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from leaks import Secrets
-from pulumi_project import Project
-from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess, eventually
 
+from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess, eventually
+from tests.support.pulumi_project import Project
+from tests.support.secret_scanner import Secrets
 from thingspace_provider.api import Client, Registration
 
 FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "somebody", "sentinel-foreign-password")

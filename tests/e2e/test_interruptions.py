@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pulumi_project import Outcome, Project, Underway
-from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
 
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess, eventually
+from tests.support.pulumi_project import Outcome, Project, Underway
 from thingspace_provider.api import Client
 
 PROGRAM = f"""

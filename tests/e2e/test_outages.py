@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from leaks import Secrets
-from middleman import middleman
-from outages import (
+
+from tests.support.outages import (
     BY_NAME,
     OUTAGES,
     PATIENT,
@@ -26,7 +25,9 @@ from outages import (
     put_right,
     url_of,
 )
-from pulumi_project import Outcome, Project
+from tests.support.pulumi_project import Outcome, Project
+from tests.support.recording_proxy import middleman
+from tests.support.secret_scanner import Secrets
 
 HELD = ": not tried"  # what other resources of the same user say
 PROGRAM = """

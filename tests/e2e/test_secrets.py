@@ -22,11 +22,11 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from leaks import ProcessTitles, Secrets
-from middleman import middleman
-from pulumi_project import Project
-from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, eventually
 
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, eventually
+from tests.support.pulumi_project import Project
+from tests.support.recording_proxy import middleman
+from tests.support.secret_scanner import ProcessTitles, Secrets
 from thingspace_provider.api import Client, Credentials, Registration
 
 GIVEN = {

@@ -7,10 +7,10 @@ import subprocess
 from typing import Any
 
 import pytest
-from pulumi_project import Project
 
-from thingspace_provider.cli.stack_files import StackFile
-from thingspace_provider.cli.yaml_places import composed
+from tests.support.pulumi_project import Project
+from thingspace_provider.config.stack_linter import StackFile
+from thingspace_provider.config.yaml_positions import composed
 
 SCALARS = [
     *("yes", "no", "on", "off", "y", "n", "Yes", "tRUE", "true", "True", "TRUE", "false", "~", "null", "NULL"),

@@ -8,9 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from listener_process import ListenerProcess, NotReady
-from pulumi_project import Project
-from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
+
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess, eventually
+from tests.support.listener_process import ListenerProcess, NotReady
+from tests.support.pulumi_project import Project
 
 ACCOUNTS = 'config:\n  thingspace:accounts: ["0000123456-00001"]\n'
 LISTENER = "config:\n  thingspace:listener: {kind: local}\n"

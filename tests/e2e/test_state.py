@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from pulumi_project import TOP, Project
-from thingspace_emulator import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, eventually
 
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, eventually
+from tests.support.pulumi_project import TOP, Project
 from thingspace_provider.api import Client, Registration
 
 STATES = sorted((TOP / "tests" / "providers" / "states").glob("*.json"))

@@ -3,18 +3,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from thingspace_calls import Caller
 
-from thingspace_provider.emulator import clock
-from thingspace_provider.emulator.assembly import Setup
-from thingspace_provider.emulator.listening import ScriptedListener
-from thingspace_provider.emulator.serving import Running
+from tests.support.raw_api_client import Caller
+from thingspace_provider.emulator.emulator import Setup
+from thingspace_provider.emulator.platform import virtual_clock
+from thingspace_provider.emulator.runtime.server import Running
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a clock that is moved while a listener answers: on a busy machine that takes longer than users should wait."""
-    monkeypatch.setattr(clock, "PATIENCE", 5.0)
+    monkeypatch.setattr(virtual_clock, "PATIENCE", 5.0)
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from thingspace_calls import ACCOUNT, Caller
-from thingspace_emulator import EmulatorProcess, run
+
+from tests.support.emulator_process import EmulatorProcess, run
+from tests.support.raw_api_client import ACCOUNT, Caller
 
 
 def test_the_first_line_tells_a_client_everything() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from thingspace_calls import ACCOUNT, OTHER_ACCOUNT, PASSWORD, USERNAME, Caller
 
-from thingspace_provider.emulator.assembly import Setup
-from thingspace_provider.emulator.listening import ScriptedListener
-from thingspace_provider.emulator.serving import Running
-from thingspace_provider.emulator.switches import PROFILES, SWITCHES
+from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, PASSWORD, USERNAME, Caller
+from thingspace_provider.emulator.emulator import Setup
+from thingspace_provider.emulator.platform.switches import PROFILES, SWITCHES
+from thingspace_provider.emulator.runtime.server import Running
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 DAY = 24 * 3600
 

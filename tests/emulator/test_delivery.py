@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import trustme
-from fidelity_marks import holds
-from thingspace_calls import ACCOUNT, Caller
 
-from thingspace_provider.emulator.assembly import Setup
-from thingspace_provider.emulator.listening import Script, ScriptedListener
-from thingspace_provider.emulator.serving import Running
+from tests.support.fidelity import holds
+from tests.support.raw_api_client import ACCOUNT, Caller
+from thingspace_provider.emulator.emulator import Setup
+from thingspace_provider.emulator.runtime.server import Running
+from thingspace_provider.emulator.testing.scripted_listener import Script, ScriptedListener
 
 PUBLISHED = "3.87.163.45 3.91.119.203 54.197.62.209 35.165.205.14 54.200.43.232 34.216.81.234 137.117.33.109"
 

@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 import click
-from thingspace_calls import Caller
 
+from tests.support.raw_api_client import Caller
 from thingspace_provider.cli.emulator import command
-from thingspace_provider.emulator.faults import ACTIONS, OPERATIONS, Faults
-from thingspace_provider.emulator.scenario import ACCOUNT_KEYS, KEYS, USER_KEYS, BadScenario, scenario
-from thingspace_provider.emulator.switches import Switches
+from thingspace_provider.emulator.platform.faults import ACTIONS, OPERATIONS, Faults
+from thingspace_provider.emulator.platform.switches import Switches
+from thingspace_provider.emulator.runtime.scenario import ACCOUNT_KEYS, KEYS, USER_KEYS, BadScenario, scenario
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from thingspace_calls import ACCOUNT, OTHER_ACCOUNT, Caller, messages_of, next_of
 
-from thingspace_provider.emulator.listening import ScriptedListener
+from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, Caller, messages_of, next_of
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 DROPPED = (http.client.RemoteDisconnected, ConnectionError)
 

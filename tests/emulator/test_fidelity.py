@@ -11,16 +11,16 @@ import re
 from pathlib import Path
 
 import thingspace_provider.emulator
-from thingspace_provider.emulator.faults import OPERATIONS
-from thingspace_provider.emulator.fidelity import MEANING, ROWS, SECTIONS, UNKNOWN
-from thingspace_provider.emulator.routes import ROUTES
-from thingspace_provider.emulator.switches import SWITCHES
+from tests.emulator.fidelity_rows import MEANING, ROWS, SECTIONS, UNKNOWN
+from thingspace_provider.emulator.api.routes import ROUTES
+from thingspace_provider.emulator.platform.faults import OPERATIONS
+from thingspace_provider.emulator.platform.switches import SWITCHES
 
 FOLDER = Path(__file__).parent
 PACKAGE = Path(thingspace_provider.emulator.__file__ or "").parent
 DOCUMENT = FOLDER.parent.parent / "docs" / "emulator-fidelity.md"
 
-BEHAVIOUR = ("gateway", "tokens", "sessions", "registrations", "history", "sending", "texts", "delivery")
+BEHAVIOUR = ("gateway", "tokens", "sessions", "registrations", "history", "sending", "messages", "delivery")
 """The test files that are about ThingSpace itself; the others are about the emulator as a tool."""
 
 
@@ -112,7 +112,7 @@ def test_every_switch_is_moved_by_a_test_of_the_behaviour_and_the_unknown_rows_h
 
 
 def test_every_error_code_in_the_source_is_asked_for_by_a_test() -> None:
-    source = "".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     codes = set(re.findall(r'"((?:INPUT_INVALID|REQUEST_FAILED)\.[A-Za-z.]+|DeserializationFailed)"', source))
     tests = "".join((FOLDER / f"test_{name}.py").read_text() for name in BEHAVIOUR)
     assert len(codes) > 20

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from fidelity_marks import holds
-from thingspace_calls import ACCOUNT, Caller
+
+from tests.support.fidelity import holds
+from tests.support.raw_api_client import ACCOUNT, Caller
 
 XML = '<am:fault xmlns:am="http://wso2.org/apimanager">'
 

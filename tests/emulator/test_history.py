@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import re
 
-from fidelity_marks import holds
-from thingspace_calls import ACCOUNT, Caller, messages_of, next_of
-
-from thingspace_provider.emulator.listening import ScriptedListener
+from tests.support.fidelity import holds
+from tests.support.raw_api_client import ACCOUNT, Caller, messages_of, next_of
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 UNKNOWN_TOKEN = "EnhancedConnectivityService.REQUEST_FAILED.UnexpectedError"
 

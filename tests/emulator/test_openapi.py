@@ -7,12 +7,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode, checks
-from thingspace_calls import ACCOUNT, Caller
 
-from thingspace_provider.emulator import openapi
-from thingspace_provider.emulator.assembly import Setup
-from thingspace_provider.emulator.routes import ROUTES
-from thingspace_provider.emulator.serving import Running
+from tests.support.raw_api_client import ACCOUNT, Caller
+from thingspace_provider.emulator.api.routes import ROUTES
+from thingspace_provider.emulator.control import openapi
+from thingspace_provider.emulator.emulator import Setup
+from thingspace_provider.emulator.runtime.server import Running
 
 CHECKS = [
     checks.not_a_server_error,

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from urllib.parse import urlencode
 
 import pytest
-from chromium import Browser, found
-from thingspace_calls import ACCOUNT, PASSWORD, USERNAME, Caller, Reply
 
-from thingspace_provider.emulator.listening import ScriptedListener
+from tests.support.chromium import Browser, found
+from tests.support.raw_api_client import ACCOUNT, PASSWORD, USERNAME, Caller, Reply
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 DEVICE = f"{ACCOUNT}/0"
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from thingspace_calls import Caller
 
-from thingspace_provider.emulator.handle import Attempt, Call, EmulatorRefused, ThingSpace
-from thingspace_provider.emulator.listening import ScriptedListener
+from tests.support.raw_api_client import Caller
+from thingspace_provider.emulator.testing.client import Attempt, Call, EmulatorRefused, ThingSpace
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 
 def test_the_fixtures_carry_a_text_from_device_to_listener(
@@ -104,7 +104,7 @@ def test_the_plugin_works_in_a_project_of_somebody_else_and_leaves_no_thread(tmp
 
 def test_loading_the_plugin_imports_nothing_heavy() -> None:
     code = (
-        "import sys, thingspace_provider.emulator.pytest_plugin as p; "
+        "import sys, thingspace_provider.emulator.testing.pytest_plugin as p; "
         "print([m for m in ('aiohttp', 'starlette', 'uvicorn', 'pulumi', 'jinja2') if m in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from fidelity_marks import holds
-from thingspace_calls import ACCOUNT, PASSWORD, TEXTS, USERNAME, Caller, Reply
 
-from thingspace_provider.emulator.bodies import SERVICES
-from thingspace_provider.emulator.listening import ScriptedListener
+from tests.support.fidelity import holds
+from tests.support.raw_api_client import ACCOUNT, PASSWORD, TEXTS, USERNAME, Caller, Reply
+from thingspace_provider.emulator.api.request_bodies import SERVICES
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 URL = "https://hooks.example.net/sms"
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
-from thingspace_calls import Caller, messages_of
 
-from thingspace_provider.emulator.scenario import BadScenario, read_scenario, scenario
-from thingspace_provider.emulator.serving import Running
+from tests.support.raw_api_client import Caller, messages_of
+from thingspace_provider.emulator.runtime.scenario import BadScenario, read_scenario, scenario
+from thingspace_provider.emulator.runtime.server import Running
 
 WHOLE = """
 clock: {start: 2026-03-01T08:15:30-05:00, frozen: true}

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fidelity_marks import holds
-from thingspace_calls import ACCOUNT, OTHER_ACCOUNT, TEXTS, Caller, Reply
 
-from thingspace_provider.emulator.listening import ScriptedListener
+from tests.support.fidelity import holds
+from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, TEXTS, Caller, Reply
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 MDN = {"kind": "mdn", "id": "5551230001"}
 SECOND = {"kind": "ICCID", "id": "89148000000000000002"}

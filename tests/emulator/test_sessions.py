@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import uuid
 
-from fidelity_marks import holds
-from thingspace_calls import ACCOUNT, PASSWORD, USERNAME, Caller
-
-from thingspace_provider.emulator.listening import ScriptedListener
+from tests.support.fidelity import holds
+from tests.support.raw_api_client import ACCOUNT, PASSWORD, USERNAME, Caller
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 IDLE = 20 * 60
 EXPIRED = "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import re
 
-from fidelity_marks import holds
-from thingspace_calls import APP, Caller
+from tests.support.fidelity import holds
+from tests.support.raw_api_client import APP, Caller
 
 HOUR = 3600
 

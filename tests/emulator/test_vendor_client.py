@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from thingspace_calls import ACCOUNT, TEXTS, Caller
+from tests.support.raw_api_client import ACCOUNT, TEXTS, Caller
 
 
 def test_the_vendors_own_client_passes_through_every_call(caller: Caller) -> None:

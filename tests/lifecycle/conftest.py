@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from lifecycle_world import World
 
+from tests.support.lifecycle_harness import World
 from thingspace_provider.api import Client
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifecycle_world import World
-from listener_process import quiet_port
-from thingspace_emulator import ACCOUNT, eventually
 
-from thingspace_provider.api import Prover, errors, probe
-from thingspace_provider.lifecycle import local_listener, process
+from tests.support.emulator_process import ACCOUNT, eventually
+from tests.support.lifecycle_harness import World
+from tests.support.listener_process import quiet_port
+from thingspace_provider.api import errors
+from thingspace_provider.lifecycle import listener_process, local_listener
 from thingspace_provider.lifecycle.local_listener import ListenerNotStarted, LocalListener
-from thingspace_provider.listener.pid_file import PidFile
+from thingspace_provider.listener.runtime.pid_file import PidFile
+from thingspace_provider.readiness import probe
+from thingspace_provider.readiness.probe import Prover
 
 TOKEN = "path-token-0123456789abcdef"
 it = LocalListener()
@@ -42,7 +44,7 @@ def inputs(tmp_path: Path) -> Iterator[dict[str, Any]]:
     checked = it.check({**given, "pathToken": TOKEN, "stateDir": str(tmp_path / "listener")})
     assert checked.failures == []
     yield checked.inputs
-    process.stop(tmp_path / "listener" / "listener.pid")
+    listener_process.stop(tmp_path / "listener" / "listener.pid")
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_it_starts_proves_itself_is_found_and_stops(world: World, inputs: dict[s
     assert it.read(world.context, outputs).outputs == outputs
     assert os.getsid(outputs["pid"]) == outputs["pid"]  # a session of its own
     it.delete(world.context, outputs)
-    assert process.holder(Path(inputs["stateDir"]) / "listener.pid") is None
+    assert listener_process.holder(Path(inputs["stateDir"]) / "listener.pid") is None
     it.delete(world.context, outputs)  # already stopped
     assert Path(inputs["stateDir"], "inbox.sqlite3").exists()
 
@@ -100,7 +102,7 @@ def test_an_interrupted_create_is_taken_up_by_the_next(world: World, inputs: dic
 def test_a_death_is_seen_and_asks_for_an_update(world: World, inputs: dict[str, Any]) -> None:
     outputs = it.create(world.context, inputs).outputs
     os.kill(outputs["pid"], signal.SIGKILL)
-    assert eventually(lambda: process.holder(Path(inputs["stateDir"]) / "listener.pid") is None)
+    assert eventually(lambda: listener_process.holder(Path(inputs["stateDir"]) / "listener.pid") is None)
     found = it.read(world.context, outputs)
     assert found.outputs["running"] is False
     assert it.diff(found.outputs, inputs, world.where).changes
@@ -138,16 +140,16 @@ def test_a_chosen_port_that_another_program_was_quicker_to_take_is_left_to_it(
     with socket.create_server(("127.0.0.1", 0)) as quicker:
         taken = quicker.getsockname()[1]
         monkeypatch.setattr(local_listener, "CHOICE", (taken, *local_listener.CHOICE))
-        free = process.is_free
+        free = listener_process.is_free
         looks = iter([True])
-        monkeypatch.setattr(process, "is_free", lambda host, port: next(looks, False) or free(host, port))
+        monkeypatch.setattr(listener_process, "is_free", lambda host, port: next(looks, False) or free(host, port))
         assert it.create(world.context, inputs).outputs["port"] in local_listener.CHOICE[1:]
 
 
 def test_a_listener_that_is_just_ending_is_not_waited_for_as_one_that_just_starts(tmp_path: Path) -> None:
     ending = PidFile(tmp_path / "listener.pid")  # locked and empty, as in the moment before the end
     with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(process.holder, tmp_path / "listener.pid")
+        found = pool.submit(listener_process.holder, tmp_path / "listener.pid")
         assert not wait([found], 0.2).done
         ending.close()
         assert found.result(20) is None
@@ -156,8 +158,8 @@ def test_a_listener_that_is_just_ending_is_not_waited_for_as_one_that_just_start
 def test_a_pid_that_belongs_to_somebody_else_is_never_signalled(tmp_path: Path) -> None:
     pid_file = tmp_path / "listener.pid"
     pid_file.write_text(json.dumps({"pid": os.getpid()}))  # nobody holds its lock
-    process.stop(pid_file)
-    assert process.holder(pid_file) is None
+    listener_process.stop(pid_file)
+    assert listener_process.holder(pid_file) is None
 
 
 def _ended(pid: int) -> bool:
@@ -165,7 +167,7 @@ def _ended(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    process._reap()  # noqa: SLF001  it is our child here, and not in real life
+    listener_process._reap()  # noqa: SLF001  it is our child here, and not in real life
     return False
 
 

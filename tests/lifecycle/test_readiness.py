@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import trustme
-from callback_servers import ACCOUNT, PASSWORD, USERNAME, closed_port, server, tls
-from lifecycle_world import World
-from thingspace_emulator import EmulatorProcess
 
+from tests.support.callback_servers import ACCOUNT, PASSWORD, USERNAME, closed_port, server, tls
+from tests.support.emulator_process import EmulatorProcess
+from tests.support.lifecycle_harness import World
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.lifecycle.model import State
 from thingspace_provider.lifecycle.registration import CallbackRegistration

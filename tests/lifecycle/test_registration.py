@@ -6,9 +6,9 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from lifecycle_world import World
-from thingspace_emulator import ACCOUNT, SERVICE, EmulatorProcess
 
+from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
+from tests.support.lifecycle_harness import World
 from thingspace_provider.api import Registration, errors
 from thingspace_provider.lifecycle.registration import CallbackRegistration, RegisteredElsewhere
 

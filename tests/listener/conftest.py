@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listener_process import ListenerProcess
-from postgres_server import PostgresServer, unusable
-from thingspace_emulator import EmulatorProcess
-from webhook_receiver import Receiver
 
-from thingspace_provider.listener.stores import postgres_link
+from tests.support.emulator_process import EmulatorProcess
+from tests.support.listener_process import ListenerProcess
+from tests.support.postgres_server import PostgresServer, unusable
+from tests.support.webhook_receiver import Receiver
+from thingspace_provider.listener.store.postgres import connections
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is opened in the test's own process may take as long as it wants to be connected."""
-    monkeypatch.setattr(postgres_link, "CONNECT_SECONDS", 60)
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 60)
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ from typing import Any
 import apsw
 import psycopg
 import pytest
-from crash_points import Point, armed, killing, recorded, recording, started, unusable
-from forwarding_world import sink
-from listener_process import ListenerProcess, NotReady
-from postgres_server import PostgresServer
-from senders import Senders
-from webhook_receiver import Receiver
+
+from tests.support.crash_points import Point, armed, killing, recorded, recording, started, unusable
+from tests.support.forwarding_harness import sink
+from tests.support.listener_process import ListenerProcess, NotReady
+from tests.support.load_senders import Senders
+from tests.support.postgres_server import PostgresServer
+from tests.support.webhook_receiver import Receiver
 
 pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
 
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
 SHORT_LOG = """
 import sys
 from thingspace_provider.cli import main
-from thingspace_provider.listener.stores import sqlite_writing
-sqlite_writing.PAGES_IN_WAL = 20
+from thingspace_provider.listener.store.sqlite import writer
+writer.PAGES_IN_WAL = 20
 del sys.argv[1:4]
 main()
 """

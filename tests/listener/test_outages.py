@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from listener_process import ACCOUNT, PASSWORD, USERNAME, ListenerProcess, quiet_port
-from thingspace_calls import Caller
-from thingspace_emulator import EmulatorProcess
+
+from tests.support.emulator_process import EmulatorProcess
+from tests.support.listener_process import ACCOUNT, PASSWORD, USERNAME, ListenerProcess, quiet_port
+from tests.support.raw_api_client import Caller
 
 Start = Callable[..., ListenerProcess]
 DUPLICATES = 20

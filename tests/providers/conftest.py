@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fake_engine import Engine, Provider
+
+from tests.support.fake_engine import Engine, Provider
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import itertools
 
 import grpc
 import pytest
-from callback_servers import ACCOUNT, PASSWORD, USERNAME, proof, server
-from fake_engine import Provider
-from thingspace_emulator import EmulatorProcess
+
+from tests.support.callback_servers import ACCOUNT, PASSWORD, USERNAME, proof, server
+from tests.support.emulator_process import EmulatorProcess
+from tests.support.fake_engine import Provider
 
 TOKEN = "sentinel-path-token-of-some-length"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from fake_engine import UNKNOWN, Engine, Provider, in_our_words
+
+from tests.support.fake_engine import UNKNOWN, Engine, Provider, in_our_words
 
 ACCOUNT = "0000123456-00001"
 REGISTRATION = {
@@ -145,7 +146,7 @@ def test_thingspace_debug_shows_the_whole_traceback(provider: Provider) -> None:
     engine = provider.start({**NOWHERE, "THINGSPACE_DEBUG": "1"})
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
-    assert "wire.py" in failed.value.details()
+    assert "requester.py" in failed.value.details()
 
 
 def test_the_environment_wins_over_the_stack_configuration(provider: Provider) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import broken_lifecycles
 import grpc
 import pytest
-from fake_engine import Provider, in_our_words
-from thingspace_emulator import ACCOUNT, EmulatorProcess
 
-SUPPORT = Path(broken_lifecycles.__file__).parent
+from tests.support import failing_lifecycles
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess
+from tests.support.fake_engine import Provider, in_our_words
+
+SUPPORT = Path(failing_lifecycles.__file__).parent
 LONGEST = 6 * 1024  # bytes on the wire; gRPC's own clients refuse headers of more than 8 kB
 
 
@@ -27,9 +28,9 @@ def failure(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
 def test_every_way_of_ending_a_lifecycle_is_answered(provider: Provider, debug: str) -> None:
     path = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
     engine = provider.start({"PYTHONPATH": path, "THINGSPACE_DEBUG": debug})
-    for kind in broken_lifecycles.ENDS:
+    for kind in failing_lifecycles.ENDS:
         with pytest.raises(grpc.RpcError) as failed:
-            engine.create(broken_lifecycles.EndingProvider, {"accountName": ACCOUNT, "triggers": [kind]})
+            engine.create(failing_lifecycles.EndingProvider, {"accountName": ACCOUNT, "triggers": [kind]})
         text = failure(failed)
         assert kind in text
         if not debug:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import Engine, pickled
-from pulumi_project import TYPE, clear
+
+from tests.support.fake_engine import Engine, pickled
+from tests.support.pulumi_project import TYPE, clear
 
 STATES = sorted((Path(__file__).parent / "states").glob("*.json"))
 

@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from fake_engine import Engine, Provider
-from leaks import Secrets
-from middleman import middleman
-from outages import (
+
+from tests.support.fake_engine import Engine, Provider
+from tests.support.outages import (
     IMPATIENT,
     OUTAGES,
     PATIENT,
@@ -26,6 +25,8 @@ from outages import (
     put_right,
     url_of,
 )
+from tests.support.recording_proxy import middleman
+from tests.support.secret_scanner import Secrets
 
 
 def bring_up(engine: Engine, outage: Outage, account: str) -> str:

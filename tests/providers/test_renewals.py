@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from fake_engine import Provider
-from thingspace_emulator import ACCOUNT, EmulatorProcess, eventually
+
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess, eventually
+from tests.support.fake_engine import Provider
 
 REGISTRATION = {
     "accountName": ACCOUNT,

@@ -12,10 +12,10 @@ from typing import Any
 
 import grpc
 import pytest
-from fake_engine import Engine, Provider
-from thingspace_emulator import EmulatorProcess, eventually
 
-from thingspace_provider import workers
+from tests.support.emulator_process import EmulatorProcess, eventually
+from tests.support.fake_engine import Engine, Provider
+from thingspace_provider import sdk_thread_pool
 
 ACCOUNT = "0000123456-00001"
 Outputs = tuple[str, dict[str, Any]]
@@ -102,7 +102,7 @@ def test_calls_that_came_before_there_was_room_leave_no_later_one_without_a_thre
     def call(number: int) -> None:
         if number == 0:
             many.wait(10)
-            assert workers.widen(48) == ""
+            assert sdk_thread_pool.widen(48) == ""
         under_way.append(number)
         over.wait(20)
 

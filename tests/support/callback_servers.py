@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from thingspace_provider.lifecycle.process import is_free
+from thingspace_provider.lifecycle.listener_process import is_free
 
 ACCOUNT, USERNAME, PASSWORD = "0000123456-00001", "plant-a", "invented-password-1"
 PATH = f"/callbacks/invented-path-token-0123456789/{ACCOUNT}"

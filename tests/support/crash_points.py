@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from listener_process import ListenerProcess
+from tests.support.listener_process import ListenerProcess
 
 # Reading, waiting, memory, and what ends with the process: descriptors, locks, sockets that nothing was sent on.
 HARMLESS = """

@@ -23,7 +23,8 @@ import trustme
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from listener_process import quiet_port
+
+from tests.support.listener_process import quiet_port
 
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 CLUSTER = "thingspaceprovidertest"  # 22 characters, as Kafka's own ids

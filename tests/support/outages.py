@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from thingspace_emulator import EmulatorProcess
+
+from tests.support.emulator_process import EmulatorProcess
 
 PATIENT, IMPATIENT = 30, 12  # seconds for one operation, THINGSPACE_DEADLINE
 SLACK = 10.0  # seconds that a busy machine may add

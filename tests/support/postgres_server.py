@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import psycopg
-from listener_process import quiet_port
+
+from tests.support.listener_process import quiet_port
 
 USER, PASSWORD = "inbox", "invented-p%40ss"  # as it stands in a URL
 SECONDS = 30

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from thingspace_provider.lifecycle import process
+from thingspace_provider.lifecycle import listener_process
 
 TOP = Path(__file__).resolve().parent.parent.parent
 TYPE = "pulumi-python:dynamic/thingspace:"
@@ -202,7 +202,7 @@ class Project:
         return self.folder / ".thingspace" / "listeners" / "dev-listener"
 
     def listener_pid(self) -> int | None:
-        return process.holder(self.listener_folder / "listener.pid")
+        return listener_process.holder(self.listener_folder / "listener.pid")
 
     def inbox(self) -> list[str]:
         """The texts that the local listener has stored."""
@@ -218,7 +218,7 @@ class Project:
     def stop_listeners(self) -> None:
         """End what a failed test may have left running."""
         for pid_file in self.folder.glob(".thingspace/listeners/*/listener.pid"):
-            process.stop(pid_file)
+            listener_process.stop(pid_file)
 
 
 def clear(value: Any) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 
 import uvloop
 from aiohttp import web
-from listener_process import quiet_port
+
+from tests.support.listener_process import quiet_port
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from thingspace_provider.api.credentials import PRODUCTION, Credentials
 from thingspace_provider.api.limits import Limits
-from thingspace_provider.api.urls import secrets_in, shown
+from thingspace_provider.common.urls import secrets_in, shown
 
 if TYPE_CHECKING:
     from thingspace_provider.api.client import Block, Client, Registration
-    from thingspace_provider.api.patience import Patience
-    from thingspace_provider.api.probe import Prover
+    from thingspace_provider.api.deadline import Patience
 
 __all__ = [
     "PRODUCTION",
@@ -23,7 +22,6 @@ __all__ = [
     "Credentials",
     "Limits",
     "Patience",
-    "Prover",
     "Registration",
     "secrets_in",
     "shown",
@@ -32,9 +30,8 @@ __all__ = [
 _LATER = {
     "Block": "client",
     "Client": "client",
-    "Patience": "patience",
+    "Patience": "deadline",
     "Registration": "client",
-    "Prover": "probe",
 }
 
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from thingspace_provider.api import answers, errors
+from thingspace_provider.api import error_responses, errors
 from thingspace_provider.api.credentials import Credentials
-from thingspace_provider.api.patience import Patience
-from thingspace_provider.api.refused_logins import LOCKS_AT, Record, RefusedLogins
+from thingspace_provider.api.deadline import Patience
+from thingspace_provider.api.login_guard import LOCKS_AT, Record, RefusedLogins
+from thingspace_provider.api.requester import Wire
 from thingspace_provider.api.transport import Answer
-from thingspace_provider.api.wire import Wire
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -144,7 +144,7 @@ class Authentication:
             if isinstance(refusal, errors.KeyRefused):
                 self._ended = refusal
             raise refusal
-        return answers.json_object(answer.body)
+        return error_responses.json_object(answer.body)
 
     def _login(self, patience: Patience) -> str:
         doing = f"logging in to ThingSpace as {self._credentials.username}"
@@ -190,10 +190,12 @@ class Authentication:
             headers = {**JSON_HEADERS, "Authorization": f"Bearer {self._current_bearer(patience)}"}
             answer = self._send_login(doing, patience, headers, body)
             if answer.status // 100 == OK // 100:
-                session = answers.json_object(answer.body).get("sessionToken")
+                session = error_responses.json_object(answer.body).get("sessionToken")
                 if _is_token(session):
                     return session
-                if answers.fault_of(answer.body).dialect == "other":  # perhaps a good login, so nothing is recorded
+                if (
+                    error_responses.fault_of(answer.body).dialect == "other"
+                ):  # perhaps a good login, so nothing is recorded
                     self._ended = errors.AnswerNotUnderstood(
                         doing,
                         answer="the answer holds no sessionToken",

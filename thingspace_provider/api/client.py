@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from thingspace_provider.api import answers, errors
+from thingspace_provider.api import error_responses, errors
 from thingspace_provider.api.authentication import Authentication, sent_secrets
 from thingspace_provider.api.credentials import Credentials
+from thingspace_provider.api.deadline import Patience
 from thingspace_provider.api.limits import Limits
-from thingspace_provider.api.patience import Patience
-from thingspace_provider.api.refused_logins import RefusedLogins
+from thingspace_provider.api.login_guard import RefusedLogins
+from thingspace_provider.api.requester import Pace, Wire
 from thingspace_provider.api.transport import Answer, RequestsTransport, Transport
-from thingspace_provider.api.urls import secrets_in
-from thingspace_provider.api.wire import Pace, Wire
+from thingspace_provider.common.urls import secrets_in
 
 LOGOUT_SECONDS = 2.0
 OK = 200
@@ -161,7 +161,7 @@ class Client:
         """
         doing = "starting SMS callbacks"
         answer = self._call("startCallbacks", doing, "PUT", f"/sms/{_part(account)}/startCallbacks", account)
-        success = answers.json_object(answer.body).get("success")
+        success = error_responses.json_object(answer.body).get("success")
         if success is not True and success != "true":
             raise _not_understood(doing, account, "ThingSpace did not confirm with success: true")
 
@@ -174,7 +174,7 @@ class Client:
         doing = "reading queued texts"
         path = f"/sms/{_part(account)}/history" + (f"?next={_part(next_)}" if next_ is not None else "")
         answer = self._call("smsHistory", doing, "GET", path, account)
-        messages = answers.json_object(answer.body).get("messages", None if answer.body.strip() else [])
+        messages = error_responses.json_object(answer.body).get("messages", None if answer.body.strip() else [])
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
             raise _not_understood(doing, account, "the answer holds no list of messages")
         place = parse_qs(urlsplit(answer.headers.get("location", "")).query).get("next")

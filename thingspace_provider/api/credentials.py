@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from thingspace_provider.api.errors import CredentialsMissing
-from thingspace_provider.api.urls import without_user
+from thingspace_provider.common.urls import without_user
 
 PRODUCTION = "https://thingspace.verizon.com/api"
 

@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from thingspace_provider.api.credentials import is_loopback
-from thingspace_provider.api.in_time import in_time
+from thingspace_provider.common.timeouts import in_time
 
 CONNECT_SECONDS = 5.0
 LARGEST_BODY = 4 * 1024 * 1024  # bytes; the longest documented answer is a page of 100 texts

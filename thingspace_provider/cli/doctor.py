@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from thingspace_provider.api.secrecy import Secrets
-from thingspace_provider.cli.diagnosis import calls, configuration, environment, listeners
-from thingspace_provider.cli.diagnosis.configuration import Configuration, User
-from thingspace_provider.cli.diagnosis.steps import Step, Steps, guarded, secrets_of
-from thingspace_provider.lifecycle import inputs
+from thingspace_provider.cli.doctor_checks import configuration, environment, listeners, thingspace
+from thingspace_provider.cli.doctor_checks.check import Step, Steps, guarded, secrets_of
+from thingspace_provider.cli.doctor_checks.configuration import Configuration, User
+from thingspace_provider.common.redaction import Secrets
+from thingspace_provider.lifecycle import validation
 
 COLORS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 EXAMPLE = """
@@ -40,7 +40,7 @@ def command(stack: str | None, profile: str | None, accounts: tuple[str, ...], a
     """
     if stack is not None and not Path("Pulumi.yaml").is_file():
         raise click.UsageError("--stack needs a Pulumi project, and there is no Pulumi.yaml in this folder")
-    for problem in inputs.profile({"profile": profile}):
+    for problem in validation.profile({"profile": profile}):
         raise click.BadParameter(problem.reason, param_hint="--profile")
     secrets = secrets_of(os.environ)
     done = []
@@ -61,7 +61,7 @@ def _steps(stack: str | None, profile: str | None, accounts: tuple[str, ...], se
     profile = profile or found.value("profile")
     user = yield from guarded("credentials", configuration.user_steps(profile, found, secrets), User())
     asked = list(dict.fromkeys(accounts or found.accounts()))
-    registered = yield from guarded("ThingSpace", calls.steps(user, asked, secrets), {})
+    registered = yield from guarded("ThingSpace", thingspace.steps(user, asked, secrets), {})
     yield from guarded("listener", listeners.steps(found, registered, secrets), None)
 
 

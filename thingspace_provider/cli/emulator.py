@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 import click
 
 if TYPE_CHECKING:
-    from thingspace_provider.emulator.assembly import Emulator, Setup
+    from thingspace_provider.emulator.emulator import Emulator, Setup
 
 DEFAULT_PORT = 8700
 PATH = click.Path(path_type=Path, dir_okay=False)
@@ -43,9 +43,9 @@ def command(context: click.Context, /, host: str, port: int, state: Path | None,
     """Run an emulator of ThingSpace on this machine, until Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
-    from thingspace_provider.emulator.keeping import restored  # noqa: PLC0415 - `env` and `--help` need none of it
-    from thingspace_provider.emulator.serving import PREFIX, address, bind, serve  # noqa: PLC0415
-    from thingspace_provider.emulator.state import BadState  # noqa: PLC0415
+    from thingspace_provider.emulator.platform.state_json import BadState  # noqa: PLC0415
+    from thingspace_provider.emulator.runtime.server import PREFIX, address, bind, serve  # noqa: PLC0415
+    from thingspace_provider.emulator.runtime.state_file import restored  # noqa: PLC0415 - `env` and `--help` need none of it
 
     setup = _setup(**chosen)
     try:
@@ -96,11 +96,11 @@ def env(host: str, port: int, as_json: bool) -> None:
 
 def _setup(accounts: tuple[str, ...], switches: tuple[str, ...], scenario: Path | None, ca: Path | None) -> Setup:
     """What the options together ask for; single switches win over the scenario's."""
-    from thingspace_provider.emulator.assembly import Setup  # noqa: PLC0415 - `env` and `--help` need none of it
-    from thingspace_provider.emulator.scenario import BadScenario, read_scenario  # noqa: PLC0415
-    from thingspace_provider.emulator.sender import BadAuthority, trust  # noqa: PLC0415
-    from thingspace_provider.emulator.switches import Switches, UnknownSwitch  # noqa: PLC0415
-    from thingspace_provider.emulator.world import seeded  # noqa: PLC0415
+    from thingspace_provider.emulator.emulator import Setup  # noqa: PLC0415 - `env` and `--help` need none of it
+    from thingspace_provider.emulator.platform.callback_sender import BadAuthority, trust  # noqa: PLC0415
+    from thingspace_provider.emulator.platform.state import seeded  # noqa: PLC0415
+    from thingspace_provider.emulator.platform.switches import Switches, UnknownSwitch  # noqa: PLC0415
+    from thingspace_provider.emulator.runtime.scenario import BadScenario, read_scenario  # noqa: PLC0415
 
     if accounts and scenario is not None:
         raise click.UsageError("--account and --scenario both say which accounts there are; use one of them")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from thingspace_provider.cli import stack_files
+from thingspace_provider.config import stack_linter
 
 EXAMPLE = """
 \b
@@ -31,7 +31,7 @@ def command(paths: tuple[Path, ...], as_json: bool) -> None:
     """
     files = _files(paths or (PATH.convert("stacks", None, click.get_current_context()),))
     try:
-        found = stack_files.findings(files)
+        found = stack_linter.findings(files)
     except OSError as reason:
         raise click.UsageError(f"{reason.filename} cannot be read: {reason.strerror}") from None
     if as_json:

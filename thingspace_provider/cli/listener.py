@@ -11,14 +11,14 @@ from typing import Any, NoReturn
 
 import click
 
-from thingspace_provider.listener import pid_file, server
-from thingspace_provider.listener.forwarding.sinks import SinkUnusable
-from thingspace_provider.listener.forwarding.sinks.opening import tried
-from thingspace_provider.listener.healing import asking
-from thingspace_provider.listener.settings import Settings, load
-from thingspace_provider.listener.settings_file import BadSettings
-from thingspace_provider.listener.store import StoreFailed, StoreUnusable
-from thingspace_provider.listener.stores.address import shown
+from thingspace_provider.listener.forwarding.sinks.base import SinkUnusable
+from thingspace_provider.listener.forwarding.sinks.factory import tried
+from thingspace_provider.listener.recovery import queue_drainer
+from thingspace_provider.listener.runtime import pid_file, server
+from thingspace_provider.listener.settings.listener_settings import Settings, load
+from thingspace_provider.listener.settings.settings_file import BadSettings
+from thingspace_provider.listener.store.base import StoreFailed, StoreUnusable
+from thingspace_provider.listener.store.store_url import shown
 
 EXAMPLE = """
 \b
@@ -32,7 +32,7 @@ Example:
 
 Accounts and credentials come from the environment or a settings file (JSON or YAML with the keys accounts,
 username, password, previousPassword, pathToken, apiToken, store, sinks, host, port, publicUrl and others, see
-docs/inbox.md), never from arguments. The environment wins over the file, an option over both.
+docs/listener.md), never from arguments. The environment wins over the file, an option over both.
 
 With THINGSPACE_LISTENER_HEAL=startCallbacks and the THINGSPACE_… variables of `pulumi up` it asks ThingSpace by
 itself for texts that were queued while it was down.
@@ -58,7 +58,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
 
     def loaded() -> Settings:
         settings = load(file, os.environ, given)
-        asking.credentials(settings)
+        queue_drainer.credentials(settings)
         return settings
 
     try:

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from thingspace_provider.cli import deliveries, inboxes
-from thingspace_provider.cli.inboxes import Inbox, Unread, Wanted
-from thingspace_provider.cli.showing import end, table, visible, which_inboxes
+from thingspace_provider.cli import delivery_commands, listener_client
+from thingspace_provider.cli.listener_client import Inbox, Unread, Wanted
+from thingspace_provider.cli.output import end, table, visible, which_inboxes
 
 POLL_SECONDS, LONGEST_PAUSE = 0.5, 8.0
 HEADINGS = ("ARRIVED", "ACCOUNT", "DEVICE", "TEXT")
@@ -42,7 +42,9 @@ Examples:
 @click.option("--text", help="Only those that contain this.")
 @click.option("--from", metavar="TIME", help="Received then or later, as 2026-03-01 or 2026-03-01T08:15:30Z.")
 @click.option("--until", metavar="TIME", help="Received then or before; a day is meant whole.")
-@click.option("--limit", type=click.IntRange(1, inboxes.PAGE), default=100, show_default=True, help="The newest N.")
+@click.option(
+    "--limit", type=click.IntRange(1, listener_client.PAGE), default=100, show_default=True, help="The newest N."
+)
 @click.option("--follow", is_flag=True, help="Go on with what arrives, until Ctrl+C.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"messages": […]}; with --follow one message a line.')
 @click.pass_context
@@ -65,7 +67,7 @@ def command(
             raise click.UsageError(f"Give options behind `{context.invoked_subcommand}`.")
         return
     try:
-        sources, found = _newest(inboxes.chosen(url, state_dir, os.environ), limit, wanted)
+        sources, found = _newest(listener_client.chosen(url, state_dir, os.environ), limit, wanted)
         if follow:
             _follow(sources, wanted, found, as_json)
         elif as_json:
@@ -80,16 +82,16 @@ def command(
         end(f"Error: {reason}.")
 
 
-command.add_command(deliveries.show)
-command.add_command(deliveries.dead)
-command.add_command(deliveries.retry)
-command.add_command(deliveries.discard)
+command.add_command(delivery_commands.show)
+command.add_command(delivery_commands.dead)
+command.add_command(delivery_commands.retry)
+command.add_command(delivery_commands.discard)
 
 
 def _newest(sources: list[Inbox], limit: int, wanted: Wanted) -> tuple[list[Inbox], list[dict[str, Any]]]:
     """The inboxes that answer and their newest messages; one that was stopped does not hide the others."""
     answers = [(inbox, _tried(inbox, limit, wanted)) for inbox in sources]
-    answering = [inbox for inbox, answer in answers if not isinstance(answer, inboxes.Unreachable)]
+    answering = [inbox for inbox, answer in answers if not isinstance(answer, listener_client.Unreachable)]
     found = []
     for _, answer in answers:
         if isinstance(answer, list):
@@ -101,10 +103,10 @@ def _newest(sources: list[Inbox], limit: int, wanted: Wanted) -> tuple[list[Inbo
     return answering, _by_arrival(found)[-limit:]
 
 
-def _tried(inbox: Inbox, limit: int, wanted: Wanted) -> list[dict[str, Any]] | inboxes.Unreachable:
+def _tried(inbox: Inbox, limit: int, wanted: Wanted) -> list[dict[str, Any]] | listener_client.Unreachable:
     try:
         return inbox.newest(limit, wanted)
-    except inboxes.Unreachable as problem:
+    except listener_client.Unreachable as problem:
         return problem
 
 
@@ -122,7 +124,7 @@ class Followed:
             return []
         try:
             found = self._inbox.later(wanted)
-        except inboxes.Unreachable as problem:
+        except listener_client.Unreachable as problem:
             if not self._pause:
                 click.echo(f"Note: {problem}. It is asked again.", err=True)
             self._pause = min(2 * self._pause or POLL_SECONDS, LONGEST_PAUSE)

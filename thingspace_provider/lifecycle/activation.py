@@ -6,7 +6,7 @@ and not to stop. So create and update send the one call, delete sends none, and 
 
 from __future__ import annotations
 
-from thingspace_provider.lifecycle import inputs
+from thingspace_provider.lifecycle import validation
 from thingspace_provider.lifecycle.model import (
     Checked,
     Context,
@@ -33,7 +33,7 @@ class SmsCallbackActivation:
     def check(self, news: State) -> Checked:
         """Find wrong inputs; no network."""
         checked = {key: news[key] for key in COMPARED if news.get(key) is not None}
-        return Checked(checked, inputs.account_name(news) + inputs.triggers(news) + inputs.profile(news))
+        return Checked(checked, validation.account_name(news) + validation.triggers(news) + validation.profile(news))
 
     def diff(self, olds: State, news: State, where: Where) -> Difference:
         """Another account is another resource; everything else sends the call again."""

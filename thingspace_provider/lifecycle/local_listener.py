@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from thingspace_provider.api.errors import ThingSpaceError
-from thingspace_provider.lifecycle import inputs, process
+from thingspace_provider.lifecycle import listener_process, validation
 from thingspace_provider.lifecycle.model import (
     Checked,
     Context,
@@ -48,14 +48,14 @@ class LocalListener:
     def check(self, news: State) -> Checked:
         """Find wrong inputs; no network."""
         checked = {key: news[key] for key in SETTINGS if news.get(key) is not None}
-        failures = inputs.credential(news, "username", "password", "previousPassword")
-        failures += inputs.credentials(news, "previousPasswords")
+        failures = validation.credential(news, "username", "password", "previousPassword")
+        failures += validation.credentials(news, "previousPasswords")
         names = news.get("accountNames")
         if not is_unknown(names):
             if not isinstance(names, list) or not names:
                 failures.append(Failure("accountNames", 'a list of accounts is needed, as ["0000123456-00001"]'))
             else:
-                failures += [problem for name in names for problem in inputs.account_problems("accountNames", name)]
+                failures += [problem for name in names for problem in validation.account_problems("accountNames", name)]
         if "port" in checked and not is_unknown(checked["port"]):
             failures += _port_problems(checked)
         return Checked(checked, failures)
@@ -78,7 +78,7 @@ class LocalListener:
 
     def read(self, context: Context, outputs: State) -> Current:
         """Whether the process lives."""
-        pid = process.holder(_pid_file(outputs))
+        pid = listener_process.holder(_pid_file(outputs))
         if pid is None and outputs.get("running"):
             context.say(
                 f"the local listener {outputs['stateDir']} does not run any more; the next `pulumi up` starts it. "
@@ -97,7 +97,7 @@ class LocalListener:
 
     def delete(self, context: Context, outputs: State) -> None:
         """Stop it; its folder stays, because texts that were acknowledged are nowhere else."""
-        process.stop(_pid_file(outputs))
+        listener_process.stop(_pid_file(outputs))
         context.say(f"the local listener is stopped; the texts it stored stay in {outputs['stateDir']}.")
 
     def _restart(self, context: Context, news: State) -> State:
@@ -105,10 +105,10 @@ class LocalListener:
         _make(folder)
         pid_file = _pid_file(news)
         before = _kept(folder)
-        running = process.holder(pid_file) is not None
+        running = listener_process.holder(pid_file) is not None
         port = _port(news, before, running=running)
         if running:
-            process.stop(pid_file)
+            listener_process.stop(pid_file)
         port, pid = _start(folder, news, port, before.get("apiToken") or secrets.token_urlsafe(24))
         context.say(f"the local listener runs as process {pid} on port {port}. It is for development only.")
         return {
@@ -129,8 +129,8 @@ def _start(folder: Path, news: State, port: int, api_token: str) -> tuple[int, i
     for left in reversed(range(STARTS)):
         _write(folder, news, port, api_token)
         try:
-            return port, process.start(command, folder / PID_FILE, folder / "listener.log")
-        except process.NotStarted as reason:
+            return port, listener_process.start(command, folder / PID_FILE, folder / "listener.log")
+        except listener_process.NotStarted as reason:
             if not left or news.get("port") is not None or TAKEN not in str(reason):
                 raise ListenerNotStarted(
                     "starting the local listener",
@@ -146,8 +146,10 @@ def _port_problems(checked: State) -> list[Failure]:
     port = checked["port"]
     if isinstance(port, float) and port.is_integer():
         port = checked["port"] = int(port)
-    if not inputs.is_accepted_port(port):
-        return [Failure("port", f"{port} is refused by ThingSpace for callbacks; it accepts {inputs.PORTS_IN_WORDS}")]
+    if not validation.is_accepted_port(port):
+        return [
+            Failure("port", f"{port} is refused by ThingSpace for callbacks; it accepts {validation.PORTS_IN_WORDS}")
+        ]
     return []
 
 
@@ -156,7 +158,7 @@ def _port(news: State, before: State, *, running: bool) -> int:
     ours = before.get("port") if running else None  # is about to be free
     asked = news.get("port")
     if asked is not None:
-        if int(asked) != ours and not process.is_free(HOST, int(asked)):
+        if int(asked) != ours and not listener_process.is_free(HOST, int(asked)):
             raise ListenerNotStarted(
                 "starting the local listener",
                 answer=f"port {int(asked)} on {HOST} is already in use by another program",
@@ -164,7 +166,7 @@ def _port(news: State, before: State, *, running: bool) -> int:
             )
         return int(asked)
     for port in dict.fromkeys([before.get("port"), *CHOICE]):
-        if isinstance(port, int) and (port == ours or process.is_free(HOST, port)):
+        if isinstance(port, int) and (port == ours or listener_process.is_free(HOST, port)):
             return port
     raise ListenerNotStarted(
         "starting the local listener",

@@ -12,7 +12,7 @@ import functools
 import math
 import os
 
-from thingspace_provider import api
+from thingspace_provider import readiness
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.lifecycle.model import Context, State
 
@@ -40,7 +40,7 @@ def _seconds(account: str) -> float:
     return seconds
 
 
-def prover(account: str) -> api.Prover:
+def prover(account: str) -> readiness.Prover:
     """Who asks for proofs, with the CAs that the environment names. Raises ListenerNotReady."""
     ca_bundle = os.environ.get(CA_BUNDLE) or None
     try:
@@ -51,9 +51,9 @@ def prover(account: str) -> api.Prover:
 
 
 @functools.cache
-def _shared(ca_bundle: str | None) -> api.Prover:
+def _shared(ca_bundle: str | None) -> readiness.Prover:
     """One for all registrations of the process, so that hundreds of them share its connections."""
-    return api.Prover(ca_bundle)
+    return readiness.Prover(ca_bundle)
 
 
 def _wrong(account: str, what: str, remedy: str) -> ListenerNotReady:

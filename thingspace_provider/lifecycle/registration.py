@@ -11,7 +11,7 @@ from typing import Any
 
 from thingspace_provider import api
 from thingspace_provider.api.errors import Refused, ThingSpaceError
-from thingspace_provider.lifecycle import inputs, readiness
+from thingspace_provider.lifecycle import readiness, validation
 from thingspace_provider.lifecycle.model import (
     Checked,
     Context,
@@ -57,11 +57,11 @@ class CallbackRegistration:
             if checked.get(key) == "":
                 del checked[key]
         failures = [
-            *inputs.account_name(checked),
-            *inputs.service_name(checked),
-            *inputs.callback_url(checked),
-            *inputs.credential(checked, "username", "password"),
-            *inputs.profile(checked),
+            *validation.account_name(checked),
+            *validation.service_name(checked),
+            *validation.callback_url(checked),
+            *validation.credential(checked, "username", "password"),
+            *validation.profile(checked),
         ]
         failures += [
             Failure(key, "must be true or false")

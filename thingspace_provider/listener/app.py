@@ -8,12 +8,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from thingspace_provider.listener.door import PREFIX, Door
-from thingspace_provider.listener.health import Health
-from thingspace_provider.listener.metrics import Metrics
-from thingspace_provider.listener.page import Page
-from thingspace_provider.listener.reading import Reading
-from thingspace_provider.listener.tracing import Tracing
+from thingspace_provider.listener.admin.deliveries_api import Tracing
+from thingspace_provider.listener.admin.health import Health
+from thingspace_provider.listener.admin.inbox_page import Page
+from thingspace_provider.listener.admin.messages_api import Reading
+from thingspace_provider.listener.ingest.callback_endpoint import PREFIX, Door
+from thingspace_provider.listener.observability.metrics import Metrics
 
 
 class Listener:

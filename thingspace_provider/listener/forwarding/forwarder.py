@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from thingspace_provider.listener import log
-from thingspace_provider.listener.forwarding.breaker import Breaker, growing
-from thingspace_provider.listener.forwarding.events import event_of
+from thingspace_provider.listener.forwarding.circuit_breaker import Breaker, growing
+from thingspace_provider.listener.forwarding.cloudevents import event_of
 from thingspace_provider.listener.forwarding.metrics import DEAD, DELIVERED, FAILED, SKIPPED, ForwardingMetrics
-from thingspace_provider.listener.forwarding.sinks import Sink, Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.sinks.base import Sink, Unacceptable, Unavailable, Undelivered
 from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings
-from thingspace_provider.listener.store import (
+from thingspace_provider.listener.observability import json_log
+from thingspace_provider.listener.store.base import (
     SERVE_SECONDS,
     Claim,
     Dead,
@@ -124,7 +124,7 @@ class Forwarder:
                 await self._begin()
             except Exception as reason:  # noqa: BLE001  whatever it is, nothing is lost, and this task must go on
                 if not failing:
-                    log.tell("the outbox fails: texts wait", logging.ERROR, sink=self.name, reason=str(reason))
+                    json_log.tell("the outbox fails: texts wait", logging.ERROR, sink=self.name, reason=str(reason))
                 failing = True
                 await asyncio.sleep(STORE_SECONDS)
                 continue
@@ -193,7 +193,7 @@ class Forwarder:
         except Undelivered as reason:
             return self._not_taken(parcel, lane, reason)
         except Exception as reason:  # noqa: BLE001  whatever it is, the texts of other devices must go on
-            log.LOG.exception("a delivery broke off")
+            json_log.LOG.exception("a delivery broke off")
             return self._not_taken(parcel, lane, Undelivered(f"the listener failed ({type(reason).__name__})"))
         self._sink_works()
         self._took += 1
@@ -223,20 +223,20 @@ class Forwarder:
 
     def _given_up(self, number: int, reason: str) -> Dead:
         self._metrics.ended(self.name, DEAD)
-        log.tell("given up: a dead letter", logging.WARNING, sink=self.name, message=number, reason=reason)
+        json_log.tell("given up: a dead letter", logging.WARNING, sink=self.name, message=number, reason=reason)
         return Dead(number, reason)
 
     def _sink_works(self) -> None:
         was_open = self.breaker.is_open
         self.breaker.delivered()
         if was_open and not self.breaker.is_open:
-            log.tell("the sink works again", sink=self.name)
+            json_log.tell("the sink works again", sink=self.name)
 
     def _sink_fails(self, lane: str, problem: Undelivered, *, itself: bool) -> None:
         was_open = self.breaker.is_open
         self.breaker.failed(lane, str(problem), itself=itself, after=problem.after)
         if self.breaker.is_open and not was_open:
-            log.tell("the sink does not work: texts wait", logging.WARNING, sink=self.name, reason=str(problem))
+            json_log.tell("the sink does not work: texts wait", logging.WARNING, sink=self.name, reason=str(problem))
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._ended.append(self._under_way.pop(task))
@@ -265,7 +265,9 @@ class Forwarder:
         try:
             await self._report()
         except StoreFailed as reason:
-            log.tell("what was delivered last is delivered again", logging.ERROR, sink=self.name, reason=str(reason))
+            json_log.tell(
+                "what was delivered last is delivered again", logging.ERROR, sink=self.name, reason=str(reason)
+            )
         finally:
             await self._sink.close()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from thingspace_provider.listener.store import Backlog, StoreFailed
+from thingspace_provider.listener.store.base import Backlog, StoreFailed
 
 OUTCOMES = DELIVERED, FAILED, DEAD, SKIPPED = ("delivered", "failed", "dead", "skipped")
 

@@ -23,8 +23,8 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-from thingspace_provider.listener.forwarding.events import CONTENT_TYPE, Event
-from thingspace_provider.listener.forwarding.sinks import Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, Event
+from thingspace_provider.listener.forwarding.sinks.base import Unacceptable, Unavailable, Undelivered
 from thingspace_provider.listener.forwarding.sinks.settings import SECRET_PREFIX, HttpSettings
 
 CONNECT_SECONDS = 5

@@ -16,8 +16,8 @@ import re
 import threading
 from typing import Any
 
-from thingspace_provider.listener.forwarding.events import CONTENT_TYPE, Event
-from thingspace_provider.listener.forwarding.sinks import SinkUnusable, Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, Event
+from thingspace_provider.listener.forwarding.sinks.base import SinkUnusable, Unacceptable, Unavailable, Undelivered
 from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 
 POLL_SECONDS = 0.5  # how long the thread waits at most until it sees that it is to end

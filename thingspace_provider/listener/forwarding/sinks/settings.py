@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from thingspace_provider.listener.callback import KINDS, TEXT
-from thingspace_provider.listener.values import Wrong, text, type_name, whole_number
+from thingspace_provider.listener.callback_parser import KINDS, TEXT
+from thingspace_provider.listener.settings.values import Wrong, text, type_name, whole_number
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")

@@ -1,0 +1,94 @@
+"""Where credentials come from, and what is said when they do not."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from thingspace_provider.api import PRODUCTION
+from thingspace_provider.api.errors import CredentialsMissing
+from thingspace_provider.config.credentials import Clients, credentials, sources
+
+ENVIRONMENT = {
+    "THINGSPACE_APP_KEY": "key",
+    "THINGSPACE_APP_SECRET": "secret",
+    "THINGSPACE_USERNAME": "user",
+    "THINGSPACE_PASSWORD": "sentinel-password",
+}
+CONFIG = {
+    "thingspace:appKey": "configured-key",
+    "thingspace:appSecret": "configured-secret",
+    "thingspace:username": "configured-user",
+    "thingspace:password": "configured-password",
+    "thingspace:baseUrl": "https://thingspace.example.com/api",
+}
+
+
+def nothing(_key: str) -> None:
+    """A stack without configuration."""
+
+
+def test_the_environment_wins_key_by_key() -> None:
+    found = credentials(None, {"THINGSPACE_USERNAME": "today"}, CONFIG.get)
+    assert (found.app_key, found.username, found.base_url) == ("configured-key", "today", CONFIG["thingspace:baseUrl"])
+
+
+def test_without_an_address_it_is_verizon() -> None:
+    assert credentials(None, ENVIRONMENT, nothing).base_url == PRODUCTION
+
+
+def test_an_empty_variable_is_not_a_credential() -> None:
+    with pytest.raises(CredentialsMissing, match="missing THINGSPACE_PASSWORD"):
+        credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": ""}, nothing)
+
+
+@pytest.mark.parametrize("name", ["APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD", "BASE_URL"])
+def test_bytes_that_are_no_utf8_are_named_before_any_call_and_not_shown(name: str) -> None:
+    given = os.fsdecode(b"https://sentinel.example/\xff")
+    with pytest.raises(CredentialsMissing, match=f"not text in UTF-8. Set THINGSPACE_{name}") as unusable:
+        credentials(None, {**ENVIRONMENT, f"THINGSPACE_{name}": given}, nothing)
+    assert "sentinel" not in str(unusable.value)
+
+
+def test_a_profile_has_variables_and_configuration_of_its_own() -> None:
+    profiles = {"plant_a": {"appKey": "a", "appSecret": "b", "username": "c", "password": "d"}}
+    config = {**CONFIG, "thingspace:profiles": json.dumps(profiles)}
+    found = credentials("plant_a", {"THINGSPACE_PLANT_A_PASSWORD": "today"}, config.get)
+    assert (found.app_key, found.password, found.base_url) == ("a", "today", CONFIG["thingspace:baseUrl"])
+
+
+def test_a_profile_never_borrows_the_default_users_password() -> None:
+    with pytest.raises(CredentialsMissing, match="THINGSPACE_PLANT_A_PASSWORD") as missing:
+        credentials("plant_a", ENVIRONMENT, CONFIG.get)
+    assert "sentinel" not in str(missing.value)
+
+
+def test_profiles_that_are_no_map_are_explained() -> None:
+    with pytest.raises(CredentialsMissing, match="not a map"):
+        credentials("plant_a", {}, {"thingspace:profiles": "[1"}.get)
+
+
+def test_equal_credentials_share_a_client_and_others_do_not() -> None:
+    clients = Clients()
+    first = clients.get(credentials(None, ENVIRONMENT, nothing))
+    assert clients.get(credentials(None, ENVIRONMENT, nothing)) is first
+    assert clients.get(credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": "new"}, nothing)) is not first
+
+
+def test_every_place_of_a_setting_is_known_and_the_first_wins() -> None:
+    found = sources("plant_a", {"THINGSPACE_PLANT_A_USERNAME": "today", "THINGSPACE_BASE_URL": "http://[::1]"}, nothing)
+    assert {name: [source.place for source in places] for name, places in found.items()} == {
+        "app_key": [],
+        "app_secret": [],
+        "username": ["environment variable THINGSPACE_PLANT_A_USERNAME"],
+        "password": [],
+        "base_url": ["environment variable THINGSPACE_BASE_URL", "default"],
+    }
+    both = sources(None, ENVIRONMENT, CONFIG.get)["password"]
+    assert [source.place for source in both] == [
+        "environment variable THINGSPACE_PASSWORD",
+        "stack config thingspace:password",
+    ]
+    assert "sentinel" not in repr(both)

@@ -1,0 +1,74 @@
+"""A stack that was up against one ThingSpace and is pointed at another, as from the emulator to production."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess
+from tests.support.pulumi_project import Project
+from thingspace_provider.api import Client
+
+PROGRAM = f"""
+from thingspace_provider.resources import CallbackRegistration, SmsCallbackActivation
+
+one = {{"account_name": "{ACCOUNT}"}}
+other = {{"account_name": "{OTHER_ACCOUNT}", "profile": "plant_b"}}
+for name, its in (("one", one), ("other", other)):
+    it = CallbackRegistration(name, url="https://sms.example.com/" + name, readiness=False, **its)
+    SmsCallbackActivation(name, registration_url=it.endpoint, triggers=[it.registered_at], **its)
+SmsCallbackActivation("alone", account_name="{ACCOUNT}")
+"""
+
+
+@pytest.fixture
+def production() -> Iterator[EmulatorProcess]:
+    with EmulatorProcess() as process:
+        yield process
+
+
+def as_profile(emulator: EmulatorProcess) -> str:
+    """A profile of its own with all of its settings, as the stack's configuration holds it."""
+    keys = {"appKey", "appSecret", "username", "password"}
+    return json.dumps({"plant_b": {"baseUrl": emulator.url, **{key: emulator.ready[key] for key in keys}}})
+
+
+def test_everything_is_registered_and_started_at_the_new_one_and_nothing_is_touched_at_the_old(
+    project: Project, emulator: EmulatorProcess, production: EmulatorProcess, thingspace: Client
+) -> None:
+    (project.folder / "__main__.py").write_text(PROGRAM)
+    project.configure_secret("thingspace:profiles", as_profile(emulator))
+    project.up()
+    before = emulator.calls()
+    nobody = {key: value for key, value in project.environment.items() if not key.startswith("THINGSPACE_")}
+
+    def preview(base_url: str) -> str:
+        """With no credentials, of the default user alone."""
+        known, project.environment = project.environment, {**nobody, "THINGSPACE_BASE_URL": base_url}
+        shown = project.preview().changes
+        project.environment = known
+        return shown
+
+    assert "6 unchanged" in preview(emulator.url + "/")
+    assert "~ 3 to update" in preview("")  # production
+    project.environment |= production.environment
+    moved = project.up()
+    assert "~ 3 updated" in moved.changes
+    words = "another ThingSpace (the base URL has changed): registered here; there, nothing was deregistered."
+    assert f"account {ACCOUNT}: the EnhancedConnectivityService listener was at {words}" in moved.text
+    calls = production.calls()
+    assert (calls["registerCallback"], calls["startCallbacks"]) == (1, 2)
+
+    project.configure_secret("thingspace:profiles", as_profile(production))
+    assert "~ 2 updated" in project.up().changes
+    project.up("--expect-no-changes")
+    calls = production.calls()
+    assert (calls["registerCallback"], calls["startCallbacks"]) == (2, 3)
+    assert emulator.calls() == before
+    assert len(thingspace.list_callbacks(ACCOUNT)) == len(thingspace.list_callbacks(OTHER_ACCOUNT)) == 1
+
+    project.environment |= emulator.environment
+    assert "nothing was sent, and it stays registered there" in project.destroy().text
+    assert production.calls()["deregisterCallback"] == 1  # of the profile alone

@@ -1,0 +1,184 @@
+"""GET /v1/messages: the contract of architecture, page by page."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from tests.support.listener_process import ACCOUNT, API_TOKEN, OTHER_ACCOUNT, ListenerProcess, text
+
+Start = Callable[..., ListenerProcess]
+
+
+def test_a_message_has_exactly_the_promised_shape(start: Start) -> None:
+    listener = start()
+    before = datetime.now(timezone.utc)
+    devices = [{"id": "89148000001234567890", "kind": "ICCID"}, {"kind": "Mdn", "id": "5551230001"}, {"kind": "imei"}]
+    listener.post(text("hello", deviceIds=devices, unknown={"a": 1}))
+    answer = listener.answer()
+    arrived = datetime.fromisoformat(answer["messages"][0].pop("receivedAt").replace("Z", "+00:00"))
+    assert before - timedelta(milliseconds=1) <= arrived <= datetime.now(timezone.utc)
+    assert answer == {
+        "messages": [
+            {
+                "id": "1",
+                "account": ACCOUNT,
+                "devices": [{"kind": "iccid", "id": "89148000001234567890"}, {"kind": "mdn", "id": "5551230001"}],
+                "text": "hello",
+                "duplicateOf": None,
+            }
+        ],
+        "next": "1",
+    }
+
+
+def test_an_empty_inbox_has_no_cursor_and_a_later_page_repeats_its_own(start: Start) -> None:
+    listener = start()
+    assert listener.answer() == {"messages": [], "next": None}
+    listener.post(text())
+    cursor = listener.answer()["next"]
+    assert listener.answer(after=cursor) == {"messages": [], "next": cursor}
+
+
+def test_pages_follow_each_other_in_the_order_of_storage(start: Start) -> None:
+    listener = start()
+    for number in range(7):
+        listener.post(text(str(number)))
+    seen: list[str] = []
+    cursor = None
+    for expected in (3, 3, 1, 0):
+        page = listener.answer(limit=3, **({"after": cursor} if cursor else {}))
+        assert len(page["messages"]) == expected
+        seen += [message["text"] for message in page["messages"]]
+        cursor = page["next"]
+    assert seen == [str(number) for number in range(7)]
+    assert [message["text"] for message in listener.answer(last=2)["messages"]] == ["5", "6"]
+    assert listener.answer(last=2)["next"] == cursor
+
+
+def test_a_reader_that_polls_while_texts_arrive_sees_each_of_them_once(start: Start) -> None:
+    listener = start()
+    writers = 4
+    each = 60
+
+    acknowledged: list[str] = []
+
+    def write(writer: int) -> None:
+        for number in range(each):
+            name = f"{writer}-{number}"
+            if listener.post(text(name, device=f"555123000{writer}")).status_code == 200:  # 503 for a disk that stalls
+                acknowledged.append(name)
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
+    for thread in threads:
+        thread.start()
+    seen: list[str] = []
+    cursor = None
+    complete = False
+    while not complete:
+        written = not any(thread.is_alive() for thread in threads)
+        page = listener.answer(limit=7, **({"after": cursor} if cursor else {}))
+        seen += [message["text"] for message in page["messages"]]
+        cursor = page["next"]
+        complete = written and not page["messages"]
+    assert len(seen) == len(set(seen))
+    assert set(acknowledged) <= set(seen)
+    assert len(acknowledged) > writers * each // 2
+
+
+def test_only_texts_are_shown_unless_another_kind_is_asked_for(start: Start) -> None:
+    listener = start()
+    confirmation = {"smsDeliveryResponse": {"confirmation": "Delivered"}}
+    listener.post(text("a text"))
+    listener.post(text(smsMessage=None, requestId="r1", deviceResponse=confirmation, status="Success"))
+    assert [message["text"] for message in listener.answer()["messages"]] == ["a text"]
+    (shown,) = listener.answer(kind="confirmation")["messages"]
+    assert (shown["text"], shown["kind"], shown["requestId"]) == (None, "confirmation", "r1")
+    assert len(listener.answer(kind="all")["messages"]) == 2
+
+
+def test_an_account_sees_its_own_texts_only(start: Start) -> None:
+    listener = start()
+    listener.post(text("one"))
+    listener.post(text("two"), listener.path(OTHER_ACCOUNT))
+    assert [message["text"] for message in listener.answer(account=OTHER_ACCOUNT)["messages"]] == ["two"]
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer wrong-token-of-some-length", f"Basic {API_TOKEN}", f"{API_TOKEN}"]
+)
+def test_without_the_token_nothing_is_shown(listener: ListenerProcess, authorization: str) -> None:
+    answer = listener.get("/v1/messages", Authorization=authorization)
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert "messages" not in answer.json()
+
+
+def test_a_listener_without_an_api_token_shows_nothing_to_anybody(start: Start) -> None:
+    listener = start(apiToken=None)
+    assert listener.get("/v1/messages", Authorization="Bearer ").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=ten", "limit"),
+        ("after=-1", "after"),
+        ("after=99999999999999999999", "after"),
+        ("kind=letters", "kind"),
+        ("last=3&after=1", "last"),
+        ("since=yesterday", "since"),
+        ("before=0", "before"),
+        ("device=mdn:", "device"),
+        ("device=:", "device"),
+        ("from=yesterday", "from"),
+        ("until=2026-02-30", "until"),
+        ("from=2026-03-01T25:00:00Z", "from"),
+        ("from=2026-03-01T00:00:00%2B99:00", "from"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_named(listener: ListenerProcess, query: str, word: str) -> None:
+    answer = listener.get(f"/v1/messages?{query}", Authorization=f"Bearer {API_TOKEN}")
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(word)
+
+
+def test_what_is_searched_for_is_found_in_the_store(start: Start) -> None:
+    listener = start()
+    listener.post(text("Door open", device="5551230001"))
+    listener.post(text("door 100% shut", device="5551230002"))
+    listener.post(text("T=21.5", deviceIds=[{"id": "A0000012345678", "kind": "MEID"}]), listener.path(OTHER_ACCOUNT))
+
+    def found(**wanted: str) -> list[str]:
+        return [message["text"] for message in listener.answer(**wanted)["messages"]]
+
+    assert found(text="DOOR") == ["Door open", "door 100% shut"]
+    assert found(text="0%") == ["door 100% shut"]
+    assert found(text="door", device="5551230001") == ["Door open"]
+    assert found(device="mdn:5551230002") == ["door 100% shut"]
+    assert found(device="a0000012345678", account=OTHER_ACCOUNT) == ["T=21.5"]
+    assert found(device="imei:5551230002") == found(text="window") == found(device="5551230002", text="open") == []
+    assert found(last="1", before="3") == ["door 100% shut"]
+
+
+def test_a_time_is_a_moment_or_a_whole_day(start: Start) -> None:
+    listener = start()
+    listener.post(text("now"))
+    received = listener.answer()["messages"][0]["receivedAt"]
+    day, earlier = received[:10], "2001-01-01"
+    second = received[:19]
+    for wanted, count in (
+        ({"from": day}, 1),
+        ({"until": day}, 1),
+        ({"from": day, "until": day}, 1),
+        ({"from": earlier, "until": earlier}, 0),
+        ({"from": f"{second}Z"}, 1),
+        ({"from": f"{second}+00:00", "until": f"{second}.999999"}, 1),
+        ({"until": f"{second}+01:00"}, 0),
+        ({"from": f"{second}-01:00"}, 0),
+    ):
+        assert len(listener.answer(**wanted)["messages"]) == count, wanted

@@ -1,0 +1,32 @@
+"""Ready is a listener that could store a callback now, wherever its store is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.emulator_process import eventually
+from tests.support.listener_process import ListenerProcess, text
+from tests.support.postgres_server import PostgresServer
+
+Start = Callable[..., ListenerProcess]
+
+
+@pytest.mark.long
+def test_without_its_database_a_listener_is_not_ready_and_becomes_ready_with_it(
+    start: Start, postgres: PostgresServer
+) -> None:
+    listener = start(store=postgres.database())
+    assert listener.get("/readyz").status_code == 200
+    postgres.stop()
+    try:
+        assert eventually(lambda: listener.get("/readyz").status_code == 503)
+        assert listener.get("/readyz").json()["status"] != "ok"
+        assert listener.post(text("comes too early")).status_code == 503
+        assert listener.get("/healthz").status_code == 200
+    finally:
+        postgres.start()
+    assert eventually(lambda: listener.get("/readyz").status_code == 200, 30)
+    assert listener.post(text("comes in time")).status_code == 200
+    assert listener.texts() == ["comes in time"]

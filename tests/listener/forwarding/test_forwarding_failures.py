@@ -1,0 +1,99 @@
+"""Listener killed, receiver down, slow and failing, again and again: each acknowledged text arrives, in order."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from tests.support.forwarding_harness import sink
+from tests.support.listener_process import ListenerProcess, text
+from tests.support.webhook_receiver import Received, Receiver
+
+pytestmark = pytest.mark.long
+DEVICES = [f"55512300{number:02}" for number in range(12)]
+KILLS = 6
+SECONDS = 3.0  # between two kills
+
+
+class Sender(threading.Thread):
+    """One device: sends numbered texts one after the other, each once, and knows which were acknowledged."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = device
+        self.acknowledged: list[str] = []
+        self.listener: ListenerProcess | None = None
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        number = 0
+        with requests.Session() as session:
+            session.trust_env = False
+            while not self.ended.is_set():
+                number += 1
+                listener, name = self.listener, f"{self.device}-{number}"
+                if listener is None:
+                    time.sleep(0.01)
+                    continue
+                try:
+                    body = text(name, device=self.device)
+                    answer = session.post(listener.url + listener.path(), json=body, timeout=5)
+                except requests.RequestException:
+                    continue
+                if answer.status_code == 200:
+                    self.acknowledged.append(name)
+                time.sleep(0.02)
+
+
+def moody(chance: random.Random) -> Callable[[Received], tuple[int, dict[str, str]] | float]:
+    """Takes most texts, at once or slowly, and refuses some for now."""
+
+    def answer(_: Received) -> tuple[int, dict[str, str]] | float:
+        mood = chance.random()
+        if mood < 0.1:
+            return (chance.choice([500, 503, 429]), {})
+        return chance.random() / 10 if mood < 0.3 else (204, {})
+
+    return answer
+
+
+def test_every_acknowledged_text_arrives_in_the_order_of_its_device(
+    start: Callable[..., ListenerProcess], receiver: Receiver
+) -> None:
+    chance = random.Random(20261123)  # noqa: S311  a test that can be repeated
+    receiver.answering = moody(chance)
+    senders = [Sender(device) for device in DEVICES]
+    for sender in senders:
+        sender.start()
+    try:
+        for kill in range(KILLS):
+            listener = start(sinks=[sink(receiver, maxAttempts=1000)])
+            for sender in senders:
+                sender.listener = listener
+            time.sleep(SECONDS / 2)
+            if kill % 2:
+                receiver.down()
+            time.sleep(SECONDS / 2)
+            for sender in senders:
+                sender.listener = None
+            listener.kill()
+            if kill % 2:
+                receiver.up()
+    finally:
+        for sender in senders:
+            sender.ended.set()
+            sender.join(20)
+    receiver.answering = lambda _: (204, {})
+    start(sinks=[sink(receiver)])
+    acknowledged = [name for sender in senders for name in sender.acknowledged]
+    assert len(acknowledged) > 500
+    receiver.wait(lambda there: set(acknowledged) <= set(there.texts()), 120)
+    firsts = list(dict.fromkeys(receiver.texts()))
+    for sender in senders:
+        known = set(sender.acknowledged)
+        assert [name for name in firsts if name in known] == sender.acknowledged

@@ -1,0 +1,74 @@
+"""A listener that forwards to a real Kafka broker, which is killed and comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.forwarding_harness import metric, send, wait_until
+from tests.support.kafka_broker import MISSING, KafkaBroker
+from tests.support.listener_process import ListenerProcess
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(600),  # the first of them has Maven fetch the broker
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+]
+DEVICES = [f"555123000{number}" for number in range(5)]
+
+
+def by_device(broker: KafkaBroker) -> dict[str, list[str]]:
+    """The texts of each device in the order of the topic, repetitions left out."""
+    found: dict[str, list[str]] = {}
+    for record in broker.records("texts"):
+        key, value = record.key(), record.value()
+        assert isinstance(key, bytes)
+        assert isinstance(value, bytes)
+        texts = found.setdefault(key.decode().removeprefix("mdn:"), [])
+        text = json.loads(value)["data"]["text"]
+        if text not in texts:
+            texts.append(text)
+    return found
+
+
+def test_texts_sent_while_the_broker_is_killed_arrive_all_and_in_order(
+    start: Callable[..., ListenerProcess], tmp_path: Path
+) -> None:
+    broker = KafkaBroker(tmp_path)
+    try:
+        broker.create("texts")
+        sink: dict[str, Any] = {
+            "name": "stream",
+            "kind": "kafka",
+            "bootstrapServers": broker.address,
+            "topic": "texts",
+            "timeoutSeconds": 3,
+        }
+        listener = start(sinks=[sink])
+        sent: dict[str, list[str]] = {device: [] for device in DEVICES}
+
+        def send_round(prefix: str, rounds: int) -> None:
+            for number in range(rounds):
+                for device, texts in sent.items():
+                    texts.append(f"{prefix}-{number}")
+                    send(listener, texts[-1], device=device)
+
+        def is_open() -> bool:
+            return metric(listener, "thingspace_sink_breaker_open", "stream") == 1
+
+        send_round("before", 10)
+        broker.kill()
+        send_round("while down", 20)
+        wait_until(is_open)
+        broker.start()
+        send_round("after", 10)
+        wait_until(lambda: metric(listener, "thingspace_outbox_waiting", "stream") == 0, 90)
+        assert metric(listener, "thingspace_outbox_dead_letters", "stream") == 0
+        assert not is_open()
+        assert by_device(broker) == sent
+    finally:
+        broker.kill()

@@ -1,0 +1,163 @@
+"""The HTTP sink against a real receiver: signed as Standard Webhooks asks, and what each answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import socket
+import time
+from email.utils import formatdate
+from typing import NoReturn
+
+import pytest
+import trustme
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from tests.support.callback_servers import server as callback_server
+from tests.support.callback_servers import tls
+from tests.support.sample_messages import stored
+from tests.support.webhook_receiver import Receiver
+from thingspace_provider.listener.forwarding.cloudevents import Event, event_of
+from thingspace_provider.listener.forwarding.sinks.base import Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.sinks.http import LONGEST_PAUSE, HttpSink, pause
+from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings
+
+OLD, NEW, OTHER = (f"whsec_{base64.b64encode(os.urandom(32)).decode()}" for _ in range(3))
+
+
+def deliver(url: str, *secrets: str, event: Event | None = None, seconds: float = 10) -> None:
+    async def work() -> None:
+        sink = HttpSink(HttpSettings(name="hub", url=url, secrets=secrets or (OLD,), timeout_seconds=seconds))
+        try:
+            await sink.deliver(event or event_of(stored()))
+        finally:
+            await sink.close()
+
+    asyncio.run(work())
+
+
+def test_a_receiver_gets_a_cloudevent_that_the_standards_own_library_verifies(receiver: Receiver) -> None:
+    deliver(receiver.url)
+    (received,) = receiver.taken
+    assert Webhook(OLD).verify(received.body, received.headers)["data"]["text"] == "T=21.5 °C"
+    headers = {name.lower(): value for name, value in received.headers.items()}
+    event = from_http_event(HTTPMessage(headers, received.body))
+    assert event.get_id() == headers["webhook-id"] == event_of(stored()).id
+    with pytest.raises(WebhookVerificationError):
+        Webhook(OTHER).verify(received.body, received.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(OLD).verify(received.body.replace(b"21.5", b"99.9"), received.headers)
+
+
+def test_during_a_rotation_the_old_and_the_new_secret_both_verify(receiver: Receiver) -> None:
+    deliver(receiver.url, NEW, OLD)
+    (received,) = receiver.taken
+    for secret in (OLD, NEW):
+        Webhook(secret).verify(received.body, received.headers)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_any_2xx_is_delivered(receiver: Receiver, status: int) -> None:
+    receiver.answering = lambda _: (status, {})
+    deliver(receiver.url)
+    assert len(receiver.taken) == 1
+
+
+@pytest.mark.parametrize(
+    ("meaning", "statuses"),
+    [
+        (Unacceptable, (400, 406, 409, 410, 411, 413, 414, 415, 422, 431)),
+        (Unavailable, (401, 403, 404, 405, 429, 502, 503, 504)),
+        (Undelivered, (408, 425, 418, 500, 507)),
+    ],
+)
+def test_each_refusal_has_one_meaning(receiver: Receiver, meaning: type[Exception], statuses: tuple[int, ...]) -> None:
+    for status in statuses:
+        receiver.answering = lambda _, status=status: (status, {})  # type: ignore[misc]
+        with pytest.raises(meaning, match=f"answered {status}") as raised:
+            deliver(receiver.url)
+        assert raised.type is meaning
+
+
+def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
+    elsewhere = Receiver()
+    receiver.answering = lambda _: (307, {"location": elsewhere.url})
+    with pytest.raises(Unavailable, match="answered 307"):
+        deliver(receiver.url)
+    assert elsewhere.seen == []
+    elsewhere.close()
+
+
+def test_who_is_slow_or_not_there_is_tried_again_and_no_message_holds_the_url(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of a resolver is made up for the name that does not exist: a real one may take its time."""
+
+    def nobody(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    receiver.answering = lambda _: 5.0
+    with pytest.raises(Undelivered) as slow:
+        deliver(receiver.url, seconds=0.2)
+    receiver.down()
+    with pytest.raises(Unavailable) as down:
+        deliver(receiver.url)
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(Unavailable) as nowhere:
+        deliver("http://nobody.invalid/?token=invented-url-token")
+    reasons = [str(raised.value) for raised in (slow, down, nowhere)]
+    assert reasons == [
+        "no answer within 0.2 s",
+        "no connection to the receiver",
+        "the receiver's name cannot be resolved",
+    ]
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
+    with (
+        callback_server(context=tls(trustme.CA().issue_cert("127.0.0.1"))) as running,
+        pytest.raises(Unavailable, match="certificate is not trusted"),
+    ):
+        deliver(running.url(path="/"))
+
+
+def test_an_answer_without_end_is_not_read() -> None:
+    async def work() -> None:
+        ended = asyncio.Event()
+
+        async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(b"x" * 65536)
+                    await writer.drain()
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            ended.set()
+
+        server = await asyncio.start_server(endless, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        sink = HttpSink(HttpSettings(name="hub", url=f"http://127.0.0.1:{port}/", secrets=(OLD,)))
+        await asyncio.wait_for(sink.deliver(event_of(stored())), 10)
+        await sink.close()
+        await asyncio.wait_for(ended.wait(), 10)
+        server.close()
+
+    asyncio.run(work())
+
+
+def test_retry_after_is_understood_as_seconds_and_as_a_date_and_never_believed_for_long(receiver: Receiver) -> None:
+    receiver.answering = lambda _: (503, {"retry-after": "7"})
+    with pytest.raises(Unavailable) as raised:
+        deliver(receiver.url)
+    assert raised.value.after == 7
+    assert 25 < pause(formatdate(time.time() + 30, usegmt=True)) <= 30
+    assert pause("99999999999999999999") == pause("Fri, 31 Dec 9999 23:59:59 GMT") == LONGEST_PAUSE
+    huge = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+    for nonsense in ("", "soon", "-5", "1.5", "Mon, 99 Foo", "Mon, 01 Jan 2001 00:00:00 GMT", huge):
+        assert pause(nonsense) == 0

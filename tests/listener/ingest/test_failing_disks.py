@@ -1,0 +1,192 @@
+"""A disk that is full, read-only or broken, and a clock that is set back: refused is said so, acknowledged is there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.crash_points import failing, unusable
+from tests.support.forwarding_harness import metric, sink, wait_until
+from tests.support.listener_process import ACCOUNT, ListenerProcess, NotReady, text
+from tests.support.webhook_receiver import Receiver
+from thingspace_provider.listener.callback_parser import read
+from thingspace_provider.listener.store.base import Arrival
+from thingspace_provider.listener.store.sqlite.store import SqliteStore
+
+Start = Callable[..., ListenerProcess]
+BALLAST = 1_000_000
+MOVABLE_CLOCK = """
+import pathlib, sys, time
+from thingspace_provider.cli import main
+offset, real = pathlib.Path(sys.argv[1]), time.time_ns
+time.time_ns = lambda: real() + int(offset.read_text()) * 10**9
+time.time = lambda: time.time_ns() / 10**9
+del sys.argv[1:5]
+main()
+"""
+HOUR = 3600
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if problem := mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)):
+        pytest.skip(f"a small disk cannot be mounted here: {problem}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def mount(*arguments: str) -> str:
+    """What went wrong, or nothing."""
+    try:
+        done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    except OSError as reason:
+        return str(reason)
+    return done.stderr
+
+
+def fill(listener: ListenerProcess) -> list[str]:
+    """Send texts until one is refused; those that were acknowledged."""
+    acknowledged: list[str] = []
+    for number in range(2000):
+        status = listener.post(text(f"T={number}", comment="x" * 6000)).status_code
+        if status != 200:
+            assert status == 503
+            return acknowledged
+        acknowledged.append(f"T={number}")
+    raise AssertionError("the disk was never full")
+
+
+def test_a_full_disk_refuses_keeps_what_was_acknowledged_and_needs_no_restart_once_there_is_room(
+    start: Start, small_disk: Path
+) -> None:
+    store = f"sqlite:///{small_disk / 'inbox.sqlite3'}"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(BALLAST))
+    listener = start(store=store)
+    acknowledged = fill(listener)
+
+    def answered() -> float:
+        begun = time.monotonic()
+        assert listener.post(text("refused", comment="x" * 6000)).status_code == 503
+        return time.monotonic() - begun
+
+    assert any(answered() < 2 for _ in range(5))  # a machine that pauses does so now and then
+    assert listener.get("/readyz").status_code == 503
+    assert listener.get("/healthz").status_code == 200
+    assert listener.texts() == acknowledged
+    ballast.unlink()
+    assert listener.post(text("after")).status_code == 200
+    listener.kill()
+    assert start(store=store).texts() == [*acknowledged, "after"]
+
+
+def test_a_listener_that_was_killed_on_a_full_disk_has_everything_once_there_is_room(
+    start: Start, small_disk: Path
+) -> None:
+    store = f"sqlite:///{small_disk / 'inbox.sqlite3'}"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(BALLAST))
+    listener = start(store=store)
+    acknowledged = fill(listener)
+    listener.kill()
+    try:
+        start(store=store).kill()
+    except NotReady as ended:  # it may find no room for its own files
+        said = str(ended).splitlines()[-1]
+        if f"Error: {small_disk / 'inbox.sqlite3'} cannot be used as a store: " not in said:
+            raise
+    ballast.unlink()
+    assert start(store=store).texts() == acknowledged
+
+
+@pytest.mark.skipif(bool(unusable()), reason=unusable())
+@pytest.mark.parametrize(("call", "error"), [("pwrite64", "EROFS"), ("pwrite64", "EIO"), ("fdatasync", "EIO")])
+def test_a_store_that_becomes_read_only_or_breaks_under_way_refuses_and_recovers(
+    start: Start, call: str, error: str
+) -> None:
+    listener = start()
+    assert listener.post(text("before")).status_code == 200
+    with failing(listener, call, error):
+        for number in range(3):
+            assert listener.post(text(f"refused {number}")).status_code == 503
+        assert listener.get("/readyz").status_code == 503
+        assert listener.texts() == ["before"]
+    assert listener.post(text("after")).status_code == 200
+    listener.kill()
+    assert start().texts() == ["before", "after"]
+
+
+def test_a_store_on_a_read_only_disk_is_said_in_one_line(start: Start, small_disk: Path) -> None:
+    store = f"sqlite:///{small_disk / 'inbox.sqlite3'}"
+    listener = start(store=store)
+    assert listener.post(text("kept")).status_code == 200
+    listener.kill()
+    if problem := mount("-o", "remount,ro", str(small_disk)):
+        pytest.skip(f"a disk cannot be made read-only here: {problem}")
+    with pytest.raises(NotReady) as ended:
+        start(store=store)
+    assert ended.value.status == 1
+    assert f"{small_disk / 'inbox.sqlite3'} cannot be used as a store: Read-only" in str(ended.value).splitlines()[-1]
+    assert not mount("-o", "remount,rw", str(small_disk))
+    assert start(store=store).texts() == ["kept"]
+
+
+def test_a_clock_that_is_set_back_loses_hides_and_delays_nothing(
+    start: Start, receiver: Receiver, tmp_path: Path
+) -> None:
+    """The listener's process reads a clock that this test moves; nothing else about it differs."""
+    offset = tmp_path / "offset"
+
+    def move_clock(seconds: int) -> None:
+        """At once: a file that is being written is empty for a moment."""
+        scratch = tmp_path / "offset.new"
+        scratch.write_text(str(seconds))
+        scratch.replace(offset)
+
+    move_clock(0)
+    clock = (sys.executable, "-c", MOVABLE_CLOCK, str(offset))
+    receiver.answering = lambda _: (500, {})
+    sinks = [sink(receiver)]
+    listener = start(before=clock, sinks=sinks)
+    assert listener.post(text("first")).status_code == 200
+    wait_until(lambda: metric(listener, "thingspace_deliveries_total", outcome="failed") > 0)
+    move_clock(-HOUR)
+    for message in ("second", "second", "first"):
+        assert listener.post(text(message)).status_code == 200
+    receiver.answering = lambda _: (204, {})
+    receiver.wait_for("first", "second")
+    listener.kill()
+    listener = start(before=clock, sinks=sinks)
+    assert listener.post(text("third")).status_code == 200
+    messages = listener.messages()
+    assert [message["text"] for message in messages] == ["first", "second", "second", "first", "third"]
+    assert [message["duplicateOf"] for message in messages] == [None, None, "2", None, None]
+    assert [int(message["id"]) for message in messages] == [1, 2, 3, 4, 5]
+    assert messages[1]["receivedAt"] < messages[0]["receivedAt"]
+
+
+@pytest.mark.long
+def test_a_backlog_of_100000_texts_that_nobody_took_delays_no_answer(
+    start: Start, receiver: Receiver, tmp_path: Path
+) -> None:
+    store = SqliteStore(tmp_path / "inbox.sqlite3", ["hub"])
+    now = time.time_ns() // 1000
+    for batch in range(100):
+        numbers = range(batch * 1000, batch * 1000 + 1000)
+        bodies = [json.dumps(text(f"T={number}", device=f"555{number % 5000:07}")).encode() for number in numbers]
+        moment = now - (99 - batch) * 61_000_000  # so that a start has not all of them to compare with
+        store.append([Arrival(ACCOUNT, moment, read(body).callback()) for body in bodies])
+    store.close()
+    listener = start(sinks=[sink(receiver)])
+    for number in range(20):
+        assert listener.post(text(f"new {number}")).status_code == 200  # it would be 503 after 1.8 s
+    receiver.wait(lambda there: len(there.taken) > 1000, 60)

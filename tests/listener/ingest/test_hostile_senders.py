@@ -1,0 +1,216 @@
+"""Slow, endless and numerous senders cost little, and honest texts are taken all the while."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.listener_process import ListenerProcess, text
+
+HEAD = b"POST %s HTTP/1.1\r\nHost: x\r\n"
+
+
+@contextlib.contextmanager
+def connected(listener: ListenerProcess) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", listener.port), 5) as connection:
+        yield connection
+
+
+def received(connection: socket.socket) -> bytes:
+    """Everything until the listener hangs up."""
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
+
+
+def memory(listener: ListenerProcess) -> int:
+    """Resident kB."""
+    status = Path(f"/proc/{listener.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+@pytest.mark.parametrize("sent", [b"POS", HEAD % b"/", HEAD % b"/x" + b"Content-Length: 9\r\n\r\nabc"])
+def test_an_unfinished_request_is_ended_after_two_seconds(listener: ListenerProcess, sent: bytes) -> None:
+    def took() -> float:
+        with connected(listener) as connection:
+            begun = time.monotonic()
+            connection.sendall(sent)
+            answer = received(connection)
+            seconds = time.monotonic() - begun
+        assert answer.split(b"\r\n")[0] in (b"HTTP/1.1 408 Request Timeout", b"HTTP/1.1 404 Not Found")
+        assert seconds > 1.5
+        return seconds
+
+    assert any(took() < 3 for _ in range(5))  # a machine that pauses does so now and then
+
+
+def test_a_body_that_drips_is_ended_after_two_seconds_and_not_stored(listener: ListenerProcess) -> None:
+    body = json.dumps(text("dripped")).encode()
+    with connected(listener) as connection:
+        connection.sendall(HEAD % listener.path().encode() + b"Content-Length: %d\r\n\r\n" % len(body))
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            for at in range(len(body)):
+                connection.sendall(body[at : at + 1])
+                time.sleep(0.1)
+        assert time.monotonic() - begun < 0.05 * len(body)  # which would take twice as long
+    assert "dripped" not in listener.texts()
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (HEAD % b"/", b"X-Flood: 1\r\n" * 1000),
+        (HEAD % b"/", b"x" * 12000),
+        (b"GET /", b"x" * 12000),
+        (HEAD % b"/nowhere" + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
+    ],
+)
+def test_headers_and_bodies_without_end_are_hung_up_on(listener: ListenerProcess, start: bytes, more: bytes) -> None:
+    before = memory(listener)
+    with connected(listener) as connection:
+        connection.sendall(start)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 50_000_000:
+                sent += connection.send(more)
+    assert sent < 10_000_000
+    assert memory(listener) - before < 4_000
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Room for as many connections as the system allows this process."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < 11_000:
+        pytest.skip(f"the system allows a process {before[1]} open files; 10,000 connections need 11,000")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (11_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def is_honest_traffic_answered(listener: ListenerProcess, texts: int = 10) -> bool:
+    """Whether each of some texts, over a connection of its own, is acknowledged within two seconds."""
+    for number in range(texts):
+        begun = time.monotonic()
+        answer = requests.post(listener.url + listener.path(), json=text(f"honest {number}"), timeout=10)
+        if answer.status_code != 200 or time.monotonic() - begun > 2:
+            return False
+    return True
+
+
+@pytest.mark.usefixtures("many_descriptors")
+@pytest.mark.parametrize(
+    ("number", "kilobytes"), [(1000, 20_000), pytest.param(10_000, 120_000, marks=pytest.mark.long)]
+)
+def test_honest_texts_are_taken_while_thousands_of_connections_are_idle_then_slow_then_hung_up_on(
+    listener: ListenerProcess, number: int, kilobytes: int
+) -> None:
+    before = memory(listener)
+    with contextlib.ExitStack() as slow:
+        connections = [slow.enter_context(connected(listener)) for _ in range(number)]
+        assert is_honest_traffic_answered(listener)
+        for connection in connections:
+            connection.sendall(HEAD % listener.path().encode())
+        assert is_honest_traffic_answered(listener)
+        for connection in connections:
+            assert received(connection).startswith(b"HTTP/1.1 408 ")
+        assert is_honest_traffic_answered(listener)
+    assert memory(listener) - before < kilobytes
+
+
+def test_idle_connections_do_not_keep_honest_ones_out_when_descriptors_are_few(
+    start: Callable[..., ListenerProcess],
+) -> None:
+    listener = start(before=("sh", "-c", 'ulimit -n 200 && exec "$@"', "sh"))
+    with contextlib.ExitStack() as idle:
+        for _ in range(400):
+            idle.enter_context(connected(listener))
+        assert is_honest_traffic_answered(listener)
+    assert listener.texts().count("honest 0") == 1
+
+
+FLOODS = {
+    "requests whose answers nobody reads": (b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1000),
+    "headers": (HEAD % b"/", b"X-Flood: 1\r\n" * 1000),
+    "a body in chunks": (HEAD % b"/x" + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
+    "a body announced as endless": (HEAD % b"/x" + b"Content-Length: 99999999999\r\n\r\n", b"x" * 65536),
+    "deep JSON": (
+        b"",
+        HEAD % b"/callbacks/invented-path-token/a" + b"Content-Length: 8005\r\n\r\n" + b'{"a":' + b"[" * 8000,
+    ),
+    "what is not UTF-8": (
+        b"",
+        HEAD % b"/callbacks/invented-path-token/a" + b"Content-Length: 8000\r\n\r\n" + b"\xff" * 8000,
+    ),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_honest_texts_are_taken_while_many_send_without_end(listener: ListenerProcess, flood: str) -> None:
+    begin, more = FLOODS[flood]
+    before = memory(listener)
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError), connected(listener) as connection:
+                connection.settimeout(0.5)
+                connection.sendall(begin)
+                while not over.is_set():
+                    connection.sendall(more)
+
+    senders = [threading.Thread(target=send) for _ in range(20)]
+    for sender in senders:
+        sender.start()
+    try:
+        assert is_honest_traffic_answered(listener)
+        assert memory(listener) - before < 60_000
+    finally:
+        over.set()
+        for sender in senders:
+            sender.join()
+
+
+@pytest.mark.long
+def test_who_takes_no_answers_is_hung_up_on(listener: ListenerProcess) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", listener.port))
+        connection.settimeout(30)
+        deadline = time.monotonic() + 60
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                time.sleep(0.01)  # so that few wait at a time
+        assert time.monotonic() < deadline
+
+
+def test_a_connection_that_asks_for_much_before_it_is_answered_is_hung_up_on(listener: ListenerProcess) -> None:
+    with connected(listener) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        assert received(connection).count(b"HTTP/1.1 200 OK") < 100
+
+
+def test_requests_sent_at_once_on_one_connection_are_all_answered(listener: ListenerProcess) -> None:
+    body = json.dumps(text("pipelined")).encode()
+    one = HEAD % listener.path().encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with connected(listener) as connection:
+        connection.sendall(one * 5)
+        answer = b""
+        while answer.count(b"200 OK") < 5:
+            piece = connection.recv(65536)
+            assert piece
+            answer += piece
+    assert listener.texts().count("pipelined") == 5

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.listener_process import settings as complete
+from thingspace_provider.listener.recovery import queue_drainer
+from thingspace_provider.listener.settings.listener_settings import Settings, load
+from thingspace_provider.listener.settings.settings_file import BadSettings
+
+USER = {"appKey": "key", "appSecret": "sentinel-1", "username": "uws", "password": "sentinel-2"}
+
+
+def loaded(folder: Path, environment: dict[str, str] | None = None, **changes: Any) -> Settings:
+    file = folder / "settings.json"
+    file.write_text(json.dumps(complete(folder, **changes)))
+    settings = load(file, environment or {}, {})
+    queue_drainer.credentials(settings)
+    return settings
+
+
+def test_healing_is_off_unless_asked_for_even_where_thingspace_credentials_are_at_hand(tmp_path: Path) -> None:
+    assert loaded(tmp_path, {"THINGSPACE_APP_KEY": "key"}).heal == "off"
+    assert loaded(tmp_path, heal=False).heal == "off"  # how YAML reads an unquoted off
+
+
+def test_the_environment_of_pulumi_up_says_who_asks_and_wins_over_the_file(tmp_path: Path) -> None:
+    environment = {"THINGSPACE_LISTENER_HEAL": "history", "THINGSPACE_PASSWORD": "sentinel-3"}
+    user = queue_drainer.credentials(loaded(tmp_path, environment, thingspace=USER))
+    assert user is not None
+    assert (user.username, user.password) == ("uws", "sentinel-3")
+    assert user.base_url == "https://thingspace.verizon.com/api"
+    assert "sentinel" not in repr(loaded(tmp_path, environment, thingspace=USER))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"heal": "yes"}, "heal (settings file {file}): must be one of off, startCallbacks, history"),
+        ({"healMinutes": 0}, "healMinutes (settings file {file}): must be a number from 0.1 to 1440"),
+        ({"healAfterSeconds": "9"}, "healAfterSeconds (settings file {file}): must be a number from"),
+        ({"thingspace": "sentinel"}, "thingspace (settings file {file}): must be a mapping with the keys appKey"),
+        (
+            {"thingspace": {"appkey": "x"}},
+            "thingspace (settings file {file}): appkey is not known: did you mean appKey",
+        ),
+        ({"heal": "history", "thingspace": {**USER, "password": ""}}, "thingspace.password is not set"),
+        ({"heal": "history"}, "thingspace.appKey is not set, and heal cannot ask ThingSpace without it"),
+        (
+            {"heal": "history", "thingspace": {**USER, "baseUrl": "http://thingspace.example/api"}},
+            "would send the credentials unencrypted",
+        ),
+    ],
+)
+def test_what_is_wrong_with_healing_is_said_before_the_start(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BadSettings) as found:
+        loaded(tmp_path, **changes)
+    assert words.format(file=tmp_path / "settings.json") in str(found.value)
+    assert "sentinel" not in str(found.value)

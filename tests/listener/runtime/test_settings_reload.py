@@ -1,0 +1,172 @@
+"""What the people who run it see and do: metrics, logs, new credentials, a check before the start."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.listener_process import (
+    ACCOUNT,
+    API_TOKEN,
+    COMMAND,
+    PASSWORD,
+    PATH_TOKEN,
+    PREVIOUS,
+    ListenerProcess,
+    clean_environment,
+    settings,
+    text,
+)
+from thingspace_provider.listener.settings.listener_settings import load
+from thingspace_provider.listener.settings.settings_file import BadSettings
+
+Start = Callable[..., ListenerProcess]
+SECRETS = (PASSWORD, PREVIOUS, PATH_TOKEN, API_TOKEN, "a text that nobody else shall read")
+
+
+def events(listener: ListenerProcess) -> list[str]:
+    return [json.loads(line)["event"] for line in listener.log.read_text().splitlines()]
+
+
+def rotate(listener: ListenerProcess, **changes: object) -> None:
+    listener.write(**changes)
+    before = len(events(listener))
+    listener.process.send_signal(signal.SIGHUP)
+    while len(events(listener)) == before:
+        time.sleep(0.01)
+
+
+def test_metrics_count_what_was_stored_and_refused_and_name_nobody(start: Start) -> None:
+    listener = start()
+    listener.post(text("a text that nobody else shall read"))
+    listener.post(text(smsMessage=None))
+    listener.post(text(password="wrong"))
+    listener.post(b"no json")
+    shown = listener.get("/metrics")
+    assert shown.headers["content-type"].startswith("text/plain")
+    for line in (
+        'thingspace_callbacks_stored_total{kind="text"} 1.0',
+        'thingspace_callbacks_stored_total{kind="sent"} 1.0',
+        'thingspace_callbacks_refused_total{reason="wrong user name or password"} 1.0',
+        'thingspace_callbacks_refused_total{reason="malformed"} 1.0',
+        "thingspace_commit_callbacks_sum 2.0",
+        "thingspace_callbacks_waiting 0.0",
+    ):
+        assert line in shown.text.splitlines()
+    for secret in (*SECRETS, ACCOUNT):
+        assert secret not in shown.text
+
+
+def test_the_log_tells_of_refusals_once_and_of_no_text_and_no_secret(start: Start) -> None:
+    listener = start()
+    for number in range(5):
+        listener.post(text(f"{number} a text that nobody else shall read", password=f"wrong-{number}"))
+        listener.post(text("a text that nobody else shall read"), f"/callbacks/{PATH_TOKEN}x/{number}")
+        listener.post(b'{"password": "' + PASSWORD.encode())
+    listener.stop()
+    lines = [json.loads(line) for line in listener.log.read_text().splitlines()]
+    refusals = [(line["reason"], line["account"], line["client"]) for line in lines if "reason" in line]
+    assert refusals == [
+        ("wrong user name or password", ACCOUNT, "127.0.0.1"),
+        ("not found", None, "127.0.0.1"),
+        ("malformed", ACCOUNT, "127.0.0.1"),
+    ]
+    for secret in (*SECRETS, "wrong-"):
+        assert secret not in listener.log.read_text()
+
+
+def test_new_credentials_are_taken_up_without_a_restart_and_without_refusing_the_old(start: Start) -> None:
+    listener = start(previousPassword=None)
+    rotate(listener, password="invented-password-2", previousPassword=PASSWORD, accounts=[ACCOUNT, "new"])
+    assert listener.post(text("with the new", password="invented-password-2")).status_code == 200
+    assert listener.post(text("with the old")).status_code == 200
+    assert listener.post(text("of a new account"), listener.path("new")).status_code == 200
+    rotate(listener, password="invented-password-2", previousPassword=None, apiToken="another-api-token")
+    assert listener.post(text("too late")).status_code == 403
+    assert listener.get("/v1/messages", Authorization=f"Bearer {API_TOKEN}").status_code == 401
+    assert len(listener.answer(token="another-api-token")["messages"]) == 3
+
+
+@pytest.mark.parametrize("given", [["older", "oldest"], '["older", "oldest"]', ["older", "", "oldest"]])
+def test_several_previous_passwords_are_all_good(start: Start, given: object) -> None:
+    listener = start(previousPassword=given)
+    for password, status in ((PASSWORD, 200), ("older", 200), ("oldest", 200), ("", 403), ("old", 403)):
+        assert listener.post(text("a text", password=password)).status_code == status
+
+
+@pytest.mark.parametrize("given", ['["sentinel"', [7], {"sentinel": 1}])
+def test_what_is_no_previous_password_is_said_without_repeating_it(tmp_path: Path, given: object) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(settings(tmp_path, previousPassword=given)))
+    with pytest.raises(BadSettings, match="previousPassword") as bad:
+        load(file, {}, {})
+    assert "sentinel" not in str(bad.value)
+
+
+def test_in_the_environment_several_previous_passwords_are_json(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(settings(tmp_path)))
+    for value, passwords in (("one", ("one",)), ('["one", "other"]', ("one", "other")), ("[]", ())):
+        found = load(file, {"THINGSPACE_LISTENER_PREVIOUS_PASSWORD": value}, {})
+        assert found.previous_password == passwords
+
+
+def test_bad_settings_are_not_taken_up_and_the_log_says_why(start: Start) -> None:
+    listener = start()
+    rotate(listener, password=None, pathToken="short")
+    last = json.loads(listener.log.read_text().splitlines()[-1])
+    assert last["event"] == "settings not taken up: the old ones hold"
+    assert [problem.split()[0] for problem in last["problems"]] == ["password", "pathToken"]
+    assert listener.post(text()).status_code == 200
+
+
+def test_what_needs_a_restart_is_named(start: Start) -> None:
+    listener = start()
+    for _ in range(2):
+        rotate(listener, port=28201, freeSpace="200MB")
+        assert json.loads(listener.log.read_text().splitlines()[-1])["after_restart"] == ["port", "free_space"]
+    assert listener.get("/healthz").status_code == 200
+
+
+def test_a_sighup_while_it_starts_is_answered_once_it_serves(tmp_path: Path) -> None:
+    file, later = tmp_path / "settings.json", tmp_path / "later.json"
+    os.mkfifo(file)
+    later.write_text(json.dumps(settings(tmp_path, accounts=["taken-up"])))
+    command = [*COMMAND, "--settings", str(file), "--json"]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starting:
+        assert starting.stdout
+        assert starting.stderr
+        with file.open("w") as first:  # opened by both: it reads its settings now
+            starting.send_signal(signal.SIGHUP)
+            first.write(json.dumps(settings(tmp_path)))
+            later.replace(file)
+        assert "url" in json.loads(starting.stdout.readline())
+        starting.send_signal(signal.SIGTERM)
+        log = [json.loads(line) for line in starting.stderr]
+    taken = [line["accounts"] for line in log if line["event"] == "settings taken up"]
+    assert (starting.returncode, taken) == (0, [["taken-up"]])
+
+
+def test_a_check_says_whether_a_listener_could_start_and_leaves_nothing_running(start: Start) -> None:
+    listener = start()
+    command = [*COMMAND, "--settings", str(listener.file), "--check"]
+
+    def check() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=20, check=False)
+
+    assert check().returncode == 1
+    assert "is the store of another listener that is running" in check().stderr
+    listener.stop()
+    good = check()
+    assert (good.returncode, good.stderr) == (0, "")
+    assert re.match(rf"a listener can start: {ACCOUNT}, .* on 127\.0\.0\.1:0, store sqlite:", good.stdout)
+    listener.file.write_text(json.dumps(settings(listener.folder, password=None)))
+    assert check().returncode == 2

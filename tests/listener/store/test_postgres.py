@@ -1,0 +1,426 @@
+"""The listener on PostgreSQL: several at once, a server that dies, and what it refuses to work with."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+
+from tests.support import store_replica
+from tests.support.emulator_process import eventually
+from tests.support.listener_process import COMMAND, ListenerProcess, clean_environment, settings, text
+from tests.support.postgres_server import PASSWORD, PostgresServer
+from thingspace_provider.listener.ingest.callback_endpoint import ANSWER_SECONDS
+from thingspace_provider.listener.settings.values import Wrong
+from thingspace_provider.listener.store.base import Selection, StoreFailed, StoreUnusable
+from thingspace_provider.listener.store.postgres import connections as postgres_link
+from thingspace_provider.listener.store.postgres import coordination
+from thingspace_provider.listener.store.postgres import store as postgres_store
+from thingspace_provider.listener.store.postgres.connections import Link, Watch
+from thingspace_provider.listener.store.postgres.outbox import TAKE
+from thingspace_provider.listener.store.postgres.store import PostgresStore
+from thingspace_provider.listener.store.store_url import read_address, shown
+
+Start = Callable[..., ListenerProcess]
+EVERYTHING = Selection(limit=100_000)
+SOON = 6  # seconds: 2 were promised, and a busy machine adds to what it measures; who hangs takes 10
+SECRETS = (PASSWORD, PASSWORD.replace("%40", "@"))
+
+
+class Senders:
+    """Send numbered texts until told to end, whatever is answered; remember the answers and how long they took."""
+
+    def __init__(self, listeners: list[ListenerProcess], connections: int = 6) -> None:
+        self.acknowledged: list[str] = []
+        self.answers: list[tuple[int, float]] = []
+        self._ended = threading.Event()
+        chosen = [listeners[number % len(listeners)] for number in range(connections)]
+        self._threads = [
+            threading.Thread(target=self._send, args=(number, listener)) for number, listener in enumerate(chosen)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def until(self, reached: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while not reached():
+            assert time.monotonic() < deadline, "what was waited for did not happen"
+            time.sleep(0.005)
+
+    def end(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _send(self, sender: int, listener: ListenerProcess) -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            number = 0
+            while not self._ended.is_set():
+                name = f"{sender}-{number}"
+                begun = time.monotonic()
+                body = text(name, device=f"555123{sender:04}")
+                answer = session.post(listener.url + listener.path(), json=body, timeout=10)
+                self.answers.append((answer.status_code, time.monotonic() - begun))
+                if answer.status_code == 200:
+                    self.acknowledged.append(name)
+                number += 1
+
+
+def read_all(listener: ListenerProcess, sent: threading.Event) -> list[dict[str, Any]]:
+    """Poll with the cursor while others write, as a reader does, until all is sent and seen."""
+    seen: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        last = sent.is_set()
+        page = listener.answer(limit=7, **({"after": cursor} if cursor else {}))
+        seen += page["messages"]
+        cursor = page["next"]
+        if last and not page["messages"]:
+            return seen
+
+
+@pytest.mark.parametrize(("replicas", "own"), [(2, 25), pytest.param(4, 200, marks=pytest.mark.long)])
+def test_copies_at_several_listeners_are_marked_and_no_reader_skips_one(
+    start: Start, postgres: PostgresServer, replicas: int, own: int
+) -> None:
+    url = postgres.database()
+    listeners = [start(store=url) for _ in range(replicas)]
+    copied = own
+
+    def send(sender: int) -> None:
+        listener = listeners[sender]
+        with requests.Session() as session:
+            session.trust_env = False
+            for number in range(own + copied):
+                name = f"all-{number}" if number < copied else f"{sender}-{number}"
+                request = f"request {number}" if number < copied and number % 2 else None
+                body = text(name, device=str(number), requestId=request)
+                # A machine that is busy may need longer than a carrier waits; then it comes again, as here.
+                while session.post(listener.url + listener.path(), json=body, timeout=10).status_code != 200:
+                    pass
+
+    sent = threading.Event()
+    with ThreadPoolExecutor(2 * replicas) as threads:
+        readers = [threads.submit(read_all, one, sent) for one in listeners]
+        try:
+            list(threads.map(send, range(replicas)))
+        finally:
+            sent.set()
+        [seen, *same] = [reader.result() for reader in readers]
+    assert all(other == seen for other in same)
+    assert len({one["id"] for one in seen}) == len(seen) >= replicas * (own + copied)
+    firsts = {one["text"]: one["id"] for one in reversed(seen)}
+    assert len(firsts) == copied + replicas * own
+    for one in seen:
+        first = firsts[one["text"]]
+        assert one["duplicateOf"] == (None if one["id"] == first else first)
+
+
+@pytest.mark.parametrize(("replicas", "texts"), [(2, 60), pytest.param(4, 500, marks=pytest.mark.long)])
+def test_what_one_replica_takes_no_other_has_and_each_device_gets_its_texts_in_order(
+    tmp_path: Path, postgres: PostgresServer, replicas: int, texts: int
+) -> None:
+    url = postgres.database()
+    running = []
+    for number in range(replicas):
+        with (tmp_path / str(number)).open("w") as said:
+            command = [sys.executable, store_replica.__file__, url, str(number), str(texts)]
+            running.append(subprocess.Popen(command, stdout=said))
+    try:
+        assert [process.wait(120) for process in running] == [0] * replicas
+    finally:
+        for process in running:
+            process.kill()
+    had = [json.loads(line) for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
+    store = PostgresStore(url, "shown", ["a"])
+    stored = store.read(EVERYTHING)
+    store.close()
+    assert len(stored) == 2 * replicas * texts
+    assert sum(one.duplicate_of is not None for one in stored) == (replicas - 1) * texts
+    assert sorted(one["id"] for one in had) == [one.id for one in stored]
+    lanes = defaultdict(list)
+    for one in sorted(had, key=lambda one: (one["from"], one["id"])):
+        lanes[one["lane"]].append(one)
+    assert len(lanes) == store_replica.DEVICES
+    for lane in lanes.values():
+        assert [one["id"] for one in lane] == sorted(one["id"] for one in lane)
+        for before, after in itertools.pairwise(lane):
+            assert after["from"] == before["from"] or after["from"] >= before["until"], "two had one device at once"
+
+
+def test_what_another_replica_is_just_taking_is_passed_over(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    store = PostgresStore(url, "shown", ["a"])
+    store.append([store_replica.arrival("1", 1), store_replica.arrival("2", 2), store_replica.arrival("3", 1)])
+    values = {"sink": "a", "limit": 1, "run": 2, "token": 1, "lease": 1_000_000_000}
+    with psycopg.connect(url) as other:
+        assert len(other.execute(TAKE.encode(), values).fetchall()) == 1
+        claim = store.outbox.take("a", 10, lease=30, run=2)
+        assert [parcel.stored.text for run in claim.runs for parcel in run] == ["2"]
+    assert store.outbox.take("a", 10, lease=30).runs == ()
+    store.close()
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", pytest.param("immediate", marks=pytest.mark.long)])
+def test_no_acknowledged_text_is_lost_when_the_server_is_killed(
+    start: Start, postgres: PostgresServer, end: str
+) -> None:
+    listeners = [start(store=url) for url in [postgres.database()] * 2]
+    senders = Senders(listeners)
+    try:
+        senders.until(lambda: len(senders.acknowledged) > 100)
+        postgres.kill() if end == "SIGKILL" else postgres.stop("immediate")
+        refused = len(senders.answers)
+        senders.until(lambda: len(senders.answers) > refused + 20)
+        assert {status for status, _ in senders.answers[refused + 10 :]} == {503}
+        postgres.start()
+        restarted = len(senders.acknowledged)
+        senders.until(lambda: len(senders.acknowledged) > restarted + 50)
+    finally:
+        senders.end()
+        postgres.start()  # for the tests that come after a failure
+    assert {status for status, _ in senders.answers} == {200, 503}
+    took = sorted(seconds for _, seconds in senders.answers)
+    assert took[len(took) * 9 // 10] < 2
+    assert took[-1] < SOON
+    assert set(senders.acknowledged) <= set(listeners[0].texts())
+
+
+def test_an_answer_is_due_after_the_store_has_given_up() -> None:
+    assert (
+        postgres_store.APPEND_SECONDS + postgres_link.GRACE_SECONDS + postgres_link.WATCH_SECONDS < ANSWER_SECONDS < 2
+    )
+
+
+def test_a_connection_that_hangs_is_given_up_in_time_and_replaced(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    store = PostgresStore(url, "shown")
+    store.append([store_replica.arrival("before", 1)])
+    with psycopg.connect(url, autocommit=True) as connection:
+        query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT thingspace.append%'"
+        [(backend,)] = connection.execute(f"{query} ORDER BY query_start DESC LIMIT 1").fetchall()
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        with pytest.raises(StoreFailed):
+            store.append([store_replica.arrival("meanwhile", 2)])
+        assert time.monotonic() - begun < SOON
+        store.append([store_replica.arrival("after", 3)])
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    assert {"before", "after"} <= {one.text for one in store.read(EVERYTHING)}
+    store.close()
+
+
+def test_who_holds_the_turn_for_ever_delays_nobody_for_ever(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_link, "GRACE_SECONDS", 30.0)  # so that it is the server that says so
+    url = postgres.database()
+    store = PostgresStore(url, "shown")
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT thingspace.turn()")
+        begun = time.monotonic()
+        with pytest.raises(StoreFailed, match="timeout"):
+            store.append([store_replica.arrival("1", 1)])
+        assert time.monotonic() - begun < SOON
+    store.append([store_replica.arrival("2", 1)])
+    assert [one.text for one in store.read(EVERYTHING)] == ["2"]
+    store.close()
+
+
+def test_replicas_that_start_at_once_on_an_empty_database_make_its_tables_once(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    with ThreadPoolExecutor(8) as threads:
+        stores = list(threads.map(lambda _: PostgresStore(url, "shown"), range(8)))
+    for store in stores:
+        store.prove()
+        store.close()
+
+
+def test_a_turn_is_had_by_one_replica_and_numbers_are_known_to_all(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    one, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
+    with one.shared.turn("heal") as mine, other.shared.turn("heal") as theirs, other.shared.turn("else") as third:
+        assert (mine(), theirs(), third()) == (True, False, True)
+    with other.shared.turn("heal") as theirs:
+        assert theirs()
+    assert other.shared.noted("when") == 0
+    one.shared.note("when", 7)
+    one.shared.note("when", 8)
+    assert other.shared.noted("when") == 8
+    one.close()
+    other.close()
+
+
+def test_a_turn_that_is_not_renewed_goes_to_another_and_one_that_is_stays(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen process is one that does not renew."""
+    url = postgres.database()
+    one, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
+
+    def other_has_it() -> bool:
+        with other.shared.turn("heal") as has_turn:
+            return has_turn()
+
+    monkeypatch.setattr(coordination, "LEASE_SECONDS", 4.0)
+    monkeypatch.setattr(coordination, "RENEW_SECONDS", 0.1)
+    with one.shared.turn("heal") as mine:
+        ends = one.shared.noted("turn heal")
+        assert eventually(lambda: one.shared.now() > ends)
+        assert not other_has_it()
+        assert mine()
+    monkeypatch.setattr(coordination, "RENEW_SECONDS", 1000.0)
+    with one.shared.turn("heal") as lost:
+        assert lost()
+        assert not other_has_it()
+        assert eventually(other_has_it)
+        assert not lost()
+        monkeypatch.setattr(coordination, "LEASE_SECONDS", 1000.0)
+        kept = other.shared.turn("heal")
+        assert kept.__enter__()()
+    assert one.shared.noted("turn heal") > one.shared.now()  # who lost it does not give back what another has
+    kept.__exit__(None, None, None)
+    one.shared.note("turn heal", one.shared.now() + 3 * 10**9)  # as after a clock was set back by an hour
+    assert other_has_it()
+    one.close()
+    other.close()
+
+
+def test_commits_are_durable_whatever_the_database_says_and_a_server_without_fsync_is_refused(
+    postgres: PostgresServer,
+) -> None:
+    url = postgres.database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
+        watch = Watch()
+        link = Link(url, watch, 1.0)
+        assert link.rows("SHOW synchronous_commit") == [("on",)]
+        link.close()
+        watch.close()
+        connection.execute("ALTER ROLE CURRENT_USER RESET synchronous_commit")
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            deadline = time.monotonic() + 10
+            while connection.execute("SHOW fsync").fetchone() != ("off",):
+                assert time.monotonic() < deadline
+            with pytest.raises(StoreUnusable, match=r"shown cannot be used as a store: .*fsync = off"):
+                PostgresStore(url, "shown")
+        finally:
+            connection.execute("ALTER SYSTEM RESET fsync")
+            connection.execute("SELECT pg_reload_conf()")
+            while connection.execute("SHOW fsync").fetchone() != ("on",):
+                time.sleep(0.01)
+
+
+def test_a_database_of_a_newer_version_is_left_alone(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    PostgresStore(url, "shown").close()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE thingspace.version SET version = 99")
+    with pytest.raises(StoreUnusable, match="newer version"):
+        PostgresStore(url, "shown")
+
+
+def check(folder: Path, store: str, *python: str) -> subprocess.CompletedProcess[str]:
+    """`thingspace listener --check`."""
+    file = folder / "settings.json"
+    file.write_text(json.dumps(settings(folder, store=store)))
+    command = [sys.executable, *python, "listener"] if python else COMMAND
+    return subprocess.run(
+        [*command, "--settings", str(file), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=clean_environment(),
+    )
+
+
+def test_a_check_opens_the_database_and_shows_its_address_without_the_password(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    good = check(tmp_path, postgres.database())
+    assert good.returncode == 0, good.stderr
+    assert f"store postgresql://inbox:***@127.0.0.1:{postgres.port}/" in good.stdout
+    assert not any(secret in good.stdout + good.stderr for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (PASSWORD, "another-secret", "password authentication failed"),
+        ("/postgres", "/absent", 'database "absent" does not exist'),
+        ("127.0.0.1:{port}", "127.0.0.1:1", "Connection refused"),
+        ("/postgres", "/postgres?another-secret=1", "not a PostgreSQL URL that libpq can read"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_said_without_the_password(
+    postgres: PostgresServer, old: str, new: str, said: str
+) -> None:
+    url = postgres.url().replace(old.format(port=postgres.port), new)
+    with pytest.raises(StoreUnusable) as failed:
+        PostgresStore(url, shown(url.partition("?")[0]))
+    message = str(failed.value)
+    assert said in message
+    assert message.startswith("postgresql://inbox:***@127.0.0.1:")
+    assert "\n" not in message
+    assert not any(secret in message for secret in (*SECRETS, "another-secret"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://inbox:secr/et@db.example.com/inbox",
+        "postgresql://inbox:secr@et@db.example.com/inbox",
+        "postgresql://inbox:secr#et@db.example.com/inbox",
+        "postgresql://inbox:secret",
+        "postgresql://inbox:secret/inbox",
+        "mysql://inbox:secret@db.example.com/inbox",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(Wrong) as refused:
+        read_address(address)
+    assert not any(piece in str(refused.value) for piece in ("secr", "et@", "inbox:"))
+
+
+@pytest.mark.parametrize(
+    ("address", "seen"),
+    [
+        ("sqlite:////var/lib/inbox.sqlite3", "sqlite:////var/lib/inbox.sqlite3"),
+        ("postgresql://inbox@db/inbox", "postgresql://inbox@db/inbox"),
+        ("postgresql://inbox:s%2Fcret@[::1]:5432,db:2/inbox", "postgresql://inbox:***@[::1]:5432,db:2/inbox"),
+        (
+            "postgres:///inbox?host=/run/postgresql&password=secret&sslmode=require",
+            "postgres:///inbox?host=/run/postgresql&password=***&sslmode=require",
+        ),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address: str, seen: str) -> None:
+    assert shown(read_address(address)) == seen
+
+
+def test_a_missing_driver_is_named_with_what_installs_it(tmp_path: Path) -> None:
+    without = "import sys; sys.modules['psycopg'] = None; from thingspace_provider.cli import main; main()"
+    failed = check(tmp_path, "postgresql://inbox:invented-secret@127.0.0.1/inbox", "-c", without)
+    assert failed.returncode == 1
+    assert "thingspace-provider[listener,postgres]" in failed.stderr
+    assert "invented-secret" not in failed.stderr

@@ -1,0 +1,74 @@
+"""How much of the SQLite store is read for an answer, and what becomes of a reader when the store is closed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import apsw
+import pytest
+
+from tests.support.emulator_process import eventually
+from tests.support.listener_process import ACCOUNT, text
+from thingspace_provider.listener.callback_parser import TEXT, read
+from thingspace_provider.listener.store.base import Arrival, Selection, StoreFailed
+from thingspace_provider.listener.store.query_sql import select
+from thingspace_provider.listener.store.sqlite.reader import CONDITIONS, Reader
+from thingspace_provider.listener.store.sqlite.store import SqliteStore
+
+ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+STEPS = 1000  # of SQLite's machine
+
+
+def test_a_minute_of_a_device_is_found_without_looking_through_all_of_its_texts(tmp_path: Path) -> None:
+    path = tmp_path / "inbox.sqlite3"
+    store = SqliteStore(path)
+    callback = read(json.dumps(text("T=1", "5551230001")).encode()).callback()
+    for batch in range(10):
+        store.append([Arrival(ACCOUNT, (batch * 1000 + number) * 1_000_000, callback) for number in range(1000)])
+        store.tidy()
+    minute = Selection(
+        limit=1000,
+        account=ACCOUNT,
+        kind=TEXT,
+        device="5551230001",
+        received_from=5_000_000_000,
+        received_until=5_060_000_000,
+    )
+    assert len(store.read(minute)) == 61
+    store.close()
+    looks = [0]
+
+    def look() -> bool:
+        looks[0] += 1
+        return False
+
+    connection = apsw.Connection(str(path))
+    connection.set_progress_handler(look, STEPS)
+    query, values = select(minute, "callbacks", CONDITIONS)
+    assert len(connection.execute(query, values).fetchall()) == 61
+    connection.close()
+    assert looks[0] * STEPS < 10_000
+
+
+def test_who_still_reads_when_the_store_is_closed_is_interrupted(tmp_path: Path) -> None:
+    path = tmp_path / "inbox.sqlite3"
+    SqliteStore(path).close()
+    reader = Reader(path)
+    reasons: list[str] = []
+
+    def endlessly() -> None:
+        try:
+            reader.rows(ENDLESS, {})
+        except StoreFailed as reason:
+            reasons.append(str(reason))
+
+    thread = threading.Thread(target=endlessly)
+    thread.start()
+    assert eventually(lambda: any(opened.using.locked() for opened in reader._opened))  # noqa: SLF001  else it may be closed before
+    reader.close()
+    thread.join()
+    assert len(reasons) == 1
+    with pytest.raises(StoreFailed, match="closed"):
+        reader.rows("SELECT 1", {})

@@ -1,0 +1,171 @@
+"""Whatever happens in whatever order, a text that a device sent is in the inbox or still in ThingSpace's queue."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.support.emulator_process import EmulatorProcess
+from tests.support.listener_process import ACCOUNT, USERNAME, ListenerProcess, quiet_port
+
+RETRIED = 60.0
+"""Virtual seconds after which ThingSpace has tried every text a second time.
+
+A queue is pushed in waves of 32, and each wave waits 1.3 s for its second try, so all texts of a life take longest
+when no listener is there. Twenty-one of these outlast a session that is not used, so each call begins one.
+"""
+
+
+class Inbox(RuleBasedStateMachine):
+    """A listener and the emulator as real processes, and the model: the texts that were sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="inbox-"))
+        self.emulator = EmulatorProcess("--switch", "registrationPorts=any", "--switch", "profile=observed")
+        self.platform = self.emulator.caller
+        self.platform.control("POST", "clock", {"frozen": True})
+        self.port = quiet_port()
+        self.listener: ListenerProcess | None = None
+        self.passwords = ["invented-password-0", "invented-password-1"]
+        self.sent: list[str] = []
+        self.seen: list[dict[str, str]] = []
+
+    @initialize()
+    def begin(self) -> None:
+        self.start()
+        self.register()
+
+    @rule()
+    @precondition(lambda self: self.listener is None)
+    def start(self) -> None:
+        self.listener = ListenerProcess(self.folder, port=self.port, **self.credential())
+
+    @rule()
+    @precondition(lambda self: self.listener is not None)
+    def crash(self) -> None:
+        assert self.listener
+        self.listener.kill()
+        self.listener = None
+
+    @rule()
+    @precondition(lambda self: self.listener is not None)
+    def stop(self) -> None:
+        assert self.listener
+        assert self.listener.stop() == 0
+        self.listener = None
+
+    @rule(copies=st.integers(0, 2), texts=st.integers(1, 5))
+    def send(self, copies: int, texts: int) -> None:
+        """Devices send; of each text ThingSpace posts so many copies more, at the same moment."""
+        if copies:
+            fault = {"operation": "delivery", "duplicate": copies, "times": texts}
+            assert self.platform.control("POST", "faults", fault).status == 201
+        self.text(texts)
+        self.platform.advance(RETRIED)
+        self.platform.settle()
+        self.platform.control("DELETE", "faults")
+
+    @rule()
+    def drain(self) -> None:
+        assert self.platform.ready().start().status == 200
+        self.platform.advance(RETRIED)
+        self.platform.settle()
+
+    @rule(texts=st.integers(1, 30))
+    @precondition(lambda self: self.listener is not None)
+    def crash_under_delivery(self, texts: int) -> None:
+        self.text(texts)
+        assert self.platform.ready().start().status == 200
+        self.crash()
+        self.platform.advance(RETRIED)
+        self.platform.settle()
+
+    @rule()
+    def rotate(self) -> None:
+        """A new password, first at the listener, then at ThingSpace; between the two the old one is good."""
+        self.passwords.append(f"invented-password-{len(self.passwords)}")
+        if self.listener:
+            self.listener.write(port=self.port, **self.credential())
+            taken_up = self.events().count("settings taken up")
+            self.listener.process.send_signal(signal.SIGHUP)
+            until = time.monotonic() + 60
+            while self.events().count("settings taken up") == taken_up:
+                assert time.monotonic() < until
+                time.sleep(0.005)
+        self.send(copies=0, texts=1)
+        self.register()
+
+    @invariant()
+    def every_text_is_in_the_inbox_or_in_the_queue(self) -> None:
+        if self.listener is None:
+            return
+        messages = self.listener.messages()
+        assert messages[: len(self.seen)] == self.seen, "what was stored has changed"
+        self.seen = messages
+        copies = defaultdict(list)
+        for message in messages:
+            copies[message["text"]].append(message)
+        for first, *others in copies.values():
+            assert first["duplicateOf"] is None
+            assert [other["duplicateOf"] for other in others] == [first["id"]] * len(others)
+        assert set(copies) | set(self.platform.queued()) == set(self.sent)
+
+    def teardown(self) -> None:
+        """Start and drain once more: then nothing is in the queue."""
+        try:
+            if self.listener is None:
+                self.start()
+            self.drain()
+            assert self.platform.queued() == []
+            self.every_text_is_in_the_inbox_or_in_the_queue()
+        finally:
+            if self.listener:
+                self.listener.kill()
+            self.emulator.end(signal.SIGKILL)
+            shutil.rmtree(self.folder)
+
+    def text(self, texts: int) -> None:
+        for _ in range(texts):
+            self.sent.append(f"T={len(self.sent)}")
+            self.platform.text(self.sent[-1])
+
+    def register(self) -> None:
+        url = f"http://127.0.0.1:{self.port}/callbacks/invented-path-token/{ACCOUNT}"
+        assert self.platform.ready().register(url, username=USERNAME, password=self.passwords[-1]).status == 200
+
+    def credential(self) -> dict[str, Any]:
+        return {"password": self.passwords[-1], "previousPassword": self.passwords[-2]}
+
+    def events(self) -> list[str]:
+        assert self.listener
+        return [json.loads(line)["event"] for line in self.listener.log.read_text().splitlines()]
+
+
+PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize(
+    ("lives", "steps"),
+    [(2, 10), pytest.param(40, 30, marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
+)
+def test_no_text_is_missing_in_whatever_order_things_happen(lives: int, steps: int) -> None:
+    run_state_machine_as_test(Inbox, settings=settings(PATIENT, max_examples=lives, stateful_step_count=steps))

@@ -1,0 +1,136 @@
+"""Every shape of the reference is read, and nothing of a body is lost but its secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.listener_process import PASSWORD, USERNAME, ListenerProcess, text
+from thingspace_provider.listener.callback_parser import Device, Malformed, read
+
+FAULT = {"faultcode": "EnhancedConnectivityService.REQUEST_FAILED.UnexpectedError", "faultstring": "example"}
+SECRET = {"username": USERNAME, "password": PASSWORD}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def said(**body: Any) -> Any:
+    return read(json.dumps(SECRET | body).encode()).callback()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"smsMessage": "T=21.5"}, "text"),
+        ({"smsMessage": ""}, "text"),
+        ({"smsMessage": "T", "status": "Failed", "faultResponse": FAULT}, "text"),
+        ({"requestId": "r"}, "sent"),
+        ({"requestId": "r", "smsMessage": None, "status": "Success"}, "sent"),
+        ({"deviceResponse": {"somethingNew": {}}}, "sent"),
+        ({"deviceResponse": {"smsDeliveryResponse": {"confirmation": "Delivered"}}}, "confirmation"),
+        ({"deviceResponse": {"smsDeliveryResponse": {"faultResponse": {"faultcode": ""}}}}, "confirmation"),
+        ({"deviceResponse": {"smsDeliveryResponse": {"faultResponse": FAULT}}}, "fault"),
+        ({"faultResponse": FAULT, "status": "Failed"}, "fault"),
+        ({"status": "Failed"}, "fault"),
+        ({"deviceResponse": {"activateResponse": {}}}, "other"),
+        ({"niddResponse": {}}, "other"),
+    ],
+)
+def test_each_shape_of_the_reference_is_told_from_the_others(body: dict[str, Any], kind: str) -> None:
+    assert said(**body).kind == kind
+
+
+def test_device_ids_are_taken_in_every_spelling_and_those_without_an_id_left_out() -> None:
+    devices = [{"kind": "ESN", "id": "12345678901"}, {"kind": "Imei", "id": 990000862471854}, {"kind": "mdn"}, "x", {}]
+    assert said(deviceIds=devices).devices == (Device("esn", "12345678901"), Device("imei", "990000862471854"))
+    assert said(deviceIds={"id": "1", "kind": "mdn"}).devices == (Device("mdn", "1"),)
+    assert said(deviceIds=None).devices == ()
+
+
+def test_a_body_is_decoded_once_so_that_doubly_escaped_characters_stay_as_they_came() -> None:
+    assert read(rb'{"smsMessage": "a\\u003db \u003d"}').callback().text == r"a\u003db ="
+
+
+@pytest.mark.parametrize(
+    ("body", "text_"),
+    [
+        (b'{"smsMessage": "caf\xe9"}', "caf\ufffd"),
+        (b'{"smsMessage": "caf\xc3\xa9"}', "caf\u00e9"),
+        (b'\xef\xbb\xbf{"smsMessage": "marked"}', "marked"),
+        (rb'{"smsMessage": "\ud83d\ude00 \ud800"}', "\U0001f600 \ufffd"),
+        (b'{"smsMessage": "two\nlines\x00"}', "two\nlines\x00"),
+        (b'{"smsMessage": 021.50}', None),
+        (b'{"smsMessage": 21.50}', "21.50"),
+        (b'{"smsMessage": {"text": "x"}}', '{"text": "x"}'),
+    ],
+)
+def test_odd_texts_are_kept_rather_than_refused(body: bytes, text_: str | None) -> None:
+    if text_ is None:
+        with pytest.raises(Malformed):
+            read(body)
+    else:
+        callback = read(body).callback()
+        assert (callback.kind, callback.text) == ("text", text_)
+
+
+def test_odd_texts_come_back_from_the_store_as_they_were_read(start: Callable[..., ListenerProcess]) -> None:
+    listener = start()
+    odd = ["", "two\nlines\x00end", "\U0001f600", "\ufffd", "'); DROP TABLE callbacks; --", "\u202eright to left"]
+    for message in odd:
+        assert listener.post(text(message)).status_code == 200
+    latin = json.dumps(text("caf?")).encode().replace(b"?", b"\xe9")
+    assert listener.post(latin).status_code == 200
+    assert listener.texts() == [*odd, "caf\ufffd"]
+
+
+@given(st.dictionaries(st.text(max_size=12), VALUES, max_size=6), st.booleans(), st.sampled_from([None, 2]))
+def test_what_is_kept_of_any_body_is_that_body_without_its_secrets(
+    body: dict[str, Any], escaped: bool, indent: int | None
+) -> None:
+    whole = json.dumps(SECRET | body, ensure_ascii=escaped, indent=indent).encode("utf-8", "surrogatepass")
+    kept = read(whole).callback().raw
+    assert json.loads(kept.decode("utf-8", "surrogatepass")) == {
+        key: value for key, value in body.items() if key.lower() not in ("username", "password")
+    }
+
+
+@given(st.lists(st.tuples(st.sampled_from(["password", "Password", "PASSWORD", "username"]), st.just(PASSWORD))))
+def test_no_spelling_and_no_repetition_keeps_a_password(members: list[tuple[str, str]]) -> None:
+    inner = ",".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in [*members, ("smsMessage", "T")])
+    assert PASSWORD.encode() not in read(f"{{{inner}}}".encode()).callback().raw
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_malformed_and_nothing_else(body: bytes) -> None:
+    try:
+        callback = read(body).callback()
+    except Malformed:
+        return
+    assert callback.raw.startswith(b"{")
+
+
+@given(
+    st.dictionaries(st.sampled_from(["deviceIds", "deviceResponse", "faultResponse", "requestId", "status"]), VALUES)
+)
+def test_fields_of_any_type_are_read(body: dict[str, Any]) -> None:
+    callback = said(**body)
+    assert callback.kind in ("sent", "confirmation", "fault", "other")
+    assert callback.text is None
+
+
+def test_no_file_of_the_store_holds_a_secret(start: Callable[..., ListenerProcess]) -> None:
+    listener = start()
+    listener.post(text("kept"))
+    files = [file for file in listener.folder.iterdir() if file.name.startswith("inbox.")]
+    assert any(b"kept" in file.read_bytes() for file in files)
+    for file in files:
+        assert PASSWORD.encode() not in file.read_bytes()
+        assert file.stat().st_mode & 0o077 == 0

@@ -1,0 +1,127 @@
+"""The emulator as a process of its own, as a user starts it, and what tests ask of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from tests.support.raw_api_client import Caller
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+COMMAND = (sys.executable, "-m", "thingspace_provider.cli", "emulator")
+ACCOUNT = "0000123456-00001"
+OTHER_ACCOUNT = "0000123456-00002"
+HELD_SECONDS = 1000  # of the emulator's clock, on which a session ends after 1200 idle ones
+SERVICE = "EnhancedConnectivityService"
+
+
+def eventually(true: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether it became true in time."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command to its end."""
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
+
+
+class EmulatorProcess:
+    """`thingspace emulator --port 0 --json` with further arguments; `ready` is its first line."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [*COMMAND, "--port", "0", "--json", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONWARNINGS": "error"},
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, self._process.communicate()[1]
+        self.ready: dict[str, Any] = json.loads(line)
+        self.url: str = self.ready["url"]
+        self.caller = Caller(self.url)
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self.end(signal.SIGKILL)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
+        """Exit code, and what else was printed."""
+        self._process.send_signal(how)
+        out, err = self._process.communicate(timeout=20)
+        return self._process.returncode, out, err
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings that point a program here."""
+        return {
+            "THINGSPACE_BASE_URL": self.url,
+            "THINGSPACE_APP_KEY": self.ready["appKey"],
+            "THINGSPACE_APP_SECRET": self.ready["appSecret"],
+            "THINGSPACE_USERNAME": self.ready["username"],
+            "THINGSPACE_PASSWORD": self.ready["password"],
+        }
+
+    def control(self, method: str, path: str, body: Any = None, **parameters: str) -> Any:
+        """One call of the control plane."""
+        url = self.url.removesuffix("/api") + f"/_emulator/{path}"
+        answer = requests.request(method, url, json=body, params=parameters, timeout=10)
+        assert answer.ok, answer.text
+        return answer.json() if answer.content else None
+
+    def reset(self) -> None:
+        self.control("POST", "reset")
+
+    def calls(self) -> Counter[str]:
+        """How often each operation was called since the last reset."""
+        return Counter(call["operation"] for call in self.control("GET", "journal")["calls"])
+
+    def text(self, message: str, account: str = ACCOUNT) -> None:
+        """A device sends a text."""
+        self.control("POST", "messages", {"accountName": account, "message": message})
+
+    def queued(self, account: str = ACCOUNT) -> int:
+        return len(self.control("GET", "queue", accountName=account)["messages"])
+
+    def fault(self, operation: str, status: int, body: Any, times: int = 1) -> None:
+        """Have the next calls of an operation answered wrongly."""
+        answer = {"status": status, "body": body}
+        self.control("POST", "faults", {"operation": operation, "answer": answer, "times": times})
+
+    def hold(self, operation: str, seconds: int = HELD_SECONDS, skip: int = 0) -> None:
+        """Have the next call of an operation wait until `release`, which lets so many seconds pass."""
+        self.control("POST", "faults", {"operation": operation, "delay": seconds, "skip": skip})
+
+    def holds(self) -> bool:
+        """Whether a call waits."""
+        return any(fault["hits"] for fault in self.control("GET", "faults")["faults"])
+
+    def release(self) -> None:
+        for fault in self.control("GET", "faults")["faults"]:
+            self.control("POST", "clock", {"advanceSeconds": fault["delay"]})
+        self.control("DELETE", "faults")

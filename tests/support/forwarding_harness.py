@@ -1,0 +1,43 @@
+"""A listener that forwards, and how to see from outside what it does."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.listener_process import ListenerProcess, text
+from tests.support.webhook_receiver import Receiver
+
+SECRET = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
+DEVICE = "5551230002"
+
+
+def sink(receiver: Receiver, name: str = "hub", **more: Any) -> dict[str, Any]:
+    """A sink of the settings file."""
+    return {"name": name, "kind": "http", "url": receiver.url, "secrets": [SECRET], **more}
+
+
+def send(listener: ListenerProcess, *texts: str, device: str = DEVICE) -> None:
+    """Post a device's texts, each of which must be acknowledged."""
+    for one in texts:
+        assert listener.post(text(one, device=device)).status_code == 200
+
+
+def metric(listener: ListenerProcess, name: str, sink: str = "hub", **labels: str) -> float:
+    """A figure of a sink."""
+    wanted = ",".join(sorted([f'sink="{sink}"', *(f'{key}="{value}"' for key, value in labels.items())]))
+    for line in listener.get("/metrics").text.splitlines():
+        if line.startswith(f"{name}{{{wanted}}}"):
+            return float(line.rpartition(" ")[2])
+    raise AssertionError(f"{name} of {wanted} is not shown")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Return as soon as it holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,0 +1,65 @@
+"""Many senders at once, as ThingSpace is to a listener, who remember what they were told."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import threading
+import zlib
+
+from tests.support.listener_process import ListenerProcess, text
+
+CONNECTIONS = 16
+KEPT = 10  # texts over one connection, before another is opened
+
+
+class Senders:
+    """Sends numbered texts over several connections, until the listener is gone, `each` are sent, or `end`.
+
+    No text is sent twice. `acknowledged` has those that were answered with 200. Every second one has a request id.
+    Each connection is a device of its own, other prefixes are other devices.
+    """
+
+    def __init__(
+        self, listener: ListenerProcess, prefix: str, connections: int = CONNECTIONS, each: int = 1_000_000
+    ) -> None:
+        self.acknowledged: list[str] = []
+        self._at = listener.port, listener.path()
+        self._prefix = prefix
+        self._device = f"{zlib.crc32(prefix.encode()):010}"
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(number, each)) for number in range(connections)]
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self) -> None:
+        """Until every sender has ended."""
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive(), "a sender still waits for an answer"
+
+    def end(self) -> None:
+        """Send no more."""
+        self._ended.set()
+        self.wait()
+
+    def _send(self, sender: int, each: int) -> None:
+        port, path = self._at
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+            for number in range(each):
+                if self._ended.is_set():
+                    return
+                name = f"{self._prefix}-{sender}-{number}"
+                if number % KEPT == 0:
+                    connection.close()
+                request = name if number % 2 else None
+                body = json.dumps(text(name, device=f"{self._device}{sender:02}", requestId=request))
+                try:
+                    connection.request("POST", path, body)
+                    answer = connection.getresponse()
+                    answer.read()
+                except (OSError, http.client.HTTPException):
+                    return
+                if answer.status == http.client.OK:
+                    self.acknowledged.append(name)

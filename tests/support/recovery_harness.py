@@ -1,0 +1,52 @@
+"""Listeners that heal from the emulator, and how to see from outside that they did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
+from tests.support.listener_process import PASSWORD, USERNAME, ListenerProcess
+from thingspace_provider.api import Client, Registration
+
+MODES = ("startCallbacks", "history")
+
+
+def heal(emulator: EmulatorProcess, mode: str, **changes: Any) -> dict[str, Any]:
+    """Settings under which a listener heals quickly."""
+    ready = emulator.ready
+    user = {key: ready[key] for key in ("appKey", "appSecret", "username", "password")}
+    return {
+        "accounts": [ACCOUNT],
+        "heal": mode,
+        "healAfterSeconds": 0.2,
+        "thingspace": {**user, "baseUrl": emulator.url},
+        **changes,
+    }
+
+
+def register(thingspace: Client, listener: ListenerProcess, password: str = PASSWORD) -> None:
+    url = listener.ready["callbackUrls"][ACCOUNT]
+    thingspace.register_callback(ACCOUNT, Registration(SERVICE, url, USERNAME, password))
+
+
+def events(listener: ListenerProcess, event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in listener.log.read_text().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def asked(listener: ListenerProcess) -> int:
+    return len(events(listener, "asked for queued texts"))
+
+
+def has_asked(listener: ListenerProcess, times: int) -> Callable[[], bool]:
+    return lambda: asked(listener) >= times
+
+
+def has_more_than(listener: ListenerProcess, texts: int) -> Callable[[], bool]:
+    return lambda: len(set(listener.texts())) > texts
+
+
+def has_all(listener: ListenerProcess, expected: list[str]) -> Callable[[], bool]:
+    return lambda: set(expected) <= set(listener.texts())

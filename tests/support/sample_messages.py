@@ -1,0 +1,26 @@
+"""A stored text as the store hands it out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thingspace_provider.listener.callback_parser import Device
+from thingspace_provider.listener.store.base import Stored
+
+
+def stored(**changes: Any) -> Stored:
+    """A device's text; changes by the names of Stored."""
+    values: dict[str, Any] = {
+        "id": 17,
+        "account": "0000123456-00001",
+        "kind": "text",
+        "devices": (Device("iccid", "89148000001234567890"), Device("mdn", "5551230001")),
+        "text": "T=21.5 °C",
+        "request_id": None,
+        "received": 1_772_352_930_250_000,
+        "stored": 1_772_352_930_251_000,
+        "duplicate_of": 16,
+        "raw": b'{"smsMessage": "T=21.5"}',
+        **changes,
+    }
+    return Stored(**values)

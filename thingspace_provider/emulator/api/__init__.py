@@ -1,0 +1,1 @@
+"""ThingSpace's API as the emulator serves it, below `/api`."""

@@ -1,0 +1,167 @@
+"""Who is asking: OAuth tokens of an application, sessions of a user, and the lock after five wrong passwords."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import secrets
+import string
+import uuid
+from urllib.parse import parse_qs
+
+from thingspace_provider.emulator.api.responses import (
+    SESSION_PREFIX,
+    Answer,
+    Refused,
+    answer_empty,
+    answer_json,
+    gateway_fault,
+    m2m_error,
+    oauth_error,
+    xml_fault,
+)
+from thingspace_provider.emulator.platform.state import Session, Token, World
+from thingspace_provider.emulator.platform.switches import Switches
+from thingspace_provider.emulator.platform.virtual_clock import Clock
+
+TOKEN_SECONDS = 3600
+SESSION_SECONDS = 20 * 60
+STRIKES = 5
+REMEMBERED_SECONDS = 24 * 3600
+"""How long an expired session is still told apart from one that never was."""
+
+
+class Identity:
+    """Tokens, sessions and logins over one world."""
+
+    def __init__(self, world: World, clock: Clock, switches: Switches) -> None:
+        self._world, self._clock, self._switches = world, clock, switches
+
+    def issue(self, authorization: str | None, form: bytes) -> Answer:
+        """Answer a token request; within its hour an application gets the same token again."""
+        app = self._application(authorization)
+        if _field(form, "grant_type") != "client_credentials":
+            raise Refused(oauth_error("invalid_request", "Missing or unsupported grant_type parameter value", 400))
+        now = self._clock.now()
+        token = self._world.tokens.get(app)
+        if token is None or now - token.issued >= TOKEN_SECONDS:
+            token = self._world.tokens[app] = Token(secrets.token_hex(16), now)
+        left = TOKEN_SECONDS - int(now - token.issued)
+        return answer_json(
+            {
+                "access_token": token.value,
+                "scope": "am_application_scope default",
+                "token_type": "Bearer",
+                "expires_in": left if self._switches["expiresIn"] == "countsDown" else TOKEN_SECONDS,
+            }
+        )
+
+    def revoke(self, authorization: str | None, form: bytes) -> Answer:
+        """End a token of the application for every holder; an unknown token is not an error."""
+        app = self._application(authorization)
+        value = _field(form, "token")
+        if not value:
+            raise Refused(oauth_error("invalid_request", "Missing token parameter", 400))
+        token = self._world.tokens.get(app)
+        if token is None or token.value != value or not value.isalnum():
+            return answer_empty()
+        del self._world.tokens[app]
+        return answer_empty({"RevokedAccessToken": value})
+
+    def bearer(self, authorization: str | None) -> None:
+        """Let a call with a valid access token through."""
+        scheme, _, value = (authorization or "").strip().partition(" ")
+        if not scheme:
+            raise Refused(gateway_fault("900902"))
+        if scheme.lower() != "bearer":
+            raise Refused(xml_fault(403))
+        now = self._clock.now()
+        known = any(
+            hmac.compare_digest(token.value.encode(), value.strip().encode()) and now - token.issued < TOKEN_SECONDS
+            for token in self._world.tokens.values()
+        )
+        if not known:
+            raise Refused(gateway_fault("900901"))
+
+    def session(self, value: str | None) -> str:
+        """The username behind a session token, whose idle time starts anew."""
+        if not value:
+            raise Refused(_session_error("REQUEST_FAILED.SessionToken.Format", "The session token header is missing."))
+        try:
+            key = str(uuid.UUID(value))
+        except ValueError:
+            raise Refused(
+                _session_error("INPUT_INVALID.SessionToken.Invalid", "The session token is not valid.")
+            ) from None
+        session = self._world.sessions.get(key)
+        now = self._clock.now()
+        expired = session is not None and now - session.used > SESSION_SECONDS
+        if expired or (session is None and self._switches["unknownSession"] == "expired"):
+            raise Refused(_session_error("REQUEST_FAILED.SessionToken.Expired", "The Session has expired."))
+        if session is None:
+            raise Refused(_session_error("INPUT_INVALID.SessionToken.Invalid", "The session token is not valid."))
+        session.used = now
+        return session.username
+
+    def login(self, username: str, password: str) -> Answer:
+        """Start a session, or count a strike; the fifth in a row locks the user until an operator unlocks."""
+        user = self._world.users.get(username)
+        status = int(self._switches["wrongPassword"])
+        if user is not None and user.locked:
+            raise Refused(
+                _session_error("REQUEST_FAILED.Emulator.UserLocked", "The user is locked. Contact support.", status)
+            )
+        if user is None or not hmac.compare_digest(user.password.encode(), password.encode()):
+            if user is not None:
+                user.strikes += 1
+                user.locked = user.strikes >= STRIKES
+            raise Refused(
+                _session_error("REQUEST_FAILED.Emulator.LoginRefused", "The username or password is wrong.", status)
+            )
+        user.strikes = 0
+        now = self._clock.now()
+        sessions = self._world.sessions
+        old_ends = self._switches["newLogin"] == "oldInvalid"
+        for key, session in list(sessions.items()):
+            if now - session.used > REMEMBERED_SECONDS or (old_ends and session.username == username):
+                del sessions[key]
+        token = str(uuid.uuid4())
+        sessions[token] = Session(username, now)
+        return answer_json({"sessionToken": token})
+
+    def logout(self, value: str) -> Answer:
+        """End a session and answer with its token."""
+        self._world.sessions.pop(str(uuid.UUID(value)), None)
+        return answer_json({"sessionToken": value})
+
+    def reset_password(self, username: str, old_password: str) -> Answer:
+        """Give the user a random password, in force at once. Open sessions go on."""
+        user = self._world.users[username]
+        if not hmac.compare_digest(user.password.encode(), old_password.encode()):
+            raise Refused(_session_error("REQUEST_FAILED.Emulator.OldPasswordWrong", "The old password is wrong."))
+        alphabet = string.ascii_letters + string.digits
+        user.password = "".join(secrets.choice(alphabet) for _ in range(12))
+        return answer_json({"newPassword": user.password})
+
+    def _application(self, authorization: str | None) -> str:
+        scheme, _, value = (authorization or "").strip().partition(" ")
+        if scheme.lower() != "basic":
+            raise Refused(gateway_fault("900902"))
+        try:
+            key, colon, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            key, colon, secret = "", "", ""
+        expected = self._world.apps.get(key)
+        if not colon or expected is None or not hmac.compare_digest(expected.encode(), secret.encode()):
+            raise Refused(oauth_error("invalid_client", "Client authentication failed", 401))
+        return key
+
+
+def _field(form: bytes, name: str) -> str | None:
+    values = parse_qs(form.decode("utf-8", "replace"), max_num_fields=100).get(name)
+    return values[0] if values else None
+
+
+def _session_error(code: str, message: str, status: int = 400) -> Answer:
+    return m2m_error(f"{SESSION_PREFIX}.{code}", message, status)

@@ -1,0 +1,76 @@
+"""Which path is which call, as the gateway in front of ThingSpace sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from thingspace_provider.emulator.api.responses import Refused, gateway_fault, xml_fault
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A call's method and path below `/api`; `{name}` stands for one segment that is not empty."""
+
+    operation: str
+    method: str
+    path: str
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The path in parts."""
+        return tuple(self.path.strip("/").split("/"))
+
+
+ROUTES = (
+    Route("token", "POST", "/ts/v1/oauth2/token"),
+    Route("revoke", "POST", "/ts/v1/oauth2/revoke"),
+    Route("login", "POST", "/m2m/v1/session/login"),
+    Route("logout", "POST", "/m2m/v1/session/logout"),
+    Route("resetPassword", "PUT", "/m2m/v1/session/password/actions/reset"),
+    Route("listCallbacks", "GET", "/m2m/v1/callbacks/{account}"),
+    Route("registerCallback", "POST", "/m2m/v1/callbacks/{account}"),
+    Route("deregisterCallback", "DELETE", "/m2m/v1/callbacks/{account}/name/{service}"),
+    Route("sendSms", "POST", "/m2m/v1/sms"),
+    Route("smsHistory", "GET", "/m2m/v1/sms/{account}/history"),
+    Route("startCallbacks", "PUT", "/m2m/v1/sms/{account}/startCallbacks"),
+)
+
+CONTEXTS = (("ts", "v1"), ("m2m", "v1"))
+
+WITHOUT_BEARER = frozenset({"token", "revoke"})
+WITHOUT_SESSION = frozenset({"token", "revoke", "login"})
+
+
+def find(method: str, raw_path: str) -> tuple[Route, dict[str, str]]:
+    """The route of a percent-encoded path below `/api`, with its decoded parameters.
+
+    Raises Refused: fault 900906 for a context the gateway does not know and for a method the path does not have,
+    XML 404 for an unknown or incomplete path in a known context.
+    """
+    segments = tuple(raw_path.removeprefix("/").split("/"))
+    path_known = False
+    for route in ROUTES:
+        parameters = _match(route.segments, segments)
+        if parameters is None:
+            continue
+        path_known = True
+        if route.method == method:
+            return route, parameters
+    if path_known or segments[:2] not in CONTEXTS:
+        raise Refused(gateway_fault("900906"))
+    raise Refused(xml_fault(404))
+
+
+def _match(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str] | None:
+    if len(pattern) != len(segments):
+        return None
+    parameters: dict[str, str] = {}
+    for part, segment in zip(pattern, segments, strict=True):
+        if part.startswith("{"):
+            if not segment:
+                return None
+            parameters[part.strip("{}")] = unquote(segment)
+        elif part != segment and not (part == "startCallbacks" and segment == "startcallbacks"):
+            return None  # prose on the vendor's page spells startcallbacks, so both are served
+    return parameters

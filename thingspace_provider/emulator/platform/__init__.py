@@ -1,0 +1,1 @@
+"""The simulated ThingSpace: accounts, devices, queues, callbacks."""

@@ -1,0 +1,74 @@
+"""The bodies that ThingSpace posts to listeners."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from thingspace_provider.emulator.platform.state import Device
+from thingspace_provider.emulator.platform.switches import Switches
+
+ESCAPED = {character: f"\\u{ord(character):04x}" for character in "=&<>'"}
+
+
+def text_body(message: str, device: Device, request_id: str, switches: Switches) -> dict[str, Any]:
+    """A device's text. The minimal body names neither account nor moment nor message: none is documented."""
+    body: dict[str, Any] = {"requestId": request_id} if switches["callbackBody"] == "modern" else {}
+    return {**body, "deviceIds": device_ids(device, switches), "smsMessage": message}
+
+
+def sent_body(device: Device, request_id: str, switches: Switches) -> dict[str, Any]:
+    """A text to a device left the network; what tells it from a device's text is the absence of `smsMessage`."""
+    return {
+        "requestId": request_id,
+        "deviceIds": device_ids(device, switches),
+        "deviceResponse": {"smsDeliveryResponse": {"confirmation": "Sent"}},
+        "status": "Success",
+    }
+
+
+def confirmation_body(device: Device, request_id: str, confirmation: str, switches: Switches) -> dict[str, Any]:
+    """A text to a device was `Delivered` or is `Expired`."""
+    return {
+        "requestId": request_id,
+        "deviceIds": device_ids(device, switches),
+        "deviceResponse": {"smsDeliveryResponse": {"confirmation": confirmation}},
+        "status": "Success" if confirmation == "Delivered" else "Failed",
+    }
+
+
+def device_ids(device: Device, switches: Switches) -> list[dict[str, str]]:
+    """A device's identifiers: its own in lower case, or six in upper case, the missing ones invented from its MDN."""
+    if switches["callbackDeviceIds"] == "mdnIccid":
+        return [{"id": value, "kind": kind} for kind, value in device.ids.items()]
+    digits = "".join(character for value in device.ids.values() for character in value if character.isdigit())
+    mdn = device.ids.get("mdn", digits[-10:].rjust(10, "5"))
+    invented = {
+        "mdn": mdn,
+        "iccid": f"8914800000{mdn}",
+        "imei": f"99000{mdn}",
+        "imsi": f"31148{mdn}",
+        "msisdn": f"1{mdn}",
+        "min": mdn,
+    }
+    return [{"id": value, "kind": kind.upper()} for kind, value in {**invented, **device.ids}.items()][:6]
+
+
+def render(
+    body: dict[str, Any], username: str, password: str, attempt: int, threshold: int, switches: Switches
+) -> bytes:
+    """The bytes of one attempt: credentials first, counts where the body has them, escaping as switched."""
+    whole: dict[str, Any] = {"username": username, "password": password, **body}
+    if "requestId" in body:
+        whole |= {"callbackCount": attempt, "maxCallbackThreshold": threshold}
+    escaping = switches["htmlEscaping"]
+    if escaping == "double" and "smsMessage" in whole:
+        whole["smsMessage"] = _escape(whole["smsMessage"])
+    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+    return (_escape(text) if escaping == "single" else text).encode()
+
+
+def _escape(text: str) -> str:
+    for character, escaped in ESCAPED.items():
+        text = text.replace(character, escaped)
+    return text

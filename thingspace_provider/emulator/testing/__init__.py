@@ -1,0 +1,1 @@
+"""The emulator in tests: pytest plugin, client, scripted listener."""

@@ -1,0 +1,1 @@
+"""What operators read: inbox page, messages, deliveries, health."""

@@ -1,0 +1,47 @@
+"""The page at `/`: the inbox in a browser. It is one static file that reads the API with the token typed into it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from thingspace_provider.listener.admin.messages_api import Reading
+
+CONTENT = Path(__file__).with_name("inbox_page.html").read_bytes()
+
+
+def _hashes(tag: bytes) -> str:
+    """What a browser may run: exactly what stands in the file."""
+    found = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), CONTENT, re.DOTALL)
+    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(one).digest()).decode()}'" for one in found)
+
+
+HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; script-src {_hashes(b'script')}; style-src {_hashes(b'style')}; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "Cache-Control": "no-cache",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Page:
+    """Served to anybody, because it holds nothing; but not where nobody may read."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    async def show(self, request: Request) -> Response:
+        """The page; without an apiToken there is none."""
+        del request
+        if not self._reading.api_token:
+            raise HTTPException(404)
+        return Response(CONTENT, media_type="text/html", headers=HEADERS)

@@ -1,0 +1,157 @@
+"""`GET /v1/messages`: what was stored, for whoever has the bearer token.
+
+The answer is `{"messages": […], "next": cursor or null}` in the order of storage. `next` is what to pass as
+`after` to get what comes later: it names the last message of the answer, or, when there was none, repeats the
+`after` of the request. So a reader that always passes the last `next` on sees every message once, also those that
+are stored while it reads; null means that nothing was ever there, and to ask again without `after`. An answer with
+fewer messages than `limit` has reached the end for now.
+
+| parameter | selects |
+|---|---|
+| `after`, `limit` | the oldest after a cursor |
+| `last`, `before` | the newest, or the newest before an id |
+| `account`, `kind` | `kind` is text unless given; `all` is any |
+| `device` | an identifier, as `5551230001` or `mdn:5551230001` |
+| `from`, `until` | by when it was received, as `2026-03-01T08:15:30Z` or `2026-03-01`; both included |
+| `text` | texts that contain this; letters of ASCII in either case |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from thingspace_provider.listener.callback_parser import KINDS, TEXT
+from thingspace_provider.listener.ingest.callback_auth import same
+from thingspace_provider.listener.message_json import shown
+from thingspace_provider.listener.store.base import Selection, Store, StoreFailed
+from thingspace_provider.listener.timestamps import microseconds
+
+LIMIT, MOST = 100, 1000
+LARGEST_ID = 2**63 - 1
+PARAMETERS = ("after", "limit", "last", "before", "account", "kind", "device", "from", "until", "text")
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+DAY = 24 * 3600 * 1_000_000
+
+
+class Unreadable(Exception):
+    """A parameter that makes no sense; the text says which and what would."""
+
+
+class Missing(Exception):
+    """What was asked for is not there; the text says so."""
+
+
+class Conflict(Exception):
+    """What was asked for must not be done as things are; the text says why, and what would help."""
+
+
+class Reading:
+    """Reads in threads of its own, so that no reader delays the carrier. `api_token` may be replaced."""
+
+    def __init__(self, store: Store, api_token: str) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="reading")
+        self.api_token = api_token
+
+    async def messages(self, request: Request) -> Response:
+        """Answer 200, 400 (a parameter), 401 (the token) or 503 (the store)."""
+        return await self.answer(request, lambda: self._page(request.query_params))
+
+    async def answer(self, request: Request, page: Callable[[], bytes]) -> Response:
+        """Make the JSON of an answer in a thread, for who has the token."""
+        if not self._admits(request.headers.get("authorization", "")):
+            error = {"error": "a bearer token is needed: the listener's apiToken"}
+            return JSONResponse(error, 401, {"WWW-Authenticate": "Bearer"})
+        try:
+            content = await asyncio.get_running_loop().run_in_executor(self._threads, page)
+        except Unreadable as reason:
+            return JSONResponse({"error": str(reason)}, 400)
+        except Missing as reason:
+            return JSONResponse({"error": str(reason)}, 404)
+        except Conflict as reason:
+            return JSONResponse({"error": str(reason)}, 409)
+        except StoreFailed:
+            return JSONResponse({"error": "the store cannot be read now: come again"}, 503)
+        return Response(content, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+    def _admits(self, authorization: str) -> bool:
+        scheme, _, token = authorization.partition(" ")
+        return scheme.lower() == "bearer" and same(token.strip(), self.api_token) and self.api_token != ""
+
+    def _page(self, parameters: QueryParams) -> bytes:
+        found = self._store.read(_selection(parameters))
+        cursor = str(found[-1].id) if found else parameters.get("after")
+        messages = [shown(stored, whole="kind" in parameters) for stored in found]
+        return json.dumps({"messages": messages, "next": cursor}, ensure_ascii=False).encode()
+
+
+def _selection(parameters: QueryParams) -> Selection:
+    check_names(parameters, PARAMETERS)
+    kind = parameters.get("kind", TEXT)
+    if kind not in (*KINDS, "all"):
+        raise Unreadable(f"kind must be one of {', '.join(KINDS)} or all")
+    if "last" in parameters and ("after" in parameters or "limit" in parameters):
+        raise Unreadable("last asks for the newest messages: give it without after and limit")
+    last = "last" in parameters
+    device_kind, colon, device = parameters.get("device", "").rpartition(":")
+    if colon and not device:
+        raise Unreadable("device must be an identifier, as 5551230001 or mdn:5551230001")
+    return Selection(
+        limit=number(parameters, "last" if last else "limit", LIMIT, 1, MOST),
+        after=number(parameters, "after", 0, 0, LARGEST_ID),
+        before=number(parameters, "before", 1, 1, LARGEST_ID) if "before" in parameters else None,
+        account=parameters.get("account"),
+        kind=None if kind == "all" else kind,
+        device=device or None,
+        device_kind=device_kind or None,
+        received_from=moment(parameters, "from"),
+        received_until=moment(parameters, "until"),
+        contains=parameters.get("text") or None,
+        last=last,
+    )
+
+
+def moment(parameters: QueryParams, name: str) -> int | None:
+    """A parameter that is a time, in microseconds after 1970; UTC unless it says otherwise. Raises Unreadable.
+
+    A day is meant whole: `until` one includes it.
+    """
+    if name not in parameters:
+        return None
+    text = parameters[name].replace(" ", "+")  # how a plus sign arrives that was not encoded
+    try:
+        if not DATE.fullmatch(text):
+            return microseconds(text)
+        begin = microseconds(f"{text}T00:00:00Z")
+    except ValueError:
+        raise Unreadable(f"{name} must be a time as 2026-03-01T08:15:30Z or a day as 2026-03-01") from None
+    return begin + DAY - 1 if name == "until" else begin
+
+
+def check_names(parameters: QueryParams, known: Sequence[str]) -> None:
+    """Raises Unreadable for a parameter that is not known."""
+    for name in parameters:
+        if name not in known:
+            raise Unreadable(f"{name} is not a parameter: known are {', '.join(known)}")
+
+
+def number(parameters: QueryParams, name: str, default: int, least: int, most: int) -> int:
+    """A parameter that is a number. Raises Unreadable."""
+    text = parameters.get(name, str(default))
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else -1
+    if not least <= value <= most:
+        meaning = "the next of an earlier answer" if name == "after" else f"a number from {least} to {most}"
+        raise Unreadable(f"{name} must be {meaning}")
+    return value

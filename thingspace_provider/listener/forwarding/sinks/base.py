@@ -1,0 +1,42 @@
+"""Where stored texts go: one small interface, and a module for each kind of system behind it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from thingspace_provider.listener.forwarding.cloudevents import Event
+
+
+class Undelivered(Exception):
+    """The sink did not take it now; the text says why, without any secret. Later may be better.
+
+    Args:
+        reason: what happened, as a person will read it.
+        after: seconds that the sink asked to be left alone.
+    """
+
+    def __init__(self, reason: str, after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Unavailable(Undelivered):
+    """The sink itself cannot be reached or takes nothing now, whatever the event."""
+
+
+class Unacceptable(Exception):
+    """The sink works and will never take this event; the text says why, without any secret."""
+
+
+class SinkUnusable(Exception):
+    """A sink cannot be opened with its settings; the text says what to do."""
+
+
+class Sink(Protocol):
+    """Takes one event at a time, many at once. Made and used in an event loop."""
+
+    async def deliver(self, event: Event) -> None:
+        """Return when the sink answers for it. Raises Undelivered or Unacceptable."""
+
+    async def close(self) -> None:
+        """Let go of connections, within seconds."""

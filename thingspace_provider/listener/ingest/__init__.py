@@ -1,0 +1,1 @@
+"""Callbacks on their way from the socket to the store."""

@@ -1,0 +1,83 @@
+"""Where a callback comes from: ThingSpace's published addresses, also behind proxies.
+
+Proxies append to `X-Forwarded-For` who connected to them. So with N of ours, the Nth entry from the right was written
+by the outermost of them, and whatever a sender wrote there itself stands left of it. These are addresses of public
+clouds: they filter, they prove nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+
+from starlette.types import Scope
+
+from thingspace_provider.listener.settings.values import Wrong, choice, text, type_name, whole_number
+
+OFF, LOG, ENFORCE = MODES = ("off", "log", "enforce")
+PUBLISHED = (
+    "3.87.163.45",
+    "3.91.119.203",
+    "54.197.62.209",
+    "35.165.205.14",
+    "54.200.43.232",
+    "34.216.81.234",
+    "137.117.33.109",
+    "168.62.173.153",
+)
+MOST_HOPS = 10
+WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")  # as some proxies write it
+REMEMBERED = 1024  # answers, by address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def read_mode(value: object) -> str:
+    """One of MODES. Raises Wrong."""
+    return choice(value, MODES)
+
+
+def read_addresses(value: object) -> tuple[Network, ...]:
+    """A list of addresses and networks. Raises Wrong."""
+    if not isinstance(value, list):
+        raise Wrong(f"must be a list of addresses, not {type_name(value)}")
+    try:
+        return tuple(ipaddress.ip_network(text(one).strip()) for one in value)
+    except ValueError as reason:
+        raise Wrong(f"must be addresses or networks: {reason}") from None
+
+
+def read_hops(value: object) -> int:
+    """How many proxies are ours. Raises Wrong."""
+    return whole_number(value, 0, MOST_HOPS)
+
+
+class Sources:
+    """Which addresses are expected, and how many proxies stand between them and here."""
+
+    def __init__(self, mode: str, networks: tuple[Network, ...], hops: int) -> None:
+        self.mode = mode
+        self._networks = networks
+        self._hops = hops
+        self._expects = functools.lru_cache(REMEMBERED)(self._expects_anew)
+
+    def of(self, scope: Scope) -> str:
+        """Who sent a request, as far as it can be told; "" when it came past a proxy that should have said so."""
+        if not self._hops:
+            return str(scope["client"][0]) if scope.get("client") else ""
+        lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        entries = ",".join(lines).split(",")
+        return entries[-self._hops].strip() if len(entries) >= self._hops else ""
+
+    def expect(self, source: str) -> bool:
+        """Whether ThingSpace sends from there."""
+        return self._expects(source)
+
+    def _expects_anew(self, source: str) -> bool:
+        found = WITH_PORT.fullmatch(source)
+        try:
+            address = ipaddress.ip_address((found[1] or found[2]) if found else source)
+        except ValueError:
+            return False
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks)

@@ -1,0 +1,167 @@
+"""Asks ThingSpace for what it queued. This is the only module of the listener that speaks to ThingSpace.
+
+There are two ways: `startCallbacks` has the texts pushed to the callback URL, `history`
+fetches them, and stores every block before anything else is asked, above all before the token that removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from thingspace_provider.api import Block, Client, Credentials, errors
+from thingspace_provider.api.login_guard import Record, RefusedLogins, fingerprint, user_hash, value_hash
+from thingspace_provider.listener import callback_parser
+from thingspace_provider.listener.recovery.settings import HISTORY, OFF
+from thingspace_provider.listener.settings.listener_settings import Settings
+from thingspace_provider.listener.settings.settings_file import BadSettings
+from thingspace_provider.listener.store.base import Arrival, StoreFailed
+from thingspace_provider.listener.store.coordination import Shared
+
+CREDENTIALS_REFUSED = (errors.LoginRefused, errors.LoginHeld, errors.KeyRefused)
+FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name
+
+
+class NotAsked(Exception):
+    """ThingSpace could not be asked, or not to the end; the text says why."""
+
+
+class CredentialsRefused(Exception):
+    """ThingSpace does not take the credentials: they must not be tried again."""
+
+
+def credentials(settings: Settings) -> Credentials | None:
+    """The user to ask as, None when healing is off. Raises BadSettings."""
+    if settings.heal == OFF:
+        return None
+    try:
+        return Credentials(**{FIELDS.get(key, key): value for key, value in settings.thingspace.items()})
+    except errors.CredentialsMissing as reason:
+        raise BadSettings([f"thingspace (settings file or environment): {reason}"]) from None
+
+
+class Healing:
+    """The way back for queued texts, as one ThingSpace user; used by one thread.
+
+    Args:
+        user: whom ThingSpace knows.
+        shared: where replicas see that a login was refused.
+        permit: raises when nothing may be asked for now.
+        keep: returns when arrivals are stored durably; it gives up only when the process ends.
+    """
+
+    def __init__(
+        self,
+        user: Credentials,
+        shared: Shared,
+        permit: Callable[[], None],
+        keep: Callable[[Sequence[Arrival]], None],
+    ) -> None:
+        self._client = Client(user, refused_logins=SharedRefusals(shared))
+        self._permit = permit
+        self._keep = keep
+        self._stored: dict[str, tuple[bytes, str | None]] = {}  # which block was stored last
+
+    def ask(self, account: str, mode: str) -> int:
+        """Have the queue of an account emptied; how many texts that brought, as far as they came this way.
+
+        Raises NotAsked, CredentialsRefused, and what `permit` and `keep` raise.
+        """
+        try:
+            if mode == HISTORY:
+                return self._drain(account)
+            self._permit()
+            self._client.start_callbacks(account)
+        except CREDENTIALS_REFUSED as reason:
+            raise CredentialsRefused(str(reason)) from reason
+        except errors.ThingSpaceError as reason:
+            raise NotAsked(str(reason)) from reason
+        return 0
+
+    def _drain(self, account: str) -> int:
+        """Read to the end of the queue.
+
+        How the last block is acknowledged is not documented: by its token, by itself, or never. So after a block
+        without a token the queue is read once more. The block that was stored last is known when it comes again, and
+        is not stored a second time. What follows a token is stored even when it looks the same: other texts may be
+        equal, and the next token would remove them. Then it ends, lest it go round in circles.
+        """
+        texts, token = 0, None
+        seen: set[bytes] = set()
+        while True:
+            self._permit()
+            block = self._client.read_history(account, token)
+            if not block.messages:
+                return texts
+            digest = _digest(block)
+            known = token is None and self._stored.get(account) in {(digest, block.next), (digest, None)}
+            if not known:
+                self._keep([_arrival(account, message) for message in block.messages])
+                self._stored[account] = (digest, block.next)
+                texts += len(block.messages)
+            if digest in seen and block.more:
+                raise NotAsked(f"reading queued texts for account {account}: the same block came again, and more waits")
+            if digest in seen or (known and block.next is None):
+                return texts
+            seen.add(digest)
+            token = block.next
+
+
+def _arrival(account: str, message: dict[str, Any]) -> Arrival:
+    return Arrival(account, time.time_ns() // 1000, callback_parser.queued(message))
+
+
+class SharedRefusals(RefusedLogins):
+    """A record of refused logins that replicas on other machines see, too."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def known(self, credentials: Credentials) -> Record | None:
+        """The record, when these credentials were refused here or to a replica."""
+        known = super().known(credentials)
+        if known is None and self._shared.noted(_name(credentials)):
+            return Record(strikes=1)
+        return known
+
+    def is_spent(self, credentials: Credentials, value: str) -> bool:
+        """Whether this value of the override allowed a login before, here or to a replica. Raises StoreFailed."""
+        return super().is_spent(credentials, value) or bool(self._shared.noted(_spent(credentials, value)))
+
+    def spend(self, credentials: Credentials, value: str) -> bool:
+        """Note for all replicas, and for good, that a value of the override is used. Raises StoreFailed."""
+        self._shared.note(_spent(credentials, value), 1)
+        super().spend(credentials, value)  # which a container may be unable to write
+        return True
+
+    def add(self, credentials: Credentials) -> Record:
+        """Remember a refused login. That it cannot be noted for replicas is no reason to forget it here."""
+        with contextlib.suppress(StoreFailed):
+            self._shared.note(_name(credentials), 1)
+        return super().add(credentials)
+
+    def forget(self, credentials: Credentials) -> None:
+        """A login succeeded."""
+        super().forget(credentials)
+        with contextlib.suppress(StoreFailed):
+            if self._shared.noted(_name(credentials)):
+                self._shared.note(_name(credentials), 0)
+
+
+def _name(credentials: Credentials) -> str:
+    """Under which a refusal is noted."""
+    return f"refused {fingerprint(credentials)}"
+
+
+def _spent(credentials: Credentials, value: str) -> str:
+    """Under which it is noted that a value of the override was used for a user."""
+    return f"spent {user_hash(credentials)} {value_hash(value)}"
+
+
+def _digest(block: Block) -> bytes:
+    return hashlib.sha256(json.dumps(block.messages, sort_keys=True).encode()).digest()

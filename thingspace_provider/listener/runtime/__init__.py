@@ -1,0 +1,1 @@
+"""The listener's process: server, signals, PID file, retention."""

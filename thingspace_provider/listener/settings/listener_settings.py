@@ -1,0 +1,244 @@
+"""The listener's settings: environment over file, options over both, validated into one frozen object.
+
+| key in the file | in the environment | option |
+|---|---|---|
+| accounts (list) | THINGSPACE_LISTENER_ACCOUNTS (comma-separated) | |
+| username | THINGSPACE_LISTENER_USERNAME | |
+| password | THINGSPACE_LISTENER_PASSWORD | |
+| previousPassword (or a list) | THINGSPACE_LISTENER_PREVIOUS_PASSWORD (JSON when it begins with "[") | |
+| pathToken | THINGSPACE_LISTENER_PATH_TOKEN | |
+| apiToken | THINGSPACE_LISTENER_API_TOKEN | |
+| store | THINGSPACE_LISTENER_STORE | --store |
+| sinks (list) | THINGSPACE_LISTENER_SINKS (JSON) | |
+| heal, healAfterSeconds, healMinutes, thingspace | see `healing_settings.py` | |
+| sources, sourceAddresses (list), trustedHops, freeSpace, retentionDays | | |
+| host, port, publicUrl | | --host, --port, --public-url |
+
+An empty value counts as not set. No message repeats the value of a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings, read_sinks
+from thingspace_provider.listener.ingest import source_addresses as origins
+from thingspace_provider.listener.recovery import settings as healing
+from thingspace_provider.listener.settings.settings_file import BadSettings, read_file
+from thingspace_provider.listener.settings.values import Wrong, number, text, type_name
+from thingspace_provider.listener.store import disk_space
+from thingspace_provider.listener.store.store_url import read_address
+
+HIGHEST_PORT = 65535
+MOST_DAYS = 36_500
+TOKEN = re.compile(r"[A-Za-z0-9_~.-]{16,200}")
+ENVIRONMENT = {
+    "accounts": "THINGSPACE_LISTENER_ACCOUNTS",
+    "username": "THINGSPACE_LISTENER_USERNAME",
+    "password": "THINGSPACE_LISTENER_PASSWORD",
+    "previousPassword": "THINGSPACE_LISTENER_PREVIOUS_PASSWORD",
+    "pathToken": "THINGSPACE_LISTENER_PATH_TOKEN",
+    "apiToken": "THINGSPACE_LISTENER_API_TOKEN",
+    "store": "THINGSPACE_LISTENER_STORE",
+    "sinks": "THINGSPACE_LISTENER_SINKS",
+    "heal": "THINGSPACE_LISTENER_HEAL",
+}
+EXAMPLES = {
+    "accounts": '["0000123456-00001"]',
+    "username": '"plant-a"',
+    "password": "the password that ThingSpace was told at registration",
+    "previousPassword": "the password before the last rotation, or a list of such",
+    "pathToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
+    "apiToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
+    "store": '"sqlite:////var/lib/thingspace/inbox.sqlite3"',
+    "sinks": '[{"name": "hub", "kind": "http", "url": "https://hub.example.com/sms", "secrets": ["whsec_…"]}]',
+    "heal": '"startCallbacks"',
+    "healAfterSeconds": "10",
+    "healMinutes": "15",
+    "thingspace": '{"appKey": "…", "appSecret": "…", "username": "…", "password": "…"}',
+    "sources": '"enforce"',
+    "sourceAddresses": '["198.51.100.7", "203.0.113.0/24"]',
+    "trustedHops": "1",
+    "freeSpace": '"100MB"',
+    "retentionDays": "90",
+    "host": '"127.0.0.1"',
+    "port": "28200",
+    "publicUrl": '"https://sms.example.com"',
+}
+REQUIRED = ("accounts", "username", "password", "pathToken", "store")
+DEFAULTS: dict[str, Any] = {
+    "previousPassword": (),
+    "apiToken": "",
+    "sinks": (),
+    "heal": healing.OFF,
+    "healAfterSeconds": healing.AFTER_SECONDS,
+    "healMinutes": healing.EVERY_MINUTES,
+    "thingspace": {},
+    "sources": origins.LOG,
+    "sourceAddresses": origins.read_addresses(list(origins.PUBLISHED)),
+    "trustedHops": 0,
+    "freeSpace": disk_space.read_space("100MB"),
+    "retentionDays": 0.0,
+    "host": "127.0.0.1",
+    "port": 28200,
+    "publicUrl": "",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a listener needs to know. Secrets stay out of its repr."""
+
+    accounts: tuple[str, ...]
+    username: str
+    password: str = field(repr=False)
+    previous_password: tuple[str, ...] = field(repr=False)  # each of them is good
+    path_token: str = field(repr=False)
+    api_token: str = field(repr=False)  # "" when nobody may read messages over HTTP
+    store: str = field(repr=False)  # may hold a password: see store_address.shown
+    sinks: tuple[SinkSettings, ...]  # where texts are forwarded to; none: readers fetch them
+    heal: str  # one of healing_settings.MODES
+    heal_after_seconds: float
+    heal_minutes: float
+    thingspace: Mapping[str, str] = field(repr=False)  # complete when heal is on; by the keys of the settings file
+    sources: str  # one of sources.MODES
+    source_addresses: tuple[origins.Network, ...]
+    trusted_hops: int  # proxies of ours in front, each of which writes X-Forwarded-For
+    free_space: disk_space.Space  # below which it is not ready
+    retention_days: float  # 0 keeps everything for ever
+    host: str
+    port: int  # 0 lets the system choose
+    public_url: str  # "" when the listener is reached directly
+
+    def callback_urls(self, url: str) -> dict[str, str]:
+        """The callback URL of each account, by account. They hold the path token."""
+        base = self.public_url or url
+        return {name: f"{base}/callbacks/{self.path_token}/{quote(name, safe='')}" for name in self.accounts}
+
+
+def load(file: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
+    """Read, merge and validate; `options` has keys of the file, None where an option was not given.
+
+    Raises BadSettings with one line per problem.
+    """
+    given = {key: (value, f"settings file {file}") for key, value in read_file(file, list(EXAMPLES)).items()}
+    for key, variable in ENVIRONMENT.items():
+        if environment.get(variable):
+            given[key] = (environment[variable], f"environment variable {variable}")
+    given |= {key: (value, f"option --{_dashed(key)}") for key, value in options.items() if value is not None}
+    values: dict[str, Any] = dict(DEFAULTS)
+    problems = []
+    for key, example in EXAMPLES.items():
+        value, origin = given.get(key, (None, ""))
+        if value in (None, "", []):
+            if key in REQUIRED:
+                problems.append(_missing(key, origin))
+            continue
+        try:
+            values[key] = READERS[key](value)
+        except Wrong as reason:
+            problems.append(f"{key} ({origin}): {reason}. Example: {example}")
+    if values["heal"] != healing.OFF:
+        values["thingspace"], missing = healing.completed(values["thingspace"], environment)
+        problems += missing
+    if problems:
+        raise BadSettings(problems)
+    return Settings(**{_snake(key): value for key, value in values.items()})
+
+
+def _missing(key: str, origin: str) -> str:
+    ways = [f"{key} in the settings file"]
+    if key in ENVIRONMENT:
+        ways.append(f"{ENVIRONMENT[key]} in the environment")
+    return (
+        f"{key} is {f'empty ({origin})' if origin else 'not set'}: give {' or '.join(ways)}. Example: {EXAMPLES[key]}"
+    )
+
+
+def _accounts(value: object) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list):
+        raise Wrong(f"must be a list of account names, not {type_name(value)}")
+    return tuple(dict.fromkeys(_account(name) for name in names))
+
+
+def _account(name: object) -> str:
+    if isinstance(name, int | float):
+        raise Wrong(f"{name} is a number, and a number has no leading zeros, which belong to an account name: quote it")
+    account = text(name).strip()
+    if not account or not account.isprintable():
+        raise Wrong("an account name is empty or has characters that do not print")
+    return account
+
+
+def _token(value: object) -> str:
+    token = text(value)
+    if not TOKEN.fullmatch(token):
+        raise Wrong("must be 16 to 200 letters, digits, '-', '_', '.' or '~', so that it fits a URL unchanged")
+    return token
+
+
+def _passwords(value: object) -> tuple[str, ...]:
+    """One password or several; as JSON where a list can only be a text, in the environment."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise Wrong('a text that begins with "[" must be a JSON list of passwords, as ["…"]') from None
+    return tuple(text(one) for one in (value if isinstance(value, list) else [value]) if one != "")
+
+
+def _port(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= HIGHEST_PORT:
+        raise Wrong(f"must be a number from 0 (any free port) to {HIGHEST_PORT}")
+    return value
+
+
+def _public_url(value: object) -> str:
+    url = text(value).rstrip("/")
+    try:
+        parts = urlsplit(url)
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong or parts.username or parts.password or parts.query or parts.fragment or not url.isprintable():
+        raise Wrong("must be an http(s) URL with a host, and no user, query or fragment")
+    return url
+
+
+READERS: dict[str, Callable[[object], Any]] = {
+    "accounts": _accounts,
+    "username": text,
+    "password": text,
+    "previousPassword": _passwords,
+    "pathToken": _token,
+    "apiToken": _token,
+    "store": read_address,
+    "sinks": read_sinks,
+    "heal": healing.read_mode,
+    "healAfterSeconds": healing.read_after_seconds,
+    "healMinutes": healing.read_minutes,
+    "thingspace": healing.read_user,
+    "sources": origins.read_mode,
+    "sourceAddresses": origins.read_addresses,
+    "trustedHops": origins.read_hops,
+    "freeSpace": disk_space.read_space,
+    "retentionDays": lambda value: number(value, 0, MOST_DAYS),
+    "host": text,
+    "port": _port,
+    "publicUrl": _public_url,
+}
+
+
+def _snake(key: str) -> str:
+    return re.sub(r"[A-Z]", lambda capital: f"_{capital[0].lower()}", key)
+
+
+def _dashed(key: str) -> str:
+    return _snake(key).replace("_", "-")

@@ -1,0 +1,154 @@
+"""Connections to PostgreSQL that say no in time, and come back by themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from thingspace_provider.listener.store.base import StoreFailed, StoreUnusable
+
+IDLE = psycopg.pq.TransactionStatus.IDLE
+CONNECT_SECONDS = 2
+GRACE_SECONDS = 0.5  # that a server has to say itself that a statement took too long
+WATCH_SECONDS = 0.1
+# Statistics of a young table mislead the planner, whose plans the functions keep: these tables are never scanned.
+INDEXED = "-c enable_seqscan=off -c enable_bitmapscan=off"
+
+
+class Watch:
+    """Cuts connections whose server does not answer: the driver itself would wait for ever."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._until: dict[psycopg.Connection[Any], float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="postgres watch", daemon=True)
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def limit(self, connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+        """What is done inside ends within so many seconds, with an error if need be."""
+        with self._guard:
+            self._until[connection] = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._until.pop(connection, None)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(WATCH_SECONDS):
+            with self._guard:
+                now = time.monotonic()
+                for connection in [one for one, until in self._until.items() if until < now]:
+                    del self._until[connection]
+                    with contextlib.suppress(OSError, psycopg.Error):
+                        _cut(connection)
+
+
+class Link:
+    """One connection, made when it is needed; `seconds` is what a statement may take."""
+
+    def __init__(self, url: str, watch: Watch, seconds: float, options: str = "") -> None:
+        self._url = url
+        self._watch = watch
+        self._seconds = seconds
+        self._options = f"-c statement_timeout={int(seconds * 1000)} -c synchronous_commit=on {options}"
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Do one statement, a transaction of its own; its rows. Raises StoreFailed."""
+        try:
+            connection = self._connection = self._connection or connected(self._url, self._options, self._watch)
+            with self._watch.limit(connection, self._seconds + GRACE_SECONDS):
+                cursor = connection.execute(query.encode(), values)
+                return cursor.fetchall() if cursor.description else []
+        except psycopg.Error as reason:
+            if self._connection is not None and self._connection.info.transaction_status != IDLE:
+                self.close()
+            raise StoreFailed(said(reason)) from reason
+        except StoreUnusable as reason:
+            raise StoreFailed(str(reason)) from reason
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Links:
+    """As many links as are used at the same time; any thread may borrow one."""
+
+    def __init__(self, url: str, watch: Watch, seconds: float, options: str = "") -> None:
+        self._arguments = (url, watch, seconds, options)
+        self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
+
+    def rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """As Link.rows."""
+        try:
+            link = self._idle.get_nowait()
+        except queue.Empty:
+            link = self.another()
+        try:
+            return link.rows(query, values)
+        finally:
+            self._idle.put(link)
+
+    def another(self) -> Link:
+        """One that is not shared; who asked for it closes it."""
+        return Link(*self._arguments)
+
+    def close(self) -> None:
+        """Close what is idle; call it when nobody borrows any more."""
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+
+
+def connected(url: str, options: str, watch: Watch) -> psycopg.Connection[Any]:
+    """A connection that commits each statement durably. Raises psycopg.Error, StoreUnusable when it could not."""
+    connection = psycopg.connect(
+        url, autocommit=True, connect_timeout=CONNECT_SECONDS, options=options, application_name="thingspace listener"
+    )
+    try:
+        with watch.limit(connection, CONNECT_SECONDS):
+            _check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def said(reason: psycopg.Error) -> str:
+    """What the server or the driver said, in one line; without the server's details, which quote rows."""
+    return " ".join((reason.diag.message_primary or str(reason)).split()) or type(reason).__name__
+
+
+def _check(connection: psycopg.Connection[Any]) -> None:
+    """What this session cannot be told: the server itself must write durably, and text as it came."""
+    query = "SELECT current_setting('fsync'), current_setting('server_encoding'), pg_is_in_recovery()"
+    [(fsync, encoding, standby)] = connection.execute(query).fetchall()
+    if fsync != "on":
+        raise StoreUnusable("this PostgreSQL server has fsync = off and can lose what it committed: set it to on")
+    if encoding != "UTF8":
+        raise StoreUnusable(f"this PostgreSQL database is in {encoding}: create one WITH ENCODING 'UTF8'")
+    if standby:
+        raise StoreUnusable("this PostgreSQL server is a standby, which stores nothing: give the primary's address")
+
+
+def _cut(connection: psycopg.Connection[Any]) -> None:
+    with socket.socket(fileno=os.dup(connection.fileno())) as also:
+        also.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,208 @@
+"""What each sink must still get, in the SQLite store. See `lanes.py` for what is kept true."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import apsw
+
+from thingspace_provider.listener.store.base import (
+    DEAD,
+    DISCARDED,
+    WAITING,
+    Arrival,
+    Backlog,
+    Claim,
+    Delivery,
+    Outcome,
+    Parcel,
+)
+from thingspace_provider.listener.store.ordering import changes, lane
+from thingspace_provider.listener.store.query_sql import COLUMNS
+from thingspace_provider.listener.store.sqlite.reader import Reader, stored_of
+from thingspace_provider.listener.store.sqlite.writer import Writer
+
+SETTLED_AT_ONCE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
+PAUSE_SECONDS = 0.001  # between two of these: whoever waits for its turn gets it
+
+NOTE = """
+INSERT INTO outbox (callback, sink, lane, due)
+SELECT row.value->>0, sink.value, row.value->>1,
+       CASE WHEN row.value->>2 AND NOT EXISTS (
+           SELECT 1 FROM outbox AS head
+           WHERE head.sink = sink.value AND head.lane = row.value->>1 AND head.due IS NOT NULL) THEN 0 END
+FROM json_each(?) AS row, json_each(?) AS sink
+"""
+HEADS = """
+SELECT callback, lane FROM outbox WHERE sink = :sink AND due <= :now ORDER BY due, callback LIMIT :limit
+"""
+RUN = """
+SELECT callback FROM outbox WHERE sink = ? AND lane = ? AND state = 'waiting' AND callback >= ? ORDER BY callback
+LIMIT ?
+"""
+TAKE = """
+UPDATE outbox SET taken = :token, due = CASE WHEN due IS NOT NULL THEN :until END
+WHERE sink = :sink AND callback IN (SELECT value FROM json_each(:ids))
+"""
+# No head is set here, not even for a moment two of one lane: the failed ones become heads in a second step.
+REPORT = """
+UPDATE outbox SET state = change.state, due = NULL, taken = NULL, attempts = attempts + change.tried,
+       reason = coalesce(change.reason, outbox.reason), changed = CASE WHEN change.tried THEN :now ELSE changed END
+FROM (SELECT value->>0 AS id, value->>1 AS state, value->>2 AS tried, value->>3 AS reason
+      FROM json_each(:changes)) AS change
+WHERE outbox.callback = change.id AND sink = :sink AND taken = :token
+RETURNING callback
+"""
+BACK_OFF = """
+UPDATE outbox SET due = :now + failed.wait
+FROM (SELECT value->>0 AS id, value->>1 AS wait FROM json_each(:failed)) AS failed
+WHERE callback = failed.id AND sink = :sink
+"""
+PROMOTE = """
+UPDATE outbox SET due = 0 WHERE sink = :sink AND callback IN (
+    SELECT (SELECT callback FROM outbox AS next
+            WHERE next.sink = :sink AND next.lane = lane.value AND next.state = 'waiting' ORDER BY callback LIMIT 1)
+    FROM json_each(:lanes) AS lane
+    WHERE NOT EXISTS (SELECT 1 FROM outbox AS head
+                      WHERE head.sink = :sink AND head.lane = lane.value AND head.due IS NOT NULL))
+"""
+DELIVERY = "sink, state, attempts, reason, changed, due"
+DELIVERY_COLUMNS = 6
+PARCELS = f"""
+SELECT {DELIVERY}, {COLUMNS} FROM outbox JOIN callbacks ON id = callback WHERE sink = :sink
+"""  # noqa: S608  names only
+IN_STATE = """
+SELECT callback FROM outbox WHERE sink = :sink AND state = '{}'
+AND (:wanted IS NULL OR callback IN (SELECT value FROM json_each(:wanted))) LIMIT :limit
+"""
+SETTLE = """
+UPDATE outbox SET state = :state, due = NULL, taken = NULL, changed = :now,
+       attempts = CASE WHEN :state = 'waiting' THEN 0 ELSE attempts END
+WHERE sink = :sink AND callback IN (SELECT value FROM json_each(:ids)) RETURNING lane
+"""
+BACKLOGS = """
+SELECT sink, waiting, (SELECT received FROM callbacks WHERE id = oldest), dead FROM (
+    SELECT sink, sum(waiting) AS waiting, min(oldest) AS oldest, sum(dead) AS dead FROM (
+        SELECT sink, count(*) AS waiting, min(callback) AS oldest, 0 AS dead
+        FROM outbox INDEXED BY outbox_waiting WHERE state = 'waiting' GROUP BY sink
+        UNION ALL
+        SELECT sink, 0, NULL, count(*) FROM outbox INDEXED BY outbox_dead WHERE state = 'dead' GROUP BY sink
+    ) GROUP BY sink
+)
+"""
+
+
+class SqliteOutbox:
+    """Notes are taken in the store's own transactions; everything else is done by a writer of its own."""
+
+    def __init__(self, writer: Writer, reader: Reader, sinks: Sequence[str]) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._sinks = tuple(sinks)
+        self._began = _now() - time.monotonic_ns() // 1000
+        with writer.transaction() as connection:  # taken by a process that has ended, or to wait by an earlier clock
+            connection.execute("UPDATE outbox SET due = 0, taken = NULL WHERE due > 0")
+
+    def note(self, writer: apsw.Connection, first: int, arrivals: Sequence[Arrival]) -> None:
+        """Within a transaction of the store: each sink must get these, which have the ids from `first` on."""
+        if self._sinks:
+            rows = [(number, lane(arrival)) for number, arrival in enumerate(arrivals, first)]
+            heads = {of: number for number, of in reversed(rows)}
+            marked = [(number, of, heads[of] == number) for number, of in rows]
+            writer.execute(NOTE, (json.dumps(marked), json.dumps(self._sinks)))
+
+    def take(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Claim:
+        """Take what is due."""
+        now, token = self._steady(), secrets.randbits(62)
+        with self._writer.transaction() as writer:
+            heads: list[tuple[Any, ...]] = writer.execute(HEADS, {"sink": sink, "now": now, "limit": limit}).fetchall()
+            runs: list[list[int]] = [[head] for head, _ in heads]
+            length = min(run, limit // max(1, len(heads)))
+            if length > 1:
+                runs = [_column(writer.execute(RUN, (sink, lane, head, length))) for head, lane in heads]
+            taken = json.dumps(list(chain.from_iterable(runs)))
+            values = {"token": token, "until": now + int(lease * 1_000_000), "sink": sink, "ids": taken}
+            writer.execute(TAKE, values)
+        self._writer.tidy()
+        found = self._parcels(sink, "callback IN (SELECT value FROM json_each(:ids))", ids=taken) if runs else []
+        parcels = {parcel.stored.id: parcel for parcel in found}
+        whole = tuple(tuple(parcels[number] for number in numbers) for numbers in runs)
+        return Claim(sink, whole, token, tuple(lane for _, lane in heads))
+
+    def report(self, claim: Claim, outcomes: Sequence[Outcome]) -> None:
+        """Note what became of a claim."""
+        made = list(changes(claim, outcomes))
+        values: dict[str, Any] = {"sink": claim.sink, "now": _now(), "token": claim.token}
+        with self._writer.transaction() as writer:
+            ours = set(_column(writer.execute(REPORT, {**values, "changes": json.dumps(made)})))
+            failed = [(change.id, change.wait) for change in made if change.wait and change.id in ours]
+            writer.execute(BACK_OFF, {**values, "now": self._steady(), "failed": json.dumps(failed)})
+            writer.execute(PROMOTE, {**values, "lanes": json.dumps(claim.lanes)})
+        self._writer.tidy()
+
+    def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[Parcel]:
+        """Given up for a sink, oldest first."""
+        condition = "state = 'dead' AND callback > :after ORDER BY callback LIMIT :limit"
+        return self._parcels(sink, condition, after=after, limit=limit)
+
+    def retry(self, sink: str, ids: Sequence[int] | None = None) -> int:
+        """Let dead letters wait again."""
+        return self._settle(sink, ids, [DEAD], WAITING)
+
+    def discard(self, sink: str, ids: Sequence[int] | None = None, *, waiting: bool = False) -> int:
+        """Give up for good."""
+        return self._settle(sink, ids, [DEAD, WAITING] if waiting else [DEAD], DISCARDED)
+
+    def serve(self, sink: str) -> None:
+        """There are no others."""
+
+    def is_served(self, sink: str) -> bool:
+        """Whether it is named here."""
+        return sink in self._sinks
+
+    def backlogs(self) -> list[Backlog]:
+        """One for each sink that is named or must still get something."""
+        counted = dict.fromkeys(self._sinks, (0, None, 0))
+        counted |= {sink: (waiting, oldest, dead) for sink, waiting, oldest, dead in self._reader.rows(BACKLOGS, {})}
+        return [Backlog(sink, *figures) for sink, figures in counted.items()]
+
+    def _steady(self) -> int:
+        """Microseconds of a clock that is never set back: what is due in a second must not wait for an hour."""
+        return self._began + time.monotonic_ns() // 1000
+
+    def _parcels(self, sink: str, condition: str, **values: Any) -> list[Parcel]:
+        rows = self._reader.rows(f"{PARCELS} AND {condition}", {"sink": sink, **values})
+        return [Parcel(stored_of(row[DELIVERY_COLUMNS:]), Delivery(*row[:DELIVERY_COLUMNS])) for row in rows]
+
+    def _settle(self, sink: str, ids: Sequence[int] | None, states: list[str], state: str) -> int:
+        wanted = None if ids is None else json.dumps(list(ids))
+        return sum(self._move(sink, wanted, old, state) for old in states)
+
+    def _move(self, sink: str, wanted: str | None, old: str, state: str) -> int:
+        """From one state to another, a part at a time."""
+        count = 0
+        while True:
+            with self._writer.transaction() as writer:
+                values = {"sink": sink, "wanted": wanted, "limit": SETTLED_AT_ONCE}
+                part = _column(writer.execute(IN_STATE.format(old), values))
+                moved = {"sink": sink, "ids": json.dumps(part), "state": state, "now": _now()}
+                lanes = _column(writer.execute(SETTLE, moved))
+                writer.execute(PROMOTE, {"sink": sink, "lanes": json.dumps(lanes)})
+            self._writer.tidy()
+            count += len(part)
+            if len(part) < SETTLED_AT_ONCE:
+                return count
+            time.sleep(PAUSE_SECONDS)
+
+
+def _column(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+    return [row[0] for row in rows]
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,19 @@
+"""Readiness probe of a callback URL: one challenge and response before a registration.
+
+The probe is imported when it is first used, because HTTP takes longer to load than everything else here.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thingspace_provider.readiness.probe import Prover
+
+__all__ = ["Prover"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Prover":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from thingspace_provider.readiness import probe  # noqa: PLC0415
+
+    return probe.Prover
