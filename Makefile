@@ -5,7 +5,7 @@ STACK  ?= dev
 BIN    := .venv/bin
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate --no-header
 
-.PHONY: help demo demo-down test test-long matrix check format bench lock up down clean
+.PHONY: help demo demo-down test test-long matrix check docs format bench lock up down clean
 
 help:                        ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,12 +27,15 @@ test-long: .venv/ready       ## run the crash and outage tests (about 15 minutes
 matrix: .venv/ready          ## run the tests with the oldest Pulumi SDK, the oldest Python and a new Python
 	$(BIN)/python tools/matrix.py
 
-check: .venv/ready           ## check format, lint rules, types, import contracts and stack files
+check: .venv/ready           ## check docs format, lint rules, types, import contracts and stack files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/thingspace lint stacks/
+
+docs: .venv/ready            ## build the documentation site into build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 format: .venv/ready          ## format the code and fix lint findings
 	$(BIN)/ruff format .
