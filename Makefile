@@ -1,51 +1,58 @@
-# Each target is short; what it does in detail stands in the file it calls.
+# Each target is short; the file that it calls holds the details.
+.DEFAULT_GOAL := help
 PYTHON ?= python3
 STACK  ?= dev
 BIN    := .venv/bin
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate --no-header
 
-.PHONY: demo demo-down test test-long matrix check format bench lock up down clean
+.PHONY: help demo demo-down test test-long matrix check docs format bench lock up down clean
 
-demo: .venv/ready            ## the whole chain, explained as it runs
+help:                        ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/ready            ## run the whole chain on this machine and explain each step
 	$(BIN)/python tools/demo.py
 
-demo-down: .venv/ready       ## end what an interrupted demo left behind
+demo-down: .venv/ready       ## remove the processes and the state of an interrupted demo
 	$(BIN)/python tools/demo.py --down
 
-test: .venv/ready check      ## every test that a developer waits for, the real engine included
+test: .venv/ready check      ## run all fast tests, including those with the Pulumi CLI
 	engine=$$($(BIN)/python tools/pulumi_cli/get.py) && \
 	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 4 --dist worksteal -m "not long"
 
-test-long: .venv/ready       ## crash matrices and scenarios that take minutes
+test-long: .venv/ready       ## run the crash and outage tests (about 15 minutes)
 	engine=$$($(BIN)/python tools/pulumi_cli/get.py) && \
 	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal -m long
 
-matrix: .venv/ready          ## the tests on the oldest SDK, on the oldest and on a new Python
+matrix: .venv/ready          ## run the tests with the oldest Pulumi SDK, the oldest Python and a new Python
 	$(BIN)/python tools/matrix.py
 
-check: .venv/ready           ## format, lint, types, walls, stack files
+check: .venv/ready           ## check docs format, lint rules, types, import contracts and stack files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/thingspace lint stacks/
 
-format: .venv/ready
+docs: .venv/ready            ## build the documentation site into build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+format: .venv/ready          ## format the code and fix lint findings
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/ready           ## figures beside an alternative, as ratios of one run; tables and plots in build/
+bench: .venv/ready           ## run the benchmarks; tables and plots go to build/
 	engine=$$($(BIN)/python tools/pulumi_cli/get.py) && export PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" && \
 	    for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
-up: .venv/ready              ## make up STACK=staging
+up: .venv/ready              ## deploy a stack: make up STACK=staging (default: dev)
 	tools/pulumi stack select --create $(STACK)
 	tools/pulumi up --stack $(STACK)
 
-down: .venv/ready            ## make down STACK=staging
+down: .venv/ready            ## destroy a stack: make down STACK=staging (default: dev)
 	tools/pulumi destroy --stack $(STACK)
 
-lock: .venv/ready            ## pin anew what pyproject.toml asks for: the newest of all, and the oldest it allows
+lock: .venv/ready            ## pin the newest and the oldest dependencies that pyproject.toml allows
 	$(COMPILE) --generate-hashes --extra dev pyproject.toml -o requirements-dev.txt
 	mkdir -p build
 	$(COMPILE) --resolution lowest-direct pyproject.toml -o build/oldest.txt
@@ -57,5 +64,5 @@ lock: .venv/ready            ## pin anew what pyproject.toml asks for: the newes
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-clean:
+clean:                       ## remove environments, builds and caches
 	rm -rf .venv .matrix .thingspace build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,7 +12,7 @@ from tests.support import failing_lifecycles
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.fake_engine import Provider, in_our_words
 
-SUPPORT = Path(failing_lifecycles.__file__).parent
+TOP = Path(failing_lifecycles.__file__).parents[2]
 LONGEST = 6 * 1024  # bytes on the wire; gRPC's own clients refuse headers of more than 8 kB
 
 
@@ -26,7 +26,7 @@ def failure(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
 
 @pytest.mark.parametrize("debug", ["", "1"])
 def test_every_way_of_ending_a_lifecycle_is_answered(provider: Provider, debug: str) -> None:
-    path = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(TOP), os.environ.get("PYTHONPATH", "")])
     engine = provider.start({"PYTHONPATH": path, "THINGSPACE_DEBUG": debug})
     for kind in failing_lifecycles.ENDS:
         with pytest.raises(grpc.RpcError) as failed:
@@ -34,7 +34,7 @@ def test_every_way_of_ending_a_lifecycle_is_answered(provider: Provider, debug: 
         text = failure(failed)
         assert kind in text
         if not debug:
-            assert in_our_words(text).startswith(f"an unforeseen {kind} in broken_lifecycles.py line ")
+            assert in_our_words(text).startswith(f"an unforeseen {kind} in failing_lifecycles.py line ")
             assert "sentinel" not in text
 
 

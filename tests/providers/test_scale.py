@@ -133,7 +133,7 @@ def test_a_wrong_number_is_an_error_before_anything_is_created(provider: Provide
         engine.check("SmsCallbackActivation", {"accountName": ACCOUNT})
 
 
-@pytest.mark.parametrize("module", ["providers", "resources", "hosting", "settings"])
+@pytest.mark.parametrize("module", ["providers", "resources", "hosting", "config.stack_settings"])
 def test_what_a_program_and_a_preview_load_cannot_send_anything(module: str) -> None:
     loaded = f"import sys, thingspace_provider.{module}; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()

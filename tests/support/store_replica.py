@@ -1,6 +1,6 @@
 """A process that does with a PostgreSQL store what one of several listeners does: append and forward at once.
 
-    python replica.py URL NAME TEXTS
+    python -m tests.support.store_replica URL NAME TEXTS
 
 It appends TEXTS texts of its own and as many that every replica sends, and takes for the sink "a" until nothing
 waits any more. One JSON object a line: {"id", "lane", "from", "until"}, for each parcel while it had it.

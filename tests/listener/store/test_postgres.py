@@ -35,6 +35,8 @@ from thingspace_provider.listener.store.postgres.outbox import TAKE
 from thingspace_provider.listener.store.postgres.store import PostgresStore
 from thingspace_provider.listener.store.store_url import read_address, shown
 
+TOP = Path(__file__).resolve().parents[3]
+
 Start = Callable[..., ListenerProcess]
 EVERYTHING = Selection(limit=100_000)
 SOON = 6  # seconds: 2 were promised, and a busy machine adds to what it measures; who hangs takes 10
@@ -139,8 +141,8 @@ def test_what_one_replica_takes_no_other_has_and_each_device_gets_its_texts_in_o
     running = []
     for number in range(replicas):
         with (tmp_path / str(number)).open("w") as said:
-            command = [sys.executable, store_replica.__file__, url, str(number), str(texts)]
-            running.append(subprocess.Popen(command, stdout=said))
+            command = [sys.executable, "-m", store_replica.__name__, url, str(number), str(texts)]
+            running.append(subprocess.Popen(command, stdout=said, cwd=TOP))
     try:
         assert [process.wait(120) for process in running] == [0] * replicas
     finally:
