@@ -23,15 +23,15 @@ from pathlib import Path
 import requests
 import uvloop
 
-TEXTS = 10_000
-HELD = 100_000
+MESSAGES = 10_000
+QUEUED_MESSAGES = 100_000
 ROUNDS = 3
 COMMAND = (sys.executable, "-m", "thingspace_provider.cli", "emulator")
 ACCOUNT = "0000123456-00001"
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
-class Answering(asyncio.Protocol):
+class CountingProtocol(asyncio.Protocol):
     """Answers 200 to each request as soon as it is whole, and counts."""
 
     count = 0
@@ -49,7 +49,7 @@ class Answering(asyncio.Protocol):
             if len(self.buffer) < size:
                 return
             self.buffer = self.buffer[size:]
-            Answering.count += 1
+            CountingProtocol.count += 1
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")  # type: ignore[attr-defined]
 
 
@@ -58,10 +58,10 @@ def listen(pipe: Connection) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(Answering, "127.0.0.1", 0)
+        server = await loop.create_server(CountingProtocol, "127.0.0.1", 0)
         pipe.send(server.sockets[0].getsockname()[1])
         while await loop.run_in_executor(None, pipe.recv):
-            pipe.send(Answering.count)
+            pipe.send(CountingProtocol.count)
 
     uvloop.run(main())
 
@@ -88,8 +88,8 @@ class Emulator:
         form = {"grant_type": "client_credentials"}
         token = self.http.post(f"{self.url}/ts/v1/oauth2/token", form, auth=pair).json()["access_token"]
         self.http.headers["Authorization"] = f"Bearer {token}"
-        who = {"username": self.facts["username"], "password": self.facts["password"]}
-        session = self.http.post(f"{self.url}/m2m/v1/session/login", json=who).json()["sessionToken"]
+        credentials = {"username": self.facts["username"], "password": self.facts["password"]}
+        session = self.http.post(f"{self.url}/m2m/v1/session/login", json=credentials).json()["sessionToken"]
         self.http.headers["VZ-M2M-Token"] = session
 
     def fill(self, count: int) -> None:
@@ -97,7 +97,7 @@ class Emulator:
         body = {"accountName": ACCOUNT, "message": "T=21.5", "repeat": count}
         self.http.post(f"{self.root}/_emulator/messages", json=body).raise_for_status()
 
-    def memory(self) -> float:
+    def resident_megabytes(self) -> float:
         """Resident megabytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
@@ -112,30 +112,30 @@ def drain(pipe: Connection, port: int) -> float:
     """Texts a second through startCallbacks."""
     emulator = Emulator()
     emulator.log_in()
-    emulator.fill(TEXTS)
+    emulator.fill(MESSAGES)
     body = {"name": "EnhancedConnectivityService", "url": f"http://127.0.0.1:{port}/"}
     emulator.http.post(f"{emulator.url}/m2m/v1/callbacks/{ACCOUNT}", json=body).raise_for_status()
-    before = count(pipe)
+    before = count_posts(pipe)
     began = time.perf_counter()
     emulator.http.put(f"{emulator.url}/m2m/v1/sms/{ACCOUNT}/startCallbacks").raise_for_status()
-    while count(pipe) - before < TEXTS:
+    while count_posts(pipe) - before < MESSAGES:
         time.sleep(0.002)
     taken = time.perf_counter() - began
     emulator.end()
-    return TEXTS / taken
+    return MESSAGES / taken
 
 
-def one_by_one(port: int) -> float:
+def post_sequentially(port: int) -> float:
     """Texts a second with a loop over requests."""
     body = {"username": "", "password": "", "deviceIds": [{"id": "5551230001", "kind": "mdn"}], "smsMessage": "T=21.5"}
     with requests.Session() as session:
         began = time.perf_counter()
-        for _ in range(TEXTS // 5):
+        for _ in range(MESSAGES // 5):
             session.post(f"http://127.0.0.1:{port}/", json=body)
-        return TEXTS / 5 / (time.perf_counter() - began)
+        return MESSAGES / 5 / (time.perf_counter() - began)
 
 
-def count(pipe: Connection) -> int:
+def count_posts(pipe: Connection) -> int:
     """How many posts the listener has answered."""
     pipe.send(True)
     return int(pipe.recv())
@@ -150,11 +150,11 @@ def main() -> None:
     drained, looped = [], []
     for _ in range(ROUNDS):
         drained.append(drain(here, port))
-        looped.append(one_by_one(port))
+        looped.append(post_sequentially(port))
     emulator = Emulator()
-    empty = emulator.memory()
-    emulator.fill(HELD)
-    held = emulator.memory()
+    empty = emulator.resident_megabytes()
+    emulator.fill(QUEUED_MESSAGES)
+    held = emulator.resident_megabytes()
     emulator.end()
     ready = []
     for _ in range(5):

@@ -23,70 +23,71 @@ from pathlib import Path
 from typing import Any
 
 from listener_bench.load import CONNECTIONS
-from listener_bench.report import plot, table
-from listener_bench.servers import EACH, KINDS, LISTENER, Server, slowed
+from listener_bench.report import format_table, plot
+from listener_bench.servers import COMMIT_PER_REQUEST, KINDS, LISTENER, Server, slow_sync_command
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
-WARM = 2_000
-TEXTS = 30_000
-SLOW_TEXTS = {LISTENER: 20_000, EACH: 2_000}
-MORE_MILLISECONDS = 5
-STORED = 1_000_000
+WARM_UP_MESSAGES = 2_000
+MESSAGES = 30_000
+SLOW_MESSAGES = {LISTENER: 20_000, COMMIT_PER_REQUEST: 2_000}
+ADDED_SYNC_MILLISECONDS = 5
+STORED_MESSAGES = 1_000_000
 STEPS = 5
 STARTS = 5
 
 
-def measure(kind: str, folder: Path, texts: int, before: list[str] | None = None) -> dict[str, float]:
+def measure(kind: str, folder: Path, messages: int, before: list[str] | None = None) -> dict[str, float]:
     """Load one server; also how soon it was ready and how much memory it had at the end."""
     with Server(kind, folder, before) as server:
-        server.load(min(WARM, texts))
-        return {**server.load(texts), "ready": server.ready, "megabytes": server.megabytes}
+        server.load(min(WARM_UP_MESSAGES, messages))
+        return {**server.load(messages), "ready": server.ready, "megabytes": server.megabytes}
 
 
-def growth(folder: Path, texts: int) -> list[tuple[int, float]]:
+def measure_growth(folder: Path, messages: int) -> list[tuple[int, float]]:
     """Megabytes of a listener by how many texts it has stored since it began."""
     with Server(LISTENER, folder) as server:
         points = [(0, server.megabytes)]
         for step in range(1, STEPS + 1):
-            server.load(texts // STEPS)
-            points.append((step * (texts // STEPS), server.megabytes))
+            server.load(messages // STEPS)
+            points.append((step * (messages // STEPS), server.megabytes))
     return points
 
 
-def start_seconds(kind: str, folder: Path, *, anew: bool) -> float:
+def measure_start_seconds(kind: str, folder: Path, *, use_new_folder: bool) -> float:
     """The median of several starts, on the same folder or each on a new one."""
-    took = []
+    durations = []
     for number in range(STARTS):
-        with Server(kind, folder / str(number) if anew else folder) as server:
-            took.append(server.ready)
-    return statistics.median(took)
+        with Server(kind, folder / str(number) if use_new_folder else folder) as server:
+            durations.append(server.ready)
+    return statistics.median(durations)
 
 
-def sync_milliseconds(folder: Path) -> float:
+def measure_sync_milliseconds(folder: Path) -> float:
     """The median time of one fdatasync after 4 kB, as a commit needs it."""
-    took = []
+    durations = []
     with (folder / "sync").open("wb", buffering=0) as file:
         for _ in range(200):
             file.write(b"x" * 4096)
             begun = time.perf_counter()
             os.fdatasync(file.fileno())
-            took.append(time.perf_counter() - begun)
-    return statistics.median(took) * 1000
+            durations.append(time.perf_counter() - begun)
+    return statistics.median(durations) * 1000
 
 
-def everything(folder: Path, divisor: int) -> dict[str, Any]:
+def measure_all(folder: Path, divisor: int) -> dict[str, Any]:
     """All figures, with fewer texts by the divisor."""
-    figures: dict[str, Any] = {"fdatasyncMilliseconds": sync_milliseconds(folder), "slowDisk": None}
-    figures["servers"] = {kind: measure(kind, folder / kind, TEXTS // divisor) for kind in KINDS}
-    if before := slowed(MORE_MILLISECONDS):
+    figures: dict[str, Any] = {"fdatasyncMilliseconds": measure_sync_milliseconds(folder), "slowDisk": None}
+    figures["servers"] = {kind: measure(kind, folder / kind, MESSAGES // divisor) for kind in KINDS}
+    if before := slow_sync_command(ADDED_SYNC_MILLISECONDS):
         figures["slowDisk"] = {
-            kind: measure(kind, folder / f"slow {kind}", texts // divisor, before) for kind, texts in SLOW_TEXTS.items()
+            kind: measure(kind, folder / f"slow {kind}", messages // divisor, before)
+            for kind, messages in SLOW_MESSAGES.items()
         }
-    figures["growth"] = growth(folder / "growth", STORED // divisor)
+    figures["growth"] = measure_growth(folder / "growth", STORED_MESSAGES // divisor)
     (folder / "starts").mkdir()
     figures["starts"] = {
-        "empty": start_seconds(LISTENER, folder / "starts", anew=True),
-        "full": start_seconds(LISTENER, folder / "growth", anew=False),
+        "empty": measure_start_seconds(LISTENER, folder / "starts", use_new_folder=True),
+        "full": measure_start_seconds(LISTENER, folder / "growth", use_new_folder=False),
     }
     return figures
 
@@ -96,18 +97,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="small numbers")
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        figures = everything(Path(name), 20 if chosen.quick else 1)
-    if chosen.json:
+        figures = measure_all(Path(name), 20 if options.quick else 1)
+    if options.json:
         print(json.dumps(figures))
         return
     head = f"{CONNECTIONS} connections; one fdatasync takes {figures['fdatasyncMilliseconds']:.2f} ms\n\n"
-    text = head + table(figures)
-    print(text)
-    plot(figures, BUILD / "listener_acknowledgements.png")
-    (BUILD / "listener_acknowledgements.md").write_text(text + "\n", encoding="utf-8")
-    print(f"\nplot: {BUILD / 'listener_acknowledgements.png'}")
+    report = head + format_table(figures)
+    print(report)
+    plot(figures, BUILD / "listener_throughput.png")
+    (BUILD / "listener_throughput.md").write_text(report + "\n", encoding="utf-8")
+    print(f"\nplot: {BUILD / 'listener_throughput.png'}")
 
 
 if __name__ == "__main__":

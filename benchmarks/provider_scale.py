@@ -22,7 +22,7 @@ from pathlib import Path
 
 from scale import provider_startup
 from scale.emulator import Emulator
-from scale.figures import Row, Target, plot, table
+from scale.figures import Row, Target, format_table, plot
 from scale.stacks import Stack
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
@@ -30,85 +30,85 @@ DELAYS = (0.0, 0.1, 1.0)  # seconds that one startCallbacks takes
 SIZES = (1, 50, 200, 500)
 QUICK = (1, 20)
 OVERLAP = 0.1  # seconds a call, at up to 200 accounts: the calls should hide behind what the engine does meanwhile
-MOST_OVERLAPPING = 200
+MAX_OVERLAPPING_ACCOUNTS = 200
 WAVES = (40, 1.0)  # accounts, seconds a call
 PARALLEL = 32  # where calls take time; the engine's own default is 4 for each processor
-AT_ONCE = ("--parallel", str(PARALLEL))
-LONGEST_SCRIPT = 30.0  # seconds; curl one by one is left out where it would take longer
+PARALLEL_FLAGS = ("--parallel", str(PARALLEL))
+MAX_SCRIPT_SECONDS = 30.0  # seconds; curl one by one is left out where it would take longer
 Samples = dict[str, list[float]]
 
 
-def names(count: int) -> list[str]:
+def build_account_names(count: int) -> list[str]:
     """So many account names."""
     return [f"0000123456-{number:05d}" for number in range(1, count + 1)]
 
 
-def pair(emulator: Emulator, accounts: list[str], samples: Samples, *flags: str) -> None:
+def measure_pair(emulator: Emulator, accounts: list[str], samples: Samples, *flags: str) -> None:
     """One `up` of both, on stacks that are thrown away."""
-    with Stack("activations", accounts, emulator.settings) as ours, Stack("nothing", accounts, {}) as floor:
+    with Stack("activations", accounts, emulator.settings) as ours, Stack("noop", accounts, {}) as baseline:
         samples["up"].append(ours.up(*flags))
-        samples["floorUp"].append(floor.up(*flags))
+        samples["floorUp"].append(baseline.up(*flags))
 
 
-def at_once(emulator: Emulator, count: int, rounds: int) -> Row:
+def measure_immediate(emulator: Emulator, count: int, rounds: int) -> Row:
     """A ThingSpace that answers at once: up, no-op ups and previews of both in turn, and the state of one account."""
-    accounts = names(count)
+    accounts = build_account_names(count)
     samples: Samples = defaultdict(list)
-    emulator.take(0)
-    with Stack("activations", accounts, emulator.settings) as ours, Stack("nothing", accounts, {}) as floor:
+    emulator.set_call_delay(0)
+    with Stack("activations", accounts, emulator.settings) as ours, Stack("noop", accounts, {}) as baseline:
         samples["up"].append(ours.up())
-        samples["floorUp"].append(floor.up())
+        samples["floorUp"].append(baseline.up())
         for _ in range(rounds):
             samples["unchanged"].append(ours.unchanged())
-            samples["floorUnchanged"].append(floor.unchanged())
+            samples["floorUnchanged"].append(baseline.unchanged())
             samples["preview"].append(ours.preview())
-            samples["floorPreview"].append(floor.preview())
-        samples["stateBytes"].append(ours.bytes_of("SmsCallbackActivation"))
-    if emulator.started() != count:
-        raise RuntimeError(f"{emulator.started()} calls for {count} accounts")
-    return {"accounts": count, "perCall": 0.0, **_medians(samples), **script(emulator, accounts, 0.0)}
+            samples["floorPreview"].append(baseline.preview())
+        samples["stateBytes"].append(ours.measure_state_bytes("SmsCallbackActivation"))
+    if emulator.count_started() != count:
+        raise RuntimeError(f"{emulator.count_started()} calls for {count} accounts")
+    return {"accounts": count, "perCall": 0.0, **_medians(samples), **measure_script(emulator, accounts, 0.0)}
 
 
-def slow(emulator: Emulator, count: int, delay: float, rounds: int) -> Row:
+def measure_slow(emulator: Emulator, count: int, delay: float, rounds: int) -> Row:
     """A ThingSpace that takes its time: several ups in turn with the floor where that is judged, else one."""
-    accounts = names(count)
+    accounts = build_account_names(count)
     samples: Samples = defaultdict(list)
-    emulator.take(delay)
+    emulator.set_call_delay(delay)
     if rounds:
         for _ in range(rounds):
-            pair(emulator, accounts, samples, *AT_ONCE)
+            measure_pair(emulator, accounts, samples, *PARALLEL_FLAGS)
     else:
         with Stack("activations", accounts, emulator.settings) as ours:
-            samples["up"].append(ours.up(*AT_ONCE))
-    return {"accounts": count, "perCall": delay, **_medians(samples), **script(emulator, accounts, delay)}
+            samples["up"].append(ours.up(*PARALLEL_FLAGS))
+    return {"accounts": count, "perCall": delay, **_medians(samples), **measure_script(emulator, accounts, delay)}
 
 
-def script(emulator: Emulator, accounts: list[str], delay: float) -> Row:
+def measure_script(emulator: Emulator, accounts: list[str], delay: float) -> Row:
     """Seconds of the same calls with curl, one by one and 32 at once."""
     samples: Samples = defaultdict(list)
-    if len(accounts) * delay <= LONGEST_SCRIPT:
-        samples["script"].append(emulator.script(accounts, 1))
-    samples["script32"].append(emulator.script(accounts, 32))
+    if len(accounts) * delay <= MAX_SCRIPT_SECONDS:
+        samples["script"].append(emulator.run_script(accounts, 1))
+    samples["script32"].append(emulator.run_script(accounts, 32))
     print(f"{len(accounts)} accounts, {delay:g} s a call: done", file=sys.stderr)
     return _medians(samples)
 
 
-def waves(emulator: Emulator, rounds: int) -> Row:
+def measure_waves(emulator: Emulator, rounds: int) -> Row:
     """Few accounts, slow calls, many at once: whole waves of calls on top of the floor."""
     count, delay = WAVES
     samples: Samples = defaultdict(list)
-    emulator.take(delay)
+    emulator.set_call_delay(delay)
     for _ in range(rounds):
-        pair(emulator, names(count), samples, *AT_ONCE)
+        measure_pair(emulator, build_account_names(count), samples, *PARALLEL_FLAGS)
     return _medians(samples)
 
 
-def ready(rounds: int) -> Row:
+def measure_ready(rounds: int) -> Row:
     """Seconds until a provider process can be used, and until an empty one could."""
     samples: Samples = defaultdict(list)
     for _ in range(rounds):
-        samples["ready"].append(provider_startup.ours())
-        samples["empty"].append(provider_startup.empty())
+        samples["ready"].append(provider_startup.measure_provider())
+        samples["empty"].append(provider_startup.measure_empty())
     return _medians(samples)
 
 
@@ -119,19 +119,21 @@ def _medians(samples: Samples) -> Row:
 def judge(rows: list[Row], waved: Row, started: Row) -> list[Target]:
     """The targets, each as a ratio."""
     targets = []
-    for it in (it for it in rows if it["perCall"] == 0):
-        for name, figure, floor in (
+    for row in (it for it in rows if it["perCall"] == 0):
+        for name, figure, baseline in (
             ("no-op up", "unchanged", "floorUnchanged"),
             ("preview", "preview", "floorPreview"),
         ):
-            targets.append(Target(f"{name} of {it['accounts']} / floor", it[figure] / it[floor], 1.1))
-    for it in (it for it in rows if it["perCall"] and "floorUp" in it):
-        name = f"up of {it['accounts']} at {it['perCall']:g} s, --parallel {PARALLEL} / floor"
-        targets.append(Target(name, it["up"] / it["floorUp"], 1.15))
+            targets.append(Target(f"{name} of {row['accounts']} / floor", row[figure] / row[baseline], 1.1))
+    for row in (it for it in rows if it["perCall"] and "floorUp" in it):
+        name = f"up of {row['accounts']} at {row['perCall']:g} s, --parallel {PARALLEL} / floor"
+        targets.append(Target(name, row["up"] / row["floorUp"], 1.15))
     count, delay = WAVES
-    least = waved["floorUp"] + math.ceil(count / PARALLEL) * delay
+    min_seconds = waved["floorUp"] + math.ceil(count / PARALLEL) * delay
     targets += [
-        Target(f"up of {count} at {delay:g} s, --parallel {PARALLEL} / (floor + its waves)", waved["up"] / least, 1.2),
+        Target(
+            f"up of {count} at {delay:g} s, --parallel {PARALLEL} / (floor + its waves)", waved["up"] / min_seconds, 1.2
+        ),
         Target("provider ready / an empty one", started["ready"] / started["empty"], 1.5),
         Target("state of an activation, kB", max(it.get("stateBytes", 0) for it in rows) / 1000, 1.0),
     ]
@@ -143,28 +145,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="small numbers, once")
-    chosen = parser.parse_args()
-    sizes = QUICK if chosen.quick else SIZES
-    rounds = 1 if chosen.quick else 3
-    judged = max(count for count in sizes if count <= MOST_OVERLAPPING)
+    options = parser.parse_args()
+    sizes = QUICK if options.quick else SIZES
+    rounds = 1 if options.quick else 3
+    judged = max(count for count in sizes if count <= MAX_OVERLAPPING_ACCOUNTS)
     rows = []
-    with Emulator(names(max(*sizes, WAVES[0]))) as emulator:
+    with Emulator(build_account_names(max(*sizes, WAVES[0]))) as emulator:
         for count in sizes:
-            rows.append(at_once(emulator, count, rounds))
+            rows.append(measure_immediate(emulator, count, rounds))
             rows += [
-                slow(emulator, count, delay, rounds if (count, delay) == (judged, OVERLAP) else 0)
+                measure_slow(emulator, count, delay, rounds if (count, delay) == (judged, OVERLAP) else 0)
                 for delay in DELAYS[1:]
             ]
-        waved = waves(emulator, rounds)
-    started = ready(3 * rounds)
+        waved = measure_waves(emulator, rounds)
+    started = measure_ready(3 * rounds)
     targets = judge(rows, waved, started)
-    if chosen.json:
-        print(json.dumps({"rows": rows, "waves": waved, "ready": started, "targets": [asdict(it) for it in targets]}))
+    if options.json:
+        print(
+            json.dumps(
+                {"rows": rows, "waves": waved, "ready": started, "targets": [asdict(target) for target in targets]}
+            )
+        )
         return
-    text = table(rows, targets)
-    print(text)
+    report = format_table(rows, targets)
+    print(report)
     plot(rows, BUILD / "provider_scale.png")
-    (BUILD / "provider_scale.md").write_text(text + "\n", encoding="utf-8")
+    (BUILD / "provider_scale.md").write_text(report + "\n", encoding="utf-8")
     print(f"\nplot: {BUILD / 'provider_scale.png'}")
 
 

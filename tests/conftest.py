@@ -22,7 +22,7 @@ settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
-def no_record_of_refused_logins(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated_login_guard(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user of this machine who has never been refused."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{time.monotonic_ns()}"))
 

@@ -28,13 +28,13 @@ ACCOUNT = "0000123456-00001"
 WAIT_SECONDS = 30.0
 
 
-class DemoFailed(Exception):
+class DemoError(Exception):
     """A step did not do what it should; the text says which and what to look at."""
 
 
-def tell(text: str) -> None:
+def print_step(message: str) -> None:
     """One step, in plain words, set apart from the real output around it."""
-    print("\n" + textwrap.indent(textwrap.fill(" ".join(text.split()), 96), "## "), flush=True)
+    print("\n" + textwrap.indent(textwrap.fill(" ".join(message.split()), 96), "## "), flush=True)
 
 
 def run(environment: dict[str, str], *command: str) -> None:
@@ -47,7 +47,7 @@ def run(environment: dict[str, str], *command: str) -> None:
             child.wait()  # Ctrl-C reached it too; what it has begun it ends by itself
             raise
     if status != 0:
-        raise DemoFailed(f"`{' '.join(command)}` ended with status {status}.")
+        raise DemoError(f"`{' '.join(command)}` ended with status {status}.")
 
 
 class Emulator:
@@ -65,54 +65,54 @@ class Emulator:
             pid_file.write(json.dumps({"pid": self._process.pid}))
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise DemoFailed(f"the emulator did not start; see {FOLDER / 'emulator.log'}")
+            raise DemoError(f"the emulator did not start; see {FOLDER / 'emulator.log'}")
         self.ready: dict[str, Any] = json.loads(line)
         self._control = self.ready["url"].removesuffix("/api") + "/_emulator"
 
-    def send_text(self, text: str) -> None:
+    def send_message(self, message: str) -> None:
         """A device texts 900060005010."""
-        print(f"device -> ThingSpace: {text!r}", flush=True)
-        body = {"accountName": ACCOUNT, "message": text}
+        print(f"device -> ThingSpace: {message!r}", flush=True)
+        body = {"accountName": ACCOUNT, "message": message}
         requests.post(f"{self._control}/messages", json=body, timeout=10).raise_for_status()
 
-    def queue(self) -> int:
+    def count_queued(self) -> int:
         """How many texts wait in ThingSpace's queue."""
-        answer = requests.get(f"{self._control}/queue", params={"accountName": ACCOUNT}, timeout=10).json()
-        return len(answer["messages"])
+        response = requests.get(f"{self._control}/queue", params={"accountName": ACCOUNT}, timeout=10).json()
+        return len(response["messages"])
 
-    def calls(self) -> list[str]:
+    def fetch_calls(self) -> list[str]:
         """The calls that ThingSpace got so far."""
-        answer = requests.get(f"{self._control}/journal", timeout=10).json()
-        return [call["operation"] for call in answer["calls"]]
+        response = requests.get(f"{self._control}/journal", timeout=10).json()
+        return [call["operation"] for call in response["calls"]]
 
 
-def inbox(environment: dict[str, str]) -> list[str]:
+def stored_messages(environment: dict[str, str]) -> list[str]:
     """The texts that the listener has stored."""
     command = [sys.executable, "-m", "thingspace_provider.cli", "messages", "--json"]
     done = subprocess.run(command, cwd=TOP, env=environment, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        raise DemoFailed(f"`thingspace messages` failed: {done.stderr.strip()}")
+        raise DemoError(f"`thingspace messages` failed: {done.stderr.strip()}")
     return [message["text"] for message in json.loads(done.stdout)["messages"]]
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], bool], description: str) -> None:
     """Wait for something that takes a moment, with an end."""
-    if not listener_process.wait_for(true, WAIT_SECONDS):
-        raise DemoFailed(f"waited {WAIT_SECONDS:g} s for {what}.")
+    if not listener_process.wait_for(condition, WAIT_SECONDS):
+        raise DemoError(f"waited {WAIT_SECONDS:g} s for {description}.")
 
 
 def prepare(emulator: Emulator) -> dict[str, str]:
     """An environment of its own for the engine, so that the demo touches nobody's stacks or settings."""
-    engine = subprocess.run(
+    pulumi_cli = subprocess.run(
         [sys.executable, TOP / "tools/pulumi_cli/get.py"], check=False, stdout=subprocess.PIPE, text=True
     )
-    if engine.returncode != 0:
-        raise DemoFailed("there is no Pulumi engine; the lines above say what to do.")
+    if pulumi_cli.returncode != 0:
+        raise DemoError("there is no Pulumi engine; the lines above say what to do.")
     (FOLDER / "state").mkdir()
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "THINGSPACE_"))}
     return {
         **inherited,
-        "PATH": os.pathsep.join([engine.stdout.strip(), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([pulumi_cli.stdout.strip(), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "VIRTUAL_ENV": str(TOP / ".venv"),
         "PULUMI_BACKEND_URL": (FOLDER / "state").as_uri(),
         "PULUMI_HOME": str(FOLDER / "pulumi"),
@@ -128,57 +128,61 @@ def prepare(emulator: Emulator) -> dict[str, str]:
     }
 
 
-def demo() -> None:
+def run_demo() -> None:
     """The story, step by step."""
-    tell("An emulator of ThingSpace starts on this machine, because nobody outside Verizon has a ThingSpace to try.")
+    print_step(
+        "An emulator of ThingSpace starts on this machine, because nobody outside Verizon has a ThingSpace to try."
+    )
     emulator = Emulator()
     print(f"emulator: {emulator.ready['url']}")
     environment = prepare(emulator)
     pulumi = ("pulumi", "--non-interactive", "--stack", "dev")
 
-    tell("A device sends two texts. No listener is registered, so ThingSpace queues them.")
-    emulator.send_text("T=21.5")
-    emulator.send_text("T=21.7")
-    print(f"waiting in ThingSpace's queue: {emulator.queue()}")
+    print_step("A device sends two texts. No listener is registered, so ThingSpace queues them.")
+    emulator.send_message("T=21.5")
+    emulator.send_message("T=21.7")
+    print(f"waiting in ThingSpace's queue: {emulator.count_queued()}")
 
-    tell("pulumi up: the listener starts, is proven reachable, registered, and callbacks are started.")
+    print_step("pulumi up: the listener starts, is proven reachable, registered, and callbacks are started.")
     run(environment, *pulumi[:2], "stack", "init", "dev")
     run(environment, *pulumi, "up", "--yes", "--skip-preview")
-    wait_until(lambda: len(inbox(environment)) == 2, "the two queued texts")  # noqa: PLR2004
-    print(f"calls to ThingSpace: {', '.join(emulator.calls())}")
-    print(f"waiting in ThingSpace's queue: {emulator.queue()}; in the inbox: {len(inbox(environment))}")
+    wait_until(lambda: len(stored_messages(environment)) == 2, "the two queued texts")  # noqa: PLR2004
+    print(f"calls to ThingSpace: {', '.join(emulator.fetch_calls())}")
+    print(
+        f"waiting in ThingSpace's queue: {emulator.count_queued()}; in the inbox: {len(stored_messages(environment))}"
+    )
 
-    tell("A third text arrives live.")
-    emulator.send_text("T=21.9")
-    wait_until(lambda: len(inbox(environment)) == 3, "the third text")  # noqa: PLR2004
+    print_step("A third text arrives live.")
+    emulator.send_message("T=21.9")
+    wait_until(lambda: len(stored_messages(environment)) == 3, "the third text")  # noqa: PLR2004
     run(environment, "thingspace", "messages")
 
-    tell("A second pulumi up changes nothing and sends nothing to ThingSpace.")
-    before = len(emulator.calls())
+    print_step("A second pulumi up changes nothing and sends nothing to ThingSpace.")
+    before = len(emulator.fetch_calls())
     run(environment, *pulumi, "up", "--yes", "--skip-preview", "--expect-no-changes")
-    print(f"calls to ThingSpace in this update: {len(emulator.calls()) - before}")
+    print(f"calls to ThingSpace in this update: {len(emulator.fetch_calls()) - before}")
 
-    tell("pulumi destroy: deregistered, listener stopped.")
-    before = len(emulator.calls())
+    print_step("pulumi destroy: deregistered, listener stopped.")
+    before = len(emulator.fetch_calls())
     run(environment, *pulumi, "destroy", "--yes", "--skip-preview")
-    print(f"calls to ThingSpace in this update: {', '.join(emulator.calls()[before:])}")
+    print(f"calls to ThingSpace in this update: {', '.join(emulator.fetch_calls()[before:])}")
 
 
-def down() -> list[str]:
+def clean_up() -> list[str]:
     """End every process that a demo started and remove what it wrote; returns what was found."""
-    found = []
+    ended = []
     pid_files = [EMULATOR_PID, *FOLDER.glob("listeners/*/listener.pid")]
     for pid_file in pid_files:
         if listener_process.holder(pid_file) is not None:
             listener_process.stop(pid_file)
-            found.append(pid_file.stem)
+            ended.append(pid_file.stem)
     shutil.rmtree(FOLDER, ignore_errors=True)
-    return found
+    return ended
 
 
 def main() -> int:
     """Run the demo, or only clean up with --down."""
-    left = down()
+    left = clean_up()
     if left:
         print(f"ended what an earlier demo had left running: {', '.join(left)}")
     if "--down" in sys.argv:
@@ -187,16 +191,16 @@ def main() -> int:
     FOLDER.mkdir(parents=True)
     started = time.monotonic()
     try:
-        demo()
-    except DemoFailed as error:
+        run_demo()
+    except DemoError as error:
         print(f"\nThe demo stopped: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted; `make demo` starts anew", file=sys.stderr)
         return 130
     finally:
-        down()
-    tell(f"Done in {time.monotonic() - started:.0f} s; nothing is left running. Next: README.md.")
+        clean_up()
+    print_step(f"Done in {time.monotonic() - started:.0f} s; nothing is left running. Next: README.md.")
     return 0
 
 

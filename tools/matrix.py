@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
-KEPT = TOP / ".matrix"
+ENVIRONMENTS_DIRECTORY = TOP / ".matrix"
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Environment:
     tests: tuple[str, ...]
 
 
-EVERYTHING = ("tests",)
-NEAR_THE_SDK = (
+ALL_TESTS = ("tests",)
+SDK_TESTS = (
     "tests/api",
     "tests/lifecycle",
     "tests/providers",
@@ -42,18 +42,18 @@ NEAR_THE_SDK = (
     "tests/e2e/test_end_to_end.py",
 )
 ENVIRONMENTS = {
-    "oldest": Environment("3.10", "requirements-oldest.txt", NEAR_THE_SDK),
-    "3.10": Environment("3.10", "requirements-dev.txt", EVERYTHING),
-    "3.13": Environment("3.13", "requirements-dev.txt", EVERYTHING),
+    "oldest": Environment("3.10", "requirements-oldest.txt", SDK_TESTS),
+    "3.10": Environment("3.10", "requirements-dev.txt", ALL_TESTS),
+    "3.13": Environment("3.13", "requirements-dev.txt", ALL_TESTS),
 }
 
 
-def find(version: str) -> Path | None:
+def find_python(version: str) -> Path | None:
     """A Python of that version: on PATH, or among pyenv's."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for candidate in (f"python{version}", *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python")))):
         try:
-            shown = subprocess.run(
+            output = subprocess.run(
                 [candidate, "-c", "import sys; print(*sys.version_info[:2], sep='.'); print(sys.executable)"],
                 capture_output=True,
                 check=True,
@@ -61,19 +61,19 @@ def find(version: str) -> Path | None:
             ).stdout.split()
         except (OSError, subprocess.CalledProcessError):  # pyenv's shims exist for versions that are not chosen
             continue
-        if shown[0] == version:
-            return Path(shown[1])
+        if output[0] == version:
+            return Path(output[1])
     return None
 
 
 def prepare(name: str, environment: Environment, python: Path) -> Path:
     """The folder of an environment, made when it is not there or its requirements are newer."""
-    folder = KEPT / name
+    folder = ENVIRONMENTS_DIRECTORY / name
     ready = folder / "ready"
-    wanted = (TOP / environment.requirements).read_text(encoding="utf-8")
-    if ready.exists() and ready.read_text(encoding="utf-8") == wanted:
+    requirements = (TOP / environment.requirements).read_text(encoding="utf-8")
+    if ready.exists() and ready.read_text(encoding="utf-8") == requirements:
         return folder
-    say(f"{name}: installing {environment.requirements} for Python {environment.python}")
+    log(f"{name}: installing {environment.requirements} for Python {environment.python}")
     install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     for command in (
         [str(python), "-m", "venv", "--clear", str(folder)],
@@ -81,14 +81,14 @@ def prepare(name: str, environment: Environment, python: Path) -> Path:
         [*install, "--no-deps", "--no-build-isolation", "--editable", str(TOP)],
     ):
         subprocess.run(command, check=True)
-    ready.write_text(wanted, encoding="utf-8")
+    ready.write_text(requirements, encoding="utf-8")
     return folder
 
 
-def run(name: str, folder: Path, engine: str, arguments: list[str]) -> str:
+def run(name: str, folder: Path, pulumi_cli: str, arguments: list[str]) -> str:
     """Run pytest there; its count of passed and failed tests, with FAILED before it when it failed."""
-    path = os.pathsep.join([engine, str(folder / "bin"), os.environ["PATH"]])
-    say(f"{name}: {' '.join(arguments)}")
+    path = os.pathsep.join([pulumi_cli, str(folder / "bin"), os.environ["PATH"]])
+    log(f"{name}: {' '.join(arguments)}")
     process = subprocess.Popen(
         [
             str(folder / "bin" / "python"),
@@ -109,49 +109,49 @@ def run(name: str, folder: Path, engine: str, arguments: list[str]) -> str:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    counted = "no count of tests"
+    summary = "no count of tests"
     for line in process.stdout or ():
         print(line, end="", flush=True)
         if re.search(r"\d+ (passed|failed|error|deselected).* in [\d.]+s", line):
-            counted = line.strip("= \n")
-    return counted if process.wait() == 0 else f"FAILED: {counted}"
+            summary = line.strip("= \n")
+    return summary if process.wait() == 0 else f"FAILED: {summary}"
 
 
-def say(text: str) -> None:
+def log(message: str) -> None:
     """One line about what happens."""
-    print(f"== matrix {text}", flush=True)
+    print(f"== matrix {message}", flush=True)
 
 
 def main() -> int:
     """Each environment in turn."""
-    given = [*sys.argv[1:], "--"]
-    chosen = given[: given.index("--")] or list(ENVIRONMENTS)
-    arguments = given[given.index("--") + 1 : -1]
+    arguments_given = [*sys.argv[1:], "--"]
+    chosen = arguments_given[: arguments_given.index("--")] or list(ENVIRONMENTS)
+    arguments = arguments_given[arguments_given.index("--") + 1 : -1]
     if unknown := set(chosen) - set(ENVIRONMENTS):
         print(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}", file=sys.stderr)
         return 2
-    engine = subprocess.run(
-        [sys.executable, str(TOP / "tools" / "engine" / "get.py")], stdout=subprocess.PIPE, check=True, text=True
+    pulumi_cli = subprocess.run(
+        [sys.executable, str(TOP / "tools" / "pulumi_cli" / "get.py")], stdout=subprocess.PIPE, check=True, text=True
     ).stdout.strip()
-    ends = {}
+    results = {}
     for name in chosen:
         environment = ENVIRONMENTS[name]
         began = time.monotonic()
-        python = find(environment.python)
+        python = find_python(environment.python)
         if python is None:
-            ends[name] = f"NOT RUN: there is no Python {environment.python} on this machine"
-            say(f"{name}: {ends[name]}")
+            results[name] = f"NOT RUN: there is no Python {environment.python} on this machine"
+            log(f"{name}: {results[name]}")
             continue
         try:
             folder = prepare(name, environment, python)
-            ends[name] = run(name, folder, engine, arguments or list(environment.tests))
+            results[name] = run(name, folder, pulumi_cli, arguments or list(environment.tests))
         except subprocess.CalledProcessError as error:
-            ends[name] = f"FAILED: {error}"
-        ends[name] += f" ({time.monotonic() - began:.0f} s in all)"
+            results[name] = f"FAILED: {error}"
+        results[name] += f" ({time.monotonic() - began:.0f} s in all)"
     print()
-    for name, end in ends.items():
-        say(f"{name:7} {end}")
-    return any(end.startswith("FAILED") for end in ends.values())
+    for name, result in results.items():
+        log(f"{name:7} {result}")
+    return any(end.startswith("FAILED") for end in results.values())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the listener stands beside: `each` commits every request by itself, `none` stores nothing.
 
-python beside.py each|none FILE
+python baseline_server.py each|none FILE
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def main(kind: str, store: str) -> None:
     connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
     connection.execute("CREATE TABLE texts (id INTEGER PRIMARY KEY, account TEXT, devices TEXT, text TEXT)")
 
-    async def take(request: Request) -> Response:
+    async def receive(request: Request) -> Response:
         body = await request.json()
         if kind == "each":
             row = (request.path_params["account"], json.dumps(body["deviceIds"]), body["smsMessage"])
             connection.execute("INSERT INTO texts (account, devices, text) VALUES (?, ?, ?)", row)
         return Response()
 
-    app = Starlette(routes=[Route("/callbacks/{token}/{account}", take, methods=["POST"])])
+    app = Starlette(routes=[Route("/callbacks/{token}/{account}", receive, methods=["POST"])])
     config = uvicorn.Config(app, loop="uvloop", http="httptools", access_log=False, log_level="error", lifespan="off")
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listening:
         print(json.dumps({"url": f"http://127.0.0.1:{listening.getsockname()[1]}"}), flush=True)

@@ -9,7 +9,7 @@ import time
 from typing import cast
 
 CONNECTIONS = 64
-LONGEST = 600.0  # seconds
+TIMEOUT_SECONDS = 600.0  # seconds
 ACCOUNT, PATH_TOKEN = "0000123456-00001", "invented-path-token"
 CREDENTIAL = {"username": "plant-a", "password": "invented-password"}
 PATH = f"/callbacks/{PATH_TOKEN}/{ACCOUNT}"
@@ -18,9 +18,9 @@ PATH = f"/callbacks/{PATH_TOKEN}/{ACCOUNT}"
 class Sender(asyncio.Protocol):
     """One connection: sends a text, waits for its answer, sends the next."""
 
-    def __init__(self, number: int, work: Work) -> None:
+    def __init__(self, number: int, load_run: LoadRun) -> None:
         self._number = number
-        self._work = work
+        self._load_run = load_run
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -30,12 +30,12 @@ class Sender(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """An answer fits one segment: its body is empty."""
-        self._work.took.append(time.perf_counter() - self._sent)
-        self._work.refused += not data.startswith(b"HTTP/1.1 200")
+        self._load_run.durations.append(time.perf_counter() - self._sent)
+        self._load_run.rejected += not data.startswith(b"HTTP/1.1 200")
         self._next()
 
     def _next(self) -> None:
-        name = self._work.next()
+        name = self._load_run.next()
         if name is None:
             self._transport.close()
             return
@@ -49,35 +49,40 @@ class Sender(asyncio.Protocol):
         self._transport.write(head.encode() + body)
 
 
-class Work:
+class LoadRun:
     """What all senders share: how many texts are left, how long each took."""
 
-    def __init__(self, texts: int) -> None:
-        self._left = texts
+    def __init__(self, messages: int) -> None:
+        self._remaining = messages
         self._under_way = 0
-        self.took: list[float] = []
-        self.refused = 0
+        self.durations: list[float] = []
+        self.rejected = 0
         self.done = asyncio.get_running_loop().create_future()
-        self._texts = texts
+        self._messages = messages
 
     def next(self) -> str | None:
         """The next text, or None when all are sent."""
-        if len(self.took) == self._texts and not self.done.done():
+        if len(self.durations) == self._messages and not self.done.done():
             self.done.set_result(None)
-        if self._left == 0:
+        if self._remaining == 0:
             return None
-        self._left -= 1
-        return f"T={self._left}"
+        self._remaining -= 1
+        return f"T={self._remaining}"
 
 
-async def load(port: int, texts: int) -> dict[str, float]:
+async def load(port: int, messages: int) -> dict[str, float]:
     """Texts a second, and milliseconds at the median and the 99th percentile."""
-    work = Work(texts)
+    load_run = LoadRun(messages)
     loop = asyncio.get_running_loop()
     begun = time.perf_counter()
     for number in range(CONNECTIONS):
-        await loop.create_connection(lambda number=number: Sender(number, work), "127.0.0.1", port)
-    await asyncio.wait_for(work.done, LONGEST)
+        await loop.create_connection(lambda number=number: Sender(number, load_run), "127.0.0.1", port)
+    await asyncio.wait_for(load_run.done, TIMEOUT_SECONDS)
     seconds = time.perf_counter() - begun
-    cuts = statistics.quantiles(work.took, n=100)
-    return {"perSecond": texts / seconds, "p50": cuts[49] * 1000, "p99": cuts[98] * 1000, "refused": work.refused}
+    cuts = statistics.quantiles(load_run.durations, n=100)
+    return {
+        "perSecond": messages / seconds,
+        "p50": cuts[49] * 1000,
+        "p99": cuts[98] * 1000,
+        "refused": load_run.rejected,
+    }

@@ -26,39 +26,46 @@ class Target:
         return f"| {self.name} | {self.figure:,.3g} | {word} {self.bound:,g} | {'met' if met else 'MISSED'} |"
 
 
-def targets(figures: dict[str, Any]) -> list[Target]:
+def build_targets(figures: dict[str, Any]) -> list[Target]:
     """What was promised; ratios are to what one would write first, in the same run."""
-    listener, each = figures["servers"]["listener"], figures["servers"]["one commit per request"]
-    found = [
+    listener, commit_per_request = figures["servers"]["listener"], figures["servers"]["one commit per request"]
+    results = [
         Target("texts/s, where one fdatasync takes less than 1 ms", listener["perSecond"], 10_000, 1),
         Target("the 99th percentile of their answers, ms", listener["p99"], 25, -1),
-        Target("texts/s beside one commit per request", listener["perSecond"] / each["perSecond"], 1.5, 1),
+        Target(
+            "texts/s beside one commit per request", listener["perSecond"] / commit_per_request["perSecond"], 1.5, 1
+        ),
     ]
     if slow := figures["slowDisk"]:
         per_second = slow["listener"]["perSecond"]
-        found += [
+        results += [
             Target("texts/s with 5 ms more for each sync", per_second, 2000, 1),
             Target(
                 "the same beside one commit per request", per_second / slow["one commit per request"]["perSecond"], 5, 1
             ),
         ]
-    texts, megabytes = figures["growth"][-1]
+    messages, megabytes = figures["growth"][-1]
     return [
-        *found,
-        Target(f"MB with {texts:,} texts stored", megabytes, 100, -1),
+        *results,
+        Target(f"MB with {messages:,} texts stored", megabytes, 100, -1),
         Target("seconds to start", figures["starts"]["empty"], 0.7, -1),
-        Target(f"seconds to start on {texts:,} texts", figures["starts"]["full"], 0.7, -1),
+        Target(f"seconds to start on {messages:,} texts", figures["starts"]["full"], 0.7, -1),
     ]
 
 
-def table(figures: dict[str, Any]) -> str:
+def format_table(figures: dict[str, Any]) -> str:
     """All tables in Markdown."""
     lines = ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)]
     lines += [_row(name, row) for name, row in figures["servers"].items()]
     lines += [_row(f"{name}, 5 ms more for each sync", row) for name, row in (figures["slowDisk"] or {}).items()]
     lines += ["", "| texts stored | MB |", "|---:|---:|"]
-    lines += [f"| {texts:,} | {megabytes:.0f} |" for texts, megabytes in figures["growth"]]
-    lines += ["", "| target | measured | | |", "|---|---:|---|---|", *(target.line for target in targets(figures))]
+    lines += [f"| {messages:,} | {megabytes:.0f} |" for messages, megabytes in figures["growth"]]
+    lines += [
+        "",
+        "| target | measured | | |",
+        "|---|---:|---|---|",
+        *(target.line for target in build_targets(figures)),
+    ]
     return "\n".join(lines)
 
 
@@ -78,13 +85,13 @@ def plot(figures: dict[str, Any], file: Path) -> None:
     for shift, (label, rows) in enumerate(
         [("this disk", figures["servers"]), ("5 ms more for each sync", figures["slowDisk"] or {})]
     ):
-        places = [place + 0.4 * shift for place in range(len(rows))]
-        bars = left.bar(places, [row["perSecond"] for row in rows.values()], 0.4, label=label)
+        positions = [position + 0.4 * shift for position in range(len(rows))]
+        bars = left.bar(positions, [row["perSecond"] for row in rows.values()], 0.4, label=label)
         left.bar_label(bars, fmt="{:,.0f}", fontsize="small")
     left.set_xticks([place + 0.2 for place in range(len(figures["servers"]))], list(figures["servers"]))
     left.set(title="texts acknowledged a second", yscale="log")
-    texts, megabytes = zip(*figures["growth"], strict=True)
-    right.plot(texts, megabytes, marker="o", label="listener")
+    messages, megabytes = zip(*figures["growth"], strict=True)
+    right.plot(messages, megabytes, marker="o", label="listener")
     right.axhline(100, color="black", linestyle="--", label="target")
     right.set(title="memory", xlabel="texts stored", ylabel="MB", ylim=(0, None))
     for axes in (left, right):

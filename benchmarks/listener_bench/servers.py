@@ -18,11 +18,11 @@ from listener_bench.load import ACCOUNT, CREDENTIAL, PATH_TOKEN, load
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-LISTENER, EACH, NONE = KINDS = ("listener", "one commit per request", "nothing stored")
-BESIDE = Path(__file__).with_name("beside.py")
+LISTENER, COMMIT_PER_REQUEST, NOTHING_STORED = KINDS = ("listener", "one commit per request", "nothing stored")
+BASELINE_SERVER = Path(__file__).with_name("baseline_server.py")
 
 
-def slowed(milliseconds: int) -> list[str] | None:
+def slow_sync_command(milliseconds: int) -> list[str] | None:
     """What makes a command's every sync take so much longer, or None without strace; other calls go untouched."""
     if shutil.which("strace") is None:
         return None
@@ -35,7 +35,7 @@ class Server:
 
     def __init__(self, kind: str, folder: Path, before: list[str] | None = None) -> None:
         store = folder / "inbox.sqlite3"
-        command = [sys.executable, str(BESIDE), "each" if kind == EACH else "none", str(store)]
+        command = [sys.executable, str(BASELINE_SERVER), "each" if kind == COMMIT_PER_REQUEST else "none", str(store)]
         if kind == LISTENER:
             command = [sys.executable, "-m", "thingspace_provider.cli", "listener", "--port", "0", "--json"]
         settings = {
@@ -63,9 +63,9 @@ class Server:
         self._process.terminate()
         self._process.communicate()
 
-    def load(self, texts: int) -> dict[str, float]:
+    def load(self, messages: int) -> dict[str, float]:
         """Texts a second, milliseconds at the median and the 99th percentile, how many were refused."""
-        return uvloop.run(load(self.port, texts))
+        return uvloop.run(load(self.port, messages))
 
     @property
     def megabytes(self) -> float:

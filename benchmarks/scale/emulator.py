@@ -45,19 +45,19 @@ class Emulator:
         self._process.terminate()
         self._process.communicate()
 
-    def take(self, seconds: float) -> None:
+    def set_call_delay(self, seconds: float) -> None:
         """From now on each startCallbacks takes so long; what was before is forgotten."""
         requests.post(f"{self._root}/_emulator/reset", timeout=10).raise_for_status()
         if seconds:
             rule = {"operation": "startCallbacks", "delay": seconds, "times": 100_000}
             requests.post(f"{self._root}/_emulator/faults", json=rule, timeout=10).raise_for_status()
 
-    def started(self) -> int:
+    def count_started(self) -> int:
         """How many startCallbacks it has taken since."""
-        answer = requests.get(f"{self._root}/_emulator/journal?operation=startCallbacks", timeout=10)
-        return len(answer.json()["calls"])
+        response = requests.get(f"{self._root}/_emulator/journal?operation=startCallbacks", timeout=10)
+        return len(response.json()["calls"])
 
-    def script(self, accounts: list[str], parallel: int) -> float:
+    def run_script(self, accounts: list[str], parallel: int) -> float:
         """Seconds that the script takes."""
         began = time.perf_counter()
         subprocess.run(

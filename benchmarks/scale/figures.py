@@ -15,12 +15,13 @@ class Target:
 
     name: str
     ratio: float
-    most: float
+    max_ratio: float
 
     @property
     def line(self) -> str:
         """One row of the table of targets."""
-        return f"| {self.name} | {self.ratio:.3g} | {self.most:g} | {'met' if self.ratio <= self.most else 'MISSED'} |"
+        result = "met" if self.ratio <= self.max_ratio else "MISSED"
+        return f"| {self.name} | {self.ratio:.3g} | {self.max_ratio:g} | {result} |"
 
 
 HEAD = {
@@ -37,7 +38,7 @@ HEAD = {
 }
 
 
-def table(rows: list[Row], targets: list[Target]) -> str:
+def format_table(rows: list[Row], targets: list[Target]) -> str:
     """Both tables in Markdown; all times are seconds, medians of the rounds."""
     lines = ["| " + " | ".join(HEAD.values()) + " |", "|" + "---:|" * len(HEAD)]
     lines += ["| " + " | ".join(_cell(row.get(key)) for key in HEAD) + " |" for row in rows]
@@ -58,10 +59,10 @@ def plot(rows: list[Row], file: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for delay in sorted({row["perCall"] for row in rows}):
-        some = [row for row in rows if row["perCall"] == delay]
-        sizes = [row["accounts"] for row in some]
-        [line] = left.plot(sizes, [row["up"] for row in some], marker="o", label=f"up, {delay:g} s a call")
-        script = [row for row in some if row.get("script") is not None]
+        delay_rows = [row for row in rows if row["perCall"] == delay]
+        sizes = [row["accounts"] for row in delay_rows]
+        [line] = left.plot(sizes, [row["up"] for row in delay_rows], marker="o", label=f"up, {delay:g} s a call")
+        script = [row for row in delay_rows if row.get("script") is not None]
         left.plot(
             [row["accounts"] for row in script],
             [row["script"] for row in script],
@@ -73,10 +74,10 @@ def plot(rows: list[Row], file: Path) -> None:
     at_once = [row for row in rows if row["perCall"] == 0]
     sizes = [row["accounts"] for row in at_once]
     left.plot(sizes, [row["floorUp"] for row in at_once], color="black", linestyle="--", label="floor")
-    for name, floor in (("unchanged", "floorUnchanged"), ("preview", "floorPreview")):
+    for name, baseline in (("unchanged", "floorUnchanged"), ("preview", "floorPreview")):
         [line] = right.plot(sizes, [row[name] for row in at_once], marker="o", label=HEAD[name])
-        floors = [row[floor] for row in at_once]
-        right.plot(sizes, floors, color=line.get_color(), linestyle="--", label=f"{HEAD[name]}, floor")
+        baselines = [row[baseline] for row in at_once]
+        right.plot(sizes, baselines, color=line.get_color(), linestyle="--", label=f"{HEAD[name]}, floor")
     left.set(title="up", xlabel="accounts", ylabel="seconds", xscale="log", yscale="log")
     right.set(title="nothing to do", xlabel="accounts", ylabel="seconds", ylim=(0, None))
     for axes in (left, right):

@@ -17,7 +17,7 @@ from thingspace_provider.providers import SmsCallbackActivationProvider
 INPUTS = {"__provider": serialize_provider(SmsCallbackActivationProvider()), "accountName": "0000123456-00001"}
 
 
-def empty() -> float:
+def measure_empty() -> float:
     """Seconds until `python -m pulumi.dynamic` says its port."""
     began = time.perf_counter()
     process, _ = _start()
@@ -26,7 +26,7 @@ def empty() -> float:
     return taken
 
 
-def ours() -> float:
+def measure_provider() -> float:
     """Seconds until it has loaded our provider and answered its first check."""
     began = time.perf_counter()
     process, port = _start()

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 HERE = Path(__file__).resolve().parent
-LONGEST = 600  # seconds that one command may take
+COMMAND_TIMEOUT_SECONDS = 600  # seconds that one command may take
 
 # The engine ends its plugins by SIGINT. Who runs this in the background of a shell has it ignored, by children too, and
 # every command would take the five seconds after which the engine ends them otherwise.
@@ -66,7 +66,7 @@ class Stack:
         """A preview that finds nothing to do."""
         return self._run("preview", "--expect-no-changes")
 
-    def bytes_of(self, kind: str) -> float:
+    def measure_state_bytes(self, kind: str) -> float:
         """How many bytes the state of one resource of a type takes, as it is stored: without white space."""
         [file] = (self._folder / "state").glob(".pulumi/stacks/*/scale.json")
         latest = json.loads(file.read_bytes())["checkpoint"]["latest"]
@@ -87,7 +87,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=LONGEST,
+            timeout=COMMAND_TIMEOUT_SECONDS,
         )
         taken = time.perf_counter() - began
         if done.returncode:

@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
-from tests.support.fake_deadline import Waiter
+from tests.support.fake_deadline import FakeTime
 from thingspace_provider.api import Client, Credentials, Limits, Patience, Registration, errors
 from thingspace_provider.api.login_guard import OVERRIDE, state_folder
 
@@ -29,9 +29,9 @@ EXPIRED = "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"
 
 
 @pytest.fixture
-def hurried(thingspace: Client) -> Client:
+def with_short_timeout(thingspace: Client) -> Client:
     """A client whose pauses between attempts take no time."""
-    return thingspace.within(Waiter().patience())
+    return thingspace.within(FakeTime().build_deadline())
 
 
 def gateway(code: str, message: str) -> dict[str, object]:
@@ -52,10 +52,10 @@ def test_many_threads_share_one_token_and_one_login(thingspace: Client, emulator
     with ThreadPoolExecutor(16) as pool:
         for done in [pool.submit(start) for _ in range(16)]:
             done.result()
-    assert emulator.calls() == {"token": 1, "login": 1, "startCallbacks": 16}
+    assert emulator.count_calls() == {"token": 1, "login": 1, "startCallbacks": 16}
 
 
-def test_a_refused_login_is_tried_once_however_many_threads_ask(
+def test_a_rejected_login_is_tried_once_however_many_threads_log_in(
     credentials: Credentials, emulator: EmulatorProcess
 ) -> None:
     client = Client(replace(credentials, password="sentinel-wrong"))
@@ -70,10 +70,10 @@ def test_a_refused_login_is_tried_once_however_many_threads_ask(
         return None
 
     with ThreadPoolExecutor(8) as pool:
-        found = [done.result() for done in [pool.submit(start) for _ in range(8)]]
-    assert emulator.calls()["login"] == 1
-    assert sorted(type(error).__name__ for error in found) == ["LoginHeld"] * 7 + ["LoginRefused"]
-    assert "sentinel" not in "".join(map(str, found))
+        results = [done.result() for done in [pool.submit(start) for _ in range(8)]]
+    assert emulator.count_calls()["login"] == 1
+    assert sorted(type(error).__name__ for error in results) == ["LoginHeld"] * 7 + ["LoginRefused"]
+    assert "sentinel" not in "".join(map(str, results))
 
 
 def test_a_password_that_was_refused_is_not_tried_by_a_later_process_until_it_changes(
@@ -85,7 +85,7 @@ def test_a_password_that_was_refused_is_not_tried_by_a_later_process_until_it_ch
     for _ in range(3):  # each as a process of its own would begin
         with pytest.raises(errors.LoginHeld, match="THINGSPACE_RETRY_REFUSED_LOGIN=1"):
             Client(wrong).start_callbacks(ACCOUNT)
-    assert emulator.calls()["login"] == 1
+    assert emulator.count_calls()["login"] == 1
     with pytest.raises(errors.LoginRefused, match="at 5: 3"):
         Client(replace(credentials, password="another-wrong")).start_callbacks(ACCOUNT)
     monkeypatch.setenv(OVERRIDE, "1")
@@ -95,7 +95,7 @@ def test_a_password_that_was_refused_is_not_tried_by_a_later_process_until_it_ch
     Client(credentials).start_callbacks(ACCOUNT)
     with pytest.raises(errors.LoginRefused, match="at 5: 4"):  # a login that succeeds starts the count anew
         Client(wrong).start_callbacks(ACCOUNT)
-    assert emulator.calls()["login"] == 5
+    assert emulator.count_calls()["login"] == 5
 
 
 def test_processes_side_by_side_try_a_wrong_password_once(credentials: Credentials, emulator: EmulatorProcess) -> None:
@@ -112,10 +112,10 @@ def test_processes_side_by_side_try_a_wrong_password_once(credentials: Credentia
     ]
     ended = sorted(process.communicate(timeout=60)[0].strip() for process in running)
     assert ended == ["LoginHeld"] * 3 + ["LoginRefused"]
-    assert emulator.calls()["login"] == 1
+    assert emulator.count_calls()["login"] == 1
 
 
-def test_the_record_of_refused_logins_holds_no_credential(credentials: Credentials) -> None:
+def test_the_record_of_rejected_logins_holds_no_credential(credentials: Credentials) -> None:
     with pytest.raises(errors.LoginRefused):
         Client(replace(credentials, password="sentinel-wrong")).start_callbacks(ACCOUNT)
     files = list(state_folder().iterdir())
@@ -145,31 +145,33 @@ def test_an_expired_session_is_replaced_by_one_login_and_the_call_repeated(
     thingspace.start_callbacks(ACCOUNT)
     emulator.control("POST", "clock", {"advanceSeconds": 21 * 60})
     thingspace.start_callbacks(ACCOUNT)
-    calls = emulator.calls()
+    calls = emulator.count_calls()
     assert (calls["token"], calls["login"], calls["startCallbacks"]) == (1, 2, 3)
 
 
 def test_a_session_that_is_refused_again_after_a_new_login_is_an_error(
     thingspace: Client, emulator: EmulatorProcess
 ) -> None:
-    emulator.fault("startCallbacks", 400, m2m(EXPIRED), times=5)
+    emulator.add_fault("startCallbacks", 400, m2m(EXPIRED), times=5)
     with pytest.raises(errors.SessionRefused, match="another program logging this user in"):
         thingspace.start_callbacks(ACCOUNT)
-    assert emulator.calls()["login"] == 2
+    assert emulator.count_calls()["login"] == 2
 
 
-def test_an_unexplained_401_on_a_young_session_is_healed_by_one_login(
+def test_an_unexplained_401_on_a_young_session_is_recovered_by_one_login(
     thingspace: Client, emulator: EmulatorProcess
 ) -> None:
-    emulator.fault("startCallbacks", 401, m2m("UnifiedWebService.REQUEST_FAILED.Whatever"))
+    emulator.add_fault("startCallbacks", 401, m2m("UnifiedWebService.REQUEST_FAILED.Whatever"))
     thingspace.start_callbacks(ACCOUNT)
-    assert emulator.calls()["login"] == 2
+    assert emulator.count_calls()["login"] == 2
 
 
-def test_a_refused_bearer_is_fetched_again_and_the_session_kept(thingspace: Client, emulator: EmulatorProcess) -> None:
-    emulator.fault("startCallbacks", 401, gateway("900901", "Invalid Credentials"))
+def test_a_rejected_access_token_is_fetched_again_and_the_session_is_reused(
+    thingspace: Client, emulator: EmulatorProcess
+) -> None:
+    emulator.add_fault("startCallbacks", 401, gateway("900901", "Invalid Credentials"))
     thingspace.start_callbacks(ACCOUNT)
-    calls = emulator.calls()
+    calls = emulator.count_calls()
     assert (calls["token"], calls["login"]) == (2, 1)
 
 
@@ -205,8 +207,8 @@ def test_a_refused_bearer_is_fetched_again_and_the_session_kept(thingspace: Clie
         ("login", 404, "<p><code>sorry</code></p>", errors.LoginRefused, "sorry"),
     ],
 )
-def test_every_dialect_of_error_becomes_one_tree(
-    hurried: Client,
+def test_every_error_format_is_parsed_to_one_error_tree(
+    with_short_timeout: Client,
     emulator: EmulatorProcess,
     operation: str,
     status: int,
@@ -214,30 +216,30 @@ def test_every_dialect_of_error_becomes_one_tree(
     kind: type[errors.Refused],
     code: str | None,
 ) -> None:
-    emulator.fault(operation, status, body, times=9)
-    with pytest.raises(errors.Refused) as refused:
-        hurried.start_callbacks(ACCOUNT)
-    assert type(refused.value) is kind
-    assert refused.value.status == status
-    assert refused.value.code == (body["errorCode"] if code is None and isinstance(body, dict) else code)
-    assert str(status) in str(refused.value)
-    assert refused.value.remedy
+    emulator.add_fault(operation, status, body, times=9)
+    with pytest.raises(errors.Refused) as rejected:
+        with_short_timeout.start_callbacks(ACCOUNT)
+    assert type(rejected.value) is kind
+    assert rejected.value.status == status
+    assert rejected.value.code == (body["errorCode"] if code is None and isinstance(body, dict) else code)
+    assert str(status) in str(rejected.value)
+    assert rejected.value.remedy
 
 
-def test_a_message_says_what_for_whom_the_answer_and_the_way_out(thingspace: Client) -> None:
-    with pytest.raises(errors.AccountRefused) as refused:
+def test_an_error_message_has_action_account_response_and_hint(thingspace: Client) -> None:
+    with pytest.raises(errors.AccountRefused) as rejected:
         thingspace.start_callbacks("0000000000-99999")
-    text = str(refused.value)
-    assert text.startswith("starting SMS callbacks for account 0000000000-99999: ThingSpace answered 400")
-    assert "REQUEST_FAILED" in text
-    assert text.endswith("may use this account.")
+    message = str(rejected.value)
+    assert message.startswith("starting SMS callbacks for account 0000000000-99999: ThingSpace answered 400")
+    assert "REQUEST_FAILED" in message
+    assert message.endswith("may use this account.")
 
 
 def test_a_success_that_is_not_one_is_not_believed(thingspace: Client, emulator: EmulatorProcess) -> None:
-    emulator.fault("startCallbacks", 200, "<html>Welcome to the hotel</html>")
+    emulator.add_fault("startCallbacks", 200, "<html>Welcome to the hotel</html>")
     with pytest.raises(errors.AnswerNotUnderstood, match="no proxy in its place"):
         thingspace.start_callbacks(ACCOUNT)
-    emulator.fault("listCallbacks", 200, "<html>Welcome to the hotel</html>")
+    emulator.add_fault("listCallbacks", 200, "<html>Welcome to the hotel</html>")
     with pytest.raises(errors.AnswerNotUnderstood):
         thingspace.list_callbacks(ACCOUNT)
 
@@ -246,7 +248,7 @@ def test_a_success_that_is_not_one_is_not_believed(thingspace: Client, emulator:
 def test_a_confirmation_of_another_kind_is_not_believed(
     thingspace: Client, emulator: EmulatorProcess, success: object
 ) -> None:
-    emulator.fault("startCallbacks", 200, {"success": success})
+    emulator.add_fault("startCallbacks", 200, {"success": success})
     with pytest.raises(errors.AnswerNotUnderstood, match="did not confirm"):
         thingspace.start_callbacks(ACCOUNT)
 
@@ -255,24 +257,24 @@ def test_a_confirmation_of_another_kind_is_not_believed(
 def test_a_life_of_a_token_that_makes_no_sense_is_taken_for_the_usual_hour(
     credentials: Credentials, emulator: EmulatorProcess, life: str
 ) -> None:
-    token = emulator.caller.token().json()["access_token"]
-    emulator.fault("token", 200, f'{{"access_token": "{token}", "expires_in": {life}}}')
+    token = emulator.caller.request_token().json()["access_token"]
+    emulator.add_fault("token", 200, f'{{"access_token": "{token}", "expires_in": {life}}}')
     now = 1000.0
     client = Client(credentials, clock=lambda: now)
     client.start_callbacks(ACCOUNT)
     now += 3000
     client.start_callbacks(ACCOUNT)
-    assert emulator.calls()["token"] == 2  # one of them the test's own
+    assert emulator.count_calls()["token"] == 2  # one of them the test's own
     now += 1000
     client.start_callbacks(ACCOUNT)
-    assert emulator.calls()["token"] == 3
+    assert emulator.count_calls()["token"] == 3
 
 
 @pytest.mark.parametrize("token", ["\N{EURO SIGN}", "a\r\nb", " ", 7])
 def test_a_token_that_no_header_can_hold_is_not_understood(
     credentials: Credentials, emulator: EmulatorProcess, token: object
 ) -> None:
-    emulator.fault("token", 200, {"access_token": token})
+    emulator.add_fault("token", 200, {"access_token": token})
     with pytest.raises(errors.AnswerNotUnderstood, match="holds no access_token"):
         Client(credentials).start_callbacks(ACCOUNT)
 
@@ -295,10 +297,12 @@ def test_a_registration_without_a_credential_reads_the_same_in_both_forms(
     assert thingspace.list_callbacks(ACCOUNT) == []
 
 
-def test_a_connection_that_breaks_is_named_without_what_was_sent(hurried: Client, emulator: EmulatorProcess) -> None:
+def test_a_broken_connection_is_reported_without_the_request_body(
+    with_short_timeout: Client, emulator: EmulatorProcess
+) -> None:
     emulator.control("POST", "faults", {"operation": "startCallbacks", "drop": "after", "times": 9})
     with pytest.raises(errors.Unreachable, match="for account 0000123456-00001") as unreachable:
-        hurried.start_callbacks(ACCOUNT)
+        with_short_timeout.start_callbacks(ACCOUNT)
     assert "Bearer" not in str(unreachable.value)
 
 
@@ -340,34 +344,36 @@ HIDDEN = 's3nt%20"nel/&\N{EURO SIGN}'
 
 @pytest.mark.parametrize("form", [str, quote, quote_plus, html.escape, json.dumps])
 @pytest.mark.parametrize("operation", ["token", "login", "listCallbacks", "registerCallback"])
-def test_what_a_server_repeats_of_a_secret_is_blotted_out_before_it_is_cut(
+def test_a_secret_that_a_server_echoes_is_redacted_before_the_message_is_truncated(
     credentials: Credentials, emulator: EmulatorProcess, operation: str, form: Callable[[str], str]
 ) -> None:
     given = Registration(SERVICE, f"https://sms.example.com/callbacks/{'t' * 32}/x", "plant-a", HIDDEN)
     user = replace(credentials, app_secret=HIDDEN) if operation == "token" else credentials
     user = replace(user, password=HIDDEN) if operation == "login" else user
     # ThingSpace may repeat what it was sent long ago: then whoever calls has to say what that was.
-    client = Client(user).within(Waiter().patience(), [HIDDEN, "t" * 32] if operation == "listCallbacks" else [])
-    said = f"{'x' * 280} {form(HIDDEN)}" + (f" {given.url}" if "Callback" in operation else "")
-    emulator.fault(operation, 400, {"errorCode": f"X.INPUT_INVALID.{form(HIDDEN)}", "errorMessage": said})
-    with pytest.raises(errors.Refused) as refused:
+    client = Client(user).within(
+        FakeTime().build_deadline(), [HIDDEN, "t" * 32] if operation == "listCallbacks" else []
+    )
+    echo = f"{'x' * 280} {form(HIDDEN)}" + (f" {given.url}" if "Callback" in operation else "")
+    emulator.add_fault(operation, 400, {"errorCode": f"X.INPUT_INVALID.{form(HIDDEN)}", "errorMessage": echo})
+    with pytest.raises(errors.Refused) as rejected:
         client.register_callback(ACCOUNT, given) if operation == "registerCallback" else client.list_callbacks(ACCOUNT)
-    text = str(refused.value)
-    assert "xxx ***" in text.replace('"***"', "***")
-    assert "s3nt" not in text
-    assert "tttt" not in text
+    message = str(rejected.value)
+    assert "xxx ***" in message.replace('"***"', "***")
+    assert "s3nt" not in message
+    assert "tttt" not in message
 
 
 def test_a_server_that_repeats_token_and_session_is_not_quoted(thingspace: Client, emulator: EmulatorProcess) -> None:
     thingspace.start_callbacks(ACCOUNT)
     [session] = emulator.control("GET", "state")["sessions"]
-    emulator.fault("startCallbacks", 400, {"errorCode": "X.Y", "errorMessage": f"session {session} is odd"})
+    emulator.add_fault("startCallbacks", 400, {"errorCode": "X.Y", "errorMessage": f"session {session} is odd"})
     with pytest.raises(errors.Refused, match=r"session \*\*\* is odd"):
         thingspace.start_callbacks(ACCOUNT)
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "masked"),
     [
         ("http://me:sentinel@sms.example.com/api", "'http://sms.example.com/api' would send"),
         ("ftp://me:sentinel@sms.example.com/api", "'ftp://sms.example.com/api' is not"),
@@ -376,17 +382,17 @@ def test_a_server_that_repeats_token_and_session_is_not_quoted(thingspace: Clien
         ("http://me:sentinel@[::1/api", "'http://[::1/api' is not"),
     ],
 )
-def test_an_address_is_shown_without_the_password_in_it(credentials: Credentials, url: str, shown: str) -> None:
-    with pytest.raises(errors.CredentialsMissing) as refused:
+def test_an_address_is_shown_without_the_password_in_it(credentials: Credentials, url: str, masked: str) -> None:
+    with pytest.raises(errors.CredentialsMissing) as rejected:
         replace(credentials, base_url=url)
-    assert f"the base URL {shown}" in str(refused.value)
-    assert "inel" not in str(refused.value)
+    assert f"the base URL {masked}" in str(rejected.value)
+    assert "inel" not in str(rejected.value)
 
 
 def test_an_address_without_an_answer_is_shown_without_the_password_in_it(credentials: Credentials) -> None:
     nowhere = replace(credentials, base_url="http://me:sentinel@127.0.0.1:9/api")
     with pytest.raises(errors.Unreachable, match=r"no answer from http://127\.0\.0\.1:9/api") as unreachable:
-        Client(nowhere).within(Waiter().patience()).start_callbacks(ACCOUNT)
+        Client(nowhere).within(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
     assert "sentinel" not in str(unreachable.value)
 
 

@@ -10,24 +10,24 @@ from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from thingspace_provider.api import Block, Client, errors
 
 
-def texts(block: Block) -> list[str]:
+def parse_texts(block: Block) -> list[str]:
     return [message["message"] for message in block.messages]
 
 
 def test_each_block_is_acknowledged_by_asking_for_the_next(thingspace: Client, emulator: EmulatorProcess) -> None:
     for number in range(101):
-        emulator.text(f"text {number}")
+        emulator.send_message(f"text {number}")
     first = thingspace.read_history(ACCOUNT)
-    assert texts(first) == [f"text {number}" for number in range(100)]
+    assert parse_texts(first) == [f"text {number}" for number in range(100)]
     assert set(first.messages[0]) == {"deviceIds", "message", "timestamp"}
-    assert texts(thingspace.read_history(ACCOUNT)) == texts(first)  # nothing was acknowledged yet
+    assert parse_texts(thingspace.read_history(ACCOUNT)) == parse_texts(first)  # nothing was acknowledged yet
     assert first.more
     second = thingspace.read_history(ACCOUNT, first.next)
-    assert texts(second) == ["text 100"]
+    assert parse_texts(second) == ["text 100"]
     assert not second.more
-    assert emulator.queued() == 1
+    assert emulator.count_queued() == 1
     assert thingspace.read_history(ACCOUNT, second.next) == Block((), None, more=False)
-    assert emulator.queued() == 0
+    assert emulator.count_queued() == 0
 
 
 @pytest.mark.parametrize("form", ["object", "zeroLength"])
@@ -44,12 +44,12 @@ def test_an_empty_queue_is_an_empty_block(thingspace: Client, emulator: Emulator
         "history?other=1&next=a%2Fb%26c#x",
     ],
 )
-def test_the_place_to_go_on_is_taken_from_any_form_of_address(
+def test_the_next_page_token_is_read_from_any_form_of_address(
     thingspace: Client, emulator: EmulatorProcess, location: str
 ) -> None:
     body = {"messages": [{"message": "x"}], "hasMoreData": True}
-    answer = {"status": 202, "body": body, "headers": {"Location": location}}
-    emulator.control("POST", "faults", {"operation": "smsHistory", "answer": answer, "times": 1})
+    response = {"status": 202, "body": body, "headers": {"Location": location}}
+    emulator.control("POST", "faults", {"operation": "smsHistory", "answer": response, "times": 1})
     assert thingspace.read_history(ACCOUNT).next == "a/b&c"
 
 
@@ -57,6 +57,6 @@ def test_the_place_to_go_on_is_taken_from_any_form_of_address(
 def test_an_answer_that_is_no_block_is_not_taken_for_an_empty_one(
     thingspace: Client, emulator: EmulatorProcess, body: Any
 ) -> None:
-    emulator.fault("smsHistory", 200, body)
+    emulator.add_fault("smsHistory", 200, body)
     with pytest.raises(errors.AnswerNotUnderstood, match=f"reading queued texts for account {ACCOUNT}"):
         thingspace.read_history(ACCOUNT)

@@ -20,7 +20,7 @@ import pytest
 import trustme
 from click.testing import CliRunner
 
-from tests.support.callback_servers import closed_port, server, tls
+from tests.support.callback_servers import create_tls_context, reserve_closed_port, run_callback_server
 from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
 from thingspace_provider.cli import main
 from thingspace_provider.cli.doctor_checks import environment, thingspace
@@ -35,7 +35,7 @@ class Diagnosis:
 
     exit_code: int
     status: dict[str, str]
-    text: dict[str, str]
+    check_lines: dict[str, str]
 
     @property
     def failed(self) -> list[str]:
@@ -43,7 +43,7 @@ class Diagnosis:
 
 
 @pytest.fixture(autouse=True)
-def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: EmulatorProcess) -> None:
+def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: EmulatorProcess) -> None:
     """A folder without a project, and an environment that points at the emulator."""
     monkeypatch.chdir(tmp_path)
     for name, value in emulator.environment.items():
@@ -53,7 +53,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulato
 def diagnose(*options: str) -> Diagnosis:
     done = CliRunner().invoke(main, ["doctor", "--json", *options])
     assert done.exit_code in {0, 1}, done.output
-    shows_no_secret(done.output)
+    has_no_secret(done.output)
     document = json.loads(done.output)
     steps = document["steps"]
     assert document["ok"] == (done.exit_code == 0)
@@ -65,28 +65,28 @@ def diagnose(*options: str) -> Diagnosis:
     )
 
 
-def shows_no_secret(output: str) -> None:
+def has_no_secret(output: str) -> None:
     for secret in SECRETS:
         assert secret not in output
 
 
 def test_each_step_of_a_healthy_chain_is_ok_and_the_calls_are_counted(emulator: EmulatorProcess) -> None:
-    found = diagnose("--account", ACCOUNT, "--account", OTHER_ACCOUNT)
-    assert found.exit_code == 0
-    assert [name for name, status in found.status.items() if status == "ok"] == [
+    diagnosis = diagnose("--account", ACCOUNT, "--account", OTHER_ACCOUNT)
+    assert diagnosis.exit_code == 0
+    assert [name for name, status in diagnosis.status.items() if status == "ok"] == [
         *("python", "packages", "engine", "language host", "sqlite"),
         *("app key", "app secret", "username", "password", "base URL", "limits"),
         *("name", "connection", "refused logins", "token", "login"),
         *(f"account {ACCOUNT}", f"account {OTHER_ACCOUNT}", "logout"),
     ]
-    assert found.text["username"] == "emulator-user, from environment variable THINGSPACE_USERNAME "
-    assert "texts wait in ThingSpace's queue" in found.text[f"registration {ACCOUNT}"]
-    sent = emulator.calls()
+    assert diagnosis.check_lines["username"] == "emulator-user, from environment variable THINGSPACE_USERNAME "
+    assert "texts wait in ThingSpace's queue" in diagnosis.check_lines[f"registration {ACCOUNT}"]
+    sent = emulator.count_calls()
     del sent["unrouted"]  # the request that shows the connection
     assert sent == {"token": 1, "login": 1, "listCallbacks": 2, "logout": 1}
 
 
-def test_the_text_form_shows_the_same_with_the_way_out_below(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_text_output_has_the_same_checks_with_hints_below(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THINGSPACE_APP_SECRET", "")
     done = CliRunner().invoke(main, ["doctor"])
     assert done.exit_code == 1
@@ -96,7 +96,7 @@ def test_the_text_form_shows_the_same_with_the_way_out_below(monkeypatch: pytest
     ) in done.output
     assert "skipped  token: the credentials are not complete\n" in done.output
     assert "ok       connection: " in done.output  # needs no credentials
-    shows_no_secret(done.output)
+    has_no_secret(done.output)
 
 
 def test_a_wrong_password_costs_one_login_and_the_next_diagnosis_none(
@@ -105,97 +105,99 @@ def test_a_wrong_password_costs_one_login_and_the_next_diagnosis_none(
     monkeypatch.setenv("THINGSPACE_PASSWORD", "sentinel-wrong")
     first = diagnose("--account", ACCOUNT)
     assert first.failed == ["login"]
-    assert "five wrong logins in a row lock the user" in first.text["login"]
+    assert "five wrong logins in a row lock the user" in first.check_lines["login"]
     assert first.status[f"account {ACCOUNT}"] == "skipped"
     again = diagnose("--account", ACCOUNT)
     assert again.failed == ["refused logins"]
-    assert "1 wrong in a row from this machine, likely 4 left" in again.text["refused logins"]
-    assert "THINGSPACE_RETRY_REFUSED_LOGIN=1" in again.text["refused logins"]
+    assert "1 wrong in a row from this machine, likely 4 left" in again.check_lines["refused logins"]
+    assert "THINGSPACE_RETRY_REFUSED_LOGIN=1" in again.check_lines["refused logins"]
     assert again.status["token"] == "ok"
-    assert "see refused logins" in again.text["login"]
-    assert emulator.calls()["login"] == 1
+    assert "see refused logins" in again.check_lines["login"]
+    assert emulator.count_calls()["login"] == 1
     monkeypatch.setenv("THINGSPACE_PASSWORD", emulator.ready["password"])
     right = diagnose()
-    assert "this password was not among them" in right.text["refused logins"]
+    assert "this password was not among them" in right.check_lines["refused logins"]
     assert right.exit_code == 0
 
 
-def test_a_locked_user_is_told_who_can_unlock_it(emulator: EmulatorProcess) -> None:
+def test_a_locked_user_gets_the_hint_who_can_unlock_it(emulator: EmulatorProcess) -> None:
     state = emulator.control("GET", "state")
-    state["users"]["emulator-user"] |= {"strikes": 5, "locked": True}
+    state["users"]["emulator-user"] |= {"failed_logins": 5, "locked": True}
     emulator.control("PUT", "state", state)
-    found = diagnose()
-    assert found.failed == ["login"]
-    assert "only Verizon support can unlock" in found.text["login"]
-    assert emulator.calls()["login"] == 1
+    diagnosis = diagnose()
+    assert diagnosis.failed == ["login"]
+    assert "only Verizon support can unlock" in diagnosis.check_lines["login"]
+    assert emulator.count_calls()["login"] == 1
 
 
-def test_a_session_that_is_refused_does_not_cost_a_second_login(emulator: EmulatorProcess) -> None:
+def test_a_rejected_session_does_not_cost_a_second_login(emulator: EmulatorProcess) -> None:
     expired = {"errorCode": "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired", "errorMessage": "expired"}
-    emulator.fault("listCallbacks", 400, expired)
-    found = diagnose("--account", ACCOUNT, "--account", OTHER_ACCOUNT)
-    assert found.failed == [f"account {ACCOUNT}", f"account {OTHER_ACCOUNT}"]
-    assert "a second login was held back" in found.text[f"account {ACCOUNT}"]
-    assert emulator.calls()["login"] == 1
+    emulator.add_fault("listCallbacks", 400, expired)
+    diagnosis = diagnose("--account", ACCOUNT, "--account", OTHER_ACCOUNT)
+    assert diagnosis.failed == [f"account {ACCOUNT}", f"account {OTHER_ACCOUNT}"]
+    assert "a second login was held back" in diagnosis.check_lines[f"account {ACCOUNT}"]
+    assert emulator.count_calls()["login"] == 1
 
 
 def test_a_login_without_an_answer_is_not_repeated(emulator: EmulatorProcess) -> None:
-    emulator.fault("login", 500, {}, times=5)
+    emulator.add_fault("login", 500, {}, times=5)
     assert diagnose().failed == ["login"]
-    assert emulator.calls()["login"] == 1
+    assert emulator.count_calls()["login"] == 1
 
 
 def test_a_wrong_application_secret_fails_the_token_and_sends_no_login(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THINGSPACE_APP_SECRET", "sentinel-wrong")
-    found = diagnose()
-    assert found.failed == ["token"]
-    assert "THINGSPACE_APP_KEY and THINGSPACE_APP_SECRET" in found.text["token"]
-    assert emulator.calls()["login"] == 0
+    diagnosis = diagnose()
+    assert diagnosis.failed == ["token"]
+    assert "THINGSPACE_APP_KEY and THINGSPACE_APP_SECRET" in diagnosis.check_lines["token"]
+    assert emulator.count_calls()["login"] == 0
 
 
-def test_what_a_server_repeats_of_a_secret_is_blotted_out(emulator: EmulatorProcess) -> None:
+def test_a_secret_that_a_server_echoes_is_redacted(emulator: EmulatorProcess) -> None:
     echo = {"error": "invalid_client", "error_description": "no client with emulator-app-secret"}
-    emulator.fault("token", 401, echo)
-    assert 'no client with ***"' in diagnose().text["token"]
+    emulator.add_fault("token", 401, echo)
+    assert 'no client with ***"' in diagnose().check_lines["token"]
 
 
 def test_an_unknown_account_is_named_and_the_others_are_asked_all_the_same() -> None:
-    found = diagnose("--account", "0000000000-99999", "--account", "login", "--account", ACCOUNT)
-    assert found.failed == ["account 0000000000-99999", "account login"]
-    assert "Could not find account login" in found.text["account login"]  # a name is not taken for a call
-    assert "leading zeros included" in found.text["account 0000000000-99999"]
-    assert found.status[f"account {ACCOUNT}"] == "ok"
+    diagnosis = diagnose("--account", "0000000000-99999", "--account", "login", "--account", ACCOUNT)
+    assert diagnosis.failed == ["account 0000000000-99999", "account login"]
+    assert "Could not find account login" in diagnosis.check_lines["account login"]  # a name is not taken for a call
+    assert "leading zeros included" in diagnosis.check_lines["account 0000000000-99999"]
+    assert diagnosis.status[f"account {ACCOUNT}"] == "ok"
 
 
-def test_a_name_that_does_not_resolve_is_told_from_a_connection_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_does_not_resolve_is_distinguished_from_a_connection_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.invalid/api")
-    found = diagnose()
-    assert found.failed == ["name"]
-    assert "thingspace.invalid does not resolve" in found.text["name"]
-    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{closed_port()}/api")
-    found = diagnose()
-    assert found.failed == ["connection"]
-    assert "connection refused" in found.text["connection"]
-    assert found.status["token"] == "skipped"
+    diagnosis = diagnose()
+    assert diagnosis.failed == ["name"]
+    assert "thingspace.invalid does not resolve" in diagnosis.check_lines["name"]
+    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{reserve_closed_port()}/api")
+    diagnosis = diagnose()
+    assert diagnosis.failed == ["connection"]
+    assert "connection refused" in diagnosis.check_lines["connection"]
+    assert diagnosis.status["token"] == "skipped"
 
 
-def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_responds_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thingspace, "ANSWER_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/api")
-        found = diagnose()
-    assert found.failed == ["connection"]
-    assert "within 0.3 s" in found.text["connection"]
+        diagnosis = diagnose()
+    assert diagnosis.failed == ["connection"]
+    assert "within 0.3 s" in diagnosis.check_lines["connection"]
 
 
 def test_a_certificate_that_is_not_trusted_fails_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    with server(context=tls(trustme.CA().issue_cert("localhost"))) as https:
+    with run_callback_server(context=create_tls_context(trustme.CA().issue_cert("localhost"))) as https:
         monkeypatch.setenv("THINGSPACE_BASE_URL", https.url("localhost", "/api"))
-        found = diagnose()
-    assert found.failed == ["connection"]
-    assert "the TLS connection was not trusted" in found.text["connection"]
+        diagnosis = diagnose()
+    assert diagnosis.failed == ["connection"]
+    assert "the TLS connection was not trusted" in diagnosis.check_lines["connection"]
 
 
 class Page(BaseHTTPRequestHandler):
@@ -217,7 +219,7 @@ class Page(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def page() -> Iterator[str]:
+def serve_page() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Page) as running:
         threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}/api"
@@ -225,58 +227,60 @@ def page() -> Iterator[str]:
 
 
 def test_a_page_in_thingspaces_place_fails_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    with page() as url:
+    with serve_page() as url:
         monkeypatch.setenv("THINGSPACE_BASE_URL", url)
-        found = diagnose()
-    assert found.failed == ["token"]
-    assert "no proxy in its place" in found.text["token"]
+        diagnosis = diagnose()
+    assert diagnosis.failed == ["token"]
+    assert "no proxy in its place" in diagnosis.check_lines["token"]
 
 
-def test_an_address_that_would_see_credentials_in_clear_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_is_sent_to_an_address_that_would_receive_credentials_in_plain_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("THINGSPACE_BASE_URL", "http://thingspace.example.com/api")
-    found = diagnose()
-    assert found.failed == ["base URL"]
-    assert "unencrypted" in found.text["base URL"]
-    assert found.status["connection"] == "skipped"
+    diagnosis = diagnose()
+    assert diagnosis.failed == ["base URL"]
+    assert "unencrypted" in diagnosis.check_lines["base URL"]
+    assert diagnosis.status["connection"] == "skipped"
 
 
 def test_a_password_that_cannot_be_sent_is_named_and_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{closed_port()}/api")
+    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{reserve_closed_port()}/api")
     monkeypatch.setenv("THINGSPACE_PASSWORD", os.fsdecode(b"\xff"))
-    found = diagnose()
-    assert found.failed == ["credentials", "connection"]
-    assert "THINGSPACE_PASSWORD" in found.text["credentials"]
-    assert found.status["login"] == "skipped"
+    diagnosis = diagnose()
+    assert diagnosis.failed == ["credentials", "connection"]
+    assert "THINGSPACE_PASSWORD" in diagnosis.check_lines["credentials"]
+    assert diagnosis.status["login"] == "skipped"
 
 
 def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://user:sentinel@127.0.0.1:{closed_port()}/api")
-    found = diagnose()
-    assert found.failed == ["connection"]
-    assert "http://user:***@127.0.0.1" in found.text["connection"]
+    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://user:sentinel@127.0.0.1:{reserve_closed_port()}/api")
+    diagnosis = diagnose()
+    assert diagnosis.failed == ["connection"]
+    assert "http://user:***@127.0.0.1" in diagnosis.check_lines["connection"]
 
 
 def test_a_limit_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THINGSPACE_DEADLINE", "soon")
-    found = diagnose()
-    assert found.failed == ["limits"]
-    assert "THINGSPACE_DEADLINE" in found.text["limits"]
+    diagnosis = diagnose()
+    assert diagnosis.failed == ["limits"]
+    assert "THINGSPACE_DEADLINE" in diagnosis.check_lines["limits"]
 
 
 def test_a_profile_is_tried_with_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THINGSPACE_PLANT_A_APP_KEY", "sentinel-key")
-    found = diagnose("--profile", "plant_a")
-    assert found.failed == ["app secret", "username", "password"]
-    assert "THINGSPACE_PLANT_A_PASSWORD" in found.text["password"]
-    assert found.text["profile plant_a"].startswith("not complete: no appSecret, username, password")
+    diagnosis = diagnose("--profile", "plant_a")
+    assert diagnosis.failed == ["app secret", "username", "password"]
+    assert "THINGSPACE_PLANT_A_PASSWORD" in diagnosis.check_lines["password"]
+    assert diagnosis.check_lines["profile plant_a"].startswith("not complete: no appSecret, username, password")
 
 
 def test_a_registration_that_was_made_by_hand_is_shown_without_its_token(emulator: EmulatorProcess) -> None:
     url = "https://sms.example.com/sentinel-a-long-path-token/x"
-    assert emulator.caller.ready().register(url, password="sentinel-password").status == 200
-    assert SERVICE in (found := diagnose("--account", ACCOUNT)).text[f"account {ACCOUNT}"]
-    assert found.text[f"registration {ACCOUNT}"] == "texts go to https://sms.example.com/***/x "
-    assert found.status[f"proof {ACCOUNT}"] == "skipped"  # without a stack nobody knows whose it is
+    assert emulator.caller.log_in().register(url, password="sentinel-password").status == 200
+    assert SERVICE in (diagnosis := diagnose("--account", ACCOUNT)).check_lines[f"account {ACCOUNT}"]
+    assert diagnosis.check_lines[f"registration {ACCOUNT}"] == "texts go to https://sms.example.com/***/x "
+    assert diagnosis.status[f"proof {ACCOUNT}"] == "skipped"  # without a stack nobody knows whose it is
 
 
 # An old SQLite cannot be installed beside the new one, so what tells its version is stood in for.
@@ -285,10 +289,10 @@ def test_a_sqlite_with_the_wal_reset_defect_is_named(
     monkeypatch: pytest.MonkeyPatch, version: str, status: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "apsw", types.SimpleNamespace(sqlite_lib_version=lambda: version))
-    found = diagnose()
-    assert found.status["sqlite"] == status
-    assert version in found.text["sqlite"]
-    assert "WAL-reset defect" in found.text["sqlite"]
+    diagnosis = diagnose()
+    assert diagnosis.status["sqlite"] == status
+    assert version in diagnosis.check_lines["sqlite"]
+    assert "WAL-reset defect" in diagnosis.check_lines["sqlite"]
 
 
 def test_a_part_that_breaks_down_is_a_failed_step_without_its_text(
@@ -307,11 +311,11 @@ def test_a_part_that_breaks_down_is_a_failed_step_without_its_text(
         assert done.returncode == 1
         assert "an unforeseen RuntimeError in apsw.py line 1" in done.stdout
         assert "Traceback" not in done.stderr
-        shows_no_secret(done.stdout + done.stderr)
-    assert emulator.calls()["login"] == 2  # the other parts were looked at
+        has_no_secret(done.stdout + done.stderr)
+    assert emulator.count_calls()["login"] == 2  # the other parts were looked at
 
 
-def pulumi(folder: Path, script: str) -> Path:
+def write_pulumi_script(folder: Path, script: str) -> Path:
     """A program called pulumi."""
     program = folder / "bin" / "pulumi"
     program.parent.mkdir()
@@ -321,7 +325,7 @@ def pulumi(folder: Path, script: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "expected"),
     [
         ("echo v3.138.0", "3.139.0 is needed"),
         ("echo sentinel >&2; exit 3", "***"),
@@ -329,19 +333,19 @@ def pulumi(folder: Path, script: str) -> Path:
     ],
 )
 def test_an_engine_that_is_of_no_use_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, said: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, expected: str
 ) -> None:
     monkeypatch.setenv("THINGSPACE_PLANT_A_PASSWORD", "sentinel")
     if "sleep" in script:
         monkeypatch.setattr(environment, "COMMAND_SECONDS", 0.5)
-    monkeypatch.setenv("PATH", f"{pulumi(tmp_path, script)}:/usr/bin:/bin")
-    found = diagnose()
-    assert "engine" in found.failed
-    assert said in found.text["engine"]
-    assert found.status["login"] == "ok"
+    monkeypatch.setenv("PATH", f"{write_pulumi_script(tmp_path, script)}:/usr/bin:/bin")
+    diagnosis = diagnose()
+    assert "engine" in diagnosis.failed
+    assert expected in diagnosis.check_lines["engine"]
+    assert diagnosis.status["login"] == "ok"
 
 
-def test_without_an_engine_the_stack_file_gives_what_it_holds_in_clear(
+def test_without_the_pulumi_cli_the_stack_file_gives_its_plain_text_values(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shutil.copytree(TOP / "stacks", tmp_path / "stacks")
@@ -349,14 +353,14 @@ def test_without_an_engine_the_stack_file_gives_what_it_holds_in_clear(
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("THINGSPACE_PASSWORD", "")
-    found = diagnose("--stack", "dev")
-    assert found.failed == ["engine", "password"]
-    assert "encrypted in the stack file, which cannot be opened here" in found.text["password"]
-    assert "which overrides stack config thingspace:username" in found.text["username"]
-    assert found.text["settings"].startswith("accounts: 1; listener: local")
-    assert found.status[f"account {ACCOUNT}"] == "skipped"  # known from the file
+    diagnosis = diagnose("--stack", "dev")
+    assert diagnosis.failed == ["engine", "password"]
+    assert "encrypted in the stack file, which cannot be opened here" in diagnosis.check_lines["password"]
+    assert "which overrides stack config thingspace:username" in diagnosis.check_lines["username"]
+    assert diagnosis.check_lines["settings"].startswith("accounts: 1; listener: local")
+    assert diagnosis.status[f"account {ACCOUNT}"] == "skipped"  # known from the file
 
 
 @pytest.mark.parametrize("options", [["--stack", "dev"], ["--profile", "listener"], ["--nonsense"]])
-def test_wrong_use_is_told_from_a_step_that_fails(options: list[str]) -> None:
+def test_wrong_usage_is_distinguished_from_a_failed_check(options: list[str]) -> None:
     assert CliRunner().invoke(main, ["doctor", *options]).exit_code == 2

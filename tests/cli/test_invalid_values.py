@@ -22,7 +22,7 @@ from thingspace_provider.config.stack_settings import Settings, SettingsError
 
 T = TypeVar("T")
 
-ODD = [
+INVALID_VALUES = [
     *("yes", "~", "017", "1:30", "1_000", ".inf", "-.INF", ".nan", "1e400", "0x" + "f" * 6000, "9" * 6000, "-", "."),
     *("2026-03-01", "2026-13-45", "0000123456-00001", "https://[::1/api", "https://x:99999/api", "http://x:/{", "<<"),
     *("!!int ''", "!!bool maybe", "!!float x", "!!timestamp abc", "!!binary '####'", "!!set {a}", "!!omap [a]", "!x y"),
@@ -37,7 +37,7 @@ WORDS = st.sampled_from(
     ["local", "external", "kind", "url", "port", "readiness", "secure", "username", "baseUrl", "<<"]
 )
 VALUES = st.recursive(
-    SCALARS | WORDS | st.sampled_from(ODD),
+    SCALARS | WORDS | st.sampled_from(INVALID_VALUES),
     lambda inside: st.lists(inside, max_size=4) | st.dictionaries(WORDS | SCALARS, inside, max_size=4),
     max_leaves=8,
 )
@@ -51,27 +51,27 @@ def in_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("Pulumi.yaml").write_text("name: odd\nruntime: python\n")
 
 
-def look(content: str) -> None:
+def lint_and_diagnose(content: str) -> None:
     """What lint and the doctor do with a stack file."""
     file = Path("Pulumi.test.yaml")
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
     for finding in stack_linter.findings([file]):
         str(finding).encode()
     secrets = Secrets()
-    found = result(guarded("stack", configuration.steps("test", None, secrets), Configuration()))
-    for profile in (None, "one", found.value("profile")):
-        result(guarded("credentials", configuration.user_steps(profile, found, secrets), User()))
-    found.accounts()
+    check = run_check(guarded("stack", configuration.steps("test", None, secrets), Configuration()))
+    for profile in (None, "one", check.value("profile")):
+        run_check(guarded("credentials", configuration.user_steps(profile, check, secrets), User()))
+    check.accounts()
 
 
-def result(part: Steps[T]) -> T:
+def run_check(part: Steps[T]) -> T:
     """What a part of the doctor hands on, when all its steps are told."""
 
-    def told() -> Iterator[Step]:
+    def iterate_checks() -> Iterator[Step]:
         handed.append((yield from part))
 
     handed: list[T] = []
-    for step in told():
+    for step in iterate_checks():
         assert "unforeseen" not in step.what
         step.what.encode()
     return handed[0]
@@ -80,38 +80,38 @@ def result(part: Steps[T]) -> T:
 @THOROUGH
 @given(st.dictionaries(KEYS, VALUES))
 def test_any_value_in_a_stack_file_is_read_or_named(values: dict[str, Any]) -> None:
-    look(yaml.dump({"config": {f"{NAMESPACE}:{key}": value for key, value in values.items()}}))
+    lint_and_diagnose(yaml.dump({"config": {f"{NAMESPACE}:{key}": value for key, value in values.items()}}))
 
 
-@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+@pytest.mark.parametrize("odd", INVALID_VALUES, ids=range(len(INVALID_VALUES)))
 def test_odd_yaml_in_a_stack_file_is_read_or_named(odd: str) -> None:
     for shape in ("{}", "[{}]", "{{kind: {}}}", "{{kind: external, url: {}}}", "{{kind: local, port: {}}}"):
         for value in (shape.format(odd), repr(shape.format(odd))):
-            look("config:\n" + "".join(f"  {NAMESPACE}:{key}: {value}\n" for key in sorted(KNOWN)))
+            lint_and_diagnose("config:\n" + "".join(f"  {NAMESPACE}:{key}: {value}\n" for key in sorted(KNOWN)))
 
 
-@pytest.mark.parametrize("one", ["[", '{"a": '], ids=["lists", "maps"])
+@pytest.mark.parametrize("unit", ["[", '{"a": '], ids=["lists", "maps"])
 @pytest.mark.parametrize(
     ("key", "times"), [("triggers", 100), ("triggers", 900), ("profiles", 900), ("profiles", 2000)]
 )
-def test_what_is_nested_too_deeply_is_read_or_named(key: str, times: int, one: str) -> None:
-    opened = one * times
+def test_what_is_nested_too_deeply_is_read_or_named(key: str, times: int, unit: str) -> None:
+    opened = unit * times
     closed = opened.replace('"a": ', "")[::-1].translate({ord("["): "]", ord("{"): "}"})
     for value in (opened, f"{opened}1{closed}"):
-        look(f"config:\n  {NAMESPACE}:{key}: {value}\n")
-        look(f"config:\n  {NAMESPACE}:{key}: '{value}'\n")
+        lint_and_diagnose(f"config:\n  {NAMESPACE}:{key}: {value}\n")
+        lint_and_diagnose(f"config:\n  {NAMESPACE}:{key}: '{value}'\n")
 
 
 @pytest.mark.parametrize("content", ["%YAML 1." + "9" * 5000, "config:\n  '\\ud800': 1", 'config:\n  "\\ud800": 1'])
 def test_what_no_yaml_begins_with_is_named(content: str) -> None:
-    look(content)
+    lint_and_diagnose(content)
 
 
 @THOROUGH
-@given(st.dictionaries(KEYS, st.text() | VALUES.map(repr) | st.sampled_from(ODD)))
-def test_any_text_from_the_engine_is_read_or_refused(texts: dict[str, str]) -> None:
+@given(st.dictionaries(KEYS, st.text() | VALUES.map(repr) | st.sampled_from(INVALID_VALUES)))
+def test_any_value_from_the_engine_is_read_or_rejected(values: dict[str, str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PULUMI_CONFIG", json.dumps({f"{NAMESPACE}:{key}": text for key, text in texts.items()}))
+        patch.setenv("PULUMI_CONFIG", json.dumps({f"{NAMESPACE}:{key}": value for key, value in values.items()}))
         try:
             Settings.load()
         except SettingsError as error:

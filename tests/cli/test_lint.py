@@ -126,13 +126,13 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
 def test_each_mistake_is_found_in_its_place_with_its_fix(
     tmp_path: Path, content: str | bytes, line: int, column: int, what: str, fix: str
 ) -> None:
-    status, found = lint(tmp_path, test=content)
+    status, findings = lint(tmp_path, test=content)
     assert status == 1
     assert [
         finding
-        for finding in found
+        for finding in findings
         if (finding["line"], finding["column"]) == (line, column) and what in finding["what"] and fix in finding["fix"]
-    ], found
+    ], findings
 
 
 @pytest.mark.parametrize(
@@ -157,11 +157,11 @@ def test_each_mistake_is_found_in_its_place_with_its_fix(
         HEAD + "  <<: {thingspace:listener: {kind: external, <<: {kind: none, url: https://sms.example.com/x}}}\n",
     ],
 )
-def test_nothing_is_said_of_what_is_right(tmp_path: Path, content: str) -> None:
+def test_a_correct_file_has_no_findings(tmp_path: Path, content: str) -> None:
     assert lint(tmp_path, test=content) == (0, [])
 
 
-def laughs(levels: int) -> str:
+def build_nested_aliases(levels: int) -> str:
     """Lists of aliases of lists of aliases: each level ten times the one before."""
     named = [f"&a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, levels)]
     return "config:\n  x: [" + ", ".join(["&a0 [lol]", *named]) + f"]\n  thingspace:rotation: *a{levels - 1}\n"
@@ -169,17 +169,17 @@ def laughs(levels: int) -> str:
 
 @pytest.mark.parametrize(("levels", "what"), [(4, "it must be a number or a word"), (30, "aliases make far too much")])
 def test_aliases_of_aliases_cost_no_more_than_what_is_written(tmp_path: Path, levels: int, what: str) -> None:
-    _, found = lint(tmp_path, test=laughs(levels))
-    assert [finding for finding in found if what in finding["what"]]
-    assert all(len(finding["what"]) < 1000 for finding in found)
+    _, findings = lint(tmp_path, test=build_nested_aliases(levels))
+    assert [finding for finding in findings if what in finding["what"]]
+    assert all(len(finding["what"]) < 1000 for finding in findings)
 
 
 def test_a_name_makes_a_stack_production_and_http_wrong_there(tmp_path: Path) -> None:
     http = GOOD.replace("https://", "http://") + "  thingspace:baseUrl: http://127.0.0.1:8700/api\n"
     assert lint(tmp_path, test=http) == (0, [])
     (tmp_path / "Pulumi.test.yaml").unlink()
-    _, found = lint(tmp_path, **{"eu-prod": http})
-    assert [(finding["line"], finding["what"].split(" ")[0]) for finding in found] == [
+    _, findings = lint(tmp_path, **{"eu-prod": http})
+    assert [(finding["line"], finding["what"].split(" ")[0]) for finding in findings] == [
         (3, "thingspace:listener.url"),
         (4, "thingspace:baseUrl"),
     ]
@@ -188,10 +188,10 @@ def test_a_name_makes_a_stack_production_and_http_wrong_there(tmp_path: Path) ->
 def test_two_stacks_that_want_one_account_of_the_same_thingspace_are_both_named(tmp_path: Path) -> None:
     emulated = GOOD.replace("external, url: https://sms.example.com/x", "local")
     emulated += "  thingspace:baseUrl: http://127.0.0.1:8700/api\n"
-    _, [found] = lint(tmp_path, one=GOOD, two=GOOD, three=emulated)
-    assert found["file"].endswith("Pulumi.two.yaml")
-    assert "account 0000123456-00001 is in" in found["what"]
-    assert "Pulumi.one.yaml" in found["what"]
+    _, [finding] = lint(tmp_path, one=GOOD, two=GOOD, three=emulated)
+    assert finding["file"].endswith("Pulumi.two.yaml")
+    assert "account 0000123456-00001 is in" in finding["what"]
+    assert "Pulumi.one.yaml" in finding["what"]
 
 
 def test_the_text_form_is_file_line_column_and_a_fix(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_the_text_form_is_file_line_column_and_a_fix(tmp_path: Path) -> None:
     )
 
 
-def test_wrong_use_is_told_from_findings(tmp_path: Path) -> None:
+def test_wrong_usage_is_distinguished_from_findings(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nothing"):
         done = CliRunner().invoke(main, ["lint", str(path)])
         assert done.exit_code == 2

@@ -19,16 +19,16 @@ from tests.support.listener_process import (
     API_TOKEN,
     OTHER_ACCOUNT,
     ListenerProcess,
+    build_text_callback,
     clean_environment,
-    quiet_port,
-    text,
+    reserve_port,
 )
 
 COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "messages"]
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[Callable[[str], ListenerProcess]]:
+def start_local_listener(tmp_path: Path) -> Iterator[Callable[[str], ListenerProcess]]:
     """Starts local listeners as LocalListener lays them out: STATE_DIR/listeners/NAME/settings.json."""
     started: list[ListenerProcess] = []
 
@@ -57,16 +57,16 @@ def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_table_shows_arrival_account_device_and_text_of_all_local_listeners(
-    local: Callable[[str], ListenerProcess], tmp_path: Path
+def test_a_table_shows_receive_time_account_device_and_text_of_all_local_listeners(
+    start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
 ) -> None:
-    one, two = local("one"), local("two")
-    one.post(text("first"))
-    two.post(text("second"), two.path(OTHER_ACCOUNT))
-    one.post(text("first"))
-    shown = run("--state-dir", str(tmp_path))
-    assert shown.returncode == 0, shown.stderr
-    rows = [re.split(r"\s{2,}", line.strip()) for line in shown.stdout.splitlines()]
+    first, second = start_local_listener("one"), start_local_listener("two")
+    first.post(build_text_callback("first"))
+    second.post(build_text_callback("second"), second.path(OTHER_ACCOUNT))
+    first.post(build_text_callback("first"))
+    result = run("--state-dir", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    rows = [re.split(r"\s{2,}", line.strip()) for line in result.stdout.splitlines()]
     assert rows[0] == ["ARRIVED", "ACCOUNT", "DEVICE", "TEXT"]
     assert [row[1:] for row in rows[1:]] == [
         ["0000123456-00001", "mdn 5551230001", "first"],
@@ -76,34 +76,40 @@ def test_a_table_shows_arrival_account_device_and_text_of_all_local_listeners(
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+02:00", row[0]) for row in rows[1:])
 
 
-def test_json_is_one_document_in_the_shape_of_the_api(local: Callable[[str], ListenerProcess], tmp_path: Path) -> None:
-    listener = local("dev")
-    for number in range(3):
-        listener.post(text(str(number)))
-    shown = json.loads(run("--state-dir", str(tmp_path), "--json", "--limit", "2").stdout)
-    assert shown == {"messages": listener.messages()[1:]}
-
-
-def test_a_text_cannot_steer_the_terminal(local: Callable[[str], ListenerProcess], tmp_path: Path) -> None:
-    listener = local("dev")
-    listener.post(text("\x1b[2Jgone\x9b31m\r\n\u202eback\x00", device="\x1b]0;owned\x07"))
-    shown = run("--state-dir", str(tmp_path)).stdout
-    assert r"\x1b[2Jgone\x9b31m\r\n\u202eback\x00" in shown
-    assert all(character.isprintable() or character == "\n" for character in shown)
-
-
-def test_an_empty_inbox_says_so_and_what_to_do(local: Callable[[str], ListenerProcess], tmp_path: Path) -> None:
-    local("dev")
-    shown = run("--state-dir", str(tmp_path))
-    assert (shown.returncode, shown.stdout.count("\n")) == (0, 1)
-    assert shown.stdout.startswith("No text has arrived yet.")
-
-
-def test_follow_goes_on_with_what_arrives_and_repeats_nothing(
-    local: Callable[[str], ListenerProcess], tmp_path: Path
+def test_json_is_one_document_in_the_shape_of_the_api(
+    start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
 ) -> None:
-    listener = local("dev")
-    listener.post(text("before"))
+    listener = start_local_listener("dev")
+    for number in range(3):
+        listener.post(build_text_callback(str(number)))
+    document = json.loads(run("--state-dir", str(tmp_path), "--json", "--limit", "2").stdout)
+    assert document == {"messages": listener.messages()[1:]}
+
+
+def test_a_text_cannot_steer_the_terminal(
+    start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
+) -> None:
+    listener = start_local_listener("dev")
+    listener.post(build_text_callback("\x1b[2Jgone\x9b31m\r\n\u202eback\x00", device="\x1b]0;owned\x07"))
+    output = run("--state-dir", str(tmp_path)).stdout
+    assert r"\x1b[2Jgone\x9b31m\r\n\u202eback\x00" in output
+    assert all(character.isprintable() or character == "\n" for character in output)
+
+
+def test_an_empty_inbox_is_reported_with_a_hint(
+    start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
+) -> None:
+    start_local_listener("dev")
+    result = run("--state-dir", str(tmp_path))
+    assert (result.returncode, result.stdout.count("\n")) == (0, 1)
+    assert result.stdout.startswith("No text has arrived yet.")
+
+
+def test_follow_prints_new_messages_and_repeats_nothing(
+    start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
+) -> None:
+    listener = start_local_listener("dev")
+    listener.post(build_text_callback("before"))
     with subprocess.Popen(
         [*COMMAND, "--state-dir", str(tmp_path), "--follow", "--json"],
         env=clean_environment(PYTHONUNBUFFERED="1"),
@@ -112,7 +118,7 @@ def test_follow_goes_on_with_what_arrives_and_repeats_nothing(
         assert following.stdout
         seen = [json.loads(following.stdout.readline())["text"]]
         for number in range(3):
-            listener.post(text(f"live {number}"))
+            listener.post(build_text_callback(f"live {number}"))
             seen.append(json.loads(following.stdout.readline())["text"])
         following.send_signal(signal.SIGINT)
         assert following.stdout.read() == b""
@@ -121,10 +127,10 @@ def test_follow_goes_on_with_what_arrives_and_repeats_nothing(
 
 
 def test_follow_outlives_a_restart_of_one_listener_and_goes_on_where_it_was(
-    local: Callable[..., ListenerProcess], tmp_path: Path
+    start_local_listener: Callable[..., ListenerProcess], tmp_path: Path
 ) -> None:
-    one, two = local("one", port=quiet_port()), local("two")
-    one.post(text("before"))
+    first, second = start_local_listener("one", port=reserve_port()), start_local_listener("two")
+    first.post(build_text_callback("before"))
     with subprocess.Popen(
         [*COMMAND, "--state-dir", str(tmp_path), "--follow", "--json"],
         env=clean_environment(PYTHONUNBUFFERED="1"),
@@ -134,13 +140,13 @@ def test_follow_outlives_a_restart_of_one_listener_and_goes_on_where_it_was(
         assert following.stdout
         assert following.stderr
         seen = [json.loads(following.stdout.readline())["text"]]
-        one.stop()
+        first.stop()
         notes = [following.stderr.readline().decode()]
-        two.post(text("of the other"))
+        second.post(build_text_callback("of the other"))
         seen.append(json.loads(following.stdout.readline())["text"])
-        again = ListenerProcess(one.folder, port=one.port)
+        again = ListenerProcess(first.folder, port=first.port)
         try:
-            again.post(text("after"))
+            again.post(build_text_callback("after"))
             seen.append(json.loads(following.stdout.readline())["text"])
             following.send_signal(signal.SIGINT)
             assert following.stdout.read() == b""
@@ -150,21 +156,21 @@ def test_follow_outlives_a_restart_of_one_listener_and_goes_on_where_it_was(
             again.kill()
     assert seen == ["before", "of the other", "after"]
     assert notes == [
-        f"Note: no listener can be reached at {one.url}: `pulumi up` starts it again. It is asked again.\n",
-        f"Note: the listener at {one.url} answers again.",
+        f"Note: no listener can be reached at {first.url}: `pulumi up` starts it again. It is asked again.\n",
+        f"Note: the listener at {first.url} answers again.",
     ]
 
 
 @pytest.fixture
-def answering() -> Iterator[tuple[str, list[tuple[int, bytes]], list[str]]]:
+def fake_listener() -> Iterator[tuple[str, list[tuple[int, bytes]], list[str]]]:
     """A server that gives these answers, the last for ever: its URL, the answers, and what it was asked."""
-    answers: list[tuple[int, bytes]] = []
-    asked: list[str] = []
+    responses: list[tuple[int, bytes]] = []
+    requested_paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
-            status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+            requested_paths.append(self.path)
+            status, body = responses.pop(0) if len(responses) > 1 else responses[0]
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -176,7 +182,7 @@ def answering() -> Iterator[tuple[str, list[tuple[int, bytes]], list[str]]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", answers, asked
+        yield f"http://127.0.0.1:{server.server_port}", responses, requested_paths
         server.shutdown()
         thread.join()
 
@@ -184,49 +190,49 @@ def answering() -> Iterator[tuple[str, list[tuple[int, bytes]], list[str]]]:
 STORE_DOWN = (503, b'{"error": "the store cannot be read now: come again"}')
 
 
-def test_a_store_that_is_down_is_said_in_the_words_of_the_listener(
-    answering: tuple[str, list[tuple[int, bytes]], list[str]],
+def test_an_unavailable_store_is_reported_with_the_error_of_the_listener(
+    fake_listener: tuple[str, list[tuple[int, bytes]], list[str]],
 ) -> None:
-    url, answers, _ = answering
-    for answer, said in (
+    url, responses, _ = fake_listener
+    for response, expected in (
         (STORE_DOWN, f"Error: the listener at {url}: the store cannot be read now: come again.\n"),
         ((502, b"<html>"), f"Error: {url} answered 502, and not as a listener does: check the URL.\n"),
         ((200, b"[]"), f"Error: {url} answered 200, and not as a listener does: check the URL.\n"),
         ((200, b"{}"), f"Error: {url} answered 200, and not as a listener does: check the URL.\n"),
     ):
-        answers[:] = [answer]
-        shown = run("--url", url, THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
-        assert (shown.returncode, shown.stderr) == (1, said)
+        responses[:] = [response]
+        result = run("--url", url, THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
+        assert (result.returncode, result.stderr) == (1, expected)
 
 
 def test_follow_outlives_a_store_and_a_proxy_that_are_down_and_keeps_its_cursor(
-    answering: tuple[str, list[tuple[int, bytes]], list[str]],
+    fake_listener: tuple[str, list[tuple[int, bytes]], list[str]],
 ) -> None:
-    url, answers, asked = answering
+    url, responses, requested_paths = fake_listener
     message = {"id": "8", "receivedAt": "2026-03-01T08:15:30Z", "text": "later"}
     later = json.dumps({"messages": [message], "next": "8"}).encode()
-    answers[:] = [(200, b'{"messages": [], "next": "7"}'), STORE_DOWN, (502, b"<html>"), (200, later), (401, b"{}")]
-    shown = run("--url", url, "--follow", "--json", THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
-    assert shown.returncode == 1
-    assert json.loads(shown.stdout) == message
-    assert [re.findall(r"(?:after|last)=\d+", path) for path in asked] == [
+    responses[:] = [(200, b'{"messages": [], "next": "7"}'), STORE_DOWN, (502, b"<html>"), (200, later), (401, b"{}")]
+    result = run("--url", url, "--follow", "--json", THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
+    assert result.returncode == 1
+    assert json.loads(result.stdout) == message
+    assert [re.findall(r"(?:after|last)=\d+", path) for path in requested_paths] == [
         ["last=100"],
         *[["after=7"]] * 3,
         ["after=8"],
     ]
-    assert shown.stderr.splitlines()[:2] == [
+    assert result.stderr.splitlines()[:2] == [
         f"Note: the listener at {url}: the store cannot be read now: come again. It is asked again.",
         f"Note: the listener at {url} answers again.",
     ]
 
 
-def test_a_listener_elsewhere_is_read_by_its_url_with_the_token_of_the_environment(
-    local: Callable[[str], ListenerProcess],
+def test_a_remote_listener_is_read_by_its_url_with_the_token_of_the_environment(
+    start_local_listener: Callable[[str], ListenerProcess],
 ) -> None:
-    listener = local("dev")
-    listener.post(text("elsewhere"))
-    shown = run("--url", listener.url + "/", THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
-    assert "elsewhere" in shown.stdout
+    listener = start_local_listener("dev")
+    listener.post(build_text_callback("elsewhere"))
+    result = run("--url", listener.url + "/", THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
+    assert "elsewhere" in result.stdout
     for url, token, message in (
         (listener.url, "wrong-token-of-some-length", "refused the token"),
         (listener.url, "", "is missing: put"),
@@ -234,50 +240,50 @@ def test_a_listener_elsewhere_is_read_by_its_url_with_the_token_of_the_environme
         (listener.url, "two\nlines", "it has other characters"),
         ("http://127.0.0..1", API_TOKEN, "check the URL"),
     ):
-        refused = run("--url", url, THINGSPACE_LISTENER_API_TOKEN=token)
-        assert (refused.returncode, refused.stdout) == (1, "")
-        assert refused.stderr.startswith("Error: ")
-        assert message in refused.stderr
-        assert "Traceback" not in refused.stderr
+        rejected = run("--url", url, THINGSPACE_LISTENER_API_TOKEN=token)
+        assert (rejected.returncode, rejected.stdout) == (1, "")
+        assert rejected.stderr.startswith("Error: ")
+        assert message in rejected.stderr
+        assert "Traceback" not in rejected.stderr
 
 
 def test_a_stopped_listener_does_not_hide_the_others_and_alone_is_an_error(
-    local: Callable[[str], ListenerProcess], tmp_path: Path
+    start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
 ) -> None:
-    one, two = local("one"), local("two")
-    two.post(text("still here"))
-    one.kill()
-    shown = run("--state-dir", str(tmp_path))
-    assert (shown.returncode, "still here" in shown.stdout) == (0, True)
-    assert shown.stderr.startswith(f"Note: no listener can be reached at {one.url}")
-    two.kill()
-    shown = run("--state-dir", str(tmp_path))
-    assert (shown.returncode, shown.stdout) == (1, "")
-    assert shown.stderr.startswith("Error: no listener can be reached at ")
+    first, second = start_local_listener("one"), start_local_listener("two")
+    second.post(build_text_callback("still here"))
+    first.kill()
+    result = run("--state-dir", str(tmp_path))
+    assert (result.returncode, "still here" in result.stdout) == (0, True)
+    assert result.stderr.startswith(f"Note: no listener can be reached at {first.url}")
+    second.kill()
+    result = run("--state-dir", str(tmp_path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: no listener can be reached at ")
 
 
 def test_without_any_listener_the_ways_to_one_are_named(tmp_path: Path) -> None:
-    shown = run("--state-dir", str(tmp_path))
-    assert shown.returncode == 1
-    assert f"there is no local listener under {tmp_path}" in shown.stderr
-    assert "--url" in shown.stderr
+    result = run("--state-dir", str(tmp_path))
+    assert result.returncode == 1
+    assert f"there is no local listener under {tmp_path}" in result.stderr
+    assert "--url" in result.stderr
 
 
-def test_what_is_wanted_is_asked_of_the_listener_and_a_time_that_is_none_is_said(
-    local: Callable[[str], ListenerProcess], tmp_path: Path
+def test_filters_are_sent_to_the_listener_and_an_invalid_time_is_reported(
+    start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
 ) -> None:
-    listener = local("one")
-    listener.post(text("door open", device="5551230001"))
-    listener.post(text("door shut", device="5551230002"))
-    listener.post(text("T=21.5", device="5551230002"))
+    listener = start_local_listener("one")
+    listener.post(build_text_callback("door open", device="5551230001"))
+    listener.post(build_text_callback("door shut", device="5551230002"))
+    listener.post(build_text_callback("T=21.5", device="5551230002"))
 
-    def found(*options: str) -> list[str]:
-        shown = run("--state-dir", str(tmp_path), "--json", *options)
-        return [message["text"] for message in json.loads(shown.stdout)["messages"]]
+    def find_texts(*options: str) -> list[str]:
+        result = run("--state-dir", str(tmp_path), "--json", *options)
+        return [message["text"] for message in json.loads(result.stdout)["messages"]]
 
-    assert found("--text", "DOOR") == ["door open", "door shut"]
-    assert found("--device", "mdn:5551230002", "--text", "door", "--from", "2001-01-01") == ["door shut"]
-    assert found("--until", "2001-01-01") == []
+    assert find_texts("--text", "DOOR") == ["door open", "door shut"]
+    assert find_texts("--device", "mdn:5551230002", "--text", "door", "--from", "2001-01-01") == ["door shut"]
+    assert find_texts("--until", "2001-01-01") == []
     assert "No such text" in run("--state-dir", str(tmp_path), "--text", "window").stdout
     wrong = run("--state-dir", str(tmp_path), "--from", "yesterday")
     assert (wrong.returncode, wrong.stdout) == (1, "")

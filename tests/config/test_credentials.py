@@ -26,37 +26,41 @@ CONFIG = {
 }
 
 
-def nothing(_key: str) -> None:
+def return_none(_key: str) -> None:
     """A stack without configuration."""
 
 
 def test_the_environment_wins_key_by_key() -> None:
-    found = credentials(None, {"THINGSPACE_USERNAME": "today"}, CONFIG.get)
-    assert (found.app_key, found.username, found.base_url) == ("configured-key", "today", CONFIG["thingspace:baseUrl"])
+    resolved = credentials(None, {"THINGSPACE_USERNAME": "today"}, CONFIG.get)
+    assert (resolved.app_key, resolved.username, resolved.base_url) == (
+        "configured-key",
+        "today",
+        CONFIG["thingspace:baseUrl"],
+    )
 
 
 def test_without_an_address_it_is_verizon() -> None:
-    assert credentials(None, ENVIRONMENT, nothing).base_url == PRODUCTION
+    assert credentials(None, ENVIRONMENT, return_none).base_url == PRODUCTION
 
 
 def test_an_empty_variable_is_not_a_credential() -> None:
     with pytest.raises(CredentialsMissing, match="missing THINGSPACE_PASSWORD"):
-        credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": ""}, nothing)
+        credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": ""}, return_none)
 
 
 @pytest.mark.parametrize("name", ["APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD", "BASE_URL"])
 def test_bytes_that_are_no_utf8_are_named_before_any_call_and_not_shown(name: str) -> None:
     given = os.fsdecode(b"https://sentinel.example/\xff")
     with pytest.raises(CredentialsMissing, match=f"not text in UTF-8. Set THINGSPACE_{name}") as unusable:
-        credentials(None, {**ENVIRONMENT, f"THINGSPACE_{name}": given}, nothing)
+        credentials(None, {**ENVIRONMENT, f"THINGSPACE_{name}": given}, return_none)
     assert "sentinel" not in str(unusable.value)
 
 
 def test_a_profile_has_variables_and_configuration_of_its_own() -> None:
     profiles = {"plant_a": {"appKey": "a", "appSecret": "b", "username": "c", "password": "d"}}
     config = {**CONFIG, "thingspace:profiles": json.dumps(profiles)}
-    found = credentials("plant_a", {"THINGSPACE_PLANT_A_PASSWORD": "today"}, config.get)
-    assert (found.app_key, found.password, found.base_url) == ("a", "today", CONFIG["thingspace:baseUrl"])
+    resolved = credentials("plant_a", {"THINGSPACE_PLANT_A_PASSWORD": "today"}, config.get)
+    assert (resolved.app_key, resolved.password, resolved.base_url) == ("a", "today", CONFIG["thingspace:baseUrl"])
 
 
 def test_a_profile_never_borrows_the_default_users_password() -> None:
@@ -72,14 +76,16 @@ def test_profiles_that_are_no_map_are_explained() -> None:
 
 def test_equal_credentials_share_a_client_and_others_do_not() -> None:
     clients = Clients()
-    first = clients.get(credentials(None, ENVIRONMENT, nothing))
-    assert clients.get(credentials(None, ENVIRONMENT, nothing)) is first
-    assert clients.get(credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": "new"}, nothing)) is not first
+    first = clients.get(credentials(None, ENVIRONMENT, return_none))
+    assert clients.get(credentials(None, ENVIRONMENT, return_none)) is first
+    assert clients.get(credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": "new"}, return_none)) is not first
 
 
-def test_every_place_of_a_setting_is_known_and_the_first_wins() -> None:
-    found = sources("plant_a", {"THINGSPACE_PLANT_A_USERNAME": "today", "THINGSPACE_BASE_URL": "http://[::1]"}, nothing)
-    assert {name: [source.place for source in places] for name, places in found.items()} == {
+def test_every_origin_of_a_setting_is_found_and_the_first_wins() -> None:
+    sources_by_name = sources(
+        "plant_a", {"THINGSPACE_PLANT_A_USERNAME": "today", "THINGSPACE_BASE_URL": "http://[::1]"}, return_none
+    )
+    assert {name: [source.place for source in origins] for name, origins in sources_by_name.items()} == {
         "app_key": [],
         "app_secret": [],
         "username": ["environment variable THINGSPACE_PLANT_A_USERNAME"],

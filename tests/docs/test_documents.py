@@ -25,7 +25,7 @@ def test_every_key_of_the_stack_file_is_documented(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted({name for text in SOURCES for name in re.findall(r"THINGSPACE_[A-Z_]*[A-Z]", text)})
+    "name", sorted({name for source in SOURCES for name in re.findall(r"THINGSPACE_[A-Z_]*[A-Z]", source)})
 )
 def test_every_environment_variable_is_documented(name: str) -> None:
     short = re.sub(r"^THINGSPACE(_LISTENER)?", "", name)
@@ -40,10 +40,10 @@ def test_every_setting_of_the_listener_is_documented(key: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_documented_and_has_help_with_an_example(command: str) -> None:
     assert f"`thingspace {command}`" in ARCHITECTURE
-    shown = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "thingspace_provider.cli", command, "--help"], capture_output=True, text=True, check=True
     )
-    assert "Example" in shown.stdout
+    assert "Example" in result.stdout
 
 
 def test_the_program_in_the_readme_is_a_whole_program(tmp_path: Path) -> None:

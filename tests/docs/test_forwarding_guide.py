@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tests.support.sample_messages import stored
+from tests.support.sample_messages import build_stored_message
 from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.forwarding import cloudevents
 from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
@@ -40,8 +40,8 @@ def test_the_defaults_are_those_of_the_table() -> None:
 
 
 def test_the_event_in_the_guide_has_the_shape_of_a_real_one() -> None:
-    text = stored(text="T=21.5", devices=(Device("mdn", "5551230001"),), duplicate_of=None)
-    real = json.loads(cloudevents.event_of(text).body)
+    message = build_stored_message(text="T=21.5", devices=(Device("mdn", "5551230001"),), duplicate_of=None)
+    real = json.loads(cloudevents.event_of(message).body)
     assert EXAMPLES[1].pop("id").startswith("17-")
     assert real.pop("id").startswith("17-")
     assert EXAMPLES[1] == real
@@ -52,7 +52,7 @@ def test_every_kind_is_in_the_table_with_its_type() -> None:
         assert f"| `{kind}` | `{name}` |" in GUIDE
 
 
-def test_the_table_of_answers_is_that_of_the_code() -> None:
+def test_the_table_of_responses_is_that_of_the_code() -> None:
     def row(beginning: int) -> set[int]:
         [line] = [line for line in GUIDE.splitlines() if re.match(rf"\| (3xx, )?{beginning}, ", line)]
         return {int(status) for status in re.findall(r"\b\d{3}\b", line.split("|")[1])}

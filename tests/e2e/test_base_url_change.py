@@ -41,15 +41,17 @@ def test_everything_is_registered_and_started_at_the_new_one_and_nothing_is_touc
     (project.folder / "__main__.py").write_text(PROGRAM)
     project.configure_secret("thingspace:profiles", as_profile(emulator))
     project.up()
-    before = emulator.calls()
-    nobody = {key: value for key, value in project.environment.items() if not key.startswith("THINGSPACE_")}
+    before = emulator.count_calls()
+    without_credentials = {
+        key: value for key, value in project.environment.items() if not key.startswith("THINGSPACE_")
+    }
 
     def preview(base_url: str) -> str:
         """With no credentials, of the default user alone."""
-        known, project.environment = project.environment, {**nobody, "THINGSPACE_BASE_URL": base_url}
-        shown = project.preview().changes
+        known, project.environment = project.environment, {**without_credentials, "THINGSPACE_BASE_URL": base_url}
+        changes = project.preview().changes
         project.environment = known
-        return shown
+        return changes
 
     assert "6 unchanged" in preview(emulator.url + "/")
     assert "~ 3 to update" in preview("")  # production
@@ -57,18 +59,18 @@ def test_everything_is_registered_and_started_at_the_new_one_and_nothing_is_touc
     moved = project.up()
     assert "~ 3 updated" in moved.changes
     words = "another ThingSpace (the base URL has changed): registered here; there, nothing was deregistered."
-    assert f"account {ACCOUNT}: the EnhancedConnectivityService listener was at {words}" in moved.text
-    calls = production.calls()
+    assert f"account {ACCOUNT}: the EnhancedConnectivityService listener was at {words}" in moved.output
+    calls = production.count_calls()
     assert (calls["registerCallback"], calls["startCallbacks"]) == (1, 2)
 
     project.configure_secret("thingspace:profiles", as_profile(production))
     assert "~ 2 updated" in project.up().changes
     project.up("--expect-no-changes")
-    calls = production.calls()
+    calls = production.count_calls()
     assert (calls["registerCallback"], calls["startCallbacks"]) == (2, 3)
-    assert emulator.calls() == before
+    assert emulator.count_calls() == before
     assert len(thingspace.list_callbacks(ACCOUNT)) == len(thingspace.list_callbacks(OTHER_ACCOUNT)) == 1
 
     project.environment |= emulator.environment
-    assert "nothing was sent, and it stays registered there" in project.destroy().text
-    assert production.calls()["deregisterCallback"] == 1  # of the profile alone
+    assert "nothing was sent, and it stays registered there" in project.destroy().output
+    assert production.count_calls()["deregisterCallback"] == 1  # of the profile alone

@@ -10,13 +10,13 @@ from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.pulumi_project import Project
 from thingspace_provider.lifecycle import listener_process
 
-NOBODY_ELSES = 9006  # below what the system gives to outgoing connections; other tests take 9001 first
+UNUSED_PORT = 9006  # below what the system gives to outgoing connections; other tests take 9001 first
 
 
-def diagnosed(project: Project, secrets: list[str]) -> dict[str, dict[str, str]]:
+def diagnose(project: Project, secrets: list[str]) -> dict[str, dict[str, str]]:
     """The steps by name, after a look that no secret is among them."""
     printed = run(project, "--json").stdout
-    shows_none(secrets, printed)
+    has_no_secret(secrets, printed)
     return {step["name"]: step for step in json.loads(printed)["steps"]}
 
 
@@ -32,17 +32,17 @@ def run(project: Project, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def shows_none(secrets: list[str], printed: str) -> None:
+def has_no_secret(secrets: list[str], printed: str) -> None:
     for secret in secrets:
         assert secret not in printed
 
 
-def failed(steps: dict[str, dict[str, str]]) -> list[str]:
+def find_failed(steps: dict[str, dict[str, str]]) -> list[str]:
     return [name for name, step in steps.items() if step["status"] == "failed"]
 
 
 def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(project: Project, emulator: EmulatorProcess) -> None:
-    project.configure("thingspace:listener", json.dumps({"kind": "local", "port": NOBODY_ELSES}))
+    project.configure("thingspace:listener", json.dumps({"kind": "local", "port": UNUSED_PORT}))
     project.up()
     for name in emulator.environment:
         if name != "THINGSPACE_BASE_URL":  # all else is in the stack's configuration, encrypted
@@ -50,32 +50,32 @@ def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(project: Proj
     [credential] = project.resources("CallbackCredential")
     secrets = [*(credential["outputs"][key] for key in ("password", "pathToken")), "emulator-app-secret"]
     emulator.control("DELETE", "journal")
-    steps = diagnosed(project, secrets)
-    assert failed(steps) == []
+    steps = diagnose(project, secrets)
+    assert find_failed(steps) == []
     assert steps["stack"]["what"] == "dev, secrets included"
     assert steps["password"]["what"] == "set, from stack config thingspace:password"
     assert "which overrides stack config thingspace:baseUrl" in steps["base URL"]["what"]
     assert steps[f"registration {ACCOUNT}"]["what"].startswith("texts go to http://127.0.0.1:")
     assert steps[f"proof {ACCOUNT}"]["status"] == "ok"
-    shows_none(secrets, run(project).stdout)
-    assert {"registerCallback", "deregisterCallback", "smsHistory", "startCallbacks"}.isdisjoint(emulator.calls())
+    has_no_secret(secrets, run(project).stdout)
+    assert {"registerCallback", "deregisterCallback", "smsHistory", "startCallbacks"}.isdisjoint(emulator.count_calls())
 
-    [ours] = emulator.caller.ready().m2m("GET", f"/callbacks/{ACCOUNT}").json()
+    [ours] = emulator.caller.log_in().m2m("GET", f"/callbacks/{ACCOUNT}").json()
     assert emulator.caller.m2m("DELETE", f"/callbacks/{ACCOUNT}/name/{SERVICE}").status == 200
-    steps = diagnosed(project, secrets)
-    assert (failed(steps), steps[f"registration {ACCOUNT}"]["status"]) == ([], "skipped")
+    steps = diagnose(project, secrets)
+    assert (find_failed(steps), steps[f"registration {ACCOUNT}"]["status"]) == ([], "skipped")
     assert steps[f"proof {ACCOUNT}"]["status"] == "ok"  # the listener is up, and is asked all the same
 
     emulator.caller.register(ours["url"], username=ours["username"], password=ours["password"])
     listener_process.stop(project.listener_folder / "listener.pid")
-    steps = diagnosed(project, secrets)
-    assert failed(steps) == ["listener", f"proof {ACCOUNT}"]
+    steps = diagnose(project, secrets)
+    assert find_failed(steps) == ["listener", f"proof {ACCOUNT}"]
     assert "`pulumi up` starts it" in steps["listener"]["remedy"]
     assert "connection refused" in steps[f"proof {ACCOUNT}"]["what"]
 
     assert emulator.caller.register("https://elsewhere.example.com/x").status == 200
-    steps = diagnosed(project, secrets)
-    assert failed(steps) == ["listener", f"registration {ACCOUNT}"]
+    steps = diagnose(project, secrets)
+    assert find_failed(steps) == ["listener", f"registration {ACCOUNT}"]
     assert (
         "texts go to https://elsewhere.example.com/x, and this stack's listener is"
         in (steps[f"registration {ACCOUNT}"]["what"])
@@ -83,15 +83,15 @@ def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(project: Proj
     assert steps[f"proof {ACCOUNT}"]["status"] == "skipped"
 
 
-def test_a_stack_whose_secrets_cannot_be_opened_says_so_and_the_environment_counts(
+def test_a_stack_with_unreadable_secrets_is_reported_and_the_environment_is_used(
     project: Project, emulator: EmulatorProcess
 ) -> None:
     project.environment["PULUMI_CONFIG_PASSPHRASE"] = "another"
     done = run(project, "--stack", "dev", "--json")
     steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
-    assert failed(steps) == ["stack"]
+    assert find_failed(steps) == ["stack"]
     assert "incorrect passphrase" in steps["stack"]["what"]
     assert "PULUMI_CONFIG_PASSPHRASE" in steps["stack"]["remedy"]
     assert steps["password"]["what"] == "set, from environment variable THINGSPACE_PASSWORD"
     assert steps[f"account {ACCOUNT}"]["status"] == "ok"  # it is in the file in clear
-    assert emulator.calls()["login"] == 1
+    assert emulator.count_calls()["login"] == 1

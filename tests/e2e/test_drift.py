@@ -8,30 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess, eventually
+from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess, wait_until
 from tests.support.pulumi_project import Project
-from tests.support.secret_scanner import Secrets
+from tests.support.secret_scanner import SecretScanner
 from thingspace_provider.api import Client, Registration
 
 FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "somebody", "sentinel-foreign-password")
 
 
-def ours(thingspace: Client) -> Registration:
+def find_own_registration(thingspace: Client) -> Registration:
     [registration] = thingspace.list_callbacks(ACCOUNT)
     return registration
 
 
-def test_a_registration_that_was_pointed_elsewhere_is_shown_and_repaired(deployed: Project, thingspace: Client) -> None:
-    before = ours(thingspace)
+def test_a_registration_with_a_changed_url_is_reported_as_drift_and_repaired(
+    deployed: Project, thingspace: Client
+) -> None:
+    before = find_own_registration(thingspace)
     thingspace.register_callback(ACCOUNT, FOREIGN)
-    shown = deployed.refresh()
-    assert "was changed outside of Pulumi: url, username, password" in shown.text
-    assert "https://other.example.com/hook" in shown.text
-    assert "sentinel" not in shown.text
+    refreshed = deployed.refresh()
+    assert "was changed outside of Pulumi: url, username, password" in refreshed.output
+    assert "https://other.example.com/hook" in refreshed.output
+    assert "sentinel" not in refreshed.output
     assert "sentinel" not in deployed.export()
     assert "to update" in deployed.preview().changes
     deployed.up()
-    assert ours(thingspace) == before
+    assert find_own_registration(thingspace) == before
     deployed.refresh("--expect-no-changes")
 
 
@@ -39,45 +41,45 @@ def test_a_registration_that_was_pointed_elsewhere_is_shown_and_repaired(deploye
 def test_a_changed_credential_is_shown_by_name_only_and_repaired(
     deployed: Project, thingspace: Client, field: str
 ) -> None:
-    before = ours(thingspace)
+    before = find_own_registration(thingspace)
     changed = {"username": before.username, "password": before.password, field: "sentinel-changed"}
     thingspace.register_callback(ACCOUNT, Registration(SERVICE, before.url, **changed))
-    shown = deployed.refresh()
-    assert f"was changed outside of Pulumi: {field}." in shown.text
-    assert before.password not in shown.text
+    refreshed = deployed.refresh()
+    assert f"was changed outside of Pulumi: {field}." in refreshed.output
+    assert before.password not in refreshed.output
     if field == "password":
-        assert "sentinel" not in shown.text
+        assert "sentinel" not in refreshed.output
     deployed.up()
-    assert ours(thingspace) == before
+    assert find_own_registration(thingspace) == before
 
 
-IN_CLEAR = f"""
+PLAIN_TEXT_PROGRAM = f"""
 from thingspace_provider.resources import CallbackRegistration
 
 CallbackRegistration("one", account_name="{ACCOUNT}", url="https://sms.example.com/a", readiness=False%s)
 """
 
 
-def test_what_somebody_else_registered_is_a_secret_even_where_the_program_has_none(
+def test_a_foreign_registration_is_a_secret_even_if_the_program_has_none(
     project: Project, thingspace: Client, tmp_path: Path
 ) -> None:
-    sentinels = Secrets(password="sentinel-foreign-pw/9", token="sentinel-token/7")
+    sentinels = SecretScanner(password="sentinel-foreign-pw/9", token="sentinel-token/7")
     program = project.folder / "__main__.py"
-    program.write_text(IN_CLEAR % "")
+    program.write_text(PLAIN_TEXT_PROGRAM % "")
     project.up()
     url = "https://other.example.com/hook?token=sentinel-token/7"
     thingspace.register_callback(ACCOUNT, Registration(SERVICE, url, "somebody", "sentinel-foreign-pw/9"))
 
     def leaks() -> list[str]:
-        shown = "".join([*project.printed, project.export()])
-        return [*sentinels.within(shown.encode()), *sentinels.in_files(tmp_path, {})]
+        output = "".join([*project.printed, project.export()])
+        return [*sentinels.find_in(output.encode()), *sentinels.find_in_files(tmp_path, {})]
 
-    assert "was changed outside of Pulumi: url, username, password" in project.refresh("--diff").text
+    assert "was changed outside of Pulumi: url, username, password" in project.refresh("--diff").output
     assert leaks() == []
     project.refresh("--diff")  # which sees no more drift
     project.preview("--diff", "--save-plan", "plan.json")
     assert leaks() == []
-    program.write_text(IN_CLEAR % ', password="sentinel-of-ours"')  # its own, removed outside and set again
+    program.write_text(PLAIN_TEXT_PROGRAM % ', password="sentinel-of-ours"')  # its own, removed outside and set again
     project.up("--diff")
     thingspace.register_callback(ACCOUNT, Registration(SERVICE, "https://sms.example.com/a"))
     project.refresh("--diff")
@@ -88,79 +90,79 @@ def test_what_somebody_else_registered_is_a_secret_even_where_the_program_has_no
     project.preview("--diff")
     project.up("--refresh", "--diff")
     assert leaks() == []
-    assert ours(thingspace).password == "sentinel-of-ours"
+    assert find_own_registration(thingspace).password == "sentinel-of-ours"
     project.up("--refresh", "--expect-no-changes")
 
 
 def test_a_registration_that_was_removed_is_created_again_and_the_queue_drained(
     deployed: Project, emulator: EmulatorProcess, thingspace: Client
 ) -> None:
-    before = ours(thingspace)
+    before = find_own_registration(thingspace)
     thingspace.deregister_callback(ACCOUNT, SERVICE)
-    emulator.text("sent while nobody listened")
-    assert "no longer registered" in deployed.refresh().text
+    emulator.send_message("sent while nobody listened")
+    assert "no longer registered" in deployed.refresh().output
     deployed.up()
-    assert ours(thingspace) == before
-    assert eventually(lambda: "sent while nobody listened" in deployed.inbox())
+    assert find_own_registration(thingspace) == before
+    assert wait_until(lambda: "sent while nobody listened" in deployed.fetch_stored_messages())
 
 
-def test_a_registration_that_points_elsewhere_is_refused_until_it_is_adopted(
+def test_a_registration_conflict_is_rejected_until_it_is_adopted(
     project: Project, emulator: EmulatorProcess, thingspace: Client
 ) -> None:
     thingspace.register_callback(ACCOUNT, FOREIGN)
-    refused = project.up(fails=True)
-    [error] = refused.errors
+    rejected = project.up(fails=True)
+    [error] = rejected.errors
     assert "already go to https://other.example.com/hook" in error
     assert "this program wants http://127.0.0.1:" in error
     assert "adopt=True" in error
-    assert ours(thingspace) == FOREIGN
-    assert emulator.calls()["startCallbacks"] == 0
+    assert find_own_registration(thingspace) == FOREIGN
+    assert emulator.count_calls()["startCallbacks"] == 0
     project.configure("thingspace:adopt", "true")
     project.up()
-    assert ours(thingspace) != FOREIGN
+    assert find_own_registration(thingspace) != FOREIGN
 
 
 def test_destroy_leaves_a_registration_that_is_no_longer_ours(deployed: Project, thingspace: Client) -> None:
     thingspace.register_callback(ACCOUNT, FOREIGN)
     deployed.refresh()  # even when the state has taken note of it
     destroyed = deployed.destroy()
-    assert "not ours: left as it is" in destroyed.text
-    assert ours(thingspace) == FOREIGN
+    assert "not ours: left as it is" in destroyed.output
+    assert find_own_registration(thingspace) == FOREIGN
 
 
-def test_a_registration_is_renewed_where_thingspace_refuses_to_replace_one_and_texts_meanwhile_are_fetched(
+def test_a_registration_is_renewed_when_thingspace_rejects_replacement_and_queued_messages_are_fetched(
     deployed: Project, emulator: EmulatorProcess, thingspace: Client
 ) -> None:
     emulator.control("PUT", "switches", {"reregistration": "refused"})
-    before = ours(thingspace)
+    before = find_own_registration(thingspace)
     deployed.configure("thingspace:rotation", "2")
     emulator.hold("registerCallback", skip=1)
-    renewed = deployed.begin("up", "--yes", "--skip-preview")
-    assert eventually(emulator.holds)
+    renewed = deployed.start("up", "--yes", "--skip-preview")
+    assert wait_until(emulator.is_holding)
     assert thingspace.list_callbacks(ACCOUNT) == []  # refused, deregistered, and not registered again yet
-    emulator.text("sent in between")
-    assert emulator.queued() == 1
+    emulator.send_message("sent in between")
+    assert emulator.count_queued() == 1
     emulator.release()
-    assert renewed.end().status == 0, renewed.text
-    assert ours(thingspace).password != before.password
-    assert eventually(lambda: deployed.inbox() == ["sent in between"])
-    calls = emulator.calls()
+    assert renewed.end().status == 0, renewed.output
+    assert find_own_registration(thingspace).password != before.password
+    assert wait_until(lambda: deployed.fetch_stored_messages() == ["sent in between"])
+    calls = emulator.count_calls()
     assert (calls["registerCallback"], calls["deregisterCallback"]) == (3, 1)
 
 
 def test_a_listener_that_died_is_seen_and_started_again_on_the_same_store(
     deployed: Project, emulator: EmulatorProcess
 ) -> None:
-    emulator.text("before")
-    assert eventually(lambda: deployed.inbox() == ["before"])
+    emulator.send_message("before")
+    assert wait_until(lambda: deployed.fetch_stored_messages() == ["before"])
     pid = deployed.listener_pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: deployed.listener_pid() is None)
-    emulator.text("while it was dead")
-    assert eventually(lambda: emulator.queued() == 1)
-    assert "does not run any more" in deployed.refresh().text
+    assert wait_until(lambda: deployed.listener_pid() is None)
+    emulator.send_message("while it was dead")
+    assert wait_until(lambda: emulator.count_queued() == 1)
+    assert "does not run any more" in deployed.refresh().output
     deployed.up()
     assert deployed.listener_pid() not in {None, pid}
-    assert eventually(lambda: sorted(deployed.inbox()) == ["before", "while it was dead"])
+    assert wait_until(lambda: sorted(deployed.fetch_stored_messages()) == ["before", "while it was dead"])
     deployed.up("--expect-no-changes")

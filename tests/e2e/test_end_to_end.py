@@ -5,36 +5,36 @@ from __future__ import annotations
 import json
 import time
 
-from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess, eventually
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess, wait_until
 from tests.support.pulumi_project import Project
 from thingspace_provider.api import Client
 
 
-def test_queued_and_live_texts_arrive_and_destroy_leaves_nothing(
+def test_queued_and_live_messages_are_delivered_and_destroy_leaves_nothing(
     project: Project, emulator: EmulatorProcess, thingspace: Client
 ) -> None:
-    emulator.text("queued 1")
-    emulator.text("queued 2")
-    assert emulator.queued() == 2
+    emulator.send_message("queued 1")
+    emulator.send_message("queued 2")
+    assert emulator.count_queued() == 2
 
     created = project.up()
     assert "+ 6 created" in created.changes
-    assert eventually(lambda: sorted(project.inbox()) == ["queued 1", "queued 2"])
-    assert emulator.queued() == 0
+    assert wait_until(lambda: sorted(project.fetch_stored_messages()) == ["queued 1", "queued 2"])
+    assert emulator.count_queued() == 0
 
-    emulator.text("live")
-    assert eventually(lambda: "live" in project.inbox())
+    emulator.send_message("live")
+    assert wait_until(lambda: "live" in project.fetch_stored_messages())
 
-    calls = emulator.calls()
+    calls = emulator.count_calls()
     assert "6 unchanged" in project.up("--expect-no-changes").changes
     project.preview("--expect-no-changes")
-    assert emulator.calls() == calls  # an update without changes sends nothing
+    assert emulator.count_calls() == calls  # an update without changes sends nothing
 
     pid = project.listener_pid()
     assert pid is not None
     destroyed = project.destroy()
     assert "- 6 deleted" in destroyed.changes
-    assert "forgotten, nothing sent" in destroyed.text
+    assert "forgotten, nothing sent" in destroyed.output
     assert thingspace.list_callbacks(ACCOUNT) == []
     assert project.listener_pid() is None
     assert (project.listener_folder / "inbox.sqlite3").exists()  # acknowledged texts are nowhere else
@@ -54,7 +54,9 @@ def test_an_update_of_n_accounts_sends_three_calls_for_each_within_one_session(
         "startCallbacks": len(accounts),
         "logout": 1,
     }
-    assert eventually(lambda: emulator.calls() == expected), emulator.calls()  # the logout is the provider's last act
+    assert wait_until(lambda: emulator.count_calls() == expected), (
+        emulator.count_calls()
+    )  # the logout is the provider's last act
 
 
 def test_a_refresh_of_an_unchanged_stack_changes_nothing(deployed: Project) -> None:
@@ -69,7 +71,7 @@ def test_a_changed_trigger_sends_start_callbacks_once_more_in_place(
     deployed.configure("thingspace:triggers", '["after the outage"]')
     updated = deployed.up()
     assert "~ 1 updated" in updated.changes
-    calls = emulator.calls()
+    calls = emulator.count_calls()
     assert (calls["startCallbacks"], calls["registerCallback"]) == (2, 1)
 
 
@@ -90,7 +92,9 @@ def test_another_account_replaces_registration_and_activation(
     replaced = deployed.up()
     assert "+-2 replaced" in replaced.changes
     assert thingspace.list_callbacks(ACCOUNT) == []
-    assert [it.url for it in thingspace.list_callbacks(OTHER_ACCOUNT)] == ["https://sms.example.com/x"]
+    assert [registration.url for registration in thingspace.list_callbacks(OTHER_ACCOUNT)] == [
+        "https://sms.example.com/x"
+    ]
     started = [
         c["accountName"] for c in emulator.control("GET", "journal")["calls"] if c["operation"] == "startCallbacks"
     ]
@@ -101,25 +105,25 @@ def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_i
     deployed: Project, emulator: EmulatorProcess, thingspace: Client
 ) -> None:
     before = thingspace.list_callbacks(ACCOUNT)[0].password
-    emulator.text("stored before the restart")
-    assert eventually(lambda: deployed.inbox() == ["stored before the restart"])
+    emulator.send_message("stored before the restart")
+    assert wait_until(lambda: deployed.fetch_stored_messages() == ["stored before the restart"])
     emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
     deployed.configure("thingspace:rotation", "2")
-    texts: list[str] = []
+    messages: list[str] = []
 
     def send() -> None:
-        texts.append(f"text {len(texts)}")
-        emulator.text(texts[-1])
+        messages.append(f"text {len(messages)}")
+        emulator.send_message(messages[-1])
 
-    rotated = deployed.begin("up", "--yes", "--skip-preview")
-    while not rotated.ended:  # before the listener's restart, during it, and before and after the registration
+    rotated = deployed.start("up", "--yes", "--skip-preview")
+    while not rotated.has_ended:  # before the listener's restart, during it, and before and after the registration
         send()
         time.sleep(0.05)
-    assert rotated.end().status == 0, rotated.text
+    assert rotated.end().status == 0, rotated.output
     for _ in range(12):
         send()
     assert thingspace.list_callbacks(ACCOUNT)[0].password != before
-    assert eventually(lambda: {"stored before the restart", *texts} <= set(deployed.inbox()))
+    assert wait_until(lambda: {"stored before the restart", *messages} <= set(deployed.fetch_stored_messages()))
     deployed.up("--expect-no-changes")
 
 
@@ -128,7 +132,7 @@ def test_after_a_rotation_that_failed_and_was_taken_back_the_registered_password
 ) -> None:
     project.up()
     emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
-    emulator.fault("registerCallback", 500, "", times=100)
+    emulator.add_fault("registerCallback", 500, "", times=100)
     project.configure("thingspace:rotation", "2")
     project.environment["THINGSPACE_DEADLINE"] = "2"
     project.up(fails=True)
@@ -136,11 +140,11 @@ def test_after_a_rotation_that_failed_and_was_taken_back_the_registered_password
     emulator.control("DELETE", "faults")
     project.configure("thingspace:rotation", "1")
     project.up()
-    texts = [f"text {number}" for number in range(4)]
-    for text in texts:
-        emulator.text(text)
-    assert eventually(lambda: set(texts) == set(project.inbox()))
-    known = json.loads(project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").text)
+    messages = [f"text {number}" for number in range(4)]
+    for message in messages:
+        emulator.send_message(message)
+    assert wait_until(lambda: set(messages) == set(project.fetch_stored_messages()))
+    known = json.loads(project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").output)
     assert len(known["previousPassword"]) == 2  # both, as the settings file takes them
     assert known["password"] not in project.export()
     assert all(password not in project.export() for password in known["previousPassword"])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess, eventually
-from tests.support.pulumi_project import Outcome, Project, Underway
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess, wait_until
+from tests.support.pulumi_project import CommandResult, Project, RunningCommand
 from thingspace_provider.api import Client
 
 PROGRAM = f"""
@@ -51,39 +51,46 @@ class Step:
     before: tuple[str, str] | None
     program: tuple[str, str]
     command: tuple[str, ...] = UP
-    found: str = ""
+    expected_adoption: str = ""
 
 
 REGISTERED = "was registered already as this program wants it; nothing was sent"
-CREATE = Step("create a registration", "registerCallback", None, ("a", "1"), found=REGISTERED)
+CREATE = Step("create a registration", "registerCallback", None, ("a", "1"), expected_adoption=REGISTERED)
 STEPS = (
     CREATE,
-    Step("update a registration", "registerCallback", ("a", "1"), ("b", "1"), found=REGISTERED),
-    Step("delete a registration", "deregisterCallback", ("a", "1"), ("a", "1"), DESTROY, found="was gone already"),
+    Step("update a registration", "registerCallback", ("a", "1"), ("b", "1"), expected_adoption=REGISTERED),
+    Step(
+        "delete a registration",
+        "deregisterCallback",
+        ("a", "1"),
+        ("a", "1"),
+        DESTROY,
+        expected_adoption="was gone already",
+    ),
     Step("create an activation", "startCallbacks", None, ("a", "1")),
     Step("update an activation", "startCallbacks", ("a", "1"), ("a", "2")),
 )
 
 
-def one_ctrl_c(underway: Underway, emulator: EmulatorProcess) -> Outcome:
+def press_ctrl_c_once(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
     """The engine waits for the call and remembers what came of it."""
     underway.interrupt()
-    assert eventually(lambda: "^C received; cancelling" in underway.text)
+    assert wait_until(lambda: "^C received; cancelling" in underway.output)
     emulator.release()
     return underway.end()
 
 
-def two_ctrl_c(underway: Underway, emulator: EmulatorProcess) -> Outcome:
+def press_second_ctrl_c(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
     """The engine ends; the provider lives on for some seconds and finishes the call."""
     underway.interrupt()
-    assert eventually(lambda: "^C received; cancelling" in underway.text)
+    assert wait_until(lambda: "^C received; cancelling" in underway.output)
     underway.interrupt()
-    assert eventually(lambda: "^C received; terminating" in underway.text)
+    assert wait_until(lambda: "^C received; terminating" in underway.output)
     emulator.release()
     return underway.end()
 
 
-def kill_provider(underway: Underway, emulator: EmulatorProcess) -> Outcome:
+def kill_provider(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
     """The engine sees the provider go."""
     underway.kill_provider()
     outcome = underway.end()
@@ -91,7 +98,7 @@ def kill_provider(underway: Underway, emulator: EmulatorProcess) -> Outcome:
     return outcome
 
 
-def kill_engine(underway: Underway, emulator: EmulatorProcess) -> Outcome:
+def kill_engine(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
     """The engine's lock stays, and the provider, which finishes the call."""
     underway.kill()
     outcome = underway.end()
@@ -99,88 +106,96 @@ def kill_engine(underway: Underway, emulator: EmulatorProcess) -> Outcome:
     return outcome
 
 
-Interruption = Callable[[Underway, EmulatorProcess], Outcome]
+Interruption = Callable[[RunningCommand, EmulatorProcess], CommandResult]
 
 
 @pytest.fixture
-def simple(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Project]:
+def simple_project(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Project]:
     """A stack that is about to be a registration and its activation."""
     project = Project(tmp_path, emulator.environment)
     project.init("dev")
     yield project
-    project.clear_away()
+    project.clean_up()
 
 
-def interrupted(project: Project, emulator: EmulatorProcess, thingspace: Client, how: Interruption, step: Step) -> None:
+def interrupt_step(
+    project: Project, emulator: EmulatorProcess, thingspace: Client, interrupt: Interruption, step: Step
+) -> None:
     program = project.folder / "__main__.py"
     if step.before:
         program.write_text(PROGRAM % step.before)
         project.up()
     program.write_text(PROGRAM % step.program)
-    sent = emulator.calls()[step.operation]
+    sent = emulator.count_calls()[step.operation]
     emulator.hold(step.operation)
-    underway = project.begin(*step.command)
-    assert eventually(emulator.holds)
-    ended = how(underway, emulator)
-    assert ended.status != 0 or (how is one_ctrl_c and step.command == DESTROY)  # the last step, and it was waited for
-    assert eventually(lambda: emulator.calls()[step.operation] == sent + 1)
+    underway = project.start(*step.command)
+    assert wait_until(emulator.is_holding)
+    ended = interrupt(underway, emulator)
+    assert ended.status != 0 or (
+        interrupt is press_ctrl_c_once and step.command == DESTROY
+    )  # the last step, and it was waited for
+    assert wait_until(lambda: emulator.count_calls()[step.operation] == sent + 1)
 
-    if how is kill_engine:  # what the README says to do
-        assert "`pulumi cancel`" in project.pulumi(*step.command, fails=True).text
+    if interrupt is kill_engine:  # what the README says to do
+        assert "`pulumi cancel`" in project.pulumi(*step.command, fails=True).output
         project.pulumi("cancel", "--yes")
     following = project.pulumi(*step.command)
 
-    remembered = how is one_ctrl_c
+    remembered = interrupt is press_ctrl_c_once
     repeated = step.operation == "startCallbacks" and not remembered
-    assert emulator.calls()[step.operation] == sent + (2 if repeated else 1)
-    assert (step.found in following.text) is (not remembered or not step.found)
-    pending = how in {two_ctrl_c, kill_engine}
-    assert ("pending operations from previous deployment" in following.text) == pending
+    assert emulator.count_calls()[step.operation] == sent + (2 if repeated else 1)
+    assert (step.expected_adoption in following.output) is (not remembered or not step.expected_adoption)
+    pending = interrupt in {press_second_ctrl_c, kill_engine}
+    assert ("pending operations from previous deployment" in following.output) == pending
     if step.command == DESTROY:
         assert thingspace.list_callbacks(ACCOUNT) == []
         assert project.resources("CallbackRegistration") == []
         return
-    assert [it.url for it in thingspace.list_callbacks(ACCOUNT)] == [f"https://sms.example.com/{step.program[0]}"]
+    assert [registration.url for registration in thingspace.list_callbacks(ACCOUNT)] == [
+        f"https://sms.example.com/{step.program[0]}"
+    ]
     if pending:  # as the README says
         project.refresh("--clear-pending-creates")
     last = project.up("--expect-no-changes")
-    assert "pending operations" not in last.text
+    assert "pending operations" not in last.output
 
 
 def test_a_create_that_ended_unseen_is_found_again(
     simple: Project, emulator: EmulatorProcess, thingspace: Client
 ) -> None:
-    interrupted(simple, emulator, thingspace, two_ctrl_c, CREATE)
+    interrupt_step(simple, emulator, thingspace, press_second_ctrl_c, CREATE)
 
 
 @pytest.mark.parametrize("between", [(), ("refresh", "--yes", "--skip-preview")], ids=["", "after a refresh"])
-def test_a_renewal_that_ended_unseen_still_has_queued_texts_sent(
+def test_an_interrupted_renewal_still_has_queued_messages_sent(
     simple: Project, emulator: EmulatorProcess, between: tuple[str, ...]
 ) -> None:
     program = simple.folder / "__main__.py"
     program.write_text(ROTATION % 1)
     simple.up()
-    emulator.text("refused by the listener")
-    assert eventually(lambda: emulator.queued() == 1)
+    emulator.send_message("refused by the listener")
+    assert wait_until(lambda: emulator.count_queued() == 1)
     program.write_text(ROTATION % 2)
     emulator.hold("registerCallback")
-    underway = simple.begin(*UP)
-    assert eventually(emulator.holds)
+    underway = simple.start(*UP)
+    assert wait_until(emulator.is_holding)
     assert kill_provider(underway, emulator).status != 0
-    assert eventually(lambda: emulator.calls()["registerCallback"] == 2)
+    assert wait_until(lambda: emulator.count_calls()["registerCallback"] == 2)
     if between:
         simple.pulumi(*between)
-    assert REGISTERED in simple.up().text
-    assert (emulator.calls()["registerCallback"], emulator.calls()["startCallbacks"]) == (2, 2)
+    assert REGISTERED in simple.up().output
+    assert (emulator.count_calls()["registerCallback"], emulator.count_calls()["startCallbacks"]) == (2, 2)
     simple.up("--expect-no-changes")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("step", STEPS, ids=lambda it: it.name)
 @pytest.mark.parametrize(
-    "how", [one_ctrl_c, two_ctrl_c, kill_provider, kill_engine], ids=lambda it: it.__name__.replace("_", " ")
+    "how",
+    [press_ctrl_c_once, press_second_ctrl_c, kill_provider, kill_engine],
+    ids=lambda it: it.__name__.replace("_", " "),
 )
 def test_whatever_is_interrupted_the_next_command_ends_in_the_right_state(
     simple: Project, emulator: EmulatorProcess, thingspace: Client, how: Interruption, step: Step
 ) -> None:
-    interrupted(simple, emulator, thingspace, how, step)
+    interrupt_step(simple, emulator, thingspace, how, step)

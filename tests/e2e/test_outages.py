@@ -11,25 +11,25 @@ import pytest
 
 from tests.support.outages import (
     BY_NAME,
+    LONG_TIMEOUT_SECONDS,
     OUTAGES,
-    PATIENT,
     SCENARIO,
     SECRETS,
-    Course,
     Outage,
-    accounts_of,
-    calls_of,
-    emulator_with,
-    environment,
-    listens,
-    put_right,
-    url_of,
+    OutageResult,
+    build_accounts,
+    build_environment,
+    build_url,
+    count_calls,
+    end_outages,
+    is_listening,
+    start_emulator,
 )
-from tests.support.pulumi_project import Outcome, Project
-from tests.support.recording_proxy import middleman
-from tests.support.secret_scanner import Secrets
+from tests.support.pulumi_project import CommandResult, Project
+from tests.support.recording_proxy import run_recording_proxy
+from tests.support.secret_scanner import SecretScanner
 
-HELD = ": not tried"  # what other resources of the same user say
+LOGIN_BLOCKED = ": not tried"  # what other resources of the same user say
 PROGRAM = """
 from thingspace_provider.resources import CallbackRegistration, SmsCallbackActivation
 
@@ -40,69 +40,69 @@ for profile, account, url in {table!r}:
 
 
 @contextmanager
-def all_at_once(outages: tuple[Outage, ...], folder: Path) -> Iterator[Course]:
+def run_outages(outages: tuple[Outage, ...], folder: Path) -> Iterator[OutageResult]:
     """One update that meets all of them, one that meets none, and one that has nothing left to do."""
-    course = Course(PATIENT)
-    emulator = emulator_with(outages, folder)
+    course = OutageResult(LONG_TIMEOUT_SECONDS)
+    emulator = start_emulator(outages, folder)
     project = Project(folder, {"XDG_STATE_HOME": str(folder / "refused")})
-    table = [(outage.name, account, url_of(account)) for outage in outages for account in accounts_of(outage)]
+    table = [(outage.name, account, build_url(account)) for outage in outages for account in build_accounts(outage)]
     (project.folder / "__main__.py").write_text(PROGRAM.format(table=table))
     project.init("dev")
 
-    def errors(outcome: Outcome) -> dict[str, str]:
+    def errors(outcome: CommandResult) -> dict[str, str]:
         return {
             outage.name: line
             for outage in outages
             for line in outcome.errors
-            if HELD not in line
-            if accounts_of(outage)[0] in line or f"as {outage.name}:" in line
+            if LOGIN_BLOCKED not in line
+            if build_accounts(outage)[0] in line or f"as {outage.name}:" in line
         }
 
     try:
-        with middleman(emulator.url, slow=True) as slow:
-            project.environment |= environment(outages, emulator.url, slow.url, PATIENT)
+        with run_recording_proxy(emulator.url, slow=True) as slow:
+            project.environment |= build_environment(outages, emulator.url, slow.url, LONG_TIMEOUT_SECONDS)
             began = time.monotonic()
-            met = project.up("--continue-on-error", fails=any(outage.said for outage in outages))
+            met = project.up("--continue-on-error", fails=any(outage.expected_error for outage in outages))
             course.seconds = dict.fromkeys(
                 BY_NAME, (time.monotonic() - began) / 2
             )  # two operations, one after the other
-        course.errors, course.printed = errors(met), met.text
-        held = [line for line in met.errors if HELD in line]
+        course.errors, course.printed = errors(met), met.output
+        held = [line for line in met.errors if LOGIN_BLOCKED in line]
         assert len(met.errors) == len(course.errors) + len(held), met.errors
-        course.calls = {outage.name: calls_of(outage, emulator) for outage in outages}
-        project.environment |= put_right(outages, emulator)
-        course.errors_of_the_next = errors(project.up())
+        course.calls = {outage.name: count_calls(outage, emulator) for outage in outages}
+        project.environment |= end_outages(outages, emulator)
+        course.next_errors = errors(project.up())
         project.up("--expect-no-changes")
-        course.listens = {outage.name: listens(outage, emulator) for outage in outages}
-        secrets = Secrets(**SECRETS)
-        course.leaks = secrets.in_files(folder, {SCENARIO: SECRETS})
-        course.leaks += secrets.within("".join([*project.printed, project.export()]).encode())
+        course.is_listening = {outage.name: is_listening(outage, emulator) for outage in outages}
+        secrets = SecretScanner(**SECRETS)
+        course.leaks = secrets.find_in_files(folder, {SCENARIO: SECRETS})
+        course.leaks += secrets.find_in("".join([*project.printed, project.export()]).encode())
         yield course
     finally:
         emulator.end()
 
 
-def test_a_wrong_password_costs_one_login_and_stops_nobody_else(tmp_path: Path) -> None:
+def test_a_wrong_password_costs_one_login_and_stops_no_other_user(tmp_path: Path) -> None:
     outages = tuple(BY_NAME[name] for name in ("wrong_password", "three_times_500"))
-    with all_at_once(outages, tmp_path) as course:
+    with run_outages(outages, tmp_path) as course:
         for outage in outages:
             course.check(outage)
         assert course.leaks == []
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
+def outage_result(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutageResult]:
     """All of them, in one update."""
-    with all_at_once(OUTAGES, tmp_path_factory.mktemp("outages")) as course:
+    with run_outages(OUTAGES, tmp_path_factory.mktemp("outages")) as course:
         yield course
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("outage", OUTAGES, ids=lambda it: it.name)
-def test_an_outage_ends_as_it_has_to_and_the_next_update_is_right(course: Course, outage: Outage) -> None:
+def test_an_outage_ends_as_it_has_to_and_the_next_update_is_right(course: OutageResult, outage: Outage) -> None:
     course.check(outage)
 
 
 @pytest.mark.long
-def test_no_outage_brings_a_secret_to_light(course: Course) -> None:
+def test_no_outage_brings_a_secret_to_light(course: OutageResult) -> None:
     assert course.leaks == []

@@ -23,13 +23,13 @@ import pytest
 import requests
 import yaml
 
-from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, eventually
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, wait_until
 from tests.support.pulumi_project import Project
-from tests.support.recording_proxy import middleman
-from tests.support.secret_scanner import ProcessTitles, Secrets
+from tests.support.recording_proxy import run_recording_proxy
+from tests.support.secret_scanner import ProcessTitles, SecretScanner
 from thingspace_provider.api import Client, Credentials, Registration
 
-GIVEN = {
+SECRET_VALUES = {
     "app_key": "sentinel-app/key+1",
     "app_secret": "sentinel-app/secret+2?",
     "password": "sentinel password/3+é",
@@ -41,8 +41,8 @@ GIVEN = {
     "own_path_token": "sentinel-own-path-token-9",
     "foreign_password": "sentinel-foreign/10+?",
 }
-LISTENER_KNOWS = ("callback_password", "previous_callback_password", "path_token", "api_token")
-ALLOWED = {"project/.thingspace/listeners/*/settings.json": LISTENER_KNOWS}
+LISTENER_SECRETS = ("callback_password", "previous_callback_password", "path_token", "api_token")
+ALLOWED = {"project/.thingspace/listeners/*/settings.json": LISTENER_SECRETS}
 PROGRAM = """
 import pulumi
 
@@ -74,36 +74,42 @@ def scenario() -> str:
     """One user whose credentials come from the environment, one whose come from the stack's configuration."""
     return yaml.safe_dump(
         {
-            "apps": {GIVEN["app_key"]: GIVEN["app_secret"], GIVEN["app_key_of_b"]: GIVEN["app_secret_of_b"]},
+            "apps": {
+                SECRET_VALUES["app_key"]: SECRET_VALUES["app_secret"],
+                SECRET_VALUES["app_key_of_b"]: SECRET_VALUES["app_secret_of_b"],
+            },
             "accounts": [ACCOUNT, OTHER_ACCOUNT],
             "users": [
-                {"username": "a", "password": GIVEN["password"], "accounts": [ACCOUNT]},
-                {"username": "b", "password": GIVEN["password_of_b"], "accounts": [OTHER_ACCOUNT]},
+                {"username": "a", "password": SECRET_VALUES["password"], "accounts": [ACCOUNT]},
+                {"username": "b", "password": SECRET_VALUES["password_of_b"], "accounts": [OTHER_ACCOUNT]},
             ],
             "switches": {"passwordAfterReregistration": "mixed"},
         }
     )
 
 
-def home(folder: Path) -> dict[str, str]:
+def prepare_home(folder: Path) -> dict[str, str]:
     """Everything that programs write beside their work, inside of the folder."""
-    places = {"HOME": "home", "TMPDIR": "tmp", "XDG_STATE_HOME": "state", "XDG_CACHE_HOME": "cache"}
-    for place in places.values():
-        (folder / "user" / place).mkdir(parents=True)
-    return {name: str(folder / "user" / place) for name, place in places.items()}
+    folders = {"HOME": "home", "TMPDIR": "tmp", "XDG_STATE_HOME": "state", "XDG_CACHE_HOME": "cache"}
+    for folder_name in folders.values():
+        (folder / "user" / folder_name).mkdir(parents=True)
+    return {name: str(folder / "user" / place) for name, place in folders.items()}
 
 
 def set_up(project: Project) -> None:
     (project.folder / "__main__.py").write_text(PROGRAM)
     project.init("dev")
     project.write_stack("config:\n  thingspace:accounts: " + json.dumps([ACCOUNT, OTHER_ACCOUNT]))
-    b = {"appKey": GIVEN["app_key_of_b"], "appSecret": GIVEN["app_secret_of_b"]}
-    b |= {"username": "b", "password": GIVEN["password_of_b"]}
-    own = {"url": f"https://sms.example.com/{GIVEN['own_path_token']}/x", "password": GIVEN["own_password"]}
+    b = {"appKey": SECRET_VALUES["app_key_of_b"], "appSecret": SECRET_VALUES["app_secret_of_b"]}
+    b |= {"username": "b", "password": SECRET_VALUES["password_of_b"]}
+    own = {
+        "url": f"https://sms.example.com/{SECRET_VALUES['own_path_token']}/x",
+        "password": SECRET_VALUES["own_password"],
+    }
     project.configure_secret("thingspace:profiles", json.dumps({"plant_b": b, "own": own}))
 
 
-def note_the_generated(project: Project, secrets: Secrets) -> dict[str, Any]:
+def record_generated_secrets(project: Project, secrets: SecretScanner) -> dict[str, Any]:
     """What was made up meanwhile, which the listener's settings hold; returns these."""
     settings: dict[str, Any] = json.loads((project.listener_folder / "settings.json").read_text())
     secrets.add(
@@ -124,40 +130,47 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProce
         yield process
 
 
-def drift_and_a_wrong_password(project: Project, emulator: EmulatorProcess) -> None:
+def cause_drift_and_failed_login(project: Project, emulator: EmulatorProcess) -> None:
     """What makes the provider write the most."""
-    thingspace = Client(Credentials(GIVEN["app_key"], GIVEN["app_secret"], "a", GIVEN["password"], emulator.url))
-    elsewhere = f"https://other.example.com/{GIVEN['own_path_token']}"
-    thingspace.register_callback(ACCOUNT, Registration(SERVICE, elsewhere, "x", GIVEN["foreign_password"]))
+    thingspace = Client(
+        Credentials(SECRET_VALUES["app_key"], SECRET_VALUES["app_secret"], "a", SECRET_VALUES["password"], emulator.url)
+    )
+    foreign_url = f"https://other.example.com/{SECRET_VALUES['own_path_token']}"
+    thingspace.register_callback(ACCOUNT, Registration(SERVICE, foreign_url, "x", SECRET_VALUES["foreign_password"]))
     project.refresh("--diff")
-    project.environment["THINGSPACE_PASSWORD"] = GIVEN["wrong_password"]
+    project.environment["THINGSPACE_PASSWORD"] = SECRET_VALUES["wrong_password"]
     project.up("--diff", fails=True)
-    project.environment["THINGSPACE_PASSWORD"] = GIVEN["password"]
+    project.environment["THINGSPACE_PASSWORD"] = SECRET_VALUES["password"]
 
 
 @pytest.mark.parametrize("debug", ["", pytest.param("1", marks=pytest.mark.long)], ids=["plain", "debug"])
-def test_no_secret_is_found_anywhere_but_where_it_has_to_be(
+def test_no_secret_is_found_except_where_it_must_be_stored(
     tmp_path: Path, emulator: EmulatorProcess, debug: str
 ) -> None:
-    secrets = Secrets(**GIVEN)
-    with middleman(emulator.url) as between, ProcessTitles() as titles:
-        project = Project(tmp_path, {**home(tmp_path), "THINGSPACE_BASE_URL": between.url, "THINGSPACE_DEBUG": debug})
-        project.environment |= {"THINGSPACE_APP_KEY": GIVEN["app_key"], "THINGSPACE_APP_SECRET": GIVEN["app_secret"]}
-        project.environment |= {"THINGSPACE_USERNAME": "a", "THINGSPACE_PASSWORD": GIVEN["password"]}
+    secrets = SecretScanner(**SECRET_VALUES)
+    with run_recording_proxy(emulator.url) as between, ProcessTitles() as titles:
+        project = Project(
+            tmp_path, {**prepare_home(tmp_path), "THINGSPACE_BASE_URL": between.url, "THINGSPACE_DEBUG": debug}
+        )
+        project.environment |= {
+            "THINGSPACE_APP_KEY": SECRET_VALUES["app_key"],
+            "THINGSPACE_APP_SECRET": SECRET_VALUES["app_secret"],
+        }
+        project.environment |= {"THINGSPACE_USERNAME": "a", "THINGSPACE_PASSWORD": SECRET_VALUES["password"]}
         set_up(project)
         try:
             project.preview("--save-plan", "plan.json", "--diff")
             project.up("--diff", "--plan", "plan.json")
-            note_the_generated(project, secrets)
-            elsewhere = [project.export()]
-            emulator.text("T=21.5")
-            assert eventually(lambda: "T=21.5" in project.inbox())
+            record_generated_secrets(project, secrets)
+            outputs = [project.export()]
+            emulator.send_message("T=21.5")
+            assert wait_until(lambda: "T=21.5" in project.fetch_stored_messages())
             if debug:
-                drift_and_a_wrong_password(project, emulator)
+                cause_drift_and_failed_login(project, emulator)
             project.configure("thingspace:rotation", "2")
             project.up("--diff")
-            listener = note_the_generated(project, secrets)
-            elsewhere += [
+            listener = record_generated_secrets(project, secrets)
+            outputs += [
                 project.export(),
                 requests.get(f"http://127.0.0.1:{listener['port']}/metrics", timeout=10).text,
             ]
@@ -166,17 +179,17 @@ def test_no_secret_is_found_anywhere_but_where_it_has_to_be(
             project.destroy("--diff")
         finally:
             project.stop_listeners()
-    elsewhere += [json.dumps(emulator.control("GET", name)) for name in ("journal", "accounts", "users", "archive")]
+    outputs += [json.dumps(emulator.control("GET", name)) for name in ("journal", "accounts", "users", "archive")]
     _, out, err = emulator.end()
     assert len(between.seen) >= 4  # two users' bearers and sessions
     secrets.add(**{f"token_{number}": token for number, token in enumerate(sorted(between.seen))})
 
-    assert secrets.within((project.listener_folder / "settings.json").read_bytes()) == set(LISTENER_KNOWS)
+    assert secrets.find_in((project.listener_folder / "settings.json").read_bytes()) == set(LISTENER_SECRETS)
     assert (project.listener_folder / "settings.json").stat().st_mode & 0o077 == 0
-    assert secrets.in_files(tmp_path, ALLOWED) == []
-    assert secrets.within("\n".join([*project.printed, *elsewhere, out, err]).encode()) == set()
+    assert secrets.find_in_files(tmp_path, ALLOWED) == []
+    assert secrets.find_in("\n".join([*project.printed, *outputs, out, err]).encode()) == set()
     assert b"pulumi.dynamic" in titles.seen
-    assert secrets.within(titles.seen) == set()
+    assert secrets.find_in(titles.seen) == set()
 
 
 @pytest.mark.parametrize(
@@ -191,5 +204,5 @@ def test_no_secret_is_found_anywhere_but_where_it_has_to_be(
     ],
 )
 def test_a_secret_is_found_however_it_is_written(written: str) -> None:
-    assert Secrets(key="sentinel key/1+é").within(written.encode()) == {"key"}
-    assert Secrets(key="sentinel key/1+e").within(written.encode()) == set()
+    assert SecretScanner(key="sentinel key/1+é").find_in(written.encode()) == {"key"}
+    assert SecretScanner(key="sentinel key/1+e").find_in(written.encode()) == set()

@@ -39,19 +39,19 @@ def test_lint_and_the_engine_read_a_stack_file_alike(project: Project, shape: st
     project.write_stack("\n".join([f"<<: {{{lost}}}", "config:", *lines, "  thingspace:own: first", f"  <<: {merged}"]))
     command = ["pulumi", "config", "--json", "--stack", "dev"]
     done = subprocess.run(command, cwd=project.folder, env=project.environment, check=True, capture_output=True)
-    engine = {key.partition(":")[2]: handed_over(entry) for key, entry in json.loads(done.stdout).items()}
+    engine = {key.partition(":")[2]: pass_through_engine(entry) for key, entry in json.loads(done.stdout).items()}
     file = project.folder / "stacks" / "Pulumi.dev.yaml"
     values = StackFile(file, composed(file)).values
-    assert {key: (written(key, given), value) for key, value in values.items()} == {
-        key: (written(key, given), value) for key, value in engine.items()
+    assert {key: (write_stack_file(key, given), value) for key, value in values.items()} == {
+        key: (write_stack_file(key, given), value) for key, value in engine.items()
     }
 
 
-def handed_over(entry: dict[str, Any]) -> Any:
+def pass_through_engine(entry: dict[str, Any]) -> Any:
     """A key's value as `pulumi config --json` prints it."""
     return json.loads(entry["value"]) if "objectValue" in entry else entry["value"]
 
 
-def written(key: str, given: list[str]) -> str:
+def write_stack_file(key: str, given: list[str]) -> str:
     """What stands in the file, to be seen when a test fails."""
     return given[int(key[1:])] if key[1:].isdigit() else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess, eventually
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess, wait_until
 from tests.support.listener_process import ListenerProcess, NotReady
 from tests.support.pulumi_project import Project
 
@@ -26,9 +26,9 @@ def test_every_shipped_stack_passes_a_preview(
         project.init(stack)
     previewed = project.preview("--stack", stack)
     for kind in ("CallbackRegistration", "SmsCallbackActivation"):
-        created = [line for line in previewed.text.splitlines() if f":{kind} " in line and line.endswith(" create ")]
+        created = [line for line in previewed.output.splitlines() if f":{kind} " in line and line.endswith(" create ")]
         assert len(created) == accounts
-    assert emulator.calls() == {}
+    assert emulator.count_calls() == {}
 
 
 def test_prod_comes_up_against_the_emulator_and_protects_its_registrations(
@@ -42,28 +42,28 @@ def test_prod_comes_up_against_the_emulator_and_protects_its_registrations(
     assert "    readiness: true\n" in stack
     file.write_text(stack.replace("    readiness: true\n", ""))  # off when not asked for: nobody is at example.com
     project.up("--stack", "prod")
-    assert emulator.calls()["startCallbacks"] == 3
-    refused = project.destroy("--stack", "prod", fails=True)
-    assert "protect" in refused.text
-    assert emulator.calls()["deregisterCallback"] == 0
+    assert emulator.count_calls()["startCallbacks"] == 3
+    rejected = project.destroy("--stack", "prod", fails=True)
+    assert "protect" in rejected.output
+    assert emulator.count_calls()["deregisterCallback"] == 0
 
 
-def test_the_credential_for_a_listener_elsewhere_is_there_before_anything_is_registered(
+def test_the_credential_for_an_external_listener_exists_before_anything_is_registered(
     project: Project, emulator: EmulatorProcess
 ) -> None:
     project.init("staging")
     project.up("--stack", "staging", "--target", "**CallbackCredential::credential")
     [credential] = project.resources("CallbackCredential")
-    shown = project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").text
-    given = json.loads(shown)
+    output = project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").output
+    given = json.loads(output)
     assert given == {key: credential["outputs"][key] for key in given}
     assert set(given) == {"username", "password", "previousPassword", "pathToken"}
     assert given["password"] not in project.export()
-    assert emulator.calls() == {}
+    assert emulator.count_calls() == {}
 
 
 @pytest.mark.long
-def test_a_rotation_with_a_listener_elsewhere_goes_as_the_readme_says(
+def test_a_rotation_with_an_external_listener_works_as_the_readme_describes(
     project: Project, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
     """The listener takes SIGHUP for the new credential. Before, `up` changes nothing and says which command helps."""
@@ -76,22 +76,22 @@ def test_a_rotation_with_a_listener_elsewhere_goes_as_the_readme_says(
         )
         project.up(*target)
         with contextlib.suppress(NotReady):  # the port is taken
-            listener = ListenerProcess(tmp_path, port=port, **json.loads(project.pulumi(*show).text))
+            listener = ListenerProcess(tmp_path, port=port, **json.loads(project.pulumi(*show).output))
             break
     try:
         project.up()
         project.configure("thingspace:rotation", "2")
         early = project.up(fails=True)
-        assert "`pulumi up --target '**CallbackCredential::credential'`" in early.text
-        emulator.text("before")
+        assert "`pulumi up --target '**CallbackCredential::credential'`" in early.output
+        emulator.send_message("before")
         project.up(*target)
-        listener.write(port=port, **json.loads(project.pulumi(*show).text))
+        listener.write(port=port, **json.loads(project.pulumi(*show).output))
         listener.process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: "settings taken up" in listener.log.read_text())
-        emulator.text("between")
+        assert wait_until(lambda: "settings taken up" in listener.log.read_text())
+        emulator.send_message("between")
         project.up()
-        emulator.text("after")
-        assert eventually(lambda: listener.texts() == ["before", "between", "after"])
+        emulator.send_message("after")
+        assert wait_until(lambda: listener.message_texts() == ["before", "between", "after"])
     finally:
         listener.kill()
 
@@ -104,7 +104,7 @@ def test_leading_zeros_of_account_names_are_kept(deployed: Project, emulator: Em
 
 
 @pytest.mark.parametrize(
-    ("stack", "said"),
+    ("stack", "expected"),
     [
         ("config: {}\n", ["thingspace:accounts in stacks/Pulumi.dev.yaml is missing", '["0000123456-00001"]']),
         (ACCOUNTS, ["thingspace:listener in stacks/Pulumi.dev.yaml is missing", "kind: external"]),
@@ -127,12 +127,12 @@ def test_leading_zeros_of_account_names_are_kept(deployed: Project, emulator: Em
     ],
 )
 def test_a_wrong_stack_file_fails_before_anything_is_created(
-    project: Project, emulator: EmulatorProcess, stack: str, said: list[str]
+    project: Project, emulator: EmulatorProcess, stack: str, expected: list[str]
 ) -> None:
     project.write_stack(stack)
     failed = project.up(fails=True)
-    for part in [*said, "stacks/Pulumi.dev.yaml"]:
-        assert part in failed.text
-    assert "Traceback" not in failed.text
+    for part in [*expected, "stacks/Pulumi.dev.yaml"]:
+        assert part in failed.output
+    assert "Traceback" not in failed.output
     assert project.resources("CallbackCredential") == []
-    assert emulator.calls() == {}
+    assert emulator.count_calls() == {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, eventually
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, wait_until
 from tests.support.pulumi_project import TOP, Project
 from thingspace_provider.api import Client, Registration
 
@@ -25,7 +25,7 @@ def test_an_activation_takes_less_than_a_kilobyte_and_no_path_of_this_machine(pr
     (project.folder / "__main__.py").write_text(ACTIVATIONS)
     project.up()
     resources = json.loads(project.export())["deployment"]["resources"]
-    activations = [it for it in resources if it["type"].endswith(":SmsCallbackActivation")]
+    activations = [resource for resource in resources if resource["type"].endswith(":SmsCallbackActivation")]
     assert len(activations) == 2
     for activation in activations:
         assert len(json.dumps(activation, separators=(",", ":"))) < 1000
@@ -44,13 +44,13 @@ def test_a_stack_of_an_earlier_version_is_refreshed_updated_and_destroyed(
         thingspace.register_callback(
             known["accountName"], Registration(SERVICE, known["url"], known["username"], known["password"])
         )
-    emulator.text("queued while nobody listened")
+    emulator.send_message("queued while nobody listened")
 
     project.preview("--expect-no-changes")
     refreshed = project.refresh()
     assert "8 unchanged" not in refreshed.changes  # the listener of that machine does not run on this one
     project.up()
-    assert eventually(lambda: project.inbox() == ["queued while nobody listened"])
+    assert wait_until(lambda: project.fetch_stored_messages() == ["queued while nobody listened"])
     project.up("--expect-no-changes")
 
     project.destroy()

@@ -13,7 +13,7 @@ OBSERVED = "observed"
 ASSUMED = "assumed"
 UNKNOWN = "unknown"
 
-MEANING = {
+BASIS_MEANINGS = {
     DOCUMENTED: "a page or a client library of the vendor says so",
     OBSERVED: "it was measured on the live platform, or a program that runs against it relies on it",
     ASSUMED: "inferred from something near it; nothing contradicts it",
@@ -58,12 +58,12 @@ class Row:
     section: str
 
 
-def _rows(part: str, *rows: tuple[str, str, str, str]) -> tuple[Row, ...]:
+def _build_rows(part: str, *rows: tuple[str, str, str, str]) -> tuple[Row, ...]:
     return tuple(Row(f"{part}.{name}", part, behaviour, basis, section) for name, behaviour, basis, section in rows)
 
 
 ROWS: tuple[Row, ...] = (
-    *_rows(
+    *_build_rows(
         "gateway",
         ("order", "checks go route, bearer, session, account, body", ASSUMED, "6"),
         ("context", "a path outside the known contexts is 400 fault 900906", DOCUMENTED, "1.3"),
@@ -75,19 +75,19 @@ ROWS: tuple[Row, ...] = (
         ("contentType", "a body-less call needs no Content-Type", ASSUMED, "0.1"),
         ("size", "a body above 1 MiB is 413, and the emulator goes on", ASSUMED, "6"),
     ),
-    *_rows(
+    *_build_rows(
         "body",
         ("empty", "an empty body is INPUT_INVALID.RequestUndefined", DOCUMENTED, "6"),
         ("malformed", "no JSON object, or a required element missing: DeserializationFailed", DOCUMENTED, "6"),
         ("type", "an element of the wrong type is REQUEST_FAILED.UnexpectedError", DOCUMENTED, "6"),
         ("characters", "apostrophe, < or backslash is INPUT_INVALID.Request.InvalidCharacter", DOCUMENTED, "6"),
     ),
-    *_rows(
+    *_build_rows(
         "account",
         ("unknown", "an account that does not exist is REQUEST_FAILED.AccountNotFound", DOCUMENTED, "6"),
         ("foreign", "an account of somebody else is REQUEST_FAILED.AccountName", DOCUMENTED, "6"),
     ),
-    *_rows(
+    *_build_rows(
         "token",
         ("shape", "200 with access_token, scope, token_type, expires_in", DOCUMENTED, "1.2"),
         ("reused", "the same token is handed out again within its hour", DOCUMENTED, "1.2"),
@@ -97,13 +97,13 @@ ROWS: tuple[Row, ...] = (
         ("wrongSecret", "a wrong key or secret is 401 invalid_client", ASSUMED, "1.3"),
         ("grantType", "a missing or wrong grant_type is 400 invalid_request", DOCUMENTED, "1.3"),
     ),
-    *_rows(
+    *_build_rows(
         "revoke",
         ("shape", "200, empty body, the revoked token in a response header; its name is ours", DOCUMENTED, "1.2"),
         ("everyHolder", "the next request mints a new token and the old one is refused", DOCUMENTED, "1.2"),
         ("unknown", "a token nobody knows is not an error", ASSUMED, "1.2"),
     ),
-    *_rows(
+    *_build_rows(
         "login",
         ("shape", "200 with nothing but a GUID as sessionToken", DOCUMENTED, "2.1"),
         ("bearer", "a login needs the bearer", DOCUMENTED, "2.1"),
@@ -114,7 +114,7 @@ ROWS: tuple[Row, ...] = (
         ("stranger", "an unknown user is refused like a wrong password", ASSUMED, "2.1"),
         ("older", "whether a new login ends older sessions", UNKNOWN, "2.1"),
     ),
-    *_rows(
+    *_build_rows(
         "session",
         ("sliding", "a session ends after 20 minutes without use and slides while used", DOCUMENTED, "2.1"),
         ("expired", "an expired one is 400 REQUEST_FAILED.SessionToken.Expired", OBSERVED, "2.4"),
@@ -122,23 +122,23 @@ ROWS: tuple[Row, ...] = (
         ("malformed", "not a GUID: INPUT_INVALID.SessionToken.Invalid", DOCUMENTED, "2.4"),
         ("stranger", "the code of a well-formed token nobody knows", UNKNOWN, "2.4"),
     ),
-    *_rows(
+    *_build_rows(
         "logout",
         ("shape", "200 with the token just ended, which is refused from then on", DOCUMENTED, "2.2"),
         ("callbacks", "callbacks keep coming after a logout", DOCUMENTED, "2.2"),
     ),
-    *_rows(
+    *_build_rows(
         "resetPassword",
         ("shape", "200 with a random newPassword, in force at once", DOCUMENTED, "2.3"),
         ("wrong", "a wrong old password is refused and is no strike", ASSUMED, "2.3"),
     ),
-    *_rows(
+    *_build_rows(
         "listCallbacks",
         ("shape", "accountName, serviceName, url, and the password in clear", DOCUMENTED, "3.1"),
         ("empty", "the form of an empty list", UNKNOWN, "3.1"),
         ("unset", "how a listener without credentials is listed", UNKNOWN, "8"),
     ),
-    *_rows(
+    *_build_rows(
         "registerCallback",
         ("shape", "request says name, answer says accountName and serviceName", DOCUMENTED, "3.1"),
         ("services", "each documented service is accepted, DeviceMessages is not", DOCUMENTED, "3.2"),
@@ -150,12 +150,12 @@ ROWS: tuple[Row, ...] = (
         ("again", "whether registering again replaces or is refused", UNKNOWN, "3.4"),
         ("oldPassword", "after a change of password callbacks may carry old and new in turn", UNKNOWN, "3.4"),
     ),
-    *_rows(
+    *_build_rows(
         "deregisterCallback",
         ("shape", "200 with accountName and serviceName, and it is gone", DOCUMENTED, "3.1"),
         ("unknown", "the answer for a service that is not registered", UNKNOWN, "3.4"),
     ),
-    *_rows(
+    *_build_rows(
         "sendSms",
         ("shape", "200 with a requestId: queued, not sent; no idempotency", DOCUMENTED, "4.1"),
         ("account", "accountName may be absent for a user with one account", OBSERVED, "4.1"),
@@ -175,7 +175,7 @@ ROWS: tuple[Row, ...] = (
         ("returning", "a device that can be reached again gets what waited for it", ASSUMED, "4.1"),
         ("noticeBody", "a notice has no smsMessage; its inner words are ours", ASSUMED, "5.2"),
     ),
-    *_rows(
+    *_build_rows(
         "smsHistory",
         ("block", "at most 100 texts; 202, hasMoreData and a Location while there are more", DOCUMENTED, "4.2"),
         ("message", "deviceIds, message and timestamp with an offset; no id", DOCUMENTED, "4.2"),
@@ -189,7 +189,7 @@ ROWS: tuple[Row, ...] = (
         ("final", "how the last block is acknowledged", UNKNOWN, "4.2"),
         ("empty", "the form of an empty answer", UNKNOWN, "4.2"),
     ),
-    *_rows(
+    *_build_rows(
         "startCallbacks",
         ("shape", "200 success as a boolean: accepted, not delivered", DOCUMENTED, "4.3"),
         ("spelling", "startcallbacks is served as well", ASSUMED, "8"),
@@ -199,7 +199,7 @@ ROWS: tuple[Row, ...] = (
         ("deregistered", "a listener deregistered during a drain: the rest is queued again", ASSUMED, "4.4"),
         ("noListener", "without a listener it is accepted and nothing moves", ASSUMED, "4.4"),
     ),
-    *_rows(
+    *_build_rows(
         "texts",
         ("queued", "without a listener a text is queued", DOCUMENTED, "4.4"),
         ("live", "with a listener a text is posted at once", DOCUMENTED, "4.4"),
@@ -209,7 +209,7 @@ ROWS: tuple[Row, ...] = (
         ("flood", "at most 256 live deliveries at a time, 32 of a drain; the limits are ours", ASSUMED, "4.4"),
         ("both", "a text that was pushed is not shown by history any more", ASSUMED, "4.4"),
     ),
-    *_rows(
+    *_build_rows(
         "delivery",
         ("transport", "POST, JSON, Verizon's User-Agent, credentials in the body only", OBSERVED, "5.1"),
         ("body", "minimal: credentials, deviceIds, smsMessage; or the newer envelope", UNKNOWN, "5.2"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.emulator_process import EmulatorProcess, run
-from tests.support.raw_api_client import ACCOUNT, Caller
+from tests.support.raw_api_client import ACCOUNT, RawApiClient
 
 
 def test_the_first_line_tells_a_client_everything() -> None:
@@ -25,13 +25,13 @@ def test_the_first_line_tells_a_client_everything() -> None:
             "accounts": ["0000123456-00001", "0000123456-00002", "0000987654-00001"],
         }
         assert emulator.ready["url"].endswith("/api")
-        assert emulator.caller.ready().start().status == 200
+        assert emulator.caller.log_in().start_callbacks().status == 200
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_end_it_with_exit_code_0_and_no_word(how: signal.Signals) -> None:
     with EmulatorProcess() as emulator:
-        emulator.caller.ready()
+        emulator.caller.log_in()
         assert emulator.end(how) == (0, "", "")
 
 
@@ -46,9 +46,9 @@ def test_an_occupied_port_is_one_clear_line_and_exit_code_1() -> None:
     )
 
 
-def test_a_hundred_thousand_queued_texts_fit_in_200_megabytes() -> None:
+def test_a_hundred_thousand_queued_messages_fit_in_200_megabytes() -> None:
     with EmulatorProcess() as emulator:
-        emulator.caller.text("x" * 160, repeat=100_000)
+        emulator.caller.send_message("x" * 160, repeat=100_000)
         status = Path(f"/proc/{emulator.pid}/status").read_text()
         assert int(status.split("VmRSS:")[1].split()[0]) < 200 * 1024
         assert emulator.caller.control("GET", f"queue?accountName={ACCOUNT}").json()["count"] == 100_000
@@ -103,9 +103,9 @@ def test_env_without_an_emulator_says_how_to_start_one() -> None:
     with socket.socket() as held:  # so that nobody else listens there meanwhile
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", int(port)))
-        answer = run("env", "--port", port)
-    assert (answer.returncode, answer.stdout) == (1, "")
-    assert f"thingspace emulator --port {port}" in answer.stderr
+        result = run("env", "--port", port)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"thingspace emulator --port {port}" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_env_without_an_emulator_says_how_to_start_one() -> None:
     ],
 )
 def test_wrong_use_is_exit_code_2_with_an_explanation(arguments: list[str], words: str) -> None:
-    answer = run("--port", "0", *arguments)
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert words in answer.stderr
+    result = run("--port", "0", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert words in result.stderr
 
 
 def test_help_shows_examples() -> None:
@@ -132,17 +132,17 @@ def test_help_shows_examples() -> None:
 def test_state_survives_restarts_and_a_moved_clock_does_not_go_back(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     with EmulatorProcess("--state", str(path)) as emulator:
-        client = emulator.caller.ready()
-        client.text("kept")
+        client = emulator.caller.log_in()
+        client.send_message("kept")
         client.register("https://hooks.example.net/sms", password="example-only")
-        client.advance(600)
+        client.advance_clock(600)
         moment = client.control("GET", "clock").json()["seconds"]
         assert emulator.end()[0] == 0
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
     with EmulatorProcess("--state", str(path)) as emulator:
-        again = Caller(emulator.ready["url"], client.bearer, client.session)
-        assert again.queued() == ["kept"]
+        again = RawApiClient(emulator.ready["url"], client.access_token, client.session)
+        assert again.fetch_queue() == ["kept"]
         assert again.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["password"] == "example-only"
         assert again.control("GET", "clock").json()["seconds"] >= moment
 
@@ -150,21 +150,21 @@ def test_state_survives_restarts_and_a_moved_clock_does_not_go_back(tmp_path: Pa
 def test_state_is_written_while_running_so_that_even_a_kill_loses_little(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     with EmulatorProcess("--state", str(path)) as emulator:
-        emulator.caller.text("kept")
+        emulator.caller.send_message("kept")
         deadline = time.monotonic() + 10
         while not (path.exists() and "kept" in path.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)
         emulator.end(signal.SIGKILL)
     with EmulatorProcess("--state", str(path)) as emulator:
-        assert emulator.caller.queued() == ["kept"]
+        assert emulator.caller.fetch_queue() == ["kept"]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 9}', '{"version": 1, "origin": 5}'])
 def test_a_state_file_that_does_not_fit_is_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "state.json"
     path.write_text(content)
-    answer = run("--port", "0", "--state", str(path))
-    assert (answer.returncode, answer.stdout) == (1, "")
-    assert answer.stderr.startswith("Error: the state cannot be used:")
+    result = run("--port", "0", "--state", str(path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: the state cannot be used:")
     assert path.read_text() == content
     assert run("--port", "0", "--state", str(tmp_path / "no" / "state.json")).returncode == 1

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, PASSWORD, USERNAME, Caller
-from thingspace_provider.emulator.emulator import Setup
-from thingspace_provider.emulator.platform.switches import PROFILES, SWITCHES
-from thingspace_provider.emulator.runtime.server import Running
+from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, PASSWORD, USERNAME, RawApiClient
+from thingspace_provider.emulator.emulator import EmulatorConfig
+from thingspace_provider.emulator.platform.switches import PRESETS, SWITCHES
+from thingspace_provider.emulator.runtime.server import EmulatorThread
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 DAY = 24 * 3600
@@ -61,7 +61,7 @@ DAY = 24 * 3600
     ],
 )
 def test_bad_input_gets_a_400_that_says_what_would_be_right(
-    caller: Caller, method: str, path: str, body: Any, words: str
+    caller: RawApiClient, method: str, path: str, body: Any, words: str
 ) -> None:
     before = caller.control("GET", "state").json()
     reply = caller.control(method, path, body)
@@ -71,7 +71,7 @@ def test_bad_input_gets_a_400_that_says_what_would_be_right(
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"NaN", b'"\\ud800"', b"[" * 100_000, b"x" * 2_000_000])
-def test_what_is_not_json_gets_a_400(caller: Caller, body: bytes) -> None:
+def test_what_is_not_json_gets_a_400(caller: RawApiClient, body: bytes) -> None:
     for method, path in (("POST", "messages"), ("POST", "faults"), ("PUT", "switches"), ("PUT", "state")):
         reply = caller.send(method, f"/_emulator/{path}", body, root=True)
         assert reply.status == 400
@@ -94,7 +94,7 @@ def test_what_is_not_json_gets_a_400(caller: Caller, body: bytes) -> None:
         ({"Sec-Fetch-Site": "same-origin"}, True),
     ],
 )
-def test_a_page_of_another_origin_gets_nothing(caller: Caller, headers: dict[str, str], *, allowed: bool) -> None:
+def test_a_page_of_another_origin_gets_nothing(caller: RawApiClient, headers: dict[str, str], *, allowed: bool) -> None:
     for path in ("/_emulator/journal", "/_emulator/state", "/_emulator/nothing"):
         reply = caller.send("GET", path, None, headers, root=True)
         assert (reply.status != 403) is allowed
@@ -103,22 +103,22 @@ def test_a_page_of_another_origin_gets_nothing(caller: Caller, headers: dict[str
     assert (reply.status == 200) is allowed
 
 
-def test_a_form_of_another_page_cannot_post_json(caller: Caller) -> None:
+def test_a_form_of_another_page_cannot_post_json(caller: RawApiClient) -> None:
     body = json.dumps({"accountName": ACCOUNT, "message": "x"}).encode()
     reply = caller.send("POST", "/_emulator/messages", body, {"Content-Type": "text/plain"}, root=True)
     assert reply.status == 400
-    assert caller.queued() == []
+    assert caller.fetch_queue() == []
 
 
 def test_the_journal_tells_every_call_with_its_outcome_and_no_secret(
-    client: Caller, listener: ScriptedListener
+    client: RawApiClient, listener: ScriptedListener
 ) -> None:
     client.register(listener.url, username="plant-a", password="listener-secret")
     client.login(password="wrong-secret")
-    client.text("x")
-    client.settle()
+    client.send_message("x")
+    client.wait_until_idle()
     client.m2m("GET", f"/callbacks/{ACCOUNT}")
-    journal = client.journal()
+    journal = client.fetch_journal()
     assert [(call["operation"], call["status"]) for call in journal["calls"]] == [
         ("token", 200),
         ("login", 200),
@@ -131,54 +131,61 @@ def test_the_journal_tells_every_call_with_its_outcome_and_no_secret(
     assert {"operation": "login", "status": 400, "count": 1} in journal["counts"]
     assert journal["deliveries"][0]["outcome"] == "delivered"
     assert journal["deliveries"][0]["status"] == 200
-    text = json.dumps(journal) + json.dumps(client.control("GET", "accounts").json())
-    for secret in ("listener-secret", "wrong-secret", PASSWORD, "emulator-app-secret", client.bearer, client.session):
-        assert str(secret) not in text
+    output = json.dumps(journal) + json.dumps(client.control("GET", "accounts").json())
+    for secret in (
+        "listener-secret",
+        "wrong-secret",
+        PASSWORD,
+        "emulator-app-secret",
+        client.access_token,
+        client.session,
+    ):
+        assert str(secret) not in output
     assert [c["operation"] for c in client.control("GET", "journal?operation=login").json()["calls"]] == ["login"] * 2
     assert client.control("GET", f"journal?accountName={OTHER_ACCOUNT}").json()["calls"] == []
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "masked"),
     [
         ("https://h.example:443/callbacks/0000123456-00001", "https://h.example:443/callbacks/0000123456-00001"),
         ("https://h/callbacks/q3Zk0pW8vJr2LxT5mNa7/0000123456-00001", "https://h/callbacks/***/0000123456-00001"),
         ("https://user:word@h/x?key=word#y", "https://***@h/x?***"),
     ],
 )
-def test_an_address_is_shown_without_what_looks_like_a_secret(client: Caller, url: str, shown: str) -> None:
+def test_an_address_is_shown_without_what_looks_like_a_secret(client: RawApiClient, url: str, masked: str) -> None:
     client.control("POST", "clock", {"frozen": True})
     client.control("PUT", "resolve", {"h:443": "127.0.0.1:9", "h.example:443": "127.0.0.1:9"})
     client.register(url)
-    client.text("x")
-    client.advance(5)
-    assert {entry["url"] for entry in client.journal()["deliveries"]} == {shown}
-    assert client.control("GET", "accounts").json()["accounts"][0]["listeners"][0]["url"] == shown
+    client.send_message("x")
+    client.advance_clock(5)
+    assert {entry["url"] for entry in client.fetch_journal()["deliveries"]} == {masked}
+    assert client.control("GET", "accounts").json()["accounts"][0]["listeners"][0]["url"] == masked
     assert client.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["url"] == url
 
 
-def test_every_switch_can_be_set_to_each_of_its_values_while_running(caller: Caller) -> None:
+def test_every_switch_can_be_set_to_each_of_its_values_while_running(caller: RawApiClient) -> None:
     assert len({switch.name for switch in SWITCHES}) == len(SWITCHES)
     for switch in SWITCHES:
         for value in switch.choices:
-            caller.switch(**{switch.name: value})
+            caller.set_switches(**{switch.name: value})
             assert caller.control("GET", "switches").json()[switch.name] == value
 
 
-def test_a_profile_sets_a_group_and_single_switches_win_over_it(caller: Caller) -> None:
-    caller.switch(retryProfile="observed", profile="documented")
+def test_a_profile_sets_a_group_and_single_switches_win_over_it(caller: RawApiClient) -> None:
+    caller.set_switches(retryProfile="observed", profile="documented")
     now = caller.control("GET", "switches").json()
     assert now["retryProfile"] == "observed"
-    caller.switch(profile="observed")
-    assert PROFILES["observed"].items() <= caller.control("GET", "switches").json().items()
+    caller.set_switches(profile="observed")
+    assert PRESETS["observed"].items() <= caller.control("GET", "switches").json().items()
 
 
-def test_a_reset_brings_everything_back(client: Caller, listener: ScriptedListener) -> None:
+def test_a_reset_brings_everything_back(client: RawApiClient, listener: ScriptedListener) -> None:
     before = client.control("GET", "switches").json()
     state = client.control("GET", "state").json()
     client.register(listener.url)
-    client.text("x")
-    client.switch(expiresIn="constant")
+    client.send_message("x")
+    client.set_switches(expiresIn="constant")
     client.control("POST", "faults", {"operation": "token", "hang": True})
     client.control("POST", "accounts", {"accountName": "new"})
     client.control("POST", "clock", {"advanceSeconds": DAY, "frozen": True})
@@ -192,35 +199,35 @@ def test_a_reset_brings_everything_back(client: Caller, listener: ScriptedListen
     clock = client.control("GET", "clock").json()
     assert clock["frozen"] is False
     assert abs(clock["seconds"] - time.time()) < 5
-    assert client.journal()["calls"] == []
+    assert client.fetch_journal()["calls"] == []
 
 
-def test_state_goes_from_one_emulator_to_another(client: Caller) -> None:
+def test_state_goes_from_one_emulator_to_another(client: RawApiClient) -> None:
     device = [{"kind": "imei", "id": "990000000000001"}]
-    client.text("first", deviceIds=device)
-    client.text("second")
+    client.send_message("first", deviceIds=device)
+    client.send_message("second")
     client.register("https://hooks.example.net/sms", password="example-only")
     client.m2m("POST", "/sms", {"accountName": ACCOUNT, "deviceIds": device, "smsMessage": "hello"})
-    token = client.history().headers["location"].partition("=")[2]
+    token = client.fetch_history().headers["location"].partition("=")[2]
     state = client.control("GET", "state").json()
-    with Running(Setup()) as other:
-        moved = Caller(other.url, client.bearer, client.session)
+    with EmulatorThread(EmulatorConfig()) as other:
+        moved = RawApiClient(other.url, client.access_token, client.session)
         assert moved.control("PUT", "state", state).status == 200
         assert moved.control("GET", "state").json() == state
-        assert moved.queued() == ["first", "second"]
+        assert moved.fetch_queue() == ["first", "second"]
         assert moved.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["password"] == "example-only"
-        assert moved.history(token).json()["messages"] == []
-        moved.advance(10)
+        assert moved.fetch_history(token).json()["messages"] == []
+        moved.advance_clock(10)
         assert moved.control("GET", "commands").json()["commands"][0]["state"] == "delivered"
-    assert client.queued() == ["first", "second"]
+    assert client.fetch_queue() == ["first", "second"]
 
 
-def mangled(state: Any, path: list[Any], value: Any) -> Any:
+def mangle_state(state: Any, path: list[Any], value: Any) -> Any:
     copy = json.loads(json.dumps(state))
-    place = copy
+    container = copy
     for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
+        container = container[step]
+    container[path[-1]] = value
     return copy
 
 
@@ -244,25 +251,25 @@ def mangled(state: Any, path: list[Any], value: Any) -> Any:
         (["origin"], "not-a-guid"),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused_whole(caller: Caller, path: list[Any], value: Any) -> None:
+def test_a_state_that_does_not_fit_is_refused_whole(caller: RawApiClient, path: list[Any], value: Any) -> None:
     state = caller.control("GET", "state").json()
-    reply = caller.control("PUT", "state", mangled(state, path, value))
+    reply = caller.control("PUT", "state", mangle_state(state, path, value))
     assert reply.status == 400, reply.body
     assert reply.json()["error"]
     assert caller.control("GET", "state").json() == state
 
 
-def test_an_hour_five_days_and_a_month_pass_in_an_instant(caller: Caller) -> None:
+def test_an_hour_five_days_and_a_month_pass_in_an_instant(caller: RawApiClient) -> None:
     began = time.monotonic()
     before = caller.control("GET", "clock").json()["seconds"]
     for seconds in (3600, 5 * DAY, 30 * DAY):
-        caller.advance(seconds)
+        caller.advance_clock(seconds)
     after = caller.control("GET", "clock").json()["seconds"]
     assert 0 <= after - before - 35 * DAY - 3600 < 5
     assert time.monotonic() - began < 30
 
 
-def test_a_frozen_clock_stands_still(caller: Caller) -> None:
+def test_a_frozen_clock_stands_still(caller: RawApiClient) -> None:
     caller.control("POST", "clock", {"frozen": True})
     first = caller.control("GET", "clock").json()
     time.sleep(0.01)
@@ -272,24 +279,24 @@ def test_a_frozen_clock_stands_still(caller: Caller) -> None:
     assert caller.control("GET", "clock").json()["seconds"] > first["seconds"]
 
 
-def test_a_new_account_has_a_device_and_belongs_to_the_user(client: Caller) -> None:
+def test_a_new_account_has_a_device_and_belongs_to_the_user(client: RawApiClient) -> None:
     reply = client.control("POST", "accounts", {"accountName": "0000555555-00001", "username": USERNAME})
     assert (reply.status, reply.json()["devices"]) == (201, 1)
-    client.text("x", "0000555555-00001")
-    assert client.history(account="0000555555-00001").json()["messages"][0]["message"] == "x"
+    client.send_message("x", "0000555555-00001")
+    assert client.fetch_history(account="0000555555-00001").json()["messages"][0]["message"] == "x"
     devices = client.control("GET", "devices?accountName=0000555555-00001").json()["devices"]
     assert len(devices) == 1
 
 
 def test_two_emulators_share_nothing_and_leave_nothing_behind() -> None:
     threads = set(threading.enumerate())
-    with Running(Setup()) as first, Running(Setup()) as second:
-        one, other = Caller(first.url).ready(), Caller(second.url)
-        one.text("x")
-        other.bearer, other.session = one.bearer, one.session
-        assert other.history().code == "900901"
-        assert other.ready().history().json()["messages"] == []
-        assert one.journal()["calls"] != other.journal()["calls"]
+    with EmulatorThread(EmulatorConfig()) as first, EmulatorThread(EmulatorConfig()) as second:
+        client, other = RawApiClient(first.url).log_in(), RawApiClient(second.url)
+        client.send_message("x")
+        other.access_token, other.session = client.access_token, client.session
+        assert other.fetch_history().code == "900901"
+        assert other.log_in().fetch_history().json()["messages"] == []
+        assert client.fetch_journal()["calls"] != other.fetch_journal()["calls"]
         ports = [urlsplit(running.url).port or 0 for running in (first, second)]
     assert set(threading.enumerate()) == threads
     for port in ports:
@@ -302,16 +309,19 @@ def test_an_emulator_stops_promptly_while_calls_hang_and_listeners_are_silent() 
 
 
 def seconds_to_stop() -> float:
-    with ScriptedListener() as listener, Running(Setup(switches={"registrationPorts": "any"})) as running:
-        client = Caller(running.url).ready()
+    with (
+        ScriptedListener() as listener,
+        EmulatorThread(EmulatorConfig(switches={"registrationPorts": "any"})) as running,
+    ):
+        client = RawApiClient(running.url).log_in()
         client.register(listener.url)
-        listener.otherwise.hold = True
-        client.text("x")
+        listener.default_response.hold = True
+        client.send_message("x")
         listener.wait_for(1)
         client.control("POST", "faults", {"operation": "startCallbacks", "hang": True})
         client.timeout = 0.2
         with pytest.raises(TimeoutError):
-            client.start()
+            client.start_callbacks()
         began = time.monotonic()
         running.stop()
         return time.monotonic() - began

@@ -9,16 +9,16 @@ import pytest
 import trustme
 
 from tests.support.fidelity import holds
-from tests.support.raw_api_client import ACCOUNT, Caller
-from thingspace_provider.emulator.emulator import Setup
-from thingspace_provider.emulator.runtime.server import Running
-from thingspace_provider.emulator.testing.scripted_listener import Script, ScriptedListener
+from tests.support.raw_api_client import ACCOUNT, RawApiClient
+from thingspace_provider.emulator.emulator import EmulatorConfig
+from thingspace_provider.emulator.runtime.server import EmulatorThread
+from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener, ScriptedResponse
 
 PUBLISHED = "3.87.163.45 3.91.119.203 54.197.62.209 35.165.205.14 54.200.43.232 34.216.81.234 137.117.33.109"
 
 
 @pytest.fixture
-def still(client: Caller) -> Caller:
+def frozen_clock(client: RawApiClient) -> RawApiClient:
     """A client of an emulator whose clock only moves when told to."""
     assert client.control("POST", "clock", {"frozen": True}).status == 200
     return client
@@ -26,77 +26,79 @@ def still(client: Caller) -> Caller:
 
 @holds("delivery.acknowledged")
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-def test_any_2xx_acknowledges(client: Caller, listener: ScriptedListener, status: int) -> None:
+def test_any_2xx_acknowledges(client: RawApiClient, listener: ScriptedListener, status: int) -> None:
     client.register(listener.url)
-    listener.answer(status)
-    client.text("x")
-    client.settle()
-    assert client.deliveries() == [(1, "delivered")]
-    assert client.queued() == []
+    listener.respond_with(status)
+    client.send_message("x")
+    client.wait_until_idle()
+    assert client.fetch_deliveries() == [(1, "delivered")]
+    assert client.fetch_queue() == []
 
 
 @holds("delivery.retryObserved")
 @pytest.mark.parametrize("status", [302, 400, 403, 500, 503, -1])
-def test_observed_a_refusal_is_tried_once_more_after_about_a_second(
-    still: Caller, listener: ScriptedListener, status: int
+def test_observed_a_rejection_is_retried_once_after_about_a_second(
+    frozen_clock: RawApiClient, listener: ScriptedListener, status: int
 ) -> None:
-    still.register(listener.url)
-    listener.answer(status, status)
-    still.text("x")
+    frozen_clock.register(listener.url)
+    listener.respond_with(status, status)
+    frozen_clock.send_message("x")
     listener.wait_for(1)
-    still.advance(1.1)
+    frozen_clock.advance_clock(1.1)
     assert len(listener.received) == 1
-    still.advance(0.6)
+    frozen_clock.advance_clock(0.6)
     assert len(listener.received) == 2
-    still.advance(24 * 3600)
+    frozen_clock.advance_clock(24 * 3600)
     assert len(listener.received) == 2
-    assert still.queued() == ["x"]
+    assert frozen_clock.fetch_queue() == ["x"]
 
 
 @holds("delivery.silence")
-def test_observed_four_seconds_of_silence_start_a_second_try_beside_the_first(
-    still: Caller, listener: ScriptedListener
+def test_observed_four_seconds_of_silence_start_a_second_attempt_parallel_to_the_first(
+    frozen_clock: RawApiClient, listener: ScriptedListener
 ) -> None:
-    still.switch(callbackBody="modern")
-    still.register(listener.url)
-    listener.scripts.append(Script(hold=True))
-    still.text("x")
+    frozen_clock.set_switches(callbackBody="modern")
+    frozen_clock.register(listener.url)
+    listener.responses.append(ScriptedResponse(hold=True))
+    frozen_clock.send_message("x")
     listener.wait_for(1)
-    still.advance(3.9)
+    frozen_clock.advance_clock(3.9)
     assert len(listener.received) == 1
-    still.advance(0.2)
+    frozen_clock.advance_clock(0.2)
     assert listener.wait_for(2) == ["x", "x"]
-    assert [one.body["callbackCount"] for one in listener.received] == [1, 2]
+    assert [received.body["callbackCount"] for received in listener.received] == [1, 2]
     assert len({one.body["requestId"] for one in listener.received}) == 1
     listener.release()
-    still.settle()
-    assert sorted(still.deliveries()) == [(1, "delivered"), (2, "delivered")]
-    assert still.queued() == []
+    frozen_clock.wait_until_idle()
+    assert sorted(frozen_clock.fetch_deliveries()) == [(1, "delivered"), (2, "delivered")]
+    assert frozen_clock.fetch_queue() == []
 
 
 @holds("delivery.retryDocumented", "delivery.count")
-def test_documented_three_more_tries_come_five_minutes_apart(still: Caller, listener: ScriptedListener) -> None:
-    still.switch(retryProfile="documented", callbackBody="modern")
-    still.register(listener.url)
-    listener.answer(503, 503, 503, 503)
-    still.text("x")
+def test_documented_three_more_tries_come_five_minutes_apart(
+    frozen_clock: RawApiClient, listener: ScriptedListener
+) -> None:
+    frozen_clock.set_switches(retryProfile="documented", callbackBody="modern")
+    frozen_clock.register(listener.url)
+    listener.respond_with(503, 503, 503, 503)
+    frozen_clock.send_message("x")
     listener.wait_for(1)
-    still.advance(299)
+    frozen_clock.advance_clock(299)
     assert len(listener.received) == 1
-    still.advance(3600)
-    still.settle()
-    assert [one.body["callbackCount"] for one in listener.received] == [1, 2, 3, 4]
+    frozen_clock.advance_clock(3600)
+    frozen_clock.wait_until_idle()
+    assert [received.body["callbackCount"] for received in listener.received] == [1, 2, 3, 4]
     assert {one.body["maxCallbackThreshold"] for one in listener.received} == {4}
-    moments = [entry["at"] for entry in still.journal()["deliveries"]]
+    moments = [entry["at"] for entry in frozen_clock.fetch_journal()["deliveries"]]
     assert [round(later - earlier) for earlier, later in itertools.pairwise(moments)] == [300, 300, 300]
-    assert still.queued() == ["x"]
+    assert frozen_clock.fetch_queue() == ["x"]
 
 
 @holds("delivery.body")
-def test_the_modern_body_adds_request_id_and_counts(client: Caller, listener: ScriptedListener) -> None:
-    client.switch(callbackBody="modern")
+def test_the_modern_body_adds_request_id_and_counts(client: RawApiClient, listener: ScriptedListener) -> None:
+    client.set_switches(callbackBody="modern")
     client.register(listener.url)
-    client.text("x")
+    client.send_message("x")
     listener.wait_for(1)
     body = listener.received[0].body
     assert set(body) == {
@@ -106,14 +108,16 @@ def test_the_modern_body_adds_request_id_and_counts(client: Caller, listener: Sc
 
 
 @holds("delivery.ids")
-def test_a_device_is_named_by_two_lower_case_or_six_upper_case_ids(client: Caller, listener: ScriptedListener) -> None:
+def test_a_device_is_named_by_two_lower_case_or_six_upper_case_ids(
+    client: RawApiClient, listener: ScriptedListener
+) -> None:
     client.register(listener.url)
-    client.text("x")
-    client.settle()
-    client.switch(callbackDeviceIds="sixUpperCase")
-    client.text("x")
-    client.settle()
-    kinds = [[one["kind"] for one in received.body["deviceIds"]] for received in listener.received]
+    client.send_message("x")
+    client.wait_until_idle()
+    client.set_switches(callbackDeviceIds="sixUpperCase")
+    client.send_message("x")
+    client.wait_until_idle()
+    kinds = [[device_id["kind"] for device_id in received.body["deviceIds"]] for received in listener.received]
     assert kinds == [["mdn", "iccid"], ["MDN", "ICCID", "IMEI", "IMSI", "MSISDN", "MIN"]]
 
 
@@ -127,76 +131,76 @@ def test_a_device_is_named_by_two_lower_case_or_six_upper_case_ids(client: Calle
     ],
 )
 def test_special_characters_are_escaped_as_switched(
-    client: Caller, listener: ScriptedListener, value: str, received: str, raw: str
+    client: RawApiClient, listener: ScriptedListener, value: str, received: str, raw: str
 ) -> None:
-    client.switch(htmlEscaping=value)
+    client.set_switches(htmlEscaping=value)
     client.register(listener.url)
-    client.text("a=b&c<d>")
+    client.send_message("a=b&c<d>")
     assert listener.wait_for(1) == [received]
     assert (raw in listener.received[0].raw) is True
 
 
 @holds("delivery.redirect")
-def test_a_redirect_is_not_followed(still: Caller, listener: ScriptedListener) -> None:
-    still.register(listener.url)
-    listener.otherwise = Script(status=307, headers=(("Location", f"{listener.url}/elsewhere"),))
-    still.text("x")
+def test_a_redirect_is_not_followed(frozen_clock: RawApiClient, listener: ScriptedListener) -> None:
+    frozen_clock.register(listener.url)
+    listener.default_response = ScriptedResponse(status=307, headers=(("Location", f"{listener.url}/elsewhere"),))
+    frozen_clock.send_message("x")
     listener.wait_for(1)
-    still.advance(10)
-    assert {one.path for one in listener.received} == {"/callbacks"}
-    assert still.queued() == ["x"]
+    frozen_clock.advance_clock(10)
+    assert {received.path for received in listener.received} == {"/callbacks"}
+    assert frozen_clock.fetch_queue() == ["x"]
 
 
 @holds("delivery.huge")
-def test_an_answer_without_end_is_cut_off(client: Caller, listener: ScriptedListener) -> None:
+def test_an_answer_without_end_is_cut_off(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url)
-    listener.scripts.append(Script(endless=True))
-    client.text("x")
+    listener.responses.append(ScriptedResponse(endless=True))
+    client.send_message("x")
     listener.wait_for(1)
-    client.settle()
-    assert client.deliveries() == [(1, "delivered")]
+    client.wait_until_idle()
+    assert client.fetch_deliveries() == [(1, "delivered")]
 
 
 @holds("delivery.silent")
-def test_a_listener_that_never_answers_is_given_up_and_the_text_is_queued(
-    still: Caller, listener: ScriptedListener
+def test_a_delivery_without_a_response_times_out_and_the_message_is_queued(
+    frozen_clock: RawApiClient, listener: ScriptedListener
 ) -> None:
-    still.register(listener.url)
-    listener.otherwise = Script(hold=True)
-    still.text("x")
+    frozen_clock.register(listener.url)
+    listener.default_response = ScriptedResponse(hold=True)
+    frozen_clock.send_message("x")
     listener.wait_for(1)
-    still.advance(60)
-    assert still.deliveries() == [(1, "silent"), (2, "silent")]
-    assert still.queued() == ["x"]
+    frozen_clock.advance_clock(60)
+    assert frozen_clock.fetch_deliveries() == [(1, "silent"), (2, "silent")]
+    assert frozen_clock.fetch_queue() == ["x"]
 
 
 @holds("delivery.unreachable")
-def test_a_listener_that_is_not_there_leaves_the_text_in_the_queue(still: Caller) -> None:
+def test_a_listener_that_is_not_there_leaves_the_text_in_the_queue(frozen_clock: RawApiClient) -> None:
     with ScriptedListener() as gone:
         url = gone.url
-    still.register(url)
-    still.text("x")
-    still.advance(5)
-    assert still.deliveries() == [(1, "unreachable"), (2, "unreachable")]
-    assert still.queued() == ["x"]
+    frozen_clock.register(url)
+    frozen_clock.send_message("x")
+    frozen_clock.advance_clock(5)
+    assert frozen_clock.fetch_deliveries() == [(1, "unreachable"), (2, "unreachable")]
+    assert frozen_clock.fetch_queue() == ["x"]
 
 
 @holds("delivery.source")
 def test_the_observed_sender_comes_from_published_addresses_and_retries_from_another(
-    still: Caller, listener: ScriptedListener
+    frozen_clock: RawApiClient, listener: ScriptedListener
 ) -> None:
-    still.switch(sourceAddress="published")
-    still.register(listener.url)
-    listener.answer(503)
-    still.text("x")
+    frozen_clock.set_switches(sourceAddress="published")
+    frozen_clock.register(listener.url)
+    listener.respond_with(503)
+    frozen_clock.send_message("x")
     listener.wait_for(1)
-    still.advance(2)
-    first, second = (one.headers["x-forwarded-for"] for one in listener.received)
+    frozen_clock.advance_clock(2)
+    first, second = (received.headers["x-forwarded-for"] for received in listener.received)
     assert first != second
     assert {first, second} <= {*PUBLISHED.split(), "168.62.173.153"}
 
 
-def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+def create_certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
     """An authority's file, and a server context with a certificate of it for hooks.example.net."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
@@ -207,25 +211,29 @@ def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 @holds("delivery.certificate")
 def test_an_https_listener_needs_a_certificate_of_a_known_authority(tmp_path: Path) -> None:
-    ca, context = certificate(tmp_path)
-    with ScriptedListener(context) as listener, Running(Setup()) as stranger, Running(Setup(ca=str(ca))) as knowing:
-        for running, outcome in ((stranger, "untrusted"), (knowing, "delivered")):
-            client = Caller(running.url).ready()
+    ca, context = create_certificate(tmp_path)
+    with (
+        ScriptedListener(context) as listener,
+        EmulatorThread(EmulatorConfig()) as without_ca,
+        EmulatorThread(EmulatorConfig(ca_file=str(ca))) as with_ca,
+    ):
+        for running, outcome in ((without_ca, "untrusted"), (with_ca, "delivered")):
+            client = RawApiClient(running.url).log_in()
             client.control("PUT", "resolve", {"hooks.example.net:443": f"127.0.0.1:{listener.port}"})
             assert client.register("https://hooks.example.net/sms").status == 200
-            client.text("x", ACCOUNT)
-            client.advance(5)
-            client.settle()
-            assert client.deliveries()[0] == (1, outcome)
-        client = Caller(stranger.url).ready()
-        client.switch(certificates="unchecked")
-        client.start()
+            client.send_message("x", ACCOUNT)
+            client.advance_clock(5)
+            client.wait_until_idle()
+            assert client.fetch_deliveries()[0] == (1, outcome)
+        client = RawApiClient(without_ca.url).log_in()
+        client.set_switches(certificates="unchecked")
+        client.start_callbacks()
         listener.wait_for(2)
 
 
 @holds("delivery.unicode")
-def test_json_bodies_are_utf_8(client: Caller, listener: ScriptedListener) -> None:
+def test_json_bodies_are_utf_8(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url)
-    client.text("Füllstand 20 % €")
+    client.send_message("Füllstand 20 % €")
     assert listener.wait_for(1) == ["Füllstand 20 % €"]
     assert json.loads(listener.received[0].raw)["smsMessage"] == "Füllstand 20 % €"

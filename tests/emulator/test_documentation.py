@@ -6,35 +6,35 @@ from pathlib import Path
 
 import click
 
-from tests.support.raw_api_client import Caller
+from tests.support.raw_api_client import RawApiClient
 from thingspace_provider.cli.emulator import command
 from thingspace_provider.emulator.platform.faults import ACTIONS, OPERATIONS, Faults
 from thingspace_provider.emulator.platform.switches import Switches
-from thingspace_provider.emulator.runtime.scenario import ACCOUNT_KEYS, KEYS, USER_KEYS, BadScenario, scenario
+from thingspace_provider.emulator.runtime.scenario import ACCOUNT_KEYS, KEYS, USER_KEYS, InvalidScenario, parse_scenario
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
 
 
-def block(kind: str) -> str:
-    found = re.search(rf"```{kind}\n(.*?)```", GUIDE, re.DOTALL)
-    assert found
-    return found[1]
+def find_block(kind: str) -> str:
+    match = re.search(rf"```{kind}\n(.*?)```", GUIDE, re.DOTALL)
+    assert match
+    return match[1]
 
 
 def test_the_scenario_of_the_guide_names_every_key_and_starts() -> None:
     import yaml  # noqa: PLC0415
 
-    value = yaml.safe_load(block("yaml"))
+    value = yaml.safe_load(find_block("yaml"))
     assert set(value) == set(KEYS)
     assert set(value["accounts"][0]) == set(ACCOUNT_KEYS)
     assert {key for user in value["users"] for key in user} == set(USER_KEYS)
     try:
-        scenario(value)
-    except BadScenario as error:
+        parse_scenario(value)
+    except InvalidScenario as error:
         assert "test-ca.pem" in str(error)  # noqa: PT017 - the guide's file is not here, and is the last thing looked at
     del value["certificateAuthority"]
-    setup = scenario(value)
-    assert [text.message for text in setup.world.accounts["0000123456-00001"].queue.values()] == ["T=20.9", "T=21.5"]
+    setup = parse_scenario(value)
+    assert [message.text for message in setup.state.accounts["0000123456-00001"].queue.values()] == ["T=20.9", "T=21.5"]
 
 
 def test_every_option_is_in_the_guide() -> None:
@@ -44,7 +44,7 @@ def test_every_option_is_in_the_guide() -> None:
             assert f"`{parameter.opts[0]}" in GUIDE
 
 
-def test_every_request_to_the_control_plane_is_in_the_guide(caller: Caller) -> None:
+def test_every_request_to_the_control_api_is_in_the_guide(caller: RawApiClient) -> None:
     for path, methods in caller.control("GET", "openapi.json").json()["paths"].items():
         for method in methods:
             if not path.endswith("openapi.json"):
@@ -52,7 +52,7 @@ def test_every_request_to_the_control_plane_is_in_the_guide(caller: Caller) -> N
 
 
 def test_the_fault_of_the_guide_can_be_armed_and_every_action_is_explained() -> None:
-    assert Faults().arm(json.loads(block("json"))).times == 2
+    assert Faults().add(json.loads(find_block("json"))).times == 2
     for name in (*OPERATIONS, *ACTIONS):
         assert f"`{name}`" in GUIDE
 

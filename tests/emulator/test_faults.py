@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, Caller, messages_of, next_of
+from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, RawApiClient, parse_messages, parse_next_token
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 DROPPED = (http.client.RemoteDisconnected, ConnectionError)
 
 
-def arm(client: Caller, **rule: Any) -> int:
+def add_fault(client: RawApiClient, **rule: Any) -> int:
     reply = client.control("POST", "faults", rule)
     assert reply.status == 201, reply.body
     return int(reply.json()["id"])
 
 
-def hits(client: Caller) -> list[tuple[int, int]]:
+def count_hits(client: RawApiClient) -> list[tuple[int, int]]:
     return [(rule["hits"], rule["left"]) for rule in client.control("GET", "faults").json()["faults"]]
 
 
-def in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+def run_in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     outcome: list[Any] = []
 
     def run() -> None:
@@ -38,34 +38,34 @@ def in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]
     return thread, outcome
 
 
-def test_an_answer_replaces_so_many_calls_and_no_more(client: Caller) -> None:
-    arm(
+def test_an_answer_replaces_so_many_calls_and_no_more(client: RawApiClient) -> None:
+    add_fault(
         client,
         operation="startCallbacks",
         answer={"status": 503, "headers": {"Retry-After": "7"}, "body": "no"},
         times=2,
     )
-    replies = [client.start() for _ in range(3)]
+    replies = [client.start_callbacks() for _ in range(3)]
     assert [reply.status for reply in replies] == [503, 503, 200]
     assert (replies[0].headers["retry-after"], replies[0].body) == ("7", b"no")
-    assert hits(client) == [(2, 0)]
-    assert [call["fault"] for call in client.journal()["calls"]][-3:] == [1, 1, None]
+    assert count_hits(client) == [(2, 0)]
+    assert [call["fault"] for call in client.fetch_journal()["calls"]][-3:] == [1, 1, None]
 
 
-def test_a_fault_hits_only_what_it_matches(client: Caller) -> None:
-    arm(client, operation="startCallbacks", match={"accountName": OTHER_ACCOUNT}, answer={"status": 500})
-    assert client.start().status == 200
-    assert client.start(OTHER_ACCOUNT).status == 500
-    assert hits(client) == [(1, 0)]
+def test_a_fault_hits_only_what_it_matches(client: RawApiClient) -> None:
+    add_fault(client, operation="startCallbacks", match={"accountName": OTHER_ACCOUNT}, answer={"status": 500})
+    assert client.start_callbacks().status == 200
+    assert client.start_callbacks(OTHER_ACCOUNT).status == 500
+    assert count_hits(client) == [(1, 0)]
 
 
-def test_a_fault_can_let_the_first_calls_pass(client: Caller) -> None:
-    arm(client, operation="startCallbacks", skip=2, answer={"status": 500})
-    assert [client.start().status for _ in range(4)] == [200, 200, 500, 200]
+def test_a_fault_can_let_the_first_calls_pass(client: RawApiClient) -> None:
+    add_fault(client, operation="startCallbacks", skip=2, answer={"status": 500})
+    assert [client.start_callbacks().status for _ in range(4)] == [200, 200, 500, 200]
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "start"),
+    ("response", "status", "start"),
     [
         ({"dialect": "fault", "code": "900901"}, 401, b'{"fault":{"code":"900901"'),
         (
@@ -78,16 +78,18 @@ def test_a_fault_can_let_the_first_calls_pass(client: Caller) -> None:
         ({"dialect": "xml", "status": 404}, 404, b"<am:fault"),
     ],
 )
-def test_a_fault_speaks_each_dialect(client: Caller, answer: dict[str, Any], status: int, start: bytes) -> None:
-    arm(client, operation="startCallbacks", answer=answer)
-    reply = client.start()
+def test_a_fault_responds_in_each_format(
+    client: RawApiClient, response: dict[str, Any], status: int, start: bytes
+) -> None:
+    add_fault(client, operation="startCallbacks", answer=response)
+    reply = client.start_callbacks()
     assert reply.status == status
     assert reply.body.startswith(start)
 
 
-def test_an_answer_before_the_call_leaves_no_trace_and_one_after_it_does(client: Caller) -> None:
-    arm(client, operation="registerCallback", answer={"status": 503})
-    arm(client, operation="registerCallback", answer={"status": 503, "taken": True})
+def test_an_answer_before_the_call_leaves_no_trace_and_one_after_it_does(client: RawApiClient) -> None:
+    add_fault(client, operation="registerCallback", answer={"status": 503})
+    add_fault(client, operation="registerCallback", answer={"status": 503, "taken": True})
     assert client.register("https://hooks.example.net/1").status == 503
     assert client.m2m("GET", f"/callbacks/{ACCOUNT}").body == b""
     assert client.register("https://hooks.example.net/2").status == 503
@@ -96,9 +98,9 @@ def test_an_answer_before_the_call_leaves_no_trace_and_one_after_it_does(client:
 
 @pytest.mark.parametrize(("moment", "listed"), [("before", 0), ("after", 1)])
 def test_a_dropped_connection_leaves_the_call_undone_or_done(
-    client: Caller, caplog: pytest.LogCaptureFixture, moment: str, listed: int
+    client: RawApiClient, caplog: pytest.LogCaptureFixture, moment: str, listed: int
 ) -> None:
-    arm(client, operation="registerCallback", drop=moment)
+    add_fault(client, operation="registerCallback", drop=moment)
     with pytest.raises(DROPPED):
         client.register("https://hooks.example.net/")
     assert (
@@ -112,95 +114,95 @@ def test_a_dropped_connection_leaves_the_call_undone_or_done(
     assert caplog.messages == []  # the server does not take it for a failure of ours
 
 
-def test_a_truncated_answer_ends_too_early(client: Caller) -> None:
-    arm(client, operation="startCallbacks", truncate=5)
+def test_a_truncated_answer_ends_too_early(client: RawApiClient) -> None:
+    add_fault(client, operation="startCallbacks", truncate=5)
     with pytest.raises(http.client.IncompleteRead) as caught:
-        client.start()
+        client.start_callbacks()
     assert caught.value.partial == b'{"suc'
 
 
 @pytest.mark.parametrize(("moment", "queued"), [("before", 1), ("after", 0)])
-def test_a_hanging_call_never_answers(client: Caller, moment: str, queued: int) -> None:
-    client.text("x")
-    client.switch(finalBlock="auto")
-    arm(client, operation="smsHistory", hang=moment)
+def test_a_hanging_call_never_answers(client: RawApiClient, moment: str, queued: int) -> None:
+    client.send_message("x")
+    client.set_switches(finalBlock="auto")
+    add_fault(client, operation="smsHistory", hang=moment)
     client.timeout = 0.3
     with pytest.raises(TimeoutError):
-        client.history()
+        client.fetch_history()
     client.timeout = 30
-    while not hits(client)[0][0]:
+    while not count_hits(client)[0][0]:
         time.sleep(0.01)
-    assert len(client.queued()) == queued
+    assert len(client.fetch_queue()) == queued
 
 
-def test_a_hanging_call_is_let_go_when_the_emulator_is_reset(client: Caller) -> None:
-    arm(client, operation="startCallbacks", hang=True)
-    thread, outcome = in_background(client.start)
-    while not hits(client)[0][0]:
+def test_a_hanging_call_is_let_go_when_the_emulator_is_reset(client: RawApiClient) -> None:
+    add_fault(client, operation="startCallbacks", hang=True)
+    thread, outcome = run_in_background(client.start_callbacks)
+    while not count_hits(client)[0][0]:
         pass
     client.control("POST", "reset")
     thread.join(60)
     assert isinstance(outcome[0], DROPPED)
 
 
-def test_a_delay_passes_in_virtual_time(client: Caller) -> None:
+def test_a_delay_passes_in_virtual_time(client: RawApiClient) -> None:
     client.control("POST", "clock", {"frozen": True})
-    arm(client, operation="startCallbacks", delay=3600)
-    thread, outcome = in_background(client.start)
-    while not hits(client)[0][0]:
+    add_fault(client, operation="startCallbacks", delay=3600)
+    thread, outcome = run_in_background(client.start_callbacks)
+    while not count_hits(client)[0][0]:
         pass
-    client.advance(3599)
+    client.advance_clock(3599)
     assert outcome == []
-    client.advance(2)
+    client.advance_clock(2)
     thread.join(60)
     assert outcome[0].code == "900901"  # the bearer's hour is over as well
 
 
-def test_a_lost_acknowledgement_shows_the_next_block_on_replay(client: Caller) -> None:
+def test_a_lost_acknowledgement_shows_the_next_block_on_replay(client: RawApiClient) -> None:
     for number in range(150):
-        client.text(str(number))
-    token = next_of(client.history())
-    arm(client, operation="smsHistory", match={"next": token}, drop="after")
+        client.send_message(str(number))
+    token = parse_next_token(client.fetch_history())
+    add_fault(client, operation="smsHistory", match={"next": token}, drop="after")
     with pytest.raises(DROPPED):
-        client.history(token)
-    assert len(client.queued()) == 50
-    assert messages_of(client.history(token)) == [str(number) for number in range(100, 150)]
+        client.fetch_history(token)
+    assert len(client.fetch_queue()) == 50
+    assert parse_messages(client.fetch_history(token)) == [str(number) for number in range(100, 150)]
 
 
-def test_a_young_session_can_be_refused_with_a_401(client: Caller) -> None:
-    arm(client, operation="startCallbacks", answer={"status": 401, "body": {}})
-    assert client.start().status == 401
+def test_a_young_session_can_be_refused_with_a_401(client: RawApiClient) -> None:
+    add_fault(client, operation="startCallbacks", answer={"status": 401, "body": {}})
+    assert client.start_callbacks().status == 401
 
 
-def test_a_delivery_can_be_doubled_at_the_same_moment(client: Caller, listener: ScriptedListener) -> None:
+def test_a_delivery_can_be_doubled_at_the_same_moment(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url)
-    arm(client, operation="delivery", duplicate=2)
-    client.text("x")
+    add_fault(client, operation="delivery", duplicate=2)
+    client.send_message("x")
     assert listener.wait_for(3) == ["x", "x", "x"]
 
 
-def test_a_delivery_can_be_held_back_so_that_a_later_one_comes_first(
-    client: Caller, listener: ScriptedListener
+def test_a_delivery_can_be_delayed_so_that_a_later_one_comes_first(
+    client: RawApiClient, listener: ScriptedListener
 ) -> None:
     client.register(listener.url)
-    arm(client, operation="delivery", delay=60)
-    client.text("first")
-    client.text("second")
+    add_fault(client, operation="delivery", delay=60)
+    client.send_message("first")
+    client.send_message("second")
     listener.wait_for(1)
-    client.advance(61)
+    client.advance_clock(61)
     assert listener.wait_for(2) == ["second", "first"]
 
 
 @pytest.mark.parametrize(("moment", "received"), [("before", 0), ("after", 1)])
 def test_a_delivery_can_be_lost_on_either_side_of_the_listener(
-    client: Caller, listener: ScriptedListener, moment: str, received: int
+    client: RawApiClient, listener: ScriptedListener, moment: str, received: int
 ) -> None:
     client.register(listener.url)
-    arm(client, operation="delivery", match={"accountName": ACCOUNT}, drop=moment)
-    client.text("x")
-    client.settle()
+    add_fault(client, operation="delivery", match={"accountName": ACCOUNT}, drop=moment)
+    client.send_message("x")
+    client.wait_until_idle()
     assert len(listener.received) == received
-    assert client.queued() == ["x"]
+    assert client.fetch_queue() == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -229,18 +231,18 @@ def test_a_delivery_can_be_lost_on_either_side_of_the_listener(
         ({"operation": "delivery", "duplicate": 101}, "at most 100"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused_with_what_would(caller: Caller, rule: Any, words: str) -> None:
+def test_a_fault_that_makes_no_sense_is_refused_with_what_would(caller: RawApiClient, rule: Any, words: str) -> None:
     reply = caller.control("POST", "faults", rule)
     assert reply.status == 400
     assert words in reply.json()["error"]
-    assert hits(caller) == []
+    assert count_hits(caller) == []
 
 
-def test_faults_are_disarmed_one_by_one_or_all_together(client: Caller) -> None:
-    first = arm(client, operation="startCallbacks", answer={"status": 500})
-    arm(client, operation="token", answer={"status": 500})
+def test_faults_are_disarmed_one_by_one_or_all_together(client: RawApiClient) -> None:
+    first = add_fault(client, operation="startCallbacks", answer={"status": 500})
+    add_fault(client, operation="token", answer={"status": 500})
     assert client.control("DELETE", f"faults/{first}").status == 200
     assert client.control("DELETE", f"faults/{first}").status == 400
-    assert client.start().status == 200
+    assert client.start_callbacks().status == 200
     assert client.control("DELETE", "faults").status == 200
-    assert hits(client) == []
+    assert count_hits(client) == []

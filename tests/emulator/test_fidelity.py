@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 import thingspace_provider.emulator
-from tests.emulator.fidelity_rows import MEANING, ROWS, SECTIONS, UNKNOWN
+from tests.emulator.fidelity_rows import BASIS_MEANINGS, ROWS, SECTIONS, UNKNOWN
 from thingspace_provider.emulator.api.routes import ROUTES
 from thingspace_provider.emulator.platform.faults import OPERATIONS
 from thingspace_provider.emulator.platform.switches import SWITCHES
@@ -24,9 +24,9 @@ BEHAVIOUR = ("gateway", "tokens", "sessions", "registrations", "history", "sendi
 """The test files that are about ThingSpace itself; the others are about the emulator as a tool."""
 
 
-def held_rows() -> dict[str, list[str]]:
+def collect_rows() -> dict[str, list[str]]:
     """Row -> the tests that hold it, as `file::test`, read from the marks without running anything."""
-    found: dict[str, list[str]] = {}
+    tests_by_row: dict[str, list[str]] = {}
     for path in sorted(FOLDER.glob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
             if not isinstance(node, ast.FunctionDef):
@@ -34,13 +34,13 @@ def held_rows() -> dict[str, list[str]]:
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "holds":
                     for argument in mark.args:
-                        found.setdefault(str(ast.literal_eval(argument)), []).append(f"{path.name}::{node.name}")
-    return found
+                        tests_by_row.setdefault(str(ast.literal_eval(argument)), []).append(f"{path.name}::{node.name}")
+    return tests_by_row
 
 
-def document() -> str:
+def render_document() -> str:
     """The whole page."""
-    tests = held_rows()
+    tests = collect_rows()
     lines = [
         "# What the emulator knows of ThingSpace",
         "",
@@ -49,14 +49,16 @@ def document() -> str:
         "",
         *(
             f"- **{basis}**: {meaning}. {sum(row.basis == basis for row in ROWS)} rows."
-            for basis, meaning in MEANING.items()
+            for basis, meaning in BASIS_MEANINGS.items()
         ),
         "",
         "## Behaviours",
         "",
     ]
     for part in dict.fromkeys(row.part for row in ROWS):
-        route = next((f" `{one.method} /api{one.path}`" for one in ROUTES if one.operation == part), "")
+        route = next(
+            (f" `{candidate.method} /api{candidate.path}`" for candidate in ROUTES if candidate.operation == part), ""
+        )
         lines += [f"### {part}{route}", "", "| behaviour | basis | reference | held by |", "|---|---|---|---|"]
         for row in ROWS:
             if row.part == part:
@@ -77,11 +79,11 @@ def document() -> str:
 def test_every_row_is_held_by_a_test_and_every_mark_names_a_row() -> None:
     names = [row.name for row in ROWS]
     assert len(set(names)) == len(names)
-    assert set(held_rows()) == set(names)
+    assert set(collect_rows()) == set(names)
 
 
 def test_every_test_of_a_behaviour_holds_a_row() -> None:
-    held = {name for names in held_rows().values() for name in names}
+    held = {name for names in collect_rows().values() for name in names}
     tests = {
         f"{path.name}::{node.name}"
         for path in (FOLDER / f"test_{name}.py" for name in BEHAVIOUR)
@@ -96,7 +98,7 @@ def test_every_call_has_rows_and_every_row_a_known_section() -> None:
     assert [route.operation for route in ROUTES] == list(OPERATIONS)
     assert set(OPERATIONS) <= {row.part for row in ROWS}
     assert {row.section for row in ROWS} == set(SECTIONS)
-    assert {row.basis for row in ROWS} == set(MEANING)
+    assert {row.basis for row in ROWS} == set(BASIS_MEANINGS)
 
 
 def test_every_switch_is_moved_by_a_test_of_the_behaviour_and_the_unknown_rows_have_switches() -> None:
@@ -127,5 +129,7 @@ def test_every_error_code_in_the_source_is_asked_for_by_a_test() -> None:
 def test_the_page_is_up_to_date() -> None:
     if os.environ.get("THINGSPACE_WRITE_DOCS"):
         DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text(document())
-    assert DOCUMENT.read_text() == document(), "run: THINGSPACE_WRITE_DOCS=1 pytest tests/emulator/test_fidelity.py"
+        DOCUMENT.write_text(render_document())
+    assert DOCUMENT.read_text() == render_document(), (
+        "run: THINGSPACE_WRITE_DOCS=1 pytest tests/emulator/test_fidelity.py"
+    )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.fidelity import holds
-from tests.support.raw_api_client import ACCOUNT, Caller
+from tests.support.raw_api_client import ACCOUNT, RawApiClient
 
 XML = '<am:fault xmlns:am="http://wso2.org/apimanager">'
 
@@ -24,7 +24,7 @@ CALLS = [
     ("method", "path"),
     [("GET", "/"), ("GET", "/m2m/v2/sms"), ("POST", "/nothing/v1"), ("GET", "/m2m/v1/sms"), ("PATCH", "/m2m/v1/sms")],
 )
-def test_what_the_gateway_does_not_know_is_a_fault(caller: Caller, method: str, path: str) -> None:
+def test_what_the_gateway_does_not_know_is_a_fault(caller: RawApiClient, method: str, path: str) -> None:
     reply = caller.send(method, path)
     assert (reply.status, reply.code) == (400, "900906")
     assert isinstance(reply.json()["fault"]["code"], str)
@@ -35,7 +35,7 @@ def test_what_the_gateway_does_not_know_is_a_fault(caller: Caller, method: str, 
     "path",
     ["/m2m/v1", "/m2m/v1/nothing", "/m2m/v1/sms//history", "/m2m/v1/callbacks/", "/ts/v1/oauth2", "/m2m/v1/sms/a/b/c"],
 )
-def test_an_incomplete_path_in_a_known_context_is_not_found_in_xml(caller: Caller, path: str) -> None:
+def test_an_incomplete_path_in_a_known_context_is_not_found_in_xml(caller: RawApiClient, path: str) -> None:
     reply = caller.send("GET", path)
     assert reply.status == 404
     assert reply.body.decode().startswith(XML)
@@ -43,7 +43,7 @@ def test_an_incomplete_path_in_a_known_context_is_not_found_in_xml(caller: Calle
 
 
 @holds("gateway.scheme")
-def test_another_authentication_scheme_is_forbidden_in_xml(caller: Caller) -> None:
+def test_another_authentication_scheme_is_forbidden_in_xml(caller: RawApiClient) -> None:
     reply = caller.m2m("GET", f"/callbacks/{ACCOUNT}", Authorization="Basic eDp5")
     assert reply.status == 403
     assert reply.body.decode().startswith(XML)
@@ -51,13 +51,13 @@ def test_another_authentication_scheme_is_forbidden_in_xml(caller: Caller) -> No
 
 @holds("gateway.order")
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_bearer_then_session_then_account_then_body_are_checked(client: Caller, method: str, path: str) -> None:
-    bearer, session = client.bearer, client.session
-    client.bearer, client.session = None, None
+def test_bearer_then_session_then_account_then_body_are_checked(client: RawApiClient, method: str, path: str) -> None:
+    bearer, session = client.access_token, client.session
+    client.access_token, client.session = None, None
     assert client.m2m(method, path, b"{").code == "900902"
-    client.bearer = "wrong"
+    client.access_token = "wrong"
     assert client.m2m(method, path, b"{").code == "900901"
-    client.bearer = bearer
+    client.access_token = bearer
     assert client.m2m(method, path, b"{").code.endswith("SessionToken.Format")
     client.session = session
     if ACCOUNT in path:
@@ -68,27 +68,27 @@ def test_bearer_then_session_then_account_then_body_are_checked(client: Caller, 
 
 
 @holds("account.unknown", "account.foreign")
-def test_an_account_of_somebody_else_is_told_from_one_that_does_not_exist(client: Caller) -> None:
+def test_an_account_of_another_user_is_distinguished_from_one_that_does_not_exist(client: RawApiClient) -> None:
     state = client.control("GET", "state").json()
     state["users"]["emulator-user"]["accounts"] = [ACCOUNT]
     assert client.control("PUT", "state", state).status == 200
-    foreign = client.start("0000123456-00002")
+    foreign = client.start_callbacks("0000123456-00002")
     assert (foreign.status, foreign.code) == (400, "UnifiedWebService.REQUEST_FAILED.AccountName")
-    unknown = client.start("0000000000-00009")
+    unknown = client.start_callbacks("0000000000-00009")
     assert (unknown.status, unknown.code) == (400, "UnifiedWebService.REQUEST_FAILED.AccountNotFound")
 
 
 @holds("gateway.contentType")
-def test_a_call_without_a_body_needs_no_content_type(client: Caller) -> None:
-    headers = {"Authorization": f"Bearer {client.bearer}", "VZ-M2M-Token": str(client.session)}
+def test_a_call_without_a_body_needs_no_content_type(client: RawApiClient) -> None:
+    headers = {"Authorization": f"Bearer {client.access_token}", "VZ-M2M-Token": str(client.session)}
     assert client.send("PUT", f"/m2m/v1/sms/{ACCOUNT}/startCallbacks", None, headers).json() == {"success": True}
 
 
 @holds("gateway.size")
-def test_ten_megabytes_are_refused_and_the_emulator_goes_on(client: Caller) -> None:
+def test_ten_megabytes_are_refused_and_the_emulator_goes_on(client: RawApiClient) -> None:
     reply = client.m2m("POST", "/sms", b"x" * 10_000_000)
     assert reply.status == 413
-    assert client.start().status == 200
+    assert client.start_callbacks().status == 200
 
 
 @holds("body.empty", "body.malformed", "body.type", "body.characters")
@@ -109,15 +109,15 @@ def test_ten_megabytes_are_refused_and_the_emulator_goes_on(client: Caller) -> N
         (b'{"name": "N", "url": "http://h/\\\\"}', "INPUT_INVALID.Request.InvalidCharacter"),
     ],
 )
-def test_a_bad_body_has_a_code_behind_the_service_name(client: Caller, body: bytes, code: str) -> None:
+def test_a_bad_body_has_a_code_behind_the_service_name(client: RawApiClient, body: bytes, code: str) -> None:
     reply = client.m2m("POST", f"/callbacks/{ACCOUNT}", body)
     assert (reply.status, reply.code) == (400, f"CallbackRegistrationService.{code}")
     assert set(reply.json()) == {"errorCode", "errorMessage"}
 
 
 @holds("body.characters")
-def test_an_apostrophe_passes_when_switched(client: Caller) -> None:
-    client.switch(invalidCharacters="accepted")
+def test_an_apostrophe_passes_when_switched(client: RawApiClient) -> None:
+    client.set_switches(invalidCharacters="accepted")
     device = [{"kind": "mdn", "id": "5551230001"}]
     body = {"accountName": ACCOUNT, "deviceIds": device, "smsMessage": "it's"}
     assert client.m2m("POST", "/sms", body).status == 200

@@ -8,11 +8,11 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode, checks
 
-from tests.support.raw_api_client import ACCOUNT, Caller
+from tests.support.raw_api_client import ACCOUNT, RawApiClient
 from thingspace_provider.emulator.api.routes import ROUTES
 from thingspace_provider.emulator.control import openapi
-from thingspace_provider.emulator.emulator import Setup
-from thingspace_provider.emulator.runtime.server import Running
+from thingspace_provider.emulator.emulator import EmulatorConfig
+from thingspace_provider.emulator.runtime.server import EmulatorThread
 
 CHECKS = [
     checks.not_a_server_error,
@@ -40,9 +40,9 @@ CONTROL = [
 
 
 @pytest.fixture(scope="module")
-def fuzzed() -> Iterator[Running]:
+def fuzzed() -> Iterator[EmulatorThread]:
     """An emulator of its own that stands still, so that nothing made up here is ever sent anywhere."""
-    with Running(Setup(switches={"emptyCallbackList": "array"}, frozen=True)) as running:
+    with EmulatorThread(EmulatorConfig(switches={"emptyCallbackList": "array"}, frozen=True)) as running:
         yield running
 
 
@@ -64,51 +64,51 @@ def explore(document: dict[str, Any], path: str, method: str, **arguments: Any) 
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation)
-def test_no_call_of_thingspace_gives_an_answer_that_is_not_described(fuzzed: Running, route: Any) -> None:
-    client = Caller(fuzzed.url)
+def test_no_call_of_thingspace_gives_an_answer_that_is_not_described(fuzzed: EmulatorThread, route: Any) -> None:
+    client = RawApiClient(fuzzed.url)
     client.control("POST", "reset")
-    client.ready()
-    client.text("x", ACCOUNT)
+    client.log_in()
+    client.send_message("x", ACCOUNT)
     document = client.control("GET", "thingspace.openapi.json").json()
-    headers = {"Authorization": f"Bearer {client.bearer}", "VZ-M2M-Token": str(client.session)}
+    headers = {"Authorization": f"Bearer {client.access_token}", "VZ-M2M-Token": str(client.session)}
     if route.operation in {"token", "revoke"}:
         headers = {"Authorization": "Basic ZW11bGF0b3ItYXBwLWtleTplbXVsYXRvci1hcHAtc2VjcmV0"}
     document["paths"][route.path][route.method.lower()]["security"] = []
     for parameter in document["paths"][route.path][route.method.lower()]["parameters"]:
         if parameter["name"] == "account":
             parameter["schema"] = {"enum": [ACCOUNT, "0000000000-00009"]}
-    before = len(client.journal()["calls"])
+    before = len(client.fetch_journal()["calls"])
     explore(document, route.path, route.method, headers=headers)
-    assert {call["operation"] for call in client.journal()["calls"][before:]} >= {route.operation}
+    assert {call["operation"] for call in client.fetch_journal()["calls"][before:]} >= {route.operation}
 
 
 @pytest.mark.parametrize(("method", "name"), CONTROL)
-def test_no_request_to_the_control_plane_gives_an_answer_that_is_not_described(
-    fuzzed: Running, method: str, name: str
+def test_no_request_to_the_control_api_gives_a_response_that_is_not_described(
+    fuzzed: EmulatorThread, method: str, name: str
 ) -> None:
-    client = Caller(fuzzed.url)
+    client = RawApiClient(fuzzed.url)
     client.control("POST", "reset")
     document = client.control("GET", "openapi.json").json()
     explore(document, f"/_emulator/{name}", method)
     assert client.control("POST", "reset").status == 200
 
 
-def test_the_description_of_the_control_plane_is_complete(fuzzed: Running) -> None:
-    document = Caller(fuzzed.url).control("GET", "openapi.json").json()
+def test_the_description_of_the_control_api_is_complete(fuzzed: EmulatorThread) -> None:
+    document = RawApiClient(fuzzed.url).control("GET", "openapi.json").json()
     described = {
         (method.upper(), path.removeprefix("/_emulator/"))
         for path, methods in document["paths"].items()
         for method in methods
     }
     assert described == set(CONTROL)
-    assert all(one["summary"] for methods in document["paths"].values() for one in methods.values())
-    short = {(method, path) for method, path in (*openapi.CONTROL_BODIES, *openapi.CONTROL_ANSWERS, *openapi.QUERIES)}
+    assert all(operation["summary"] for methods in document["paths"].values() for operation in methods.values())
+    short = {(method, path) for method, path in (*openapi.CONTROL_BODIES, *openapi.CONTROL_RESPONSES, *openapi.QUERIES)}
     assert short <= described
 
 
-def test_the_description_of_thingspace_names_every_call(fuzzed: Running) -> None:
-    document = Caller(fuzzed.url).control("GET", "thingspace.openapi.json").json()
+def test_the_description_of_thingspace_names_every_call(fuzzed: EmulatorThread) -> None:
+    document = RawApiClient(fuzzed.url).control("GET", "thingspace.openapi.json").json()
     assert document["servers"] == [{"url": fuzzed.url}]
-    assert {one["operationId"] for methods in document["paths"].values() for one in methods.values()} == {
+    assert {operation["operationId"] for methods in document["paths"].values() for operation in methods.values()} == {
         route.operation for route in ROUTES
     }

@@ -8,31 +8,31 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.chromium import Browser, found
-from tests.support.raw_api_client import ACCOUNT, PASSWORD, USERNAME, Caller, Reply
+from tests.support.chromium import Browser, find_browser
+from tests.support.raw_api_client import ACCOUNT, PASSWORD, USERNAME, RawApiClient, RawResponse
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 DEVICE = f"{ACCOUNT}/0"
 
 
-def page(caller: Caller, path: str = "/") -> str:
+def page(caller: RawApiClient, path: str = "/") -> str:
     reply = caller.send("GET", path, root=True)
     assert reply.status == 200
     return reply.body.decode()
 
 
-def post(caller: Caller, path: str, **form: str) -> Reply:
+def post(caller: RawApiClient, path: str, **form: str) -> RawResponse:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     return caller.send("POST", path, urlencode(form).encode(), headers, root=True)
 
 
 def test_the_page_shows_accounts_devices_listeners_queue_deliveries_and_calls(
-    client: Caller, listener: ScriptedListener
+    client: RawApiClient, listener: ScriptedListener
 ) -> None:
-    client.text("waits here", "0000123456-00002")
+    client.send_message("waits here", "0000123456-00002")
     client.register(listener.url, password="listener-secret")
-    client.text("came through")
-    client.settle()
+    client.send_message("came through")
+    client.wait_until_idle()
     content = html.unescape(page(client))
     for words in (
         ACCOUNT,
@@ -44,12 +44,12 @@ def test_the_page_shows_accounts_devices_listeners_queue_deliveries_and_calls(
         "registerCallback",
     ):
         assert words in content
-    for secret in ("listener-secret", PASSWORD, "emulator-app-secret", str(client.bearer), str(client.session)):
+    for secret in ("listener-secret", PASSWORD, "emulator-app-secret", str(client.access_token), str(client.session)):
         assert secret not in content
 
 
-def test_nothing_in_the_page_comes_from_elsewhere_and_nothing_can_be_injected(client: Caller) -> None:
-    client.text("<script>alert(1)</script>")
+def test_nothing_in_the_page_comes_from_elsewhere_and_nothing_can_be_injected(client: RawApiClient) -> None:
+    client.send_message("<script>alert(1)</script>")
     reply = client.send("GET", "/?said=%3Cscript%3Ealert(2)%3C/script%3E", root=True)
     content = reply.body.decode()
     assert "<script>alert" not in content
@@ -58,10 +58,10 @@ def test_nothing_in_the_page_comes_from_elsewhere_and_nothing_can_be_injected(cl
     assert "'unsafe-inline'" not in reply.headers["content-security-policy"]
 
 
-def test_the_box_sends_a_text_as_the_chosen_device(caller: Caller) -> None:
+def test_the_box_sends_a_text_as_the_chosen_device(caller: RawApiClient) -> None:
     reply = post(caller, "/texts", device=f"{ACCOUNT}/1", message="T=21.5 & more")
     assert reply.status == 303
-    assert caller.queued() == ["T=21.5 & more"]
+    assert caller.fetch_queue() == ["T=21.5 & more"]
     content = page(caller, reply.headers["location"])
     assert "Sent from mdn 5551230002: T=21.5 &amp; more" in content
     assert f'value="{ACCOUNT}/1" selected' in content
@@ -77,13 +77,13 @@ def test_the_box_sends_a_text_as_the_chosen_device(caller: Caller) -> None:
         ({}, "no such device"),
     ],
 )
-def test_a_form_that_makes_no_sense_says_so_on_the_page(caller: Caller, form: dict[str, str], words: str) -> None:
+def test_an_invalid_form_is_reported_on_the_page(caller: RawApiClient, form: dict[str, str], words: str) -> None:
     reply = post(caller, "/texts", **form)
     assert words in page(caller, reply.headers["location"])
-    assert caller.queued() == []
+    assert caller.fetch_queue() == []
 
 
-def test_a_locked_user_is_unlocked_by_a_button(client: Caller) -> None:
+def test_a_locked_user_is_unlocked_by_a_button(client: RawApiClient) -> None:
     for _ in range(5):
         client.login(password="wrong")
     assert f"Unlock {USERNAME}" in page(client)
@@ -92,21 +92,21 @@ def test_a_locked_user_is_unlocked_by_a_button(client: Caller) -> None:
     assert "no such user" in page(client, post(client, "/unlock", username="nobody").headers["location"])
 
 
-def test_the_page_of_another_origin_can_neither_read_nor_send(caller: Caller) -> None:
+def test_the_page_of_another_origin_can_neither_read_nor_send(caller: RawApiClient) -> None:
     for method, path in (("GET", "/"), ("GET", "/live"), ("POST", "/texts"), ("POST", "/unlock")):
         assert caller.send(method, path, b"", {"Origin": "http://evil.example"}, root=True).status == 403
         assert caller.send(method, path, b"", {"Host": "evil.example"}, root=True).status == 403
 
 
-def test_a_long_queue_stays_a_short_page(caller: Caller) -> None:
-    caller.text("x", repeat=5000)
+def test_a_long_queue_stays_a_short_page(caller: RawApiClient) -> None:
+    caller.send_message("x", repeat=5000)
     content = page(caller)
     assert "and 4980 more" in content
     assert len(content) < 50_000
 
 
-def in_browser(work: Callable[[Browser], object]) -> None:
-    path = found()
+def run_in_browser(work: Callable[[Browser], object]) -> None:
+    path = find_browser()
     if path is None:
         pytest.skip("NO CHROMIUM: the emulator's page is not tested in a browser. Install it: apt-get install chromium")
 
@@ -118,34 +118,34 @@ def in_browser(work: Callable[[Browser], object]) -> None:
 
 
 def test_in_a_browser_a_typed_text_appears_in_the_queue_and_then_at_the_listener(
-    client: Caller, listener: ScriptedListener
+    client: RawApiClient, listener: ScriptedListener
 ) -> None:
     async def work(browser: Browser) -> None:
         await browser.open(client.url.removesuffix("/api") + "/")
-        await browser.until("document.activeElement.id === 'message'")
+        await browser.wait_until("document.activeElement.id === 'message'")
         await browser.type("T=21.5 from the box")
         await browser.press("Enter", 13, "\r")
-        await browser.until("document.querySelector('#queue').innerText.includes('T=21.5 from the box')")
-        assert client.queued() == ["T=21.5 from the box"]
-        await browser.until("document.activeElement.id === 'message'")
+        await browser.wait_until("document.querySelector('#queue').innerText.includes('T=21.5 from the box')")
+        assert client.fetch_queue() == ["T=21.5 from the box"]
+        await browser.wait_until("document.activeElement.id === 'message'")
         await browser.type("half a text")
         client.register(listener.url)
-        client.start()
+        client.start_callbacks()
         assert listener.wait_for(1) == ["T=21.5 from the box"]
-        await browser.until("document.querySelector('#deliveries').innerText.includes('delivered 200')")
-        await browser.until("document.querySelector('#queue').innerText === 'Nothing waits.'")
+        await browser.wait_until("document.querySelector('#deliveries').innerText.includes('delivered 200')")
+        await browser.wait_until("document.querySelector('#queue').innerText === 'Nothing waits.'")
         assert await browser.evaluate("document.querySelector('#message').value") == "half a text"
 
-    in_browser(work)
+    run_in_browser(work)
 
 
-def test_in_a_browser_everything_is_reached_with_the_keyboard(client: Caller) -> None:
+def test_in_a_browser_everything_is_reached_with_the_keyboard(client: RawApiClient) -> None:
     for _ in range(5):
         client.login(password="wrong")
 
     async def work(browser: Browser) -> None:
         await browser.open(client.url.removesuffix("/api") + "/")
-        await browser.until("document.activeElement.id === 'message'")
+        await browser.wait_until("document.activeElement.id === 'message'")
         reached = []
         for _ in range(3):
             await browser.press("Tab", 9)
@@ -154,9 +154,9 @@ def test_in_a_browser_everything_is_reached_with_the_keyboard(client: Caller) ->
         assert f"Unlock {USERNAME}" in reached
         await browser.evaluate("document.querySelector('.inline button').focus()")
         await browser.press("Enter", 13, "\r")
-        await browser.until("document.querySelector('.said')?.innerText.includes('may log in again')")
+        await browser.wait_until("document.querySelector('.said')?.innerText.includes('may log in again')")
         assert client.login().status == 200
         unlabelled = "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
         assert await browser.evaluate(unlabelled) == 0
 
-    in_browser(work)
+    run_in_browser(work)

@@ -9,44 +9,48 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.raw_api_client import Caller
-from thingspace_provider.emulator.testing.client import Attempt, Call, EmulatorRefused, ThingSpace
+from tests.support.raw_api_client import RawApiClient
+from thingspace_provider.emulator.testing.client import EmulatorClient, EmulatorError, JournalCall, JournalDelivery
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 
 def test_the_fixtures_carry_a_text_from_device_to_listener(
-    thingspace_emulator: ThingSpace, thingspace_listener: ScriptedListener
+    thingspace_emulator: EmulatorClient, thingspace_listener: ScriptedListener
 ) -> None:
     account = thingspace_emulator.accounts[0]
-    client = Caller(thingspace_emulator.url).ready()
-    thingspace_emulator.text("queued")
-    assert [text.message for text in thingspace_emulator.queue()] == ["queued"]
+    client = RawApiClient(thingspace_emulator.url).log_in()
+    thingspace_emulator.send_message("queued")
+    assert [message.text for message in thingspace_emulator.queue()] == ["queued"]
     assert client.register(thingspace_listener.registered_url, account).status == 200
-    thingspace_emulator.text("live")
+    thingspace_emulator.send_message("live")
     assert thingspace_listener.wait_for(1) == ["live"]
-    client.start(account)
+    client.start_callbacks(account)
     assert thingspace_listener.wait_for(2) == ["live", "queued"]
-    thingspace_emulator.settle()
+    thingspace_emulator.wait_until_idle()
     assert thingspace_emulator.queue() == []
-    assert thingspace_emulator.calls("startCallbacks") == [Call("startCallbacks", 200, account, None, None)]
+    assert thingspace_emulator.calls("startCallbacks") == [JournalCall("startCallbacks", 200, account, None, None)]
     url = thingspace_listener.registered_url
-    assert thingspace_emulator.deliveries()[0] == Attempt(
+    assert thingspace_emulator.deliveries()[0] == JournalDelivery(
         account, "EnhancedConnectivityService", url, 1, "delivered", 200, "live"
     )
 
 
-def test_the_handle_has_a_method_for_everything_in_the_control_plane(thingspace_emulator: ThingSpace) -> None:
+def test_the_client_has_a_method_for_everything_in_the_control_api(thingspace_emulator: EmulatorClient) -> None:
     emulator = thingspace_emulator
-    client = Caller(emulator.url).ready()
-    number = emulator.fault("startCallbacks", answer={"dialect": "xml", "status": 403})
-    assert (client.start().status, client.start().status, emulator.hits(number)) == (403, 200, 1)
-    emulator.disarm()
+    client = RawApiClient(emulator.url).log_in()
+    number = emulator.add_fault("startCallbacks", answer={"dialect": "xml", "status": 403})
+    assert (client.start_callbacks().status, client.start_callbacks().status, emulator.fault_hits(number)) == (
+        403,
+        200,
+        1,
+    )
+    emulator.clear_faults()
     emulator.freeze()
     before = emulator.now()
     emulator.advance(1201)
     assert emulator.now() == before + 1201
-    assert client.start().code.endswith("SessionToken.Expired")
-    emulator.switch(finalBlock="auto")
+    assert client.start_callbacks().code.endswith("SessionToken.Expired")
+    emulator.set_switches(finalBlock="auto")
     assert emulator.switches()["finalBlock"] == "auto"
     for _ in range(5):
         client.login(password="wrong")
@@ -54,37 +58,37 @@ def test_the_handle_has_a_method_for_everything_in_the_control_plane(thingspace_
     emulator.unlock()
     assert client.login().status == 200
     emulator.add_account("0000555555-00001")
-    emulator.device({"mdn": "5559990001"}, "0000555555-00001", reachable=False)
-    emulator.text("x", "0000555555-00001", {"mdn": "5559990001"})
-    (text,) = emulator.queue("0000555555-00001")
-    assert text.device_ids == (("mdn", "5559990001"),)
+    emulator.put_device({"mdn": "5559990001"}, "0000555555-00001", reachable=False)
+    emulator.send_message("x", "0000555555-00001", {"mdn": "5559990001"})
+    (message,) = emulator.queue("0000555555-00001")
+    assert message.device_ids == (("mdn", "5559990001"),)
     state = emulator.export_state()
     emulator.reset()
     assert "0000555555-00001" not in emulator.accounts
     emulator.import_state(state)
     assert len(emulator.queue("0000555555-00001")) == 1
-    with pytest.raises(EmulatorRefused, match="there is no account 'nowhere'"):
-        emulator.text("x", "nowhere")
+    with pytest.raises(EmulatorError, match="there is no account 'nowhere'"):
+        emulator.send_message("x", "nowhere")
 
 
 def test_several_emulators_in_one_test_share_nothing(
-    thingspace_emulator: ThingSpace, start_thingspace_emulator: Callable[..., ThingSpace]
+    thingspace_emulator: EmulatorClient, start_thingspace_emulator: Callable[..., EmulatorClient]
 ) -> None:
     other = start_thingspace_emulator({"accounts": ["0000777777-00001"], "profile": "documented"})
-    thingspace_emulator.text("here")
+    thingspace_emulator.send_message("here")
     assert other.queue() == []
     assert other.accounts == ["0000777777-00001"]
     assert other.environment["THINGSPACE_BASE_URL"] != thingspace_emulator.environment["THINGSPACE_BASE_URL"]
 
 
-def test_the_plugin_works_in_a_project_of_somebody_else_and_leaves_no_thread(tmp_path: Path) -> None:
+def test_the_plugin_works_in_another_project_and_leaves_no_thread(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(
         textwrap.dedent("""
         import threading
         import urllib.request
 
         def test_one(thingspace_emulator, thingspace_listener):
-            thingspace_emulator.text("x")
+            thingspace_emulator.send_message("x")
             assert len(thingspace_emulator.queue()) == 1
 
         def test_nothing_is_left():

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.raw_api_client import Caller, messages_of
-from thingspace_provider.emulator.runtime.scenario import BadScenario, read_scenario, scenario
-from thingspace_provider.emulator.runtime.server import Running
+from tests.support.raw_api_client import RawApiClient, parse_messages
+from thingspace_provider.emulator.runtime.scenario import InvalidScenario, load_scenario, parse_scenario
+from thingspace_provider.emulator.runtime.server import EmulatorThread
 
-WHOLE = """
+FULL_SCENARIO = """
 clock: {start: 2026-03-01T08:15:30-05:00, frozen: true}
 profile: documented
 switches: {expiresIn: constant, finalBlock: auto}
@@ -33,19 +33,19 @@ resolve: {"hooks.example.net:443": "127.0.0.1:8443"}
 """
 
 
-def test_a_scenario_sets_everything_the_control_plane_can(tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text(WHOLE)
-    with Running(read_scenario(tmp_path / "s.yaml")) as running:
-        client = Caller(running.url)
-        client.bearer = client.token(("key", "secret")).json()["access_token"]
+def test_a_scenario_sets_everything_the_control_api_can(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(FULL_SCENARIO)
+    with EmulatorThread(load_scenario(tmp_path / "s.yaml")) as running:
+        client = RawApiClient(running.url)
+        client.access_token = client.request_token(("key", "secret")).json()["access_token"]
         assert client.login("shut", "out").code.endswith("UserLocked")
         session = client.login("reader", "right").json()
         client.session = session["sessionToken"]
         account = "0000000001-00001"
-        assert client.start(account).status == 403
-        assert client.start("0000000002-00001").code.endswith("AccountName")
-        reply = client.history(account=account)
-        assert messages_of(reply) == ["first", "second"]
+        assert client.start_callbacks(account).status == 403
+        assert client.start_callbacks("0000000002-00001").code.endswith("AccountName")
+        reply = client.fetch_history(account=account)
+        assert parse_messages(reply) == ["first", "second"]
         assert reply.json()["messages"][0]["timestamp"] == "2026-03-01T08:15:30-05:00"
         assert client.control("GET", "clock").json()["frozen"] is True
         assert client.control("GET", "switches").json()["retryProfile"] == "documented"
@@ -56,12 +56,12 @@ def test_a_scenario_sets_everything_the_control_plane_can(tmp_path: Path) -> Non
 
 
 def test_an_empty_scenario_is_the_default() -> None:
-    with Running(scenario(None)) as running:
-        assert Caller(running.url).ready().start().status == 200
+    with EmulatorThread(parse_scenario(None)) as running:
+        assert RawApiClient(running.url).log_in().start_callbacks().status == 200
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("content", "words"),
     [
         ("acounts: []", "has no key 'acounts'; it has: accounts, users"),
         ("- x", "the scenario is a mapping"),
@@ -97,22 +97,22 @@ def test_an_empty_scenario_is_the_default() -> None:
         ("!!python/object:os.system x", "is not YAML"),
     ],
 )
-def test_a_scenario_that_cannot_be_is_refused_with_the_place(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "s.yaml").write_text(text)
-    with pytest.raises(BadScenario) as caught:
-        read_scenario(tmp_path / "s.yaml")
+def test_an_invalid_scenario_is_rejected_with_the_position(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "s.yaml").write_text(content)
+    with pytest.raises(InvalidScenario) as caught:
+        load_scenario(tmp_path / "s.yaml")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_scenario_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadScenario, match="not YAML"):
-        read_scenario(tmp_path / "s.yaml")
+    with pytest.raises(InvalidScenario, match="not YAML"):
+        load_scenario(tmp_path / "s.yaml")
 
 
 def test_the_scenario_of_this_file_is_yaml_that_a_person_can_change() -> None:
-    value: Any = yaml.safe_load(WHOLE)
+    value: Any = yaml.safe_load(FULL_SCENARIO)
     value["switches"]["registrationPorts"] = "any"
     value["accounts"][0]["listeners"] = [{"url": "http://127.0.0.1:12345/"}]
-    assert scenario(value).switches["registrationPorts"] == "any"
+    assert parse_scenario(value).switches["registrationPorts"] == "any"

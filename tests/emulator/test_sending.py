@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.fidelity import holds
-from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, TEXTS, Caller, Reply
+from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, TEXT_SERVICE, RawApiClient, RawResponse
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 MDN = {"kind": "mdn", "id": "5551230001"}
@@ -16,41 +16,41 @@ DAY = 24 * 3600
 CONFIRMATIONS = "SMSDeliveryConfirmation"
 
 
-def order(client: Caller, **changes: Any) -> Reply:
+def send_order(client: RawApiClient, **changes: Any) -> RawResponse:
     body = {"accountName": ACCOUNT, "deviceIds": [MDN], "smsMessage": "report now", **changes}
     return client.m2m("POST", "/sms", {name: value for name, value in body.items() if value is not None})
 
 
-def states(client: Caller) -> list[str]:
+def fetch_states(client: RawApiClient) -> list[str]:
     return [command["state"] for command in client.control("GET", "commands").json()["commands"]]
 
 
 @pytest.fixture
-def confirmations(caller: Caller) -> Iterator[ScriptedListener]:
+def confirmations(caller: RawApiClient) -> Iterator[ScriptedListener]:
     with ScriptedListener() as listener:
         yield listener
         caller.control("POST", "reset")
 
 
 @holds("sendSms.shape")
-def test_a_send_answers_with_a_request_id_and_a_repeat_sends_twice(client: Caller) -> None:
-    first, second = order(client), order(client)
+def test_a_send_answers_with_a_request_id_and_a_repeat_sends_twice(client: RawApiClient) -> None:
+    first, second = send_order(client), send_order(client)
     assert (first.status, list(first.json())) == (200, ["requestId"])
     assert uuid.UUID(first.json()["requestId"]) != uuid.UUID(second.json()["requestId"])
-    assert states(client) == ["queued", "queued"]
+    assert fetch_states(client) == ["queued", "queued"]
 
 
 @holds("sendSms.account", "sendSms.accounts", "sendSms.accountEmpty")
-def test_the_account_may_be_left_out_only_by_a_user_with_one(client: Caller) -> None:
-    assert order(client, accountName=None).code == "EnhancedConnectivityService.REQUEST_FAILED.MultipleAccounts"
-    assert order(client, accountName="").code == "EnhancedConnectivityService.INPUT_INVALID.Account.NotDefined"
+def test_the_account_may_be_left_out_only_by_a_user_with_one(client: RawApiClient) -> None:
+    assert send_order(client, accountName=None).code == "EnhancedConnectivityService.REQUEST_FAILED.MultipleAccounts"
+    assert send_order(client, accountName="").code == "EnhancedConnectivityService.INPUT_INVALID.Account.NotDefined"
     state = client.control("GET", "state").json()
     state["users"]["emulator-user"]["accounts"] = [ACCOUNT]
     client.control("PUT", "state", state)
-    assert order(client, accountName=None).status == 200
+    assert send_order(client, accountName=None).status == 200
     state["users"]["emulator-user"]["accounts"] = []
     client.control("PUT", "state", state)
-    assert order(client, accountName=None).code == "EnhancedConnectivityService.REQUEST_FAILED.NoAccounts"
+    assert send_order(client, accountName=None).code == "EnhancedConnectivityService.REQUEST_FAILED.NoAccounts"
 
 
 @holds("sendSms.length", "sendSms.kinds", "sendSms.identifiers", "sendSms.stranger", "sendSms.number")
@@ -83,23 +83,23 @@ def test_the_account_may_be_left_out_only_by_a_user_with_one(client: Caller) -> 
         ({"servicePlan": "nothing"}, "REQUEST_FAILED.servicePlan.NotFound"),
     ],
 )
-def test_what_a_send_refuses_has_a_code(client: Caller, changes: dict[str, Any], code: str | None) -> None:
-    reply = order(client, **changes)
+def test_what_a_send_refuses_has_a_code(client: RawApiClient, changes: dict[str, Any], code: str | None) -> None:
+    reply = send_order(client, **changes)
     if code is None:
         assert reply.status == 200
     else:
         assert (reply.status, reply.code) == (400, f"EnhancedConnectivityService.{code}")
-        assert states(client) == []
+        assert fetch_states(client) == []
 
 
 @holds("sendSms.inactive")
-def test_an_inactive_device_is_refused(client: Caller) -> None:
+def test_an_inactive_device_is_refused(client: RawApiClient) -> None:
     client.control("POST", "devices", {"accountName": ACCOUNT, "deviceIds": [MDN], "active": False})
-    assert order(client).code == "EnhancedConnectivityService.INPUT_INVALID.DeviceState.Invalid"
+    assert send_order(client).code == "EnhancedConnectivityService.INPUT_INVALID.DeviceState.Invalid"
 
 
 @holds("sendSms.selection")
-def test_devices_can_be_chosen_by_group_plan_and_custom_field(client: Caller) -> None:
+def test_devices_can_be_chosen_by_group_plan_and_custom_field(client: RawApiClient) -> None:
     for device, group, field in ((MDN, "pumps", "north"), (SECOND, "pumps", "south")):
         client.control(
             "POST",
@@ -107,26 +107,26 @@ def test_devices_can_be_chosen_by_group_plan_and_custom_field(client: Caller) ->
             {"accountName": ACCOUNT, "deviceIds": [device | {"kind": device["kind"].lower()}], "groupName": group}
             | {"servicePlan": "5MB", "customFields": {"CustomField1": field}},
         )
-    assert order(client, deviceIds=None, groupName="pumps").status == 200
-    assert len(states(client)) == 2
-    assert order(client, deviceIds=None, customFields=[{"key": "CustomField1", "value": "south"}]).status == 200
-    assert len(states(client)) == 3
-    assert order(client, deviceIds=None, servicePlan="5MB").status == 200
-    assert len(states(client)) == 5
+    assert send_order(client, deviceIds=None, groupName="pumps").status == 200
+    assert len(fetch_states(client)) == 2
+    assert send_order(client, deviceIds=None, customFields=[{"key": "CustomField1", "value": "south"}]).status == 200
+    assert len(fetch_states(client)) == 3
+    assert send_order(client, deviceIds=None, servicePlan="5MB").status == 200
+    assert len(fetch_states(client)) == 5
 
 
 @holds("sendSms.sent", "sendSms.confirmed", "sendSms.each", "sendSms.noticeBody")
-def test_sent_and_confirmed_are_told_for_each_device_to_two_services(
-    client: Caller, listener: ScriptedListener, confirmations: ScriptedListener
+def test_sent_and_confirmation_callbacks_are_posted_for_each_device_to_two_services(
+    client: RawApiClient, listener: ScriptedListener, confirmations: ScriptedListener
 ) -> None:
     client.register(listener.url, username="plant-a", password="example-only")
     client.register(confirmations.url, name=CONFIRMATIONS)
-    request_id = order(client, deviceIds=[MDN, SECOND]).json()["requestId"]
-    client.advance(10)
-    client.settle()
-    assert states(client) == ["delivered", "delivered"]
-    for one, words in ((listener, "Sent"), (confirmations, "Delivered")):
-        bodies = [received.body for received in one.received]
+    request_id = send_order(client, deviceIds=[MDN, SECOND]).json()["requestId"]
+    client.advance_clock(10)
+    client.wait_until_idle()
+    assert fetch_states(client) == ["delivered", "delivered"]
+    for receiver, words in ((listener, "Sent"), (confirmations, "Delivered")):
+        bodies = [received.body for received in receiver.received]
         assert [body["requestId"] for body in bodies] == [request_id, request_id]
         assert {body["deviceIds"][0]["id"] for body in bodies} == {"5551230001", "5551230002"}
         assert all("smsMessage" not in body for body in bodies)
@@ -141,63 +141,63 @@ def test_sent_and_confirmed_are_told_for_each_device_to_two_services(
     ("life", "seconds"), [(None, 5 * DAY), ("000000010000000R", 3600), ("990000000000000R", 5 * DAY)]
 )
 def test_a_text_to_a_device_that_is_off_expires(
-    client: Caller, confirmations: ScriptedListener, life: str | None, seconds: int
+    client: RawApiClient, confirmations: ScriptedListener, life: str | None, seconds: int
 ) -> None:
     client.control("POST", "devices", {"accountName": ACCOUNT, "deviceIds": [MDN], "reachable": False})
     client.register(confirmations.url, name=CONFIRMATIONS)
-    request_id = order(client, timeToLive=life).json()["requestId"]
-    client.advance(seconds - 5)
-    assert states(client) == ["queued"]
-    client.advance(10)
+    request_id = send_order(client, timeToLive=life).json()["requestId"]
+    client.advance_clock(seconds - 5)
+    assert fetch_states(client) == ["queued"]
+    client.advance_clock(10)
     confirmations.wait_for(0)
-    client.settle()
-    (notice,) = confirmations.received
-    assert notice.body["requestId"] == request_id
-    assert notice.body["deviceResponse"] == {"smsDeliveryResponse": {"confirmation": "Expired"}}
-    assert notice.body["status"] == "Failed"
-    assert states(client) == ["expired"]
+    client.wait_until_idle()
+    (confirmation,) = confirmations.received
+    assert confirmation.body["requestId"] == request_id
+    assert confirmation.body["deviceResponse"] == {"smsDeliveryResponse": {"confirmation": "Expired"}}
+    assert confirmation.body["status"] == "Failed"
+    assert fetch_states(client) == ["expired"]
 
 
 @holds("sendSms.returning")
-def test_a_device_that_comes_back_gets_its_text(client: Caller) -> None:
+def test_a_device_that_comes_back_gets_its_text(client: RawApiClient) -> None:
     device = {"accountName": ACCOUNT, "deviceIds": [MDN]}
     client.control("POST", "devices", {**device, "reachable": False})
-    order(client)
-    client.advance(DAY)
-    assert states(client) == ["queued"]
+    send_order(client)
+    client.advance_clock(DAY)
+    assert fetch_states(client) == ["queued"]
     client.control("POST", "devices", {**device, "reachable": True})
-    client.advance(5)
-    assert states(client) == ["delivered"]
-    client.advance(10 * DAY)
-    assert states(client) == ["delivered"]
+    client.advance_clock(5)
+    assert fetch_states(client) == ["delivered"]
+    client.advance_clock(10 * DAY)
+    assert fetch_states(client) == ["delivered"]
 
 
 @holds("delivery.archive")
-def test_a_notice_nobody_took_is_archived_for_thirty_days_and_resent_by_its_id(
-    client: Caller, listener: ScriptedListener
+def test_an_undelivered_status_callback_is_archived_for_thirty_days_and_resent_by_its_id(
+    client: RawApiClient, listener: ScriptedListener
 ) -> None:
     client.register(listener.url)
-    listener.answer(503, 503)
-    request_id = order(client).json()["requestId"]
-    client.advance(10)
-    client.settle()
+    listener.respond_with(503, 503)
+    request_id = send_order(client).json()["requestId"]
+    client.advance_clock(10)
+    client.wait_until_idle()
     archived = client.control("GET", "archive").json()["archive"]
-    assert archived == [{"requestId": request_id, "accountName": ACCOUNT, "serviceName": TEXTS}]
+    assert archived == [{"requestId": request_id, "accountName": ACCOUNT, "serviceName": TEXT_SERVICE}]
     assert client.control("POST", "archive/resend", {"requestId": request_id}).json() == {"count": 1}
     listener.wait_for(0)
-    client.settle()
+    client.wait_until_idle()
     assert len(listener.received) == 3
     assert client.control("GET", "archive").json() == {"archive": []}
-    listener.answer(503, 503)
-    order(client)
-    client.advance(10)
-    client.settle()
+    listener.respond_with(503, 503)
+    send_order(client)
+    client.advance_clock(10)
+    client.wait_until_idle()
     assert len(client.control("GET", "archive").json()["archive"]) == 1
-    client.advance(30 * DAY)
+    client.advance_clock(30 * DAY)
     assert client.control("GET", "archive").json() == {"archive": []}
 
 
 @holds("sendSms.stranger")
-def test_accounts_have_devices_of_their_own(client: Caller) -> None:
-    assert order(client, accountName=OTHER_ACCOUNT).code.endswith("DeviceNotFound")
-    assert order(client, accountName=OTHER_ACCOUNT, deviceIds=[{"kind": "mdn", "id": "5551230101"}]).status == 200
+def test_accounts_have_devices_of_their_own(client: RawApiClient) -> None:
+    assert send_order(client, accountName=OTHER_ACCOUNT).code.endswith("DeviceNotFound")
+    assert send_order(client, accountName=OTHER_ACCOUNT, deviceIds=[{"kind": "mdn", "id": "5551230101"}]).status == 200

@@ -3,7 +3,7 @@ from __future__ import annotations
 import uuid
 
 from tests.support.fidelity import holds
-from tests.support.raw_api_client import ACCOUNT, PASSWORD, USERNAME, Caller
+from tests.support.raw_api_client import ACCOUNT, PASSWORD, USERNAME, RawApiClient
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 IDLE = 20 * 60
@@ -13,14 +13,14 @@ LOCKED = "UnifiedWebService.REQUEST_FAILED.Emulator.UserLocked"
 WRONG = "UnifiedWebService.REQUEST_FAILED.Emulator.LoginRefused"
 
 
-def look(client: Caller) -> str:
+def request_devices(client: RawApiClient) -> str:
     """What a harmless call answers."""
-    reply = client.history()
+    reply = client.fetch_history()
     return "ok" if reply.status == 200 else reply.code
 
 
 @holds("login.shape")
-def test_a_login_answers_with_a_guid_and_nothing_else(client: Caller) -> None:
+def test_a_login_answers_with_a_guid_and_nothing_else(client: RawApiClient) -> None:
     reply = client.login()
     assert reply.status == 200
     assert list(reply.json()) == ["sessionToken"]
@@ -28,28 +28,28 @@ def test_a_login_answers_with_a_guid_and_nothing_else(client: Caller) -> None:
 
 
 @holds("login.bearer", "gateway.noBearer")
-def test_a_login_without_a_bearer_is_a_gateway_fault(caller: Caller) -> None:
+def test_a_login_without_a_bearer_is_a_gateway_fault(caller: RawApiClient) -> None:
     reply = caller.login()
     assert (reply.status, reply.code) == (401, "900902")
     assert caller.control("GET", "users").json()["users"][0]["strikes"] == 0
 
 
 @holds("login.strikes", "login.unlock", "login.refusal")
-def test_the_sixth_login_is_refused_even_with_the_right_password(client: Caller) -> None:
+def test_the_sixth_login_is_refused_even_with_the_right_password(client: RawApiClient) -> None:
     for _ in range(5):
         reply = client.login(password="wrong")
         assert (reply.status, reply.code) == (400, WRONG)
     assert (client.login().status, client.login().code) == (400, LOCKED)
-    client.advance(30 * 24 * 3600)
-    client.bearer = client.token().json()["access_token"]
-    client.switch(wrongPassword="401")
+    client.advance_clock(30 * 24 * 3600)
+    client.access_token = client.request_token().json()["access_token"]
+    client.set_switches(wrongPassword="401")
     assert (client.login().status, client.login().code) == (401, LOCKED)
     assert client.control("POST", "users/unlock", {"username": USERNAME}).status == 200
     assert client.login().status == 200
 
 
 @holds("login.consecutive")
-def test_a_right_password_in_between_starts_the_count_anew(client: Caller) -> None:
+def test_a_right_password_in_between_resets_the_count(client: RawApiClient) -> None:
     for _ in range(3):
         for _ in range(4):
             assert client.login(password="wrong").code == WRONG
@@ -57,78 +57,78 @@ def test_a_right_password_in_between_starts_the_count_anew(client: Caller) -> No
 
 
 @holds("login.stranger")
-def test_an_unknown_user_is_refused_like_a_wrong_password(client: Caller) -> None:
+def test_an_unknown_user_is_refused_like_a_wrong_password(client: RawApiClient) -> None:
     assert client.login("nobody").body == client.login(password="wrong").body
 
 
 @holds("login.older")
-def test_a_new_login_leaves_older_sessions_alone_unless_switched(client: Caller) -> None:
+def test_a_new_login_leaves_older_sessions_alone_unless_switched(client: RawApiClient) -> None:
     older = client.session
     client.session = client.login().json()["sessionToken"]
-    assert look(client) == "ok"
+    assert request_devices(client) == "ok"
     client.session = older
-    assert look(client) == "ok"
-    client.switch(newLogin="oldInvalid")
+    assert request_devices(client) == "ok"
+    client.set_switches(newLogin="oldInvalid")
     client.login()
-    assert look(client) == INVALID
+    assert request_devices(client) == INVALID
 
 
 @holds("session.sliding", "session.expired")
-def test_a_session_slides_while_used_and_ends_after_twenty_idle_minutes(client: Caller) -> None:
+def test_a_session_slides_while_used_and_ends_after_twenty_idle_minutes(client: RawApiClient) -> None:
     for _ in range(5):
-        client.advance(IDLE - 5)
-        client.bearer = client.token().json()["access_token"]
-        assert look(client) == "ok"
-    client.advance(IDLE + 1)
-    client.bearer = client.token().json()["access_token"]
-    reply = client.history()
+        client.advance_clock(IDLE - 5)
+        client.access_token = client.request_token().json()["access_token"]
+        assert request_devices(client) == "ok"
+    client.advance_clock(IDLE + 1)
+    client.access_token = client.request_token().json()["access_token"]
+    reply = client.fetch_history()
     assert (reply.status, reply.code) == (400, EXPIRED)
     assert reply.json() == {"errorCode": EXPIRED, "errorMessage": "The Session has expired."}
 
 
 @holds("session.absent", "session.malformed")
-def test_a_missing_and_a_malformed_session_token_have_codes_of_their_own(client: Caller) -> None:
+def test_a_missing_and_a_malformed_session_token_have_codes_of_their_own(client: RawApiClient) -> None:
     client.session = None
-    assert look(client) == "UnifiedWebService.REQUEST_FAILED.SessionToken.Format"
+    assert request_devices(client) == "UnifiedWebService.REQUEST_FAILED.SessionToken.Format"
     client.session = "not-a-guid"
-    assert look(client) == INVALID
+    assert request_devices(client) == INVALID
 
 
 @holds("session.stranger")
-def test_a_session_token_nobody_knows_is_invalid_unless_switched_to_expired(client: Caller) -> None:
+def test_an_unknown_session_token_is_invalid_unless_switched_to_expired(client: RawApiClient) -> None:
     client.session = str(uuid.uuid4())
-    assert look(client) == INVALID
-    client.switch(unknownSession="expired")
-    assert look(client) == EXPIRED
+    assert request_devices(client) == INVALID
+    client.set_switches(unknownSession="expired")
+    assert request_devices(client) == EXPIRED
 
 
 @holds("logout.shape")
-def test_a_logout_answers_with_the_token_it_ended(client: Caller) -> None:
+def test_a_logout_answers_with_the_token_it_ended(client: RawApiClient) -> None:
     reply = client.m2m("POST", "/session/logout")
     assert (reply.status, reply.json()) == (200, {"sessionToken": client.session})
-    assert look(client) == INVALID
+    assert request_devices(client) == INVALID
 
 
 @holds("logout.callbacks")
-def test_callbacks_keep_coming_after_a_logout(client: Caller, listener: ScriptedListener) -> None:
+def test_callbacks_keep_coming_after_a_logout(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url)
     client.m2m("POST", "/session/logout")
-    client.text("still here", ACCOUNT)
+    client.send_message("still here", ACCOUNT)
     assert listener.wait_for(1) == ["still here"]
 
 
 @holds("resetPassword.shape")
-def test_a_reset_gives_a_random_password_that_is_in_force_at_once(client: Caller) -> None:
+def test_a_reset_gives_a_random_password_that_is_in_force_at_once(client: RawApiClient) -> None:
     reply = client.m2m("PUT", "/session/password/actions/reset", {"oldPassword": PASSWORD})
     assert reply.status == 200
     assert list(reply.json()) == ["newPassword"]
     assert client.login().code == WRONG
     assert client.login(password=reply.json()["newPassword"]).status == 200
-    assert look(client) == "ok"
+    assert request_devices(client) == "ok"
 
 
 @holds("resetPassword.wrong")
-def test_a_reset_with_a_wrong_old_password_changes_nothing_and_is_no_strike(client: Caller) -> None:
+def test_a_reset_with_a_wrong_old_password_changes_nothing_and_is_no_failed_login(client: RawApiClient) -> None:
     for _ in range(6):
         reply = client.m2m("PUT", "/session/password/actions/reset", {"oldPassword": "wrong"})
         assert (reply.status, reply.code) == (400, "UnifiedWebService.REQUEST_FAILED.Emulator.OldPasswordWrong")

@@ -3,14 +3,14 @@ from __future__ import annotations
 import re
 
 from tests.support.fidelity import holds
-from tests.support.raw_api_client import APP, Caller
+from tests.support.raw_api_client import APP, RawApiClient
 
 HOUR = 3600
 
 
 @holds("token.shape")
-def test_a_token_has_four_fields(caller: Caller) -> None:
-    reply = caller.token()
+def test_a_token_has_four_fields(caller: RawApiClient) -> None:
+    reply = caller.request_token()
     body = reply.json()
     assert reply.status == 200
     assert set(body) == {"access_token", "scope", "token_type", "expires_in"}
@@ -20,28 +20,28 @@ def test_a_token_has_four_fields(caller: Caller) -> None:
 
 
 @holds("token.reused", "token.expiresIn")
-def test_the_same_token_is_handed_out_with_less_time_left(caller: Caller) -> None:
-    first = caller.token().json()
-    caller.advance(HOUR - 60)
-    second = caller.token().json()
+def test_the_same_token_is_handed_out_with_less_time_left(caller: RawApiClient) -> None:
+    first = caller.request_token().json()
+    caller.advance_clock(HOUR - 60)
+    second = caller.request_token().json()
     assert second["access_token"] == first["access_token"]
     assert 55 <= second["expires_in"] <= 60
-    caller.switch(expiresIn="constant")
-    assert caller.token().json()["expires_in"] == HOUR
+    caller.set_switches(expiresIn="constant")
+    assert caller.request_token().json()["expires_in"] == HOUR
 
 
 @holds("token.hour", "gateway.wrongBearer")
-def test_a_token_ends_an_hour_after_its_first_issue(client: Caller) -> None:
-    client.advance(HOUR - 60)
+def test_a_token_ends_an_hour_after_its_first_issue(client: RawApiClient) -> None:
+    client.advance_clock(HOUR - 60)
     assert client.login().status == 200
-    client.advance(61)
+    client.advance_clock(61)
     reply = client.login()
     assert (reply.status, reply.code) == (401, "900901")
-    assert client.token().json()["access_token"] != client.bearer
+    assert client.request_token().json()["access_token"] != client.access_token
 
 
 @holds("token.noBasic")
-def test_a_token_request_without_basic_is_a_gateway_fault(caller: Caller) -> None:
+def test_a_token_request_without_basic_is_a_gateway_fault(caller: RawApiClient) -> None:
     for headers in ({}, {"Authorization": "Bearer x"}):
         reply = caller.send("POST", "/ts/v1/oauth2/token", b"grant_type=client_credentials", headers)
         assert (reply.status, reply.code) == (401, "900902")
@@ -49,8 +49,8 @@ def test_a_token_request_without_basic_is_a_gateway_fault(caller: Caller) -> Non
 
 
 @holds("token.wrongSecret")
-def test_a_wrong_secret_and_a_wrong_key_look_the_same(caller: Caller) -> None:
-    wrong = [caller.token(app) for app in ((APP[0], "wrong"), ("wrong", APP[1]), ("", ""))]
+def test_a_wrong_secret_and_a_wrong_key_look_the_same(caller: RawApiClient) -> None:
+    wrong = [caller.request_token(app) for app in ((APP[0], "wrong"), ("wrong", APP[1]), ("", ""))]
     assert {(reply.status, reply.code) for reply in wrong} == {(401, "invalid_client")}
     assert {reply.body for reply in wrong} == {wrong[0].body}
     garbled = caller.send("POST", "/ts/v1/oauth2/token", b"", {"Authorization": "Basic ???"})
@@ -58,26 +58,26 @@ def test_a_wrong_secret_and_a_wrong_key_look_the_same(caller: Caller) -> None:
 
 
 @holds("token.grantType")
-def test_only_client_credentials_are_granted(caller: Caller) -> None:
+def test_only_client_credentials_are_granted(caller: RawApiClient) -> None:
     for form in ("", "grant_type=password", "grant_type=", "x" * 1000):
-        reply = caller.token(form=form)
+        reply = caller.request_token(form=form)
         assert (reply.status, reply.code) == (400, "invalid_request")
         assert set(reply.json()) == {"error", "error_description"}
 
 
 @holds("revoke.shape", "revoke.everyHolder")
-def test_a_revoked_token_is_echoed_in_a_header_and_refused_from_then_on(client: Caller) -> None:
-    old = client.bearer
-    reply = client.token(form=f"grant_type=client_credentials&token={old}", path="revoke")
+def test_a_revoked_token_is_echoed_in_a_header_and_refused_from_then_on(client: RawApiClient) -> None:
+    old = client.access_token
+    reply = client.request_token(form=f"grant_type=client_credentials&token={old}", path="revoke")
     assert (reply.status, reply.body) == (200, b"")
     assert old in reply.headers.values()
     assert client.login().code == "900901"
-    assert client.token().json()["access_token"] != old
+    assert client.request_token().json()["access_token"] != old
 
 
 @holds("revoke.unknown")
-def test_revoking_a_token_nobody_knows_changes_nothing(client: Caller) -> None:
-    reply = client.token(form="grant_type=client_credentials&token=nobody%0d%0ax", path="revoke")
+def test_revoking_an_unknown_token_changes_nothing(client: RawApiClient) -> None:
+    reply = client.request_token(form="grant_type=client_credentials&token=nobody%0d%0ax", path="revoke")
     assert (reply.status, reply.body) == (200, b"")
     assert client.login().status == 200
-    assert client.token(form="grant_type=client_credentials", path="revoke").code == "invalid_request"
+    assert client.request_token(form="grant_type=client_credentials", path="revoke").code == "invalid_request"

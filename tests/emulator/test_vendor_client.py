@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.raw_api_client import ACCOUNT, TEXTS, Caller
+from tests.support.raw_api_client import ACCOUNT, TEXT_SERVICE, RawApiClient
 
 
-def test_the_vendors_own_client_passes_through_every_call(caller: Caller) -> None:
+def test_the_vendors_own_client_passes_through_every_call(caller: RawApiClient) -> None:
     for number in range(150):
-        caller.text(f"t{number}")
+        caller.send_message(f"t{number}")
     process = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("vendor_client.py")), caller.url],
         capture_output=True,
@@ -22,10 +22,10 @@ def test_the_vendors_own_client_passes_through_every_call(caller: Caller) -> Non
     assert json.loads(process.stdout) == {
         "login": [200, 36],
         "listEmpty": [200, None],
-        "register": [200, ACCOUNT, TEXTS],
-        "list": [ACCOUNT, TEXTS, "https://hooks.example.net/sms", "plant-a", "example-only"],
+        "register": [200, ACCOUNT, TEXT_SERVICE],
+        "list": [ACCOUNT, TEXT_SERVICE, "https://hooks.example.net/sms", "plant-a", "example-only"],
         "start": [200, True],
-        "deregister": [200, TEXTS],
+        "deregister": [200, TEXT_SERVICE],
         "send": [200, 36],
         "history": [[202, 100, True], [200, 50, False]],
         "message": ["t0", "mdn"],
@@ -36,7 +36,7 @@ def test_the_vendors_own_client_passes_through_every_call(caller: Caller) -> Non
         "resetPassword": [200, True],
         "logout": [200, True],
     }
-    assert {call["operation"] for call in caller.journal()["calls"]} >= {
+    assert {call["operation"] for call in caller.fetch_journal()["calls"]} >= {
         *("token", "login", "listCallbacks", "registerCallback", "deregisterCallback", "sendSms", "smsHistory"),
         *("startCallbacks", "resetPassword", "logout"),
     }

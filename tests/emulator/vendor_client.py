@@ -68,8 +68,8 @@ def main(url: str) -> dict[str, Any]:
     token = first.headers["Location"].partition("next=")[2]
     second = sms.list_devices_sms_messages(ACCOUNT, token)
     seen["history"] = [
-        [answer.status_code, len(answer.body.messages), bool(getattr(answer.body, "has_more_data", False))]
-        for answer in (first, second)
+        [response.status_code, len(response.body.messages), bool(getattr(response.body, "has_more_data", False))]
+        for response in (first, second)
     ]
     seen["message"] = [first.body.messages[0].message, first.body.messages[0].device_ids[0].kind]
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.lifecycle_harness import World
+from tests.support.lifecycle_harness import LifecycleHarness
 from thingspace_provider.api import Client
 
 
 @pytest.fixture
-def world(thingspace: Client) -> World:
+def harness(thingspace: Client) -> LifecycleHarness:
     """A context with a real client of the emulator."""
-    return World(thingspace)
+    return LifecycleHarness(thingspace)

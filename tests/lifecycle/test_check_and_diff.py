@@ -23,23 +23,23 @@ values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(s
 states = st.dictionaries(st.sampled_from(KEYS), values)
 
 
-@pytest.mark.parametrize("it", ALL, ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("lifecycle", ALL, ids=lambda lifecycle: type(lifecycle).__name__)
 @given(news=states)
-def test_check_never_raises_and_checking_its_answer_changes_nothing(it: Lifecycle, news: dict[str, Any]) -> None:
-    once = it.check(news)
-    again = it.check(once.inputs)
+def test_check_never_raises_and_checking_its_result_changes_nothing(lifecycle: Lifecycle, news: dict[str, Any]) -> None:
+    once = lifecycle.check(news)
+    again = lifecycle.check(once.inputs)
     assert repr(again) == repr(once)  # by repr, because not-a-number is not equal to itself
 
 
-@pytest.mark.parametrize("it", ALL, ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("lifecycle", ALL, ids=lambda lifecycle: type(lifecycle).__name__)
 @given(olds=states, news=states)
-def test_diff_never_raises(it: Lifecycle, olds: dict[str, Any], news: dict[str, Any]) -> None:
-    difference = it.diff(olds, it.check(news).inputs, lambda _: "here")
+def test_diff_never_raises(lifecycle: Lifecycle, olds: dict[str, Any], news: dict[str, Any]) -> None:
+    difference = lifecycle.diff(olds, lifecycle.check(news).inputs, lambda _: "here")
     assert difference.changes or not difference.replaces
 
 
-@pytest.mark.parametrize("it", ALL, ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("lifecycle", ALL, ids=lambda lifecycle: type(lifecycle).__name__)
 @given(news=states)
-def test_diff_of_what_was_just_written_is_empty(it: Lifecycle, news: dict[str, Any]) -> None:
-    inputs = {key: value for key, value in it.check(news).inputs.items() if value == value}  # noqa: PLR0124  not-a-number
-    assert not it.diff({"running": True, **inputs}, inputs, lambda _: "here").changes
+def test_diff_of_what_was_just_written_is_empty(lifecycle: Lifecycle, news: dict[str, Any]) -> None:
+    inputs = {key: value for key, value in lifecycle.check(news).inputs.items() if value == value}  # noqa: PLR0124  not-a-number
+    assert not lifecycle.diff({"running": True, **inputs}, inputs, lambda _: "here").changes

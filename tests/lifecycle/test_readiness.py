@@ -7,56 +7,68 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.callback_servers import ACCOUNT, PASSWORD, USERNAME, closed_port, server, tls
+from tests.support.callback_servers import (
+    ACCOUNT,
+    PASSWORD,
+    USERNAME,
+    create_tls_context,
+    reserve_closed_port,
+    run_callback_server,
+)
 from tests.support.emulator_process import EmulatorProcess
-from tests.support.lifecycle_harness import World
+from tests.support.lifecycle_harness import LifecycleHarness
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.lifecycle.model import State
 from thingspace_provider.lifecycle.registration import CallbackRegistration
 
-it = CallbackRegistration()
+lifecycle = CallbackRegistration()
 ACCEPTED = range(9001, 9007)  # ports
 
 
-def inputs(url: str, **other: object) -> State:
+def build_inputs(url: str, **other: object) -> State:
     given = {"accountName": ACCOUNT, "url": url, "username": USERNAME, "password": PASSWORD}
-    checked = it.check(given | other)
+    checked = lifecycle.check(given | other)
     assert checked.failures == []
     return checked.inputs
 
 
-def test_a_listener_that_proves_itself_is_registered(world: World) -> None:
-    with server(ports=ACCEPTED) as http:
-        it.create(world.context, inputs(http.url()))
-        assert [entry.url for entry in world.client.list_callbacks(ACCOUNT)] == [http.url()]
-    assert world.said == []
+def test_a_listener_that_passes_the_probe_is_registered(harness: LifecycleHarness) -> None:
+    with run_callback_server(ports=ACCEPTED) as http:
+        lifecycle.create(harness.context, build_inputs(http.url()))
+        assert [entry.url for entry in harness.client.list_callbacks(ACCOUNT)] == [http.url()]
+    assert harness.logged == []
 
 
 def test_a_listener_that_does_not_is_waited_for_and_nothing_is_sent_to_thingspace(
-    world: World, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+    harness: LifecycleHarness, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THINGSPACE_READINESS_SECONDS", "3")
     with pytest.raises(ListenerNotReady, match=r"connection refused .* for 3 s"):
-        it.create(world.context, inputs("http://127.0.0.1:80/") | {"url": f"http://127.0.0.1:{closed_port()}/nobody"})
-    [waiting] = world.said
+        lifecycle.create(
+            harness.context,
+            build_inputs("http://127.0.0.1:80/") | {"url": f"http://127.0.0.1:{reserve_closed_port()}/nobody"},
+        )
+    [waiting] = harness.logged
     assert "waiting up to 3 s" in waiting
-    assert emulator.calls() == {}
+    assert emulator.count_calls() == {}
 
 
-def test_without_readiness_the_listener_is_not_asked(world: World) -> None:
-    with server(ports=ACCEPTED) as http:
-        it.create(world.context, inputs(http.url(), readiness=False))
+def test_without_readiness_the_listener_is_not_asked(harness: LifecycleHarness) -> None:
+    with run_callback_server(ports=ACCEPTED) as http:
+        lifecycle.create(harness.context, build_inputs(http.url(), readiness=False))
         assert http.connections == 0
-    assert len(world.client.list_callbacks(ACCOUNT)) == 1
+    assert len(harness.client.list_callbacks(ACCOUNT)) == 1
 
 
-def test_a_private_ca_can_be_trusted_for_tests(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_private_ca_can_be_trusted_for_tests(
+    harness: LifecycleHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("THINGSPACE_READINESS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    with server(context=tls(ca.issue_cert("localhost")), ports=ACCEPTED) as https:
-        it.create(world.context, inputs(https.url("localhost")))
-    assert len(world.client.list_callbacks(ACCOUNT)) == 1
+    with run_callback_server(context=create_tls_context(ca.issue_cert("localhost")), ports=ACCEPTED) as https:
+        lifecycle.create(harness.context, build_inputs(https.url("localhost")))
+    assert len(harness.client.list_callbacks(ACCOUNT)) == 1
 
 
 @pytest.mark.parametrize(
@@ -70,10 +82,10 @@ def test_a_private_ca_can_be_trusted_for_tests(world: World, tmp_path: Path, mon
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(
-    world: World, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+    harness: LifecycleHarness, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ListenerNotReady, match=f"{variable} .*'{value}'") as failed:
-        it.create(world.context, inputs("https://sms.invalid/x"))
+        lifecycle.create(harness.context, build_inputs("https://sms.invalid/x"))
     assert "or unset it. Nothing was registered." in str(failed.value)
-    assert emulator.calls() == {}
+    assert emulator.count_calls() == {}

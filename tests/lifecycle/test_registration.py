@@ -8,177 +8,181 @@ from typing import Any
 import pytest
 
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
-from tests.support.lifecycle_harness import World
+from tests.support.lifecycle_harness import LifecycleHarness
 from thingspace_provider.api import Registration, errors
 from thingspace_provider.lifecycle.registration import CallbackRegistration, RegisteredElsewhere
 
 URL = "https://sms.example.com/callbacks/0000123456-00001"
 FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "somebody", "else")
-it = CallbackRegistration()
+lifecycle = CallbackRegistration()
 
 
-def inputs(**other: Any) -> dict[str, Any]:
+def build_inputs(**other: Any) -> dict[str, Any]:
     given = {"accountName": ACCOUNT, "url": URL, "username": "plant-a", "password": "example-only", "readiness": False}
-    checked = it.check(given | other)
+    checked = lifecycle.check(given | other)
     assert checked.failures == []
     return checked.inputs
 
 
-def test_create_looks_and_registers(world: World, emulator: EmulatorProcess) -> None:
-    created = it.create(world.context, inputs())
+def test_create_looks_and_registers(harness: LifecycleHarness, emulator: EmulatorProcess) -> None:
+    created = lifecycle.create(harness.context, build_inputs())
     assert created.id == f"{ACCOUNT}/{SERVICE}"
     assert created.outputs["registeredAt"] == "2026-03-01T12:00:00+00:00"
-    calls = emulator.calls()
+    calls = emulator.count_calls()
     assert (calls["listCallbacks"], calls["registerCallback"]) == (1, 1)
 
 
 def test_create_after_an_interrupted_create_finds_its_own_and_registers_nothing(
-    world: World, emulator: EmulatorProcess
+    harness: LifecycleHarness, emulator: EmulatorProcess
 ) -> None:
-    it.create(world.context, inputs())
-    again = it.create(world.context, inputs())
+    lifecycle.create(harness.context, build_inputs())
+    again = lifecycle.create(harness.context, build_inputs())
     assert again.id == f"{ACCOUNT}/{SERVICE}"
-    assert emulator.calls()["registerCallback"] == 1
-    [said] = world.said
-    assert "registered already as this program wants it; nothing was sent" in said
+    assert emulator.count_calls()["registerCallback"] == 1
+    [logged] = harness.logged
+    assert "registered already as this program wants it; nothing was sent" in logged
 
 
-def test_an_empty_credential_is_the_same_as_none(world: World) -> None:
-    outputs = it.create(world.context, inputs(username="", password="")).outputs
-    same = it.read(world.context, outputs)
+def test_an_empty_credential_is_the_same_as_none(harness: LifecycleHarness) -> None:
+    outputs = lifecycle.create(harness.context, build_inputs(username="", password="")).outputs
+    same = lifecycle.read(harness.context, outputs)
     assert same is not None
-    assert not it.diff(same.outputs, inputs(username="", password=""), world.where).changes
-    assert world.said == []
+    assert not lifecycle.diff(same.outputs, build_inputs(username="", password=""), harness.fingerprint).changes
+    assert harness.logged == []
 
 
-def test_create_renews_the_password_at_its_own_url(world: World) -> None:
-    it.create(world.context, inputs())
-    it.create(world.context, inputs(password="another"))
-    assert world.client.list_callbacks(ACCOUNT)[0].password == "another"
+def test_create_renews_the_password_at_its_own_url(harness: LifecycleHarness) -> None:
+    lifecycle.create(harness.context, build_inputs())
+    lifecycle.create(harness.context, build_inputs(password="another"))
+    assert harness.client.list_callbacks(ACCOUNT)[0].password == "another"
 
 
-def test_a_registration_of_another_service_is_not_in_the_way(world: World) -> None:
-    world.client.register_callback(ACCOUNT, Registration("CarrierService", "https://other.example.com/carrier"))
-    it.create(world.context, inputs())
-    assert len(world.client.list_callbacks(ACCOUNT)) == 2
+def test_a_registration_of_another_service_is_not_in_the_way(harness: LifecycleHarness) -> None:
+    harness.client.register_callback(ACCOUNT, Registration("CarrierService", "https://other.example.com/carrier"))
+    lifecycle.create(harness.context, build_inputs())
+    assert len(harness.client.list_callbacks(ACCOUNT)) == 2
 
 
-def test_several_services_of_an_account_live_and_end_side_by_side(world: World) -> None:
-    it.create(world.context, inputs())
-    confirmed = inputs(serviceName="SMSDeliveryConfirmation", url=URL + "/confirmed")
-    outputs = it.create(world.context, confirmed).outputs
-    it.update(world.context, outputs, confirmed | {"password": "another"})
-    passwords = {entry.service_name: entry.password for entry in world.client.list_callbacks(ACCOUNT)}
+def test_several_services_of_an_account_live_and_end_side_by_side(harness: LifecycleHarness) -> None:
+    lifecycle.create(harness.context, build_inputs())
+    confirmed = build_inputs(serviceName="SMSDeliveryConfirmation", url=URL + "/confirmed")
+    outputs = lifecycle.create(harness.context, confirmed).outputs
+    lifecycle.update(harness.context, outputs, confirmed | {"password": "another"})
+    passwords = {entry.service_name: entry.password for entry in harness.client.list_callbacks(ACCOUNT)}
     assert passwords == {SERVICE: "example-only", "SMSDeliveryConfirmation": "another"}
-    it.delete(world.context, outputs)
-    assert [entry.service_name for entry in world.client.list_callbacks(ACCOUNT)] == [SERVICE]
+    lifecycle.delete(harness.context, outputs)
+    assert [entry.service_name for entry in harness.client.list_callbacks(ACCOUNT)] == [SERVICE]
 
 
-def test_an_update_refuses_a_third_url_that_nobody_has_seen(world: World) -> None:
-    olds = it.create(world.context, inputs()).outputs
-    world.client.register_callback(ACCOUNT, FOREIGN)
+def test_an_update_rejects_an_unknown_third_url(harness: LifecycleHarness) -> None:
+    olds = lifecycle.create(harness.context, build_inputs()).outputs
+    harness.client.register_callback(ACCOUNT, FOREIGN)
     with pytest.raises(RegisteredElsewhere, match=r"already go to https://other\.example\.com/hook"):
-        it.update(world.context, olds, inputs(password="another"))
-    assert world.client.list_callbacks(ACCOUNT) == [FOREIGN]
+        lifecycle.update(harness.context, olds, build_inputs(password="another"))
+    assert harness.client.list_callbacks(ACCOUNT) == [FOREIGN]
 
 
 def test_an_update_that_finds_everything_right_sends_nothing_and_lets_the_activation_follow(
-    world: World, emulator: EmulatorProcess
+    harness: LifecycleHarness, emulator: EmulatorProcess
 ) -> None:
-    olds = it.create(world.context, inputs()).outputs
-    world.time += dt.timedelta(hours=1)
-    news = it.update(world.context, olds | {"profile": "plant_a"}, inputs())
+    olds = lifecycle.create(harness.context, build_inputs()).outputs
+    harness.time += dt.timedelta(hours=1)
+    news = lifecycle.update(harness.context, olds | {"profile": "plant_a"}, build_inputs())
     assert news["registeredAt"] == "2026-03-01T13:00:00+00:00"
-    assert emulator.calls()["registerCallback"] == 1
+    assert emulator.count_calls()["registerCallback"] == 1
 
 
-def test_a_renewal_that_fails_puts_the_old_registration_back(world: World, emulator: EmulatorProcess) -> None:
-    olds = it.create(world.context, inputs()).outputs
-    before = world.client.list_callbacks(ACCOUNT)
-    emulator.fault("registerCallback", 400, {"errorCode": "X.INPUT_INVALID.Url", "errorMessage": "no"}, times=2)
+def test_a_renewal_that_fails_puts_the_old_registration_back(
+    harness: LifecycleHarness, emulator: EmulatorProcess
+) -> None:
+    olds = lifecycle.create(harness.context, build_inputs()).outputs
+    before = harness.client.list_callbacks(ACCOUNT)
+    emulator.add_fault("registerCallback", 400, {"errorCode": "X.INPUT_INVALID.Url", "errorMessage": "no"}, times=2)
     with pytest.raises(errors.InputRefused):
-        it.update(world.context, olds, inputs(password="another"))
-    assert world.client.list_callbacks(ACCOUNT) == before
+        lifecycle.update(harness.context, olds, build_inputs(password="another"))
+    assert harness.client.list_callbacks(ACCOUNT) == before
 
 
-def test_a_token_in_a_url_is_never_shown(world: World) -> None:
+def test_a_token_in_a_url_is_never_shown(harness: LifecycleHarness) -> None:
     token = "abcdefghijklmnopqrstuvwxyz0123456789"
-    world.client.register_callback(ACCOUNT, Registration(SERVICE, f"https://other.example.com/{token}/x"))
-    with pytest.raises(RegisteredElsewhere) as refused:
-        it.create(world.context, inputs(url=f"https://sms.example.com/callbacks/{token}/{ACCOUNT}"))
-    assert token not in str(refused.value)
-    assert "https://sms.example.com/callbacks/***/0000123456-00001" in str(refused.value)
+    harness.client.register_callback(ACCOUNT, Registration(SERVICE, f"https://other.example.com/{token}/x"))
+    with pytest.raises(RegisteredElsewhere) as conflict:
+        lifecycle.create(harness.context, build_inputs(url=f"https://sms.example.com/callbacks/{token}/{ACCOUNT}"))
+    assert token not in str(conflict.value)
+    assert "https://sms.example.com/callbacks/***/0000123456-00001" in str(conflict.value)
 
 
-def test_read_tells_gone_from_drifted(world: World) -> None:
-    outputs = it.create(world.context, inputs()).outputs
-    same = it.read(world.context, outputs)
+def test_read_tells_gone_from_drifted(harness: LifecycleHarness) -> None:
+    outputs = lifecycle.create(harness.context, build_inputs()).outputs
+    same = lifecycle.read(harness.context, outputs)
     assert same is not None
-    assert (same.outputs, same.inputs) == (outputs, inputs())
-    world.client.register_callback(ACCOUNT, FOREIGN)
-    drifted = it.read(world.context, outputs)
+    assert (same.outputs, same.inputs) == (outputs, build_inputs())
+    harness.client.register_callback(ACCOUNT, FOREIGN)
+    drifted = lifecycle.read(harness.context, outputs)
     assert drifted is not None
     assert drifted.inputs["url"] == FOREIGN.url
-    assert it.diff(drifted.outputs, inputs(), world.where).changes
-    world.client.deregister_callback(ACCOUNT, SERVICE)
-    assert it.read(world.context, outputs) is None
+    assert lifecycle.diff(drifted.outputs, build_inputs(), harness.fingerprint).changes
+    harness.client.deregister_callback(ACCOUNT, SERVICE)
+    assert lifecycle.read(harness.context, outputs) is None
 
 
-def test_drift_to_what_the_program_wants_by_now_is_a_change(world: World) -> None:
-    outputs = it.create(world.context, inputs()).outputs
-    wanted = inputs(password="another")
-    world.client.register_callback(ACCOUNT, Registration(SERVICE, URL, "plant-a", "another"))
-    drifted = it.read(world.context, outputs)
+def test_drift_to_what_the_program_wants_by_now_is_a_change(harness: LifecycleHarness) -> None:
+    outputs = lifecycle.create(harness.context, build_inputs()).outputs
+    wanted = build_inputs(password="another")
+    harness.client.register_callback(ACCOUNT, Registration(SERVICE, URL, "plant-a", "another"))
+    drifted = lifecycle.read(harness.context, outputs)
     assert drifted is not None
-    again = it.read(world.context, drifted.outputs)  # a second refresh sees nothing new, and forgets nothing
+    again = lifecycle.read(harness.context, drifted.outputs)  # a second refresh sees nothing new, and forgets nothing
     assert again is not None
-    assert it.diff(again.outputs, wanted, world.where).changes
-    assert not it.diff(it.update(world.context, again.outputs, wanted), wanted, world.where).changes
+    assert lifecycle.diff(again.outputs, wanted, harness.fingerprint).changes
+    assert not lifecycle.diff(
+        lifecycle.update(harness.context, again.outputs, wanted), wanted, harness.fingerprint
+    ).changes
 
 
-def test_delete_takes_only_what_is_there_and_ours(world: World, emulator: EmulatorProcess) -> None:
-    outputs = it.create(world.context, inputs()).outputs
-    it.delete(world.context, outputs)
-    it.delete(world.context, outputs)  # already gone
-    assert emulator.calls()["deregisterCallback"] == 1
-    world.client.register_callback(ACCOUNT, FOREIGN)
-    it.delete(world.context, outputs)
-    assert world.client.list_callbacks(ACCOUNT) == [FOREIGN]
-    assert "left as it is" in world.said[-1]
+def test_delete_takes_only_what_is_there_and_ours(harness: LifecycleHarness, emulator: EmulatorProcess) -> None:
+    outputs = lifecycle.create(harness.context, build_inputs()).outputs
+    lifecycle.delete(harness.context, outputs)
+    lifecycle.delete(harness.context, outputs)  # already gone
+    assert emulator.count_calls()["deregisterCallback"] == 1
+    harness.client.register_callback(ACCOUNT, FOREIGN)
+    lifecycle.delete(harness.context, outputs)
+    assert harness.client.list_callbacks(ACCOUNT) == [FOREIGN]
+    assert "left as it is" in harness.logged[-1]
 
 
 def test_at_another_thingspace_it_is_registered_and_nothing_else_is_touched(
-    world: World, emulator: EmulatorProcess
+    harness: LifecycleHarness, emulator: EmulatorProcess
 ) -> None:
-    olds = it.create(world.context, inputs()).outputs
-    before = emulator.calls()
-    world.thingspace = "there"
-    assert it.diff(olds, inputs(), world.where).changes
-    kept = it.read(world.context, olds)
-    assert kept is not None
-    assert (kept.outputs, kept.inputs) == (olds, inputs())
-    it.delete(world.context, olds)
-    assert emulator.calls() == before
-    assert all("is at another ThingSpace (the base URL has changed)" in said for said in world.said)
-    world.client.deregister_callback(ACCOUNT, SERVICE)
-    news = it.update(world.context, olds, inputs())
-    assert "registered here; there, nothing was deregistered" in world.said[-1]
-    assert not it.diff(news, inputs(), world.where).changes
-    assert len(world.client.list_callbacks(ACCOUNT)) == 1
+    olds = lifecycle.create(harness.context, build_inputs()).outputs
+    before = emulator.count_calls()
+    harness.thingspace = "there"
+    assert lifecycle.diff(olds, build_inputs(), harness.fingerprint).changes
+    current = lifecycle.read(harness.context, olds)
+    assert current is not None
+    assert (current.outputs, current.inputs) == (olds, build_inputs())
+    lifecycle.delete(harness.context, olds)
+    assert emulator.count_calls() == before
+    assert all("is at another ThingSpace (the base URL has changed)" in line for line in harness.logged)
+    harness.client.deregister_callback(ACCOUNT, SERVICE)
+    news = lifecycle.update(harness.context, olds, build_inputs())
+    assert "registered here; there, nothing was deregistered" in harness.logged[-1]
+    assert not lifecycle.diff(news, build_inputs(), harness.fingerprint).changes
+    assert len(harness.client.list_callbacks(ACCOUNT)) == 1
 
 
-def test_at_another_thingspace_the_url_that_was_remembered_is_not_ours(world: World) -> None:
-    olds = it.create(world.context, inputs(url=FOREIGN.url)).outputs
-    world.client.register_callback(ACCOUNT, FOREIGN)
-    world.thingspace = "there"
+def test_at_another_thingspace_the_url_that_was_remembered_is_not_ours(harness: LifecycleHarness) -> None:
+    olds = lifecycle.create(harness.context, build_inputs(url=FOREIGN.url)).outputs
+    harness.client.register_callback(ACCOUNT, FOREIGN)
+    harness.thingspace = "there"
     with pytest.raises(RegisteredElsewhere):
-        it.update(world.context, olds, inputs())
+        lifecycle.update(harness.context, olds, build_inputs())
 
 
-def test_a_state_that_does_not_tell_its_thingspace_is_here(world: World) -> None:
-    olds = it.create(world.context, inputs()).outputs
+def test_a_state_that_does_not_tell_its_thingspace_is_here(harness: LifecycleHarness) -> None:
+    olds = lifecycle.create(harness.context, build_inputs()).outputs
     del olds["place"]
-    world.thingspace = "there"
-    assert not it.diff(olds, inputs(), world.where).changes
-    it.delete(world.context, olds)
-    assert world.client.list_callbacks(ACCOUNT) == []
+    harness.thingspace = "there"
+    assert not lifecycle.diff(olds, build_inputs(), harness.fingerprint).changes
+    lifecycle.delete(harness.context, olds)
+    assert harness.client.list_callbacks(ACCOUNT) == []

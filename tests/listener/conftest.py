@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.emulator_process import EmulatorProcess
 from tests.support.listener_process import ListenerProcess
-from tests.support.postgres_server import PostgresServer, unusable
+from tests.support.postgres_server import PostgresServer, get_skip_reason
 from tests.support.webhook_receiver import Receiver
 from thingspace_provider.listener.store.postgres import connections
 
@@ -18,11 +18,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., ListenerProcess]]:
     """Starts listeners on the folder of this test and ends those that are left."""
     started: list[ListenerProcess] = []
 
-    def begin(*options: str, **changes: Any) -> ListenerProcess:
+    def start_listener(*options: str, **changes: Any) -> ListenerProcess:
         started.append(ListenerProcess(tmp_path, *options, **changes))
         return started[-1]
 
-    yield begin
+    yield start_listener
     for listener in started:
         listener.kill()
 
@@ -54,21 +54,21 @@ def other() -> Iterator[Receiver]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """One real server for all tests of the session, each of which empties its database."""
-    if unusable():
-        pytest.skip(unusable())
+    if get_skip_reason():
+        pytest.skip(get_skip_reason())
     server = PostgresServer()
     yield server
     server.remove()
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is opened in the test's own process may take as long as it wants to be connected."""
     monkeypatch.setattr(connections, "CONNECT_SECONDS", 60)
 
 
 @pytest.fixture
-def world(emulator: EmulatorProcess) -> EmulatorProcess:
+def any_port_emulator(emulator: EmulatorProcess) -> EmulatorProcess:
     """An emulator that posts to any port."""
     emulator.control("PUT", "switches", {"registrationPorts": "any"})
     return emulator

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.listener_process import PASSWORD, USERNAME, ListenerProcess, text
+from tests.support.listener_process import PASSWORD, USERNAME, ListenerProcess, build_text_callback
 from thingspace_provider.listener.callback_parser import Device, Malformed, read
 
 FAULT = {"faultcode": "EnhancedConnectivityService.REQUEST_FAILED.UnexpectedError", "faultstring": "example"}
@@ -22,7 +22,7 @@ VALUES = st.recursive(
 )
 
 
-def said(**body: Any) -> Any:
+def parse_response(**body: Any) -> Any:
     return read(json.dumps(SECRET | body).encode()).callback()
 
 
@@ -44,15 +44,18 @@ def said(**body: Any) -> Any:
         ({"niddResponse": {}}, "other"),
     ],
 )
-def test_each_shape_of_the_reference_is_told_from_the_others(body: dict[str, Any], kind: str) -> None:
-    assert said(**body).kind == kind
+def test_each_shape_of_the_reference_is_distinguished_from_the_others(body: dict[str, Any], kind: str) -> None:
+    assert parse_response(**body).kind == kind
 
 
 def test_device_ids_are_taken_in_every_spelling_and_those_without_an_id_left_out() -> None:
     devices = [{"kind": "ESN", "id": "12345678901"}, {"kind": "Imei", "id": 990000862471854}, {"kind": "mdn"}, "x", {}]
-    assert said(deviceIds=devices).devices == (Device("esn", "12345678901"), Device("imei", "990000862471854"))
-    assert said(deviceIds={"id": "1", "kind": "mdn"}).devices == (Device("mdn", "1"),)
-    assert said(deviceIds=None).devices == ()
+    assert parse_response(deviceIds=devices).devices == (
+        Device("esn", "12345678901"),
+        Device("imei", "990000862471854"),
+    )
+    assert parse_response(deviceIds={"id": "1", "kind": "mdn"}).devices == (Device("mdn", "1"),)
+    assert parse_response(deviceIds=None).devices == ()
 
 
 def test_a_body_is_decoded_once_so_that_doubly_escaped_characters_stay_as_they_came() -> None:
@@ -60,7 +63,7 @@ def test_a_body_is_decoded_once_so_that_doubly_escaped_characters_stay_as_they_c
 
 
 @pytest.mark.parametrize(
-    ("body", "text_"),
+    ("body", "expected_text"),
     [
         (b'{"smsMessage": "caf\xe9"}', "caf\ufffd"),
         (b'{"smsMessage": "caf\xc3\xa9"}', "caf\u00e9"),
@@ -72,32 +75,32 @@ def test_a_body_is_decoded_once_so_that_doubly_escaped_characters_stay_as_they_c
         (b'{"smsMessage": {"text": "x"}}', '{"text": "x"}'),
     ],
 )
-def test_odd_texts_are_kept_rather_than_refused(body: bytes, text_: str | None) -> None:
-    if text_ is None:
+def test_unusual_text_is_stored_rather_than_rejected(body: bytes, expected_text: str | None) -> None:
+    if expected_text is None:
         with pytest.raises(Malformed):
             read(body)
     else:
         callback = read(body).callback()
-        assert (callback.kind, callback.text) == ("text", text_)
+        assert (callback.kind, callback.text) == ("text", expected_text)
 
 
-def test_odd_texts_come_back_from_the_store_as_they_were_read(start: Callable[..., ListenerProcess]) -> None:
+def test_unusual_messages_are_read_from_the_store_as_they_were_parsed(start: Callable[..., ListenerProcess]) -> None:
     listener = start()
     odd = ["", "two\nlines\x00end", "\U0001f600", "\ufffd", "'); DROP TABLE callbacks; --", "\u202eright to left"]
     for message in odd:
-        assert listener.post(text(message)).status_code == 200
-    latin = json.dumps(text("caf?")).encode().replace(b"?", b"\xe9")
+        assert listener.post(build_text_callback(message)).status_code == 200
+    latin = json.dumps(build_text_callback("caf?")).encode().replace(b"?", b"\xe9")
     assert listener.post(latin).status_code == 200
-    assert listener.texts() == [*odd, "caf\ufffd"]
+    assert listener.message_texts() == [*odd, "caf\ufffd"]
 
 
 @given(st.dictionaries(st.text(max_size=12), VALUES, max_size=6), st.booleans(), st.sampled_from([None, 2]))
-def test_what_is_kept_of_any_body_is_that_body_without_its_secrets(
+def test_the_stored_body_of_any_callback_is_that_body_without_its_secrets(
     body: dict[str, Any], escaped: bool, indent: int | None
 ) -> None:
-    whole = json.dumps(SECRET | body, ensure_ascii=escaped, indent=indent).encode("utf-8", "surrogatepass")
-    kept = read(whole).callback().raw
-    assert json.loads(kept.decode("utf-8", "surrogatepass")) == {
+    full_body = json.dumps(SECRET | body, ensure_ascii=escaped, indent=indent).encode("utf-8", "surrogatepass")
+    stored_body = read(full_body).callback().raw
+    assert json.loads(stored_body.decode("utf-8", "surrogatepass")) == {
         key: value for key, value in body.items() if key.lower() not in ("username", "password")
     }
 
@@ -121,14 +124,14 @@ def test_any_bytes_are_read_or_malformed_and_nothing_else(body: bytes) -> None:
     st.dictionaries(st.sampled_from(["deviceIds", "deviceResponse", "faultResponse", "requestId", "status"]), VALUES)
 )
 def test_fields_of_any_type_are_read(body: dict[str, Any]) -> None:
-    callback = said(**body)
+    callback = parse_response(**body)
     assert callback.kind in ("sent", "confirmation", "fault", "other")
     assert callback.text is None
 
 
 def test_no_file_of_the_store_holds_a_secret(start: Callable[..., ListenerProcess]) -> None:
     listener = start()
-    listener.post(text("kept"))
+    listener.post(build_text_callback("kept"))
     files = [file for file in listener.folder.iterdir() if file.name.startswith("inbox.")]
     assert any(b"kept" in file.read_bytes() for file in files)
     for file in files:

@@ -17,14 +17,22 @@ import apsw
 import psycopg
 import pytest
 
-from tests.support.crash_points import Point, armed, killing, recorded, recording, started, unusable
-from tests.support.forwarding_harness import sink
+from tests.support.crash_points import (
+    Point,
+    build_killing_command,
+    build_recording_command,
+    get_skip_reason,
+    kill_at,
+    read_startup_points,
+    record_points,
+)
+from tests.support.forwarding_harness import build_sink
 from tests.support.listener_process import ListenerProcess, NotReady
-from tests.support.load_senders import Senders
+from tests.support.load_senders import LoadSenders
 from tests.support.postgres_server import PostgresServer
 from tests.support.webhook_receiver import Receiver
 
-pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
+pytestmark = pytest.mark.skipif(bool(get_skip_reason()), reason=get_skip_reason())
 
 # The same listener, with a log so short that a small load makes it copy the log into the database again and again.
 SHORT_LOG = """
@@ -37,7 +45,7 @@ main()
 """
 LISTENER = (sys.executable, "-c", SHORT_LOG)
 CONNECTIONS = 6
-EACH = {"sqlite": 4, "postgresql": 10}  # texts of each connection, for some 300 points
+MESSAGES_PER_CONNECTION = {"sqlite": 4, "postgresql": 10}  # texts of each connection, for some 300 points
 SECONDS = 20  # to come to a point
 SAMPLED = ("write", "pwrite64", "fdatasync", "sendto")
 KILLED = -signal.SIGKILL
@@ -52,9 +60,9 @@ class Witness:
         self.folder = folder
         self.acknowledged: list[str] = []
         self.program: tuple[str, ...] = LISTENER
-        self.each = EACH[store.partition(":")[0]]
+        self.messages_per_connection = MESSAGES_PER_CONNECTION[store.partition(":")[0]]
         self._receiver = receiver
-        self._changes: dict[str, Any] = {"store": store, "sinks": [sink(receiver)]}
+        self._changes: dict[str, Any] = {"store": store, "sinks": [build_sink(receiver)]}
         self._read: list[tuple[str, str]] = []
 
     def start(self, *before: str) -> ListenerProcess:
@@ -65,26 +73,26 @@ class Witness:
         """End the listener that a failed test has left."""
         self._listener.kill()
 
-    def load(self, listener: ListenerProcess, prefix: object, each: int = 0) -> None:
+    def load(self, listener: ListenerProcess, prefix: object, message_count: int = 0) -> None:
         """Send texts over several connections at once, all of which are taken."""
-        senders = Senders(listener, str(prefix), CONNECTIONS, each or self.each)
+        senders = LoadSenders(listener, str(prefix), CONNECTIONS, message_count or self.messages_per_connection)
         senders.wait()
         self.acknowledged += senders.acknowledged
 
     def warm(self, listener: ListenerProcess, name: object) -> None:
         """Bring every thread and connection of a listener into being, always in the same order."""
-        self.load(listener, f"warm {name}", each=1)
+        self.load(listener, f"warm {name}", message_count=1)
         self._receiver.wait_for(self.acknowledged[-1])
         self.see(listener)
 
     def see(self, listener: ListenerProcess) -> None:
         """Read on from where the last life was left; all that was acknowledged must have been seen by now."""
         after = self._read[-1][0] if self._read else "0"
-        while page := listener.answer(after=after, limit=1000)["messages"]:
+        while page := listener.fetch_page(after=after, limit=1000)["messages"]:
             self._read += [(message["id"], message["text"]) for message in page]
             after = page[-1]["id"]
-        kept = Counter(message for _, message in self._read)
-        assert [message for message in self.acknowledged if kept[message] != 1] == []
+        stored = Counter(message for _, message in self._read)
+        assert [message for message in self.acknowledged if stored[message] != 1] == []
 
     def conclude(self, *, hurry: bool = False) -> None:
         """What was read once is still the same, from the first text on, and all of it has come to the sink.
@@ -111,7 +119,7 @@ def store(request: pytest.FixtureRequest) -> Callable[[Path], str]:
     if request.param == "SQLite":
         return lambda folder: f"sqlite:///{folder / 'inbox.sqlite3'}"
     server: PostgresServer = request.getfixturevalue("postgres")
-    return lambda _: server.database()
+    return lambda _: server.create_database()
 
 
 @pytest.fixture
@@ -121,17 +129,17 @@ def witness(tmp_path: Path, receiver: Receiver, store: Callable[[Path], str]) ->
     witness.close()
 
 
-def points_under_load(witness: Witness, least: int = 1) -> list[Point]:
+def record_points_under_load(witness: Witness, min_points: int = 1) -> list[Point]:
     """What a listener comes by under a load, under a larger one if there are not so many."""
     points: list[Point] = []
-    each = witness.each
-    while len(points) < least:
+    message_count = witness.messages_per_connection
+    while len(points) < min_points:
         listener = witness.start()
-        witness.warm(listener, f"count {each}")
-        with recorded(listener, witness.folder) as points:
-            witness.load(listener, f"count {each}", each)
+        witness.warm(listener, f"count {message_count}")
+        with record_points(listener, witness.folder) as points:
+            witness.load(listener, f"count {message_count}", message_count)
         listener.kill()
-        each *= 2
+        message_count *= 2
     return points
 
 
@@ -141,8 +149,8 @@ def kill_under_load(points: list[Point], witness: Witness) -> None:
     for point in points:
         listener = witness.start()
         witness.warm(listener, point)
-        with armed(listener, point):
-            senders = Senders(listener, str(point), CONNECTIONS)
+        with kill_at(listener, point):
+            senders = LoadSenders(listener, str(point), CONNECTIONS)
             try:
                 assert listener.process.wait(SECONDS) == KILLED
             except subprocess.TimeoutExpired:
@@ -156,31 +164,31 @@ def kill_under_load(points: list[Point], witness: Witness) -> None:
 def status_of_start(witness: Witness, point: Point) -> int:
     """The exit status of a listener that is to be killed before it is ready; 0 when it never came to the point."""
     try:
-        witness.start(*killing(point)).kill()
+        witness.start(*build_killing_command(point)).kill()
     except NotReady as ended:
         return ended.status
     return 0
 
 
-def kinds(points: list[Point]) -> dict[tuple[int, str, str], list[Point]]:
+def group_points(points: list[Point]) -> dict[tuple[int, str, str], list[Point]]:
     sorts: dict[tuple[int, str, str], list[Point]] = {}
     for point in points:
         sorts.setdefault((point.thread, point.call, point.target), []).append(point)
     return sorts
 
 
-def tell(phase: str, points: list[Point]) -> None:
+def print_points(phase: str, points: list[Point]) -> None:
     """The matrix, for whoever runs it with -s."""
     lines = [f"\n{phase}: {len(points)} points"]
-    for (thread, call, target), found in kinds(points).items():
-        lines.append(f"  thread {thread} {call:16}{target:30}{len(found):6}")
+    for (thread, call, target), points_of_kind in group_points(points).items():
+        lines.append(f"  thread {thread} {call:16}{target:30}{len(points_of_kind):6}")
     print(*lines, sep="\n")  # noqa: T201  figures, not an oversight
 
 
 def test_nothing_is_lost_at_a_point_of_each_important_kind(witness: Witness) -> None:
     sample: dict[tuple[str, str], Point] = {}
-    for found in kinds(points_under_load(witness)).values():
-        point = found[len(found) // 2]
+    for points in group_points(record_points_under_load(witness)).values():
+        point = points[len(points) // 2]
         if point.call in SAMPLED:
             sample.setdefault((point.call, point.target), point)
     assert len(sample) > 2
@@ -191,8 +199,8 @@ def test_nothing_is_lost_at_a_point_of_each_important_kind(witness: Witness) -> 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_nothing_is_lost_at_any_point_under_load(witness: Witness) -> None:
-    points = points_under_load(witness, least=200)
-    tell("under load", points)
+    points = record_points_under_load(witness, min_points=200)
+    print_points("under load", points)
     kill_under_load(points, witness)
     witness.conclude()
 
@@ -205,14 +213,14 @@ def test_a_first_start_may_be_killed_at_any_point(
     def fresh(name: str) -> Witness:
         return Witness(tmp_path / name, receiver, store(tmp_path / name))
 
-    fresh("count").start(*recording(tmp_path / "trace")).kill()
-    points = started(tmp_path / "trace")
-    tell("first start", points)
+    fresh("count").start(*build_recording_command(tmp_path / "trace")).kill()
+    points = read_startup_points(tmp_path / "trace")
+    print_points("first start", points)
     for number, point in enumerate(points):
         witness = fresh(str(number))
         assert status_of_start(witness, point) == KILLED
         listener = witness.start()
-        witness.load(listener, point, each=1)
+        witness.load(listener, point, message_count=1)
         listener.kill()
         witness.conclude(hurry=True)
 
@@ -227,9 +235,9 @@ def test_a_start_after_a_kill_may_be_killed_at_any_point(witness: Witness, tmp_p
         listener.kill()
 
     life("before")
-    witness.start(*recording(tmp_path / "trace")).kill()
-    points = started(tmp_path / "trace")
-    tell("start after a kill", points)
+    witness.start(*build_recording_command(tmp_path / "trace")).kill()
+    points = read_startup_points(tmp_path / "trace")
+    print_points("start after a kill", points)
     ends = Counter[int]()
     for point in points:
         life(point)
@@ -246,15 +254,15 @@ def test_a_stop_may_be_killed_at_any_point(witness: Witness) -> None:
     listener = witness.start()
     witness.warm(listener, "before")
     witness.load(listener, "before")
-    with recorded(listener, witness.folder) as points:
+    with record_points(listener, witness.folder) as points:
         assert listener.stop() == 0
-    tell("stop", points)
+    print_points("stop", points)
     ends = Counter[int]()
     for point in points:
         listener = witness.start()
         witness.warm(listener, point)
         witness.load(listener, point)
-        with armed(listener, point):
+        with kill_at(listener, point):
             ends[listener.stop()] += 1
     witness.conclude()
     assert set(ends) <= {KILLED, 0}

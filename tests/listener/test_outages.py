@@ -12,52 +12,52 @@ from typing import Any
 import pytest
 
 from tests.support.emulator_process import EmulatorProcess
-from tests.support.listener_process import ACCOUNT, PASSWORD, USERNAME, ListenerProcess, quiet_port
-from tests.support.raw_api_client import Caller
+from tests.support.listener_process import ACCOUNT, PASSWORD, USERNAME, ListenerProcess, reserve_port
+from tests.support.raw_api_client import RawApiClient
 
 Start = Callable[..., ListenerProcess]
 DUPLICATES = 20
 
 
-def send(platform: Caller, numbers: range) -> None:
+def send(platform: RawApiClient, numbers: range) -> None:
     for number in numbers:
-        platform.text(f"T={number}")
+        platform.send_message(f"T={number}")
 
 
-def waiting(platform: Caller) -> int:
+def count_waiting(platform: RawApiClient) -> int:
     """Texts in the queue and on their way."""
     queue = platform.control("GET", f"queue?accountName={ACCOUNT}").json()
     return int(queue["count"] + queue["inFlight"])
 
 
-def newest(listener: ListenerProcess) -> int:
+def fetch_newest(listener: ListenerProcess) -> int:
     """The last id in the inbox."""
-    return int(listener.answer(last=1, kind="all")["next"] or 0)
+    return int(listener.fetch_page(last=1, kind="all")["next"] or 0)
 
 
-def drain(platform: Caller) -> None:
+def drain(platform: RawApiClient) -> None:
     """Have everything sent that waits, as somebody does after an outage."""
     until = time.monotonic() + 60
-    while waiting(platform):
+    while count_waiting(platform):
         assert time.monotonic() < until, "texts still wait in the queue"
-        assert platform.start().status == 200
+        assert platform.start_callbacks().status == 200
         platform.control("GET", "settled?timeoutSeconds=5")
 
 
-def survive(start: Start, platform: Caller, texts: int, kills: int) -> list[dict[str, Any]]:
+def survive_kills(start: Start, platform: RawApiClient, message_count: int, kills: int) -> list[dict[str, Any]]:
     """Kill the listener so many times while a queue is drained and more texts come; what the inbox has in the end."""
-    chance = random.Random(texts)  # noqa: S311  the same every time
-    send(platform, range(texts // 2))
-    listener = start(port=quiet_port())
+    chance = random.Random(message_count)  # noqa: S311  the same every time
+    send(platform, range(message_count // 2))
+    listener = start(port=reserve_port())
     url = listener.ready["callbackUrls"][ACCOUNT]
     assert platform.register(url, username=USERNAME, password=PASSWORD).status == 200
     platform.control("POST", "faults", {"operation": "delivery", "duplicate": 1, "skip": 10, "times": DUPLICATES})
-    devices = threading.Thread(target=send, args=(platform, range(texts // 2, texts)))
+    devices = threading.Thread(target=send, args=(platform, range(message_count // 2, message_count)))
     devices.start()
     for _ in range(kills):
-        assert platform.start().status == 200
-        enough = newest(listener) + chance.randrange(1, texts // kills // 2)
-        while newest(listener) < enough and (devices.is_alive() or waiting(platform)):
+        assert platform.start_callbacks().status == 200
+        enough = fetch_newest(listener) + chance.randrange(1, message_count // kills // 2)
+        while fetch_newest(listener) < enough and (devices.is_alive() or count_waiting(platform)):
             time.sleep(0.0005)
         listener.kill()
         listener = start(port=listener.port)
@@ -67,24 +67,24 @@ def survive(start: Start, platform: Caller, texts: int, kills: int) -> list[dict
 
 
 @pytest.mark.parametrize(
-    ("texts", "kills", "body"),
+    ("message_count", "kills", "body"),
     [
         (500, 4, "minimal"),
         # Without a request id only a minute links copies, and the last drain may come later than that.
         pytest.param(10_000, 40, "modern", marks=[pytest.mark.long, pytest.mark.timeout(600)]),
     ],
 )
-def test_every_text_is_in_the_inbox_once_or_marked_however_often_the_listener_was_killed(
-    start: Start, texts: int, kills: int, body: str
+def test_every_message_is_stored_once_or_marked_however_often_the_listener_was_killed(
+    start: Start, message_count: int, kills: int, body: str
 ) -> None:
     switches = ("registrationPorts=any", "profile=observed", f"callbackBody={body}")
     with EmulatorProcess(*(option for switch in switches for option in ("--switch", switch))) as emulator:
-        messages = survive(start, emulator.caller.ready(), texts, kills)
+        messages = survive_kills(start, emulator.caller.log_in(), message_count, kills)
     copies = defaultdict(list)
     for message in messages:
         copies[message["text"]].append(message)
-    assert set(copies) == {f"T={number}" for number in range(texts)}
+    assert set(copies) == {f"T={number}" for number in range(message_count)}
     for first, *others in copies.values():
         assert first["duplicateOf"] is None
         assert [other["duplicateOf"] for other in others] == [first["id"]] * len(others)
-    assert len(messages) > texts  # of the copies, some were on their way when the listener was killed
+    assert len(messages) > message_count  # of the copies, some were on their way when the listener was killed

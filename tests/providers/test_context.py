@@ -7,25 +7,27 @@ import itertools
 import grpc
 import pytest
 
-from tests.support.callback_servers import ACCOUNT, PASSWORD, USERNAME, proof, server
+from tests.support.callback_servers import ACCOUNT, PASSWORD, USERNAME, build_proof, run_callback_server
 from tests.support.emulator_process import EmulatorProcess
 from tests.support.fake_engine import Provider
 
 TOKEN = "sentinel-path-token-of-some-length"
 
 
-def test_the_time_for_thingspace_begins_when_the_listener_has_proven_itself(
+def test_the_deadline_starts_when_the_listener_has_passed_the_probe(
     provider: Provider, emulator: EmulatorProcess
 ) -> None:
     deadline = {"THINGSPACE_DEADLINE": "5", "THINGSPACE_READINESS_SECONDS": "60"}
     engine = provider.start({**emulator.environment, **deadline})
-    asked = itertools.count()
-    with server(lambda nonce: (503, {}, b"") if next(asked) < 9 else proof(nonce), ports=range(9001, 9007)) as http:
+    attempts = itertools.count()
+    with run_callback_server(
+        lambda nonce: (503, {}, b"") if next(attempts) < 9 else build_proof(nonce), ports=range(9001, 9007)
+    ) as http:
         given = {"accountName": ACCOUNT, "url": http.url(), "username": USERNAME, "password": PASSWORD}
         inputs, failures = engine.check("CallbackRegistration", given)
         assert failures == []
         engine.create("CallbackRegistration", inputs)  # after 0.2 + 0.3 + 0.45 + 0.68 + 5 x 1 s of pauses
-    assert emulator.calls()["registerCallback"] == 1
+    assert emulator.count_calls()["registerCallback"] == 1
 
 
 @pytest.mark.parametrize("operation", ["listCallbacks", "registerCallback", "deregisterCallback"])
@@ -37,7 +39,9 @@ def test_what_thingspace_repeats_of_a_registrations_secrets_is_not_shown(
     given = {"accountName": ACCOUNT, "url": url, "username": USERNAME, "password": "sentinel-password"}
     inputs, _ = engine.check("CallbackRegistration", given | {"readiness": False})
     id_, outputs = engine.create("CallbackRegistration", inputs)
-    emulator.fault(operation, 400, {"errorCode": "X.INPUT_INVALID.Y", "errorMessage": f"sentinel-password, {url}"}, 9)
+    emulator.add_fault(
+        operation, 400, {"errorCode": "X.INPUT_INVALID.Y", "errorMessage": f"sentinel-password, {url}"}, 9
+    )
     news = inputs | {"username": "another"}
     with pytest.raises(grpc.RpcError) as failed:
         engine.update("CallbackRegistration", id_, outputs, news) if operation != "deregisterCallback" else (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from tests.support.fake_engine import UNKNOWN, Engine, Provider, in_our_words
+from tests.support.fake_engine import UNKNOWN, Engine, Provider, strip_exception_prefix
 
 ACCOUNT = "0000123456-00001"
 REGISTRATION = {
@@ -14,7 +14,7 @@ REGISTRATION = {
     "username": "plant-a",
     "password": "example-only",
 }
-NOWHERE = {
+UNREACHABLE_ENVIRONMENT = {
     "THINGSPACE_BASE_URL": "http://127.0.0.1:9/api",
     "THINGSPACE_APP_KEY": "key",
     "THINGSPACE_APP_SECRET": "sentinel-app-secret",
@@ -23,7 +23,7 @@ NOWHERE = {
 }
 
 
-def test_check_fills_in_the_service_that_carries_texts(engine: Engine) -> None:
+def test_check_defaults_to_the_service_for_device_messages(engine: Engine) -> None:
     inputs, failures = engine.check("CallbackRegistration", REGISTRATION)
     assert failures == []
     assert inputs == {
@@ -35,7 +35,7 @@ def test_check_fills_in_the_service_that_carries_texts(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "expected"),
     [
         ({"accountName": 123456.0}, "quote the account name"),
         ({"accountName": ""}, "an account name is needed"),
@@ -54,10 +54,12 @@ def test_check_fills_in_the_service_that_carries_texts(engine: Engine) -> None:
         ({"profile": "Listener"}, "listener is taken"),
     ],
 )
-def test_check_refuses_what_thingspace_would_refuse(engine: Engine, wrong: dict[str, object], said: str) -> None:
+def test_check_rejects_inputs_that_thingspace_would_reject(
+    engine: Engine, wrong: dict[str, object], expected: str
+) -> None:
     _, failures = engine.check("CallbackRegistration", {**REGISTRATION, **wrong})
     assert len(failures) == 1
-    assert said in failures[0][1]
+    assert expected in failures[0][1]
 
 
 @pytest.mark.parametrize("wrong", [{"url": "https://x.example:1/sentinel-token"}, {"password": "s" * 41}])
@@ -109,7 +111,7 @@ def test_a_credential_is_generated_once_and_rotated_with_overlap(engine: Engine)
     assert (second["username"], second["pathToken"]) == (first["username"], first["pathToken"])
 
 
-def test_a_credential_keeps_the_last_three_passwords_and_takes_up_that_of_a_state_without_a_list(
+def test_a_credential_stores_the_last_three_passwords_and_that_of_a_state_without_a_list(
     engine: Engine,
 ) -> None:
     known = {"username": "u", "password": "b", "previousPassword": "a", "pathToken": "t", "rotation": 2}
@@ -125,25 +127,25 @@ def test_a_credential_keeps_the_last_three_passwords_and_takes_up_that_of_a_stat
 def test_without_credentials_the_error_names_all_that_is_missing(engine: Engine) -> None:
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
-    text = failed.value.details()
+    message = failed.value.details()
     for name in ("APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD"):
-        assert f"THINGSPACE_{name}" in text
-    assert "thingspace emulator" in text
+        assert f"THINGSPACE_{name}" in message
+    assert "thingspace emulator" in message
 
 
 def test_a_failure_is_one_readable_line_without_a_traceback_or_a_secret(provider: Provider) -> None:
-    engine = provider.start(NOWHERE)
+    engine = provider.start(UNREACHABLE_ENVIRONMENT)
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
-    text = failed.value.details()
-    assert in_our_words(text).startswith("getting an access token: no answer from http://127.0.0.1:9/api")
-    assert "Traceback" not in text
-    assert "sentinel" not in text
-    assert len(text.strip().splitlines()) == 1
+    message = failed.value.details()
+    assert strip_exception_prefix(message).startswith("getting an access token: no answer from http://127.0.0.1:9/api")
+    assert "Traceback" not in message
+    assert "sentinel" not in message
+    assert len(message.strip().splitlines()) == 1
 
 
 def test_thingspace_debug_shows_the_whole_traceback(provider: Provider) -> None:
-    engine = provider.start({**NOWHERE, "THINGSPACE_DEBUG": "1"})
+    engine = provider.start({**UNREACHABLE_ENVIRONMENT, "THINGSPACE_DEBUG": "1"})
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
     assert "requester.py" in failed.value.details()
@@ -158,13 +160,13 @@ def test_the_environment_wins_over_the_stack_configuration(provider: Provider) -
 
 
 def test_credentials_are_never_sent_unencrypted_to_another_machine(provider: Provider) -> None:
-    engine = provider.start({**NOWHERE, "THINGSPACE_BASE_URL": "http://thingspace.example.com/api"})
+    engine = provider.start({**UNREACHABLE_ENVIRONMENT, "THINGSPACE_BASE_URL": "http://thingspace.example.com/api"})
     with pytest.raises(grpc.RpcError, match="unencrypted"):
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
 
 
 def test_refresh_of_an_activation_keeps_it_and_delete_sends_nothing(provider: Provider) -> None:
-    engine = provider.start(NOWHERE)  # any call would fail
+    engine = provider.start(UNREACHABLE_ENVIRONMENT)  # any call would fail
     outputs = {"accountName": ACCOUNT, "triggers": ["1"], "lastActivatedAt": "2026-03-01T00:00:00+00:00"}
     id_, read, inputs = engine.read("SmsCallbackActivation", ACCOUNT, outputs)
     assert (id_, read) == (ACCOUNT, outputs)

@@ -10,32 +10,32 @@ import pytest
 
 from tests.support import failing_lifecycles
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess
-from tests.support.fake_engine import Provider, in_our_words
+from tests.support.fake_engine import Provider, strip_exception_prefix
 
 TOP = Path(failing_lifecycles.__file__).parents[2]
-LONGEST = 6 * 1024  # bytes on the wire; gRPC's own clients refuse headers of more than 8 kB
+MAX_MESSAGE_BYTES = 6 * 1024  # bytes on the wire; gRPC's own clients refuse headers of more than 8 kB
 
 
-def failure(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
+def extract_message(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
     """The message of a failed call, which fits as gRPC sends it: what is not ASCII as three bytes for each."""
-    text = str(error.value.details())
+    message = str(error.value.details())
     assert error.value.code() == grpc.StatusCode.UNKNOWN
-    assert sum(1 if byte < 0x80 else 3 for byte in text.encode()) < LONGEST
-    return text
+    assert sum(1 if byte < 0x80 else 3 for byte in message.encode()) < MAX_MESSAGE_BYTES
+    return message
 
 
 @pytest.mark.parametrize("debug", ["", "1"])
-def test_every_way_of_ending_a_lifecycle_is_answered(provider: Provider, debug: str) -> None:
+def test_every_error_in_a_lifecycle_gets_a_response(provider: Provider, debug: str) -> None:
     path = os.pathsep.join([str(TOP), os.environ.get("PYTHONPATH", "")])
     engine = provider.start({"PYTHONPATH": path, "THINGSPACE_DEBUG": debug})
-    for kind in failing_lifecycles.ENDS:
+    for kind in failing_lifecycles.ERRORS:
         with pytest.raises(grpc.RpcError) as failed:
-            engine.create(failing_lifecycles.EndingProvider, {"accountName": ACCOUNT, "triggers": [kind]})
-        text = failure(failed)
-        assert kind in text
+            engine.create(failing_lifecycles.FailingProvider, {"accountName": ACCOUNT, "triggers": [kind]})
+        message = extract_message(failed)
+        assert kind in message
         if not debug:
-            assert in_our_words(text).startswith(f"an unforeseen {kind} in failing_lifecycles.py line ")
-            assert "sentinel" not in text
+            assert strip_exception_prefix(message).startswith(f"an unforeseen {kind} in failing_lifecycles.py line ")
+            assert "sentinel" not in message
 
 
 @pytest.mark.parametrize("debug", ["", "1"])
@@ -49,8 +49,8 @@ def test_an_endless_error_page_becomes_a_message_that_fits(
         "<html><title>" + "x" * 1_000_000,
         "<html><title>Sorry</title>" + "<br>" * 250_000,
     ):
-        emulator.fault("startCallbacks", 400, body)
+        emulator.add_fault("startCallbacks", 400, body)
         with pytest.raises(grpc.RpcError) as failed:
             engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
-        text = failure(failed)
-        assert f"starting SMS callbacks for account {ACCOUNT}: ThingSpace answered 400" in text
+        message = extract_message(failed)
+        assert f"starting SMS callbacks for account {ACCOUNT}: ThingSpace answered 400" in message

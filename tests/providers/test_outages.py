@@ -11,28 +11,28 @@ import pytest
 
 from tests.support.fake_engine import Engine, Provider
 from tests.support.outages import (
-    IMPATIENT,
+    LONG_TIMEOUT_SECONDS,
     OUTAGES,
-    PATIENT,
     SECRETS,
-    Course,
+    SHORT_TIMEOUT_SECONDS,
     Outage,
-    accounts_of,
-    calls_of,
-    emulator_with,
-    environment,
-    listens,
-    put_right,
-    url_of,
+    OutageResult,
+    build_accounts,
+    build_environment,
+    build_url,
+    count_calls,
+    end_outages,
+    is_listening,
+    start_emulator,
 )
-from tests.support.recording_proxy import middleman
-from tests.support.secret_scanner import Secrets
+from tests.support.recording_proxy import run_recording_proxy
+from tests.support.secret_scanner import SecretScanner
 
 
 def bring_up(engine: Engine, outage: Outage, account: str) -> str:
     """Register, then start callbacks, as an update does; the error, if any."""
     common = {"accountName": account, "profile": outage.name}
-    inputs, failures = engine.check("CallbackRegistration", {**common, "url": url_of(account), "readiness": False})
+    inputs, failures = engine.check("CallbackRegistration", {**common, "url": build_url(account), "readiness": False})
     assert failures == []
     try:
         _, registered = engine.create("CallbackRegistration", inputs)
@@ -43,40 +43,40 @@ def bring_up(engine: Engine, outage: Outage, account: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def courses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, Course]]:
+def outage_results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, OutageResult]]:
     """All outages at once, then an update without any; by whether they last until the deadline."""
     folder = tmp_path_factory.mktemp("outages")
     state = {"XDG_STATE_HOME": str(folder)}
-    emulator, provider = emulator_with(OUTAGES, folder), Provider()
-    courses = {False: Course(PATIENT), True: Course(IMPATIENT)}
+    emulator, provider = start_emulator(OUTAGES, folder), Provider()
+    courses = {False: OutageResult(LONG_TIMEOUT_SECONDS), True: OutageResult(SHORT_TIMEOUT_SECONDS)}
 
     def met(engine: Engine, outage: Outage) -> str:
         began = time.monotonic()
-        errors = [bring_up(engine, outage, account) for account in accounts_of(outage)]
-        courses[outage.silent].seconds.setdefault(outage.name, time.monotonic() - began)
+        errors = [bring_up(engine, outage, account) for account in build_accounts(outage)]
+        courses[outage.is_silent].seconds.setdefault(outage.name, time.monotonic() - began)
         return errors[0]
 
-    def all_at_once(engines: dict[bool, Engine]) -> Iterator[tuple[Outage, Course, str]]:
+    def run_outages(engines: dict[bool, Engine]) -> Iterator[tuple[Outage, OutageResult, str]]:
         with ThreadPoolExecutor(len(OUTAGES)) as threads:
-            errors = list(threads.map(lambda it: met(engines[it.silent], it), OUTAGES))
-        return ((outage, courses[outage.silent], error) for outage, error in zip(OUTAGES, errors, strict=True))
+            errors = list(threads.map(lambda case: met(engines[case.is_silent], case), OUTAGES))
+        return ((outage, courses[outage.is_silent], error) for outage, error in zip(OUTAGES, errors, strict=True))
 
     try:
-        with middleman(emulator.url, slow=True) as slow:
+        with run_recording_proxy(emulator.url, slow=True) as slow:
             engines = {
-                silent: provider.start({**environment(OUTAGES, emulator.url, slow.url, course.deadline), **state})
+                silent: provider.start({**build_environment(OUTAGES, emulator.url, slow.url, course.deadline), **state})
                 for silent, course in courses.items()
             }
-            for outage, course, error in all_at_once(engines):
+            for outage, course, error in run_outages(engines):
                 course.errors |= {outage.name: error} if error else {}
-                course.calls[outage.name] = calls_of(outage, emulator)
+                course.calls[outage.name] = count_calls(outage, emulator)
         for course in courses.values():
-            course.printed = provider.said()
-        for outage, course, error in all_at_once(
-            dict.fromkeys(courses, provider.start({**put_right(OUTAGES, emulator), **state}))
+            course.printed = provider.read_output()
+        for outage, course, error in run_outages(
+            dict.fromkeys(courses, provider.start({**end_outages(OUTAGES, emulator), **state}))
         ):
-            course.errors_of_the_next |= {outage.name: error} if error else {}
-            course.listens[outage.name] = listens(outage, emulator)
+            course.next_errors |= {outage.name: error} if error else {}
+            course.is_listening[outage.name] = is_listening(outage, emulator)
         yield courses
     finally:
         provider.stop()
@@ -84,10 +84,12 @@ def courses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, Cou
 
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=lambda it: it.name)
-def test_an_outage_ends_as_it_has_to_and_the_next_update_is_right(courses: dict[bool, Course], outage: Outage) -> None:
-    courses[outage.silent].check(outage)
+def test_an_outage_ends_as_it_has_to_and_the_next_update_is_right(
+    outage_results: dict[bool, OutageResult], outage: Outage
+) -> None:
+    outage_results[outage.is_silent].check(outage)
 
 
-def test_no_outage_brings_a_secret_to_light(courses: dict[bool, Course]) -> None:
-    for course in courses.values():
-        assert Secrets(**SECRETS).within("".join([course.printed, *course.errors.values()]).encode()) == set()
+def test_no_outage_brings_a_secret_to_light(outage_results: dict[bool, OutageResult]) -> None:
+    for course in outage_results.values():
+        assert SecretScanner(**SECRETS).find_in("".join([course.printed, *course.errors.values()]).encode()) == set()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess, eventually
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess, wait_until
 from tests.support.fake_engine import Provider
 
 REGISTRATION = {
@@ -21,11 +21,11 @@ REGISTRATION = {
 A_MOMENT, TOO_LONG = 1, 20 * 60 + 1  # seconds that a call takes; after so long without one, ThingSpace ends a session
 
 
-def nothing_else(_emulator: EmulatorProcess) -> None:
+def do_nothing(_emulator: EmulatorProcess) -> None:
     pass
 
 
-def the_token_is_revoked(emulator: EmulatorProcess) -> None:
+def revoke_token(emulator: EmulatorProcess) -> None:
     """As another program with the same application does it; the held call goes on."""
     pair = f"{emulator.ready['appKey']}:{emulator.ready['appSecret']}".encode()
     basic = {"Authorization": "Basic " + base64.b64encode(pair).decode()}
@@ -37,7 +37,7 @@ def the_token_is_revoked(emulator: EmulatorProcess) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "happens", "logins"),
-    [(TOO_LONG, nothing_else, 2), (A_MOMENT, the_token_is_revoked, 1)],
+    [(TOO_LONG, do_nothing, 2), (A_MOMENT, revoke_token, 1)],
     ids=["session", "token"],
 )
 def test_what_ends_while_a_registration_is_under_way_is_renewed_once(
@@ -52,11 +52,11 @@ def test_what_ends_while_a_registration_is_under_way_is_renewed_once(
     emulator.hold("registerCallback", seconds)
     with ThreadPoolExecutor() as thread:
         created = thread.submit(engine.create, "CallbackRegistration", REGISTRATION)
-        assert eventually(emulator.holds)
+        assert wait_until(emulator.is_holding)
         happens(emulator)
         emulator.release()
         assert created.result()[0].startswith(ACCOUNT)
-    calls = emulator.calls()
+    calls = emulator.count_calls()
     assert (calls["registerCallback"], calls["login"]) == (2, logins)
     statuses = [call["status"] for call in emulator.control("GET", "journal", operation="registerCallback")["calls"]]
     assert statuses[0] in {400, 401}

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.support.emulator_process import EmulatorProcess, eventually
+from tests.support.emulator_process import EmulatorProcess, wait_until
 from tests.support.fake_engine import Engine, Provider
 from thingspace_provider import sdk_thread_pool
 
@@ -27,7 +27,7 @@ exec(inspect.getsource(thread).replace("_max_workers", "_most_workers"), thread.
 """
 
 
-class Held:
+class HeldCalls:
     """ThingSpace takes startCallbacks calls and answers none of them, because its clock stands still."""
 
     def __init__(self, emulator: EmulatorProcess) -> None:
@@ -40,7 +40,7 @@ class Held:
         [rule] = self._emulator.control("GET", "faults")["faults"]
         return int(rule["hits"])
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Answer them, and whatever comes from now on."""
         self._emulator.control("DELETE", "faults")
         self._emulator.control("POST", "clock", {"advanceSeconds": 2, "frozen": False})
@@ -62,15 +62,15 @@ def create(pulumi: ThreadPoolExecutor, engine: Engine, count: int) -> list[Futur
 def test_so_many_calls_are_under_way_at_once_on_one_token_and_one_session(
     provider: Provider, emulator: EmulatorProcess, pulumi: ThreadPoolExecutor, environment: dict[str, str], count: int
 ) -> None:
-    held = Held(emulator)
+    held = HeldCalls(emulator)
     created = create(pulumi, provider.start({**emulator.environment, **environment}), count)
-    came = eventually(lambda: held.under_way() == count)
-    held.let_go()
+    came = wait_until(lambda: held.under_way() == count)
+    held.release()
     assert [outcome.result()[0] for outcome in created] == [ACCOUNT] * count
     assert came
-    assert emulator.calls() == {"token": 1, "login": 1, "startCallbacks": count}
-    said = [line for line in provider.said().splitlines() if "still waiting for" not in line]
-    assert said == []  # as urllib3 would, had it fewer connections than there are threads
+    assert emulator.count_calls() == {"token": 1, "login": 1, "startCallbacks": count}
+    lines = [line for line in provider.read_output().splitlines() if "still waiting for" not in line]
+    assert lines == []  # as urllib3 would, had it fewer connections than there are threads
 
 
 @pytest.mark.parametrize("how", ["asked for", "attribute renamed"])
@@ -82,20 +82,20 @@ def test_with_the_sdks_own_four_threads_everything_works_as_before(
         (tmp_path / "sitecustomize.py").write_text(RENAMED)
         environment = {"PYTHONPATH": str(tmp_path), "THINGSPACE_DEBUG": "1"}
     engine = provider.start({**emulator.environment, **environment})
-    held = Held(emulator)
+    held = HeldCalls(emulator)
     created = create(pulumi, engine, 12)
-    came = eventually(lambda: held.under_way() == 4)
+    came = wait_until(lambda: held.under_way() == 4)
     with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):  # nobody is free to answer
         engine.check("SmsCallbackActivation", {"accountName": ACCOUNT}, seconds=1)
     still = held.under_way()
-    held.let_go()
+    held.release()
     assert [outcome.result()[0] for outcome in created] == [ACCOUNT] * 12
     assert (came, still) == (True, 4)
-    said = provider.said()
-    assert said.count("at most 4 calls at once") == (how == "attribute renamed"), said
+    output = provider.read_output()
+    assert output.count("at most 4 calls at once") == (how == "attribute renamed"), output
 
 
-def test_calls_that_came_before_there_was_room_leave_no_later_one_without_a_thread() -> None:
+def test_earlier_calls_leave_no_later_call_without_a_thread() -> None:
     pool = ThreadPoolExecutor(4)
     many, over, under_way = threading.Event(), threading.Event(), []
 
@@ -108,12 +108,12 @@ def test_calls_that_came_before_there_was_room_leave_no_later_one_without_a_thre
 
     calls = [pool.submit(call, number) for number in range(20)]
     many.set()
-    assert eventually(lambda: len(under_way) == 20)
+    assert wait_until(lambda: len(under_way) == 20)
     calls += [pool.submit(call, number) for number in range(20, 48)]
-    came = eventually(lambda: len(under_way) == 48, 15)
+    came = wait_until(lambda: len(under_way) == 48, 15)
     over.set()
     pool.shutdown()
-    assert [it.result() for it in calls] == [None] * 48
+    assert [future.result() for future in calls] == [None] * 48
     assert came
 
 
@@ -123,7 +123,7 @@ def test_why_there_are_only_four_threads_is_nobodys_business_without_debugging(
     (tmp_path / "sitecustomize.py").write_text(RENAMED)
     engine = provider.start({"PYTHONPATH": str(tmp_path)})
     assert engine.check("SmsCallbackActivation", {"accountName": ACCOUNT})[1] == []
-    assert provider.said() == ""
+    assert provider.read_output() == ""
 
 
 @pytest.mark.parametrize("given", ["many", "3", "257", "8.0"])

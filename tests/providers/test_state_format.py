@@ -29,30 +29,32 @@ GOLDEN = {
 }
 
 
-def provider_classes() -> dict[str, type[ResourceProvider]]:
+def find_provider_classes() -> dict[str, type[ResourceProvider]]:
     return {
-        name: found
-        for name, found in inspect.getmembers(providers, inspect.isclass)
-        if issubclass(found, ResourceProvider) and found.__module__ == providers.__name__ and not name.startswith("_")
+        name: provider_class
+        for name, provider_class in inspect.getmembers(providers, inspect.isclass)
+        if issubclass(provider_class, ResourceProvider)
+        and provider_class.__module__ == providers.__name__
+        and not name.startswith("_")
     }
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_provider_is_pickled_as_its_name_and_nothing_else(name: str) -> None:
-    assert serialize_provider(provider_classes()[name]()) == GOLDEN[name]
+    assert serialize_provider(find_provider_classes()[name]()) == GOLDEN[name]
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_every_string_that_a_state_holds_still_loads(name: str) -> None:
     loaded = dill.loads(base64.b64decode(GOLDEN[name]))  # noqa: S301  our own strings, above
-    assert type(loaded) is provider_classes()[name]
+    assert type(loaded) is find_provider_classes()[name]
 
 
 def test_every_provider_class_has_its_string_here() -> None:
-    assert set(provider_classes()) == set(GOLDEN)
+    assert set(find_provider_classes()) == set(GOLDEN)
 
 
 def test_a_pickled_provider_is_small_and_never_stored_as_a_secret() -> None:
-    for name, provider in provider_classes().items():
+    for name, provider in find_provider_classes().items():
         assert len(GOLDEN[name]) < 200
         assert provider.serialize_as_secret_always is False

@@ -19,23 +19,23 @@ from tests.support.callback_servers import (
     PASSWORD,
     PATH,
     USERNAME,
-    Reply,
-    closed_port,
-    own_certificate,
-    proof,
-    proxy,
-    raw,
-    server,
-    tls,
-    tls_1_1,
+    CannedResponse,
+    build_proof,
+    create_own_certificate_context,
+    create_tls_1_1_context,
+    create_tls_context,
+    reserve_closed_port,
+    run_callback_server,
+    run_forward_proxy,
+    run_raw_server,
 )
 from tests.support.listener_process import ListenerProcess
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.readiness import probe, reachability, tls_errors
 from thingspace_provider.readiness.probe import Prover
 
-SOON = 0.1  # seconds; one attempt
-IN_TIME = 20.0  # seconds; more than what is waited for needs on a busy machine
+SHORT_SECONDS = 0.1  # seconds; one attempt
+LONG_SECONDS = 20.0  # seconds; more than what is waited for needs on a busy machine
 YESTERDAY = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
 
 
@@ -47,8 +47,8 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_attempt_takes_as_long_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", IN_TIME)
+def long_attempt_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", LONG_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -64,180 +64,184 @@ def bundle(ca: trustme.CA, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def prover() -> Iterator[Prover]:
+def readiness_probe() -> Iterator[Prover]:
     """Trusts the public CAs and no other."""
-    prover = Prover()
-    yield prover
-    prover.close()
+    new_probe = Prover()
+    yield new_probe
+    new_probe.close()
 
 
 @pytest.fixture
-def trusting(bundle: str) -> Iterator[Prover]:
+def trusting_probe(bundle: str) -> Iterator[Prover]:
     """Trusts the test's CA as if it were public."""
-    prover = Prover(bundle)
-    yield prover
-    prover.close()
+    new_probe = Prover(bundle)
+    yield new_probe
+    new_probe.close()
 
 
-def refused(prover: Prover, url: str, seconds: float = SOON) -> str:
+def fail_probe(readiness_probe: Prover, url: str, seconds: float = SHORT_SECONDS) -> str:
     with pytest.raises(ListenerNotReady) as failed:
-        prover.prove(url, ACCOUNT, USERNAME, PASSWORD, seconds=seconds)
-    text = str(failed.value)
-    assert text.startswith(f"proving the listener reachable for account {ACCOUNT}: ")
-    assert "Nothing was registered." in text
-    assert "readiness=False" in text
-    assert PASSWORD not in text
-    assert "invented-path-token" not in text
-    return text
+        readiness_probe.prove(url, ACCOUNT, USERNAME, PASSWORD, seconds=seconds)
+    message = str(failed.value)
+    assert message.startswith(f"proving the listener reachable for account {ACCOUNT}: ")
+    assert "Nothing was registered." in message
+    assert "readiness=False" in message
+    assert PASSWORD not in message
+    assert "invented-path-token" not in message
+    return message
 
 
-def test_a_listener_proves_itself_and_stores_nothing(prover: Prover, tmp_path: Path) -> None:
+def test_a_listener_proves_itself_and_stores_nothing(readiness_probe: Prover, tmp_path: Path) -> None:
     listener = ListenerProcess(tmp_path)
     try:
-        prover.prove(listener.url + listener.path(), ACCOUNT, USERNAME, PASSWORD, seconds=IN_TIME)
+        readiness_probe.prove(listener.url + listener.path(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
         assert listener.messages() == []
     finally:
         listener.stop()
 
 
-def test_a_name_that_does_not_resolve(prover: Prover) -> None:
-    text = refused(prover, f"https://sms.invalid{PATH}")
-    assert ": name: sms.invalid does not resolve (" in text
-    assert "DNS record" in text
+def test_a_name_that_does_not_resolve(readiness_probe: Prover) -> None:
+    message = fail_probe(readiness_probe, f"https://sms.invalid{PATH}")
+    assert ": name: sms.invalid does not resolve (" in message
+    assert "DNS record" in message
 
 
-def test_a_port_on_which_nobody_listens(prover: Prover) -> None:
-    port = closed_port()
-    text = refused(prover, f"https://127.0.0.1:{port}{PATH}")
-    assert f": connection: 127.0.0.1:{port}: connection refused" in text
-    assert f"open port {port} for the internet" in text
+def test_a_port_on_which_nothing_listens(readiness_probe: Prover) -> None:
+    port = reserve_closed_port()
+    message = fail_probe(readiness_probe, f"https://127.0.0.1:{port}{PATH}")
+    assert f": connection: 127.0.0.1:{port}: connection refused" in message
+    assert f"open port {port} for the internet" in message
 
 
-def test_a_server_that_takes_the_connection_and_says_nothing(prover: Prover, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_accepts_the_connection_and_sends_nothing(
+    readiness_probe: Prover, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", 2.0)
-    with raw(None) as port:
-        assert f": answer: 127.0.0.1:{port} took the connection, but no" in refused(
-            prover, f"http://127.0.0.1:{port}{PATH}"
+    with run_raw_server(None) as port:
+        assert f": answer: 127.0.0.1:{port} took the connection, but no" in fail_probe(
+            readiness_probe, f"http://127.0.0.1:{port}{PATH}"
         )
 
 
-def test_a_server_that_closes_the_connection(prover: Prover) -> None:
-    with raw(b"") as port:
-        text = refused(prover, f"http://127.0.0.1:{port}{PATH}")
-    assert f": connection: 127.0.0.1:{port} closed the connection without an answer" in text
+def test_a_server_that_closes_the_connection(readiness_probe: Prover) -> None:
+    with run_raw_server(b"") as port:
+        message = fail_probe(readiness_probe, f"http://127.0.0.1:{port}{PATH}")
+    assert f": connection: 127.0.0.1:{port} closed the connection without an answer" in message
 
 
-def test_a_server_that_does_not_speak_http(prover: Prover) -> None:
-    with raw(b"\x15\x03\x01\x00\x02\x02\x46") as port:
-        assert "does not speak HTTP" in refused(prover, f"http://127.0.0.1:{port}{PATH}")
+def test_a_server_that_does_not_speak_http(readiness_probe: Prover) -> None:
+    with run_raw_server(b"\x15\x03\x01\x00\x02\x02\x46") as port:
+        assert "does not speak HTTP" in fail_probe(readiness_probe, f"http://127.0.0.1:{port}{PATH}")
 
 
-def test_a_certificate_of_a_trusted_ca_passes(trusting: Prover, ca: trustme.CA) -> None:
-    with server(context=tls(ca.issue_cert("localhost"))) as https:
-        trusting.prove(https.url("localhost"), ACCOUNT, USERNAME, PASSWORD, seconds=IN_TIME)
+def test_a_certificate_of_a_trusted_ca_passes(trusting_probe: Prover, ca: trustme.CA) -> None:
+    with run_callback_server(context=create_tls_context(ca.issue_cert("localhost"))) as https:
+        trusting_probe.prove(https.url("localhost"), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
 
 
-def test_a_full_chain_with_an_intermediate_passes(trusting: Prover, ca: trustme.CA) -> None:
-    with server(context=tls(ca.create_child_ca().issue_cert("localhost"))) as https:
-        trusting.prove(https.url("localhost"), ACCOUNT, USERNAME, PASSWORD, seconds=IN_TIME)
+def test_a_full_chain_with_an_intermediate_passes(trusting_probe: Prover, ca: trustme.CA) -> None:
+    with run_callback_server(context=create_tls_context(ca.create_child_ca().issue_cert("localhost"))) as https:
+        trusting_probe.prove(https.url("localhost"), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
 
 
-def test_an_expired_certificate(trusting: Prover, ca: trustme.CA) -> None:
+def test_an_expired_certificate(trusting_probe: Prover, ca: trustme.CA) -> None:
     old = ca.issue_cert("localhost", not_before=YESTERDAY - dt.timedelta(days=90), not_after=YESTERDAY)
-    with server(context=tls(old)) as https:
-        text = refused(trusting, https.url("localhost"))
-    assert ": TLS: the certificate (" in text
-    assert f"expired on {YESTERDAY:%Y-%m-%d}" in text
+    with run_callback_server(context=create_tls_context(old)) as https:
+        message = fail_probe(trusting_probe, https.url("localhost"))
+    assert ": TLS: the certificate (" in message
+    assert f"expired on {YESTERDAY:%Y-%m-%d}" in message
 
 
-def test_a_certificate_that_is_not_valid_yet(trusting: Prover, ca: trustme.CA) -> None:
+def test_a_certificate_that_is_not_valid_yet(trusting_probe: Prover, ca: trustme.CA) -> None:
     tomorrow = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=1)
-    with server(context=tls(ca.issue_cert("localhost", not_before=tomorrow))) as https:
-        assert f"not valid before {tomorrow:%Y-%m-%d}" in refused(trusting, https.url("localhost"))
+    with run_callback_server(context=create_tls_context(ca.issue_cert("localhost", not_before=tomorrow))) as https:
+        assert f"not valid before {tomorrow:%Y-%m-%d}" in fail_probe(trusting_probe, https.url("localhost"))
 
 
-def test_a_certificate_for_another_name(trusting: Prover, ca: trustme.CA) -> None:
-    with server(context=tls(ca.issue_cert("sms.example.com", "sms.example.org"))) as https:
-        text = refused(trusting, https.url("localhost"))
-    assert ": TLS: the certificate is for sms.example.com, sms.example.org, not for localhost" in text
+def test_a_certificate_for_another_name(trusting_probe: Prover, ca: trustme.CA) -> None:
+    with run_callback_server(context=create_tls_context(ca.issue_cert("sms.example.com", "sms.example.org"))) as https:
+        message = fail_probe(trusting_probe, https.url("localhost"))
+    assert ": TLS: the certificate is for sms.example.com, sms.example.org, not for localhost" in message
 
 
-def test_a_self_signed_certificate(prover: Prover, tmp_path: Path) -> None:
-    with server(context=own_certificate(tmp_path, "localhost")) as https:
-        text = refused(prover, https.url("localhost"))
-    assert ": TLS: the certificate (localhost) is self-signed" in text
-    assert "public CA" in text
+def test_a_self_signed_certificate(readiness_probe: Prover, tmp_path: Path) -> None:
+    with run_callback_server(context=create_own_certificate_context(tmp_path, "localhost")) as https:
+        message = fail_probe(readiness_probe, https.url("localhost"))
+    assert ": TLS: the certificate (localhost) is self-signed" in message
+    assert "public CA" in message
 
 
-def test_a_private_ca_that_is_sent_along(prover: Prover, ca: trustme.CA) -> None:
-    context = tls(ca.issue_cert("localhost"))
-    with server(context=context) as https:
-        text = refused(prover, https.url("localhost"))
-    assert ": TLS: the chain ends at " in text
-    assert "no public CA" in text
-    assert "proxy that opens TLS" in text
+def test_a_private_ca_that_is_sent_along(readiness_probe: Prover, ca: trustme.CA) -> None:
+    context = create_tls_context(ca.issue_cert("localhost"))
+    with run_callback_server(context=context) as https:
+        message = fail_probe(readiness_probe, https.url("localhost"))
+    assert ": TLS: the chain ends at " in message
+    assert "no public CA" in message
+    assert "proxy that opens TLS" in message
 
 
-def test_a_private_ca_that_is_sent_with_its_root(prover: Prover, ca: trustme.CA, tmp_path: Path) -> None:
+def test_a_private_ca_that_is_sent_with_its_root(readiness_probe: Prover, ca: trustme.CA, tmp_path: Path) -> None:
     leaf = ca.issue_cert("localhost")
     leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "chain.pem"))
     ca.cert_pem.write_to_path(str(tmp_path / "chain.pem"), append=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "chain.pem")
-    with server(context=context) as https:
-        text = refused(prover, https.url("localhost"))
-    assert ": TLS: the certificate comes from trustme" in text
-    assert "which is no public CA" in text
+    with run_callback_server(context=context) as https:
+        message = fail_probe(readiness_probe, https.url("localhost"))
+    assert ": TLS: the certificate comes from trustme" in message
+    assert "which is no public CA" in message
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_a_company_ca_that_this_machine_trusts_is_no_public_ca(
-    prover: Prover, ca: trustme.CA, bundle: str, variable: str, monkeypatch: pytest.MonkeyPatch
+    readiness_probe: Prover, ca: trustme.CA, bundle: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, bundle)
-    with server(context=tls(ca.issue_cert("localhost"))) as https:
-        assert "no public CA" in refused(prover, https.url("localhost"))
+    with run_callback_server(context=create_tls_context(ca.issue_cert("localhost"))) as https:
+        assert "no public CA" in fail_probe(readiness_probe, https.url("localhost"))
 
 
-def test_a_chain_without_its_intermediate_as_public_cas_issue_it(prover: Prover, tmp_path: Path) -> None:
-    context = own_certificate(tmp_path, "localhost", issuer="Some Public Intermediate R1", fetchable=True)
-    with server(context=context) as https:
-        text = refused(prover, https.url("localhost"))
-    assert "the chain is incomplete" in text
-    assert "Some Public Intermediate R1" in text
-    assert "fullchain.pem" in text
+def test_a_chain_without_its_intermediate_as_public_cas_issue_it(readiness_probe: Prover, tmp_path: Path) -> None:
+    context = create_own_certificate_context(
+        tmp_path, "localhost", issuer="Some Public Intermediate R1", fetchable=True
+    )
+    with run_callback_server(context=context) as https:
+        message = fail_probe(readiness_probe, https.url("localhost"))
+    assert "the chain is incomplete" in message
+    assert "Some Public Intermediate R1" in message
+    assert "fullchain.pem" in message
 
 
-def test_a_chain_without_its_intermediate_of_a_trusted_root(trusting: Prover, ca: trustme.CA) -> None:
-    context = tls(ca.create_child_ca().issue_cert("localhost"), sends_chain=False)
-    with server(context=context) as https:
-        text = refused(trusting, https.url("localhost"))
-    assert "or is incomplete (trusted was only THINGSPACE_READINESS_CA_BUNDLE)" in text
-    assert "fullchain.pem" in text
+def test_a_chain_without_its_intermediate_of_a_trusted_root(trusting_probe: Prover, ca: trustme.CA) -> None:
+    context = create_tls_context(ca.create_child_ca().issue_cert("localhost"), sends_chain=False)
+    with run_callback_server(context=context) as https:
+        message = fail_probe(trusting_probe, https.url("localhost"))
+    assert "or is incomplete (trusted was only THINGSPACE_READINESS_CA_BUNDLE)" in message
+    assert "fullchain.pem" in message
 
 
-def test_a_server_with_old_tls_only(trusting: Prover, ca: trustme.CA) -> None:
-    with server(context=tls_1_1(ca.issue_cert("localhost"))) as https:
-        assert "speaks no TLS newer than 1.1" in refused(trusting, https.url("localhost"))
+def test_a_server_with_old_tls_only(trusting_probe: Prover, ca: trustme.CA) -> None:
+    with run_callback_server(context=create_tls_1_1_context(ca.issue_cert("localhost"))) as https:
+        assert "speaks no TLS newer than 1.1" in fail_probe(trusting_probe, https.url("localhost"))
 
 
-def test_a_server_without_tls_at_an_https_url(prover: Prover) -> None:
-    with server() as http:
-        text = refused(prover, http.url("localhost").replace("http:", "https:"))
-    assert ": TLS: localhost:" in text
-    assert "does not speak TLS" in text
+def test_a_server_without_tls_at_an_https_url(readiness_probe: Prover) -> None:
+    with run_callback_server() as http:
+        message = fail_probe(readiness_probe, http.url("localhost").replace("http:", "https:"))
+    assert ": TLS: localhost:" in message
+    assert "does not speak TLS" in message
 
 
-def test_a_server_that_wants_a_clients_certificate(trusting: Prover, ca: trustme.CA) -> None:
-    context = tls(ca.issue_cert("localhost"))
+def test_a_server_that_wants_a_clients_certificate(trusting_probe: Prover, ca: trustme.CA) -> None:
+    context = create_tls_context(ca.issue_cert("localhost"))
     ca.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
-    with server(context=context) as https:
-        assert "asks for a client's certificate" in refused(trusting, https.url("localhost"))
+    with run_callback_server(context=context) as https:
+        assert "asks for a client's certificate" in fail_probe(trusting_probe, https.url("localhost"))
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("response", "expected"),
     [
         ((301, {"Location": "/elsewhere"}, b""), ["answered 301", "redirects to http://127.0.0.1:", "/elsewhere"]),
         ((302, {"Location": "https://login.example.com/?next=secret"}, b""), ["https://login.example.com/"]),
@@ -253,87 +257,91 @@ def test_a_server_that_wants_a_clients_certificate(trusting: Prover, ca: trustme
         ((200, JSON, b'{"proof": 1}'), ["not a listener of this project"]),
     ],
 )
-def test_an_answer_that_is_not_the_listeners(prover: Prover, reply: Reply, said: list[str]) -> None:
-    with server(lambda _: reply) as http:
-        text = refused(prover, http.url())
-    assert ": answer: " in text
-    for part in said:
-        assert part in text
-    assert "next=secret" not in text
+def test_a_response_that_is_not_the_listeners(
+    readiness_probe: Prover, response: CannedResponse, expected: list[str]
+) -> None:
+    with run_callback_server(lambda _: response) as http:
+        message = fail_probe(readiness_probe, http.url())
+    assert ": answer: " in message
+    for part in expected:
+        assert part in message
+    assert "next=secret" not in message
 
 
-def test_a_listener_with_another_password(prover: Prover) -> None:
-    with server(lambda nonce: proof(nonce, "another")) as http:
-        assert ": credential: a listener of this project answers" in refused(prover, http.url())
+def test_a_listener_with_another_password(readiness_probe: Prover) -> None:
+    with run_callback_server(lambda nonce: build_proof(nonce, "another")) as http:
+        assert ": credential: a listener of this project answers" in fail_probe(readiness_probe, http.url())
 
 
-def test_a_load_balancer_whose_backend_comes_up_is_waited_for_and_announced_once(prover: Prover) -> None:
-    replies: Iterator[Reply] = iter([(502, {}, b""), (503, {}, b"")])
-    said: list[str] = []
-    with server(lambda nonce: next(replies, None) or proof(nonce)) as http:
-        prover.prove(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=IN_TIME, say=said.append)
+def test_a_load_balancer_whose_backend_comes_up_is_waited_for_and_announced_once(readiness_probe: Prover) -> None:
+    replies: Iterator[CannedResponse] = iter([(502, {}, b""), (503, {}, b"")])
+    logged: list[str] = []
+    with run_callback_server(lambda nonce: next(replies, None) or build_proof(nonce)) as http:
+        readiness_probe.prove(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS, say=logged.append)
         assert len(http.requests) == 3
-    [waiting] = said
+    [waiting] = logged
     assert waiting.startswith(f"account {ACCOUNT}: waiting up to 20 s for the listener at http://127.0.0.1:")
     assert "answered 502" in waiting
     assert "invented-path-token" not in waiting
 
 
-def test_a_listener_that_is_ready_is_proven_without_a_word(prover: Prover) -> None:
-    said: list[str] = []
-    with server() as http:
-        prover.prove(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=IN_TIME, say=said.append)
-    assert said == []
+def test_a_ready_listener_passes_the_probe_without_a_log_line(readiness_probe: Prover) -> None:
+    logged: list[str] = []
+    with run_callback_server() as http:
+        readiness_probe.prove(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS, say=logged.append)
+    assert logged == []
 
 
-def test_a_name_with_private_addresses_is_said_once_and_proven(prover: Prover) -> None:
-    said: list[str] = []
-    with server() as http:
+def test_a_name_with_private_addresses_is_reported_once_and_passes_the_probe(readiness_probe: Prover) -> None:
+    logged: list[str] = []
+    with run_callback_server() as http:
         for _ in range(2):  # 127.1 is a name for 127.0.0.1 that every resolver knows
-            prover.prove(http.url("127.1"), ACCOUNT, USERNAME, PASSWORD, seconds=IN_TIME, say=said.append)
-    [warning] = said
+            readiness_probe.prove(
+                http.url("127.1"), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS, say=logged.append
+            )
+    [warning] = logged
     assert "127.1 has only private addresses here (127.0.0.1)" in warning
     assert "split-horizon" in warning
 
 
-def test_many_proofs_share_connections(prover: Prover) -> None:
+def test_many_probes_share_connections(readiness_probe: Prover) -> None:
     together = threading.Barrier(8)
 
-    def prove() -> None:
+    def run_probe() -> None:
         together.wait()
         for _ in range(10):
-            prover.prove(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=IN_TIME)
+            readiness_probe.prove(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
 
-    with server() as http:
+    with run_callback_server() as http:
         with ThreadPoolExecutor(8) as pool:
-            for done in [pool.submit(prove) for _ in range(8)]:
+            for done in [pool.submit(run_probe) for _ in range(8)]:
                 done.result()
         assert len(http.requests) == 80
         assert http.connections <= 8
-        prover.close()
+        readiness_probe.close()
 
 
 def test_a_name_server_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The resolver is replaced, because a test cannot point this machine's at a dead name server."""
     over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(IN_TIME) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(LONG_SECONDS) and [])
     with pytest.raises(reachability.NotProven, match=r"no name server told the address of sms\.example\.com"):
-        reachability.addresses(reachability.target("https://sms.example.com/"), SOON)
+        reachability.addresses(reachability.target("https://sms.example.com/"), SHORT_SECONDS)
     over.set()
 
 
-def test_a_certificate_that_cannot_be_looked_at_again_is_refused_in_openssls_words(tmp_path: Path) -> None:
-    trusting_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with server(context=own_certificate(tmp_path, "localhost")) as https:
+def test_a_certificate_that_cannot_be_fetched_again_fails_with_the_message_of_openssl(tmp_path: Path) -> None:
+    without_trusted_cas = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with run_callback_server(context=create_own_certificate_context(tmp_path, "localhost")) as https:
         port = https.server_port
         with (
             socket.create_connection(("127.0.0.1", port)) as connection,
             pytest.raises(ssl.SSLCertVerificationError) as failed,
         ):
-            trusting_nobody.wrap_socket(connection, server_hostname="localhost")
-    what, remedy = tls_errors.in_words(failed.value, "localhost", port, None, tls_errors.public_cas(), 1)
-    assert what == "the certificate is refused (self-signed certificate)"
-    assert "fullchain.pem" in remedy
+            without_trusted_cas.wrap_socket(connection, server_hostname="localhost")
+    detail, hint = tls_errors.in_words(failed.value, "localhost", port, None, tls_errors.public_cas(), 1)
+    assert detail == "the certificate is refused (self-signed certificate)"
+    assert "fullchain.pem" in hint
 
 
 @pytest.fixture
@@ -342,42 +350,48 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda port: monkeypatch.setenv("HTTPS_PROXY", f"http://somebody:sentinel%40@127.0.0.1:{port}")
 
 
-LOGIN = "somebody:sentinel@"
+PROXY_LOGIN = "somebody:sentinel@"
 
 
 def test_a_proof_goes_through_the_proxy_which_looks_the_name_up(
-    trusting: Prover, ca: trustme.CA, through: Callable[[int], None]
+    trusting_probe: Prover, ca: trustme.CA, through: Callable[[int], None]
 ) -> None:
-    with server(context=tls(ca.issue_cert("sms.invalid"))) as https, proxy(https.server_port, LOGIN) as port:
+    with (
+        run_callback_server(context=create_tls_context(ca.issue_cert("sms.invalid"))) as https,
+        run_forward_proxy(https.server_port, PROXY_LOGIN) as port,
+    ):
         through(port)
-        trusting.prove(f"https://sms.invalid{PATH}", ACCOUNT, USERNAME, PASSWORD, seconds=IN_TIME)
+        trusting_probe.prove(f"https://sms.invalid{PATH}", ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
         assert len(https.requests) == 1
-        trusting.close()
+        trusting_probe.close()
 
 
-def test_a_proxy_that_opens_tls_is_told_by_its_certificate(
-    prover: Prover, ca: trustme.CA, through: Callable[[int], None]
+def test_an_intercepting_proxy_is_detected_by_its_certificate(
+    readiness_probe: Prover, ca: trustme.CA, through: Callable[[int], None]
 ) -> None:
-    with server(context=tls(ca.issue_cert("sms.example.com"))) as https, proxy(https.server_port, LOGIN) as port:
+    with (
+        run_callback_server(context=create_tls_context(ca.issue_cert("sms.example.com"))) as https,
+        run_forward_proxy(https.server_port, PROXY_LOGIN) as port,
+    ):
         through(port)
-        text = refused(prover, f"https://sms.example.com{PATH}")
-    assert ": TLS: the chain ends at trustme" in text
-    assert "THINGSPACE_READINESS_CA_BUNDLE" in text
+        message = fail_probe(readiness_probe, f"https://sms.example.com{PATH}")
+    assert ": TLS: the chain ends at trustme" in message
+    assert "THINGSPACE_READINESS_CA_BUNDLE" in message
 
 
-def test_a_proxy_that_does_not_connect_is_told_from_the_listener(
-    prover: Prover, through: Callable[[int], None]
+def test_a_proxy_that_does_not_connect_is_distinguished_from_the_listener(
+    readiness_probe: Prover, through: Callable[[int], None]
 ) -> None:
-    with proxy(None, LOGIN) as port:
+    with run_forward_proxy(None, PROXY_LOGIN) as port:
         through(port)
-        text = refused(prover, f"https://sms.example.com{PATH}")
-    assert ": connection: the proxy on this machine's way out (HTTPS_PROXY) answered 502" in text
-    assert "sms.example.com:443" in text
-    assert "sentinel" not in text
+        message = fail_probe(readiness_probe, f"https://sms.example.com{PATH}")
+    assert ": connection: the proxy on this machine's way out (HTTPS_PROXY) answered 502" in message
+    assert "sms.example.com:443" in message
+    assert "sentinel" not in message
 
 
-def test_a_proxy_that_is_down(prover: Prover, through: Callable[[int], None]) -> None:
-    through(closed_port())
-    text = refused(prover, f"https://sms.example.com{PATH}")
-    assert "the proxy on this machine's way out (HTTPS_PROXY) cannot be reached" in text
-    assert "sentinel" not in text
+def test_a_proxy_that_is_down(readiness_probe: Prover, through: Callable[[int], None]) -> None:
+    through(reserve_closed_port())
+    message = fail_probe(readiness_probe, f"https://sms.example.com{PATH}")
+    assert "the proxy on this machine's way out (HTTPS_PROXY) cannot be reached" in message
+    assert "sentinel" not in message

@@ -36,7 +36,7 @@ def test_names_are_spelled_in_camel_case_in_the_state() -> None:
     ]
 
 
-def test_only_a_listener_of_our_own_is_asked_to_prove_itself_unless_the_program_says_so() -> None:
+def test_only_an_own_listener_is_probed_unless_the_program_sets_readiness() -> None:
     assert LocalListener.readiness
     assert not ExternalListener(url="https://sms.example.com/{account}").readiness
     assert ExternalListener(url="https://sms.example.com/{account}", readiness=True).readiness

@@ -28,24 +28,26 @@ from thingspace_provider.lifecycle.listener_process import is_free
 
 ACCOUNT, USERNAME, PASSWORD = "0000123456-00001", "plant-a", "invented-password-1"
 PATH = f"/callbacks/invented-path-token-0123456789/{ACCOUNT}"
-_refusing: list[socket.socket] = []  # as long as the tests run
-Reply = tuple[int, dict[str, str], bytes]  # status, headers, body
+_closed_port_sockets: list[socket.socket] = []  # as long as the tests run
+CannedResponse = tuple[int, dict[str, str], bytes]  # status, headers, body
 JSON = {"Content-Type": "application/json"}
 
 
-def proof(nonce: str, password: str = PASSWORD) -> Reply:
+def build_proof(nonce: str, password: str = PASSWORD) -> CannedResponse:
     """What the listener answers to a nonce."""
     message = f"{USERNAME}:{ACCOUNT}:{nonce}".encode()
-    right = hmac.new(password.encode(), message, hashlib.sha256).hexdigest()
-    return 200, JSON, json.dumps({"account": ACCOUNT, "proof": right}).encode()
+    digest = hmac.new(password.encode(), message, hashlib.sha256).hexdigest()
+    return 200, JSON, json.dumps({"account": ACCOUNT, "proof": digest}).encode()
 
 
 @contextlib.contextmanager
-def server(
-    reply: Callable[[str], Reply] = proof, context: ssl.SSLContext | None = None, ports: Iterable[int] = (0,)
+def run_callback_server(
+    respond: Callable[[str], CannedResponse] = build_proof,
+    context: ssl.SSLContext | None = None,
+    ports: Iterable[int] = (0,),
 ) -> Iterator[CallbackServer]:
     """A web server that answers every GET by `reply(nonce)`, on the first of the ports that is free."""
-    running = _first(reply, context, ports)
+    running = _bind_first_free(respond, context, ports)
     thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -57,11 +59,13 @@ def server(
         thread.join()
 
 
-def _first(reply: Callable[[str], Reply], context: ssl.SSLContext | None, ports: Iterable[int]) -> CallbackServer:
+def _bind_first_free(
+    respond: Callable[[str], CannedResponse], context: ssl.SSLContext | None, ports: Iterable[int]
+) -> CallbackServer:
     for port in ports:
         if port == 0 or is_free("127.0.0.1", port):
             with contextlib.suppress(OSError):  # a test beside this one was quicker
-                return CallbackServer(reply, context, port)
+                return CallbackServer(respond, context, port)
     raise AssertionError("every port is taken")
 
 
@@ -70,8 +74,8 @@ class CallbackServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, reply: Callable[[str], Reply], context: ssl.SSLContext | None, port: int) -> None:
-        self.reply = reply
+    def __init__(self, respond: Callable[[str], CannedResponse], context: ssl.SSLContext | None, port: int) -> None:
+        self.respond = respond
         self.scheme = "https" if context else "http"
         self.connections = 0
         self.requests: list[str] = []
@@ -115,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
-        status, headers, body = self.server.reply(self.headers.get("ThingSpace-Probe", ""))
+        status, headers, body = self.server.respond(self.headers.get("ThingSpace-Probe", ""))
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
@@ -129,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def tls(certificate: trustme.LeafCert, *, sends_chain: bool = True) -> ssl.SSLContext:
+def create_tls_context(certificate: trustme.LeafCert, *, sends_chain: bool = True) -> ssl.SSLContext:
     """A server's side of TLS; without its chain when somebody configured cert.pem for fullchain.pem."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if sends_chain:
@@ -140,9 +144,9 @@ def tls(certificate: trustme.LeafCert, *, sends_chain: bool = True) -> ssl.SSLCo
     return context
 
 
-def tls_1_1(certificate: trustme.LeafCert) -> ssl.SSLContext:
+def create_tls_1_1_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     """A server that never heard of TLS 1.2."""
-    context = tls(certificate)
+    context = create_tls_context(certificate)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -151,7 +155,7 @@ def tls_1_1(certificate: trustme.LeafCert) -> ssl.SSLContext:
     return context
 
 
-def own_certificate(
+def create_own_certificate_context(
     folder: Path, host: str, *, issuer: str | None = None, days: tuple[int, int] = (-1, 90), fetchable: bool = False
 ) -> ssl.SSLContext:
     """A server with one certificate alone: self-signed, or of an issuer that it does not send.
@@ -190,21 +194,21 @@ def _common_name(name: str) -> x509.Name:
 
 
 @contextlib.contextmanager
-def raw(answer: bytes | None) -> Iterator[int]:
+def run_raw_server(response: bytes | None) -> Iterator[int]:
     """A port that takes connections and sends these bytes and closes, or with None says nothing for ever."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0.05)
-        over, kept = threading.Event(), []
+        over, connections = threading.Event(), []
 
         def serve() -> None:
             while not over.is_set():
                 with contextlib.suppress(OSError):
                     connection, _ = listening.accept()
-                    kept.append(connection)
-                    if answer is not None:
+                    connections.append(connection)
+                    if response is not None:
                         connection.settimeout(1)
                         connection.recv(4096)
-                        connection.sendall(answer)
+                        connection.sendall(response)
                         connection.close()
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -214,12 +218,12 @@ def raw(answer: bytes | None) -> Iterator[int]:
         finally:
             over.set()
             thread.join()
-            for connection in kept:
+            for connection in connections:
                 connection.close()
 
 
 @contextlib.contextmanager
-def proxy(to: int | None, login: str) -> Iterator[int]:
+def run_forward_proxy(to: int | None, login: str) -> Iterator[int]:
     """A forward proxy that tunnels whatever is asked for to a port of this machine, or with None answers 502."""
     expected = f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}"
 
@@ -253,9 +257,9 @@ def _pump(here: socket.socket, beyond: socket.socket) -> None:
             (beyond if ready is here else here).sendall(some)
 
 
-def closed_port() -> int:
+def reserve_closed_port() -> int:
     """A port that refuses: bound, so that nobody else gets it, and not listened on."""
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
-    _refusing.append(taken)
+    _closed_port_sockets.append(taken)
     return int(taken.getsockname()[1])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-def found() -> str | None:
+def find_browser() -> str | None:
     """The browser's path."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
@@ -41,9 +41,9 @@ class Browser:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        port = await asyncio.to_thread(_port, Path(self._profile.name) / "DevToolsActivePort")
+        port = await asyncio.to_thread(_read_port, Path(self._profile.name) / "DevToolsActivePort")
         self._http = aiohttp.ClientSession()
-        page = await self._page(port)
+        page = await self._fetch_page(port)
         self._socket = await self._http.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
         return self
 
@@ -56,16 +56,16 @@ class Browser:
         await self._process.wait()
         self._profile.cleanup()
 
-    async def _page(self, port: int) -> dict[str, Any]:
+    async def _fetch_page(self, port: int) -> dict[str, Any]:
         """What the browser says of its tab, as soon as it has one."""
         while True:
-            async with self._http.get(f"http://127.0.0.1:{port}/json") as answer:
-                pages = [one for one in await answer.json(content_type=None) if one["type"] == "page"]
+            async with self._http.get(f"http://127.0.0.1:{port}/json") as response:
+                pages = [page for page in await response.json(content_type=None) if page["type"] == "page"]
             if pages:
                 return dict(pages[0])
             await asyncio.sleep(0.03)
 
-    async def ask(self, method: str, **parameters: Any) -> Any:
+    async def send_command(self, method: str, **parameters: Any) -> Any:
         """One command of the protocol."""
         number = next(self._numbers)
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
@@ -78,17 +78,19 @@ class Browser:
 
     async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
-        result = await self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        result = await self.send_command(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     async def open(self, url: str) -> None:
         """Go to a page and wait until it is there."""
         await self.evaluate("window.left = true")
-        await self.ask("Page.navigate", url=url)
-        await self.until("!window.left && document.readyState === 'complete' && location.href.startsWith('http')")
+        await self.send_command("Page.navigate", url=url)
+        await self.wait_until("!window.left && document.readyState === 'complete' && location.href.startsWith('http')")
 
-    async def until(self, expression: str, seconds: float = 60.0) -> None:
+    async def wait_until(self, expression: str, seconds: float = 60.0) -> None:
         """Wait until an expression is true."""
         end = asyncio.get_running_loop().time() + seconds
         while not await self.evaluate(f"(() => {{ try {{ return {expression} }} catch {{ return false }} }})()"):
@@ -98,20 +100,20 @@ class Browser:
 
     async def type(self, text: str) -> None:
         """Put text where the focus is."""
-        await self.ask("Input.insertText", text=text)
+        await self.send_command("Input.insertText", text=text)
 
     async def press(self, key: str, code: int, text: str = "") -> None:
         """One key, down and up."""
         common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-        await self.ask("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
-        await self.ask("Input.dispatchKeyEvent", type="keyUp", **common)
+        await self.send_command("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
+        await self.send_command("Input.dispatchKeyEvent", type="keyUp", **common)
 
 
-def _port(note: Path) -> int:
+def _read_port(port_file: Path) -> int:
     """The port that the browser writes down once it listens."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        lines = note.read_text().splitlines() if note.exists() else []
+        lines = port_file.read_text().splitlines() if port_file.exists() else []
         if len(lines) > 1:
             return int(lines[0])
         time.sleep(0.02)

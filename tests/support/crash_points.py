@@ -42,89 +42,89 @@ class Point(NamedTuple):
     target: str
 
 
-def unusable() -> str:
+def get_skip_reason() -> str:
     """Why points cannot be found here, or nothing."""
     if shutil.which("strace") is None:
         return "strace is not installed"
     with subprocess.Popen(["sleep", "10"]) as other:
-        tried = subprocess.Popen(["strace", "-p", str(other.pid)], stderr=subprocess.PIPE)
-        assert tried.stderr
-        said = tried.stderr.readline().decode()
-        tried.terminate()
-        tried.communicate()
+        tracer = subprocess.Popen(["strace", "-p", str(other.pid)], stderr=subprocess.PIPE)
+        assert tracer.stderr
+        output = tracer.stderr.readline().decode()
+        tracer.terminate()
+        tracer.communicate()
         other.kill()
-    return "" if "attached" in said else f"strace may not look at another process here: {said}"
+    return "" if "attached" in output else f"strace may not look at another process here: {output}"
 
 
 @contextlib.contextmanager
-def recorded(listener: ListenerProcess, folder: Path) -> Iterator[list[Point]]:
+def record_points(listener: ListenerProcess, folder: Path) -> Iterator[list[Point]]:
     """Fills the list, at the end, with the points that a running listener came by."""
-    found: list[Point] = []
+    points: list[Point] = []
     for old in folder.glob("points.*"):
         old.unlink()
-    threads = _threads(listener)
-    with _attached("-f", "-ff", "-p", str(listener.process.pid), "-o", str(folder / "points")):
-        yield found
+    threads = _list_threads(listener)
+    with _attach("-f", "-ff", "-p", str(listener.process.pid), "-o", str(folder / "points")):
+        yield points
     assert {*threads} == {int(file.suffix[1:]) for file in folder.glob("points.*")}, "a thread began later"
     for number, thread in enumerate(threads):
-        found += _read(folder / f"points.{thread}", number)
+        points += _read_points(folder / f"points.{thread}", number)
 
 
-def recording(file: Path) -> tuple[str, ...]:
+def build_recording_command(file: Path) -> tuple[str, ...]:
     """A command before the listener's that writes down what its main thread does; for `started`."""
     return ("strace", "-D", "-y", "-s", "64", "-o", str(file))
 
 
-def started(file: Path) -> list[Point]:
+def read_startup_points(file: Path) -> list[Point]:
     """The points on the way to a listener that is ready."""
     lines = file.read_text().splitlines()
     last = next(number for number, line in enumerate(lines) if "callbackUrls" in line)
     file.write_text("\n".join(lines[: last + 1]))
-    return _read(file, 0)
+    return _read_points(file, 0)
 
 
-def killing(point: Point) -> tuple[str, ...]:
+def build_killing_command(point: Point) -> tuple[str, ...]:
     """A command before the listener's that kills it on its way."""
-    return ("strace", "-D", "-o", "/dev/null", *_inject(point))
+    return ("strace", "-D", "-o", "/dev/null", *_build_inject_options(point))
 
 
 @contextlib.contextmanager
-def armed(listener: ListenerProcess, point: Point) -> Iterator[None]:
+def kill_at(listener: ListenerProcess, point: Point) -> Iterator[None]:
     """The listener will be killed when it comes to the point; the block has to bring it there."""
-    with _attached("-o", "/dev/null", *_inject(point), "-p", str(_threads(listener)[point.thread])):
+    with _attach("-o", "/dev/null", *_build_inject_options(point), "-p", str(_list_threads(listener)[point.thread])):
         yield
 
 
 @contextlib.contextmanager
-def failing(listener: ListenerProcess, call: str, error: str) -> Iterator[None]:
+def fail_calls(listener: ListenerProcess, call: str, error: str) -> Iterator[None]:
     """Inside the block every such call of the listener fails with an error of the operating system, as `EIO`."""
     inject = ("-e", f"trace={call}", "-e", f"inject={call}:error={error}")
-    with _attached("-f", "-o", "/dev/null", *inject, "-p", str(listener.process.pid)):
+    with _attach("-f", "-o", "/dev/null", *inject, "-p", str(listener.process.pid)):
         yield
 
 
-def _inject(point: Point) -> tuple[str, ...]:
+def _build_inject_options(point: Point) -> tuple[str, ...]:
     return ("-e", f"trace={point.call}", "-e", f"inject={point.call}:signal=SIGKILL:when={point.number}")
 
 
 @contextlib.contextmanager
-def _attached(*options: str) -> Iterator[None]:
+def _attach(*options: str) -> Iterator[None]:
     with subprocess.Popen(["strace", "-y", "-s", "0", *options], stderr=subprocess.PIPE) as tracer:
         assert tracer.stderr
-        said = tracer.stderr.readline()
-        assert b"attached" in said, said
+        output = tracer.stderr.readline()
+        assert b"attached" in output, output
         try:
             yield
         finally:
             tracer.terminate()
 
 
-def _threads(listener: ListenerProcess) -> list[int]:
+def _list_threads(listener: ListenerProcess) -> list[int]:
     """In the order in which they began, which is the directory's own; the numbers themselves begin again at pid_max."""
     return [int(task.name) for task in Path(f"/proc/{listener.process.pid}/task").iterdir()]
 
 
-def _read(file: Path, thread: int) -> list[Point]:
+def _read_points(file: Path, thread: int) -> list[Point]:
     harmless = frozenset(HARMLESS.split())
     counts: dict[str, int] = {}
     points = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tests.support.raw_api_client import Caller
+from tests.support.raw_api_client import RawApiClient
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 COMMAND = (sys.executable, "-m", "thingspace_provider.cli", "emulator")
 ACCOUNT = "0000123456-00001"
 OTHER_ACCOUNT = "0000123456-00002"
-HELD_SECONDS = 1000  # of the emulator's clock, on which a session ends after 1200 idle ones
+HOLD_SECONDS = 1000  # of the emulator's clock, on which a session ends after 1200 idle ones
 SERVICE = "EnhancedConnectivityService"
 
 
-def eventually(true: Callable[[], bool], seconds: float = 60.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether it became true in time."""
     end = time.monotonic() + seconds
-    while not true():
+    while not condition():
         if time.monotonic() > end:
             return False
         time.sleep(0.05)
@@ -58,7 +58,7 @@ class EmulatorProcess:
         assert line, self._process.communicate()[1]
         self.ready: dict[str, Any] = json.loads(line)
         self.url: str = self.ready["url"]
-        self.caller = Caller(self.url)
+        self.caller = RawApiClient(self.url)
         self.pid = self._process.pid
 
     def __enter__(self) -> Self:
@@ -90,34 +90,34 @@ class EmulatorProcess:
     def control(self, method: str, path: str, body: Any = None, **parameters: str) -> Any:
         """One call of the control plane."""
         url = self.url.removesuffix("/api") + f"/_emulator/{path}"
-        answer = requests.request(method, url, json=body, params=parameters, timeout=10)
-        assert answer.ok, answer.text
-        return answer.json() if answer.content else None
+        response = requests.request(method, url, json=body, params=parameters, timeout=10)
+        assert response.ok, response.text
+        return response.json() if response.content else None
 
     def reset(self) -> None:
         self.control("POST", "reset")
 
-    def calls(self) -> Counter[str]:
+    def count_calls(self) -> Counter[str]:
         """How often each operation was called since the last reset."""
         return Counter(call["operation"] for call in self.control("GET", "journal")["calls"])
 
-    def text(self, message: str, account: str = ACCOUNT) -> None:
+    def send_message(self, message: str, account: str = ACCOUNT) -> None:
         """A device sends a text."""
         self.control("POST", "messages", {"accountName": account, "message": message})
 
-    def queued(self, account: str = ACCOUNT) -> int:
+    def count_queued(self, account: str = ACCOUNT) -> int:
         return len(self.control("GET", "queue", accountName=account)["messages"])
 
-    def fault(self, operation: str, status: int, body: Any, times: int = 1) -> None:
+    def add_fault(self, operation: str, status: int, body: Any, times: int = 1) -> None:
         """Have the next calls of an operation answered wrongly."""
-        answer = {"status": status, "body": body}
-        self.control("POST", "faults", {"operation": operation, "answer": answer, "times": times})
+        response = {"status": status, "body": body}
+        self.control("POST", "faults", {"operation": operation, "answer": response, "times": times})
 
-    def hold(self, operation: str, seconds: int = HELD_SECONDS, skip: int = 0) -> None:
+    def hold(self, operation: str, seconds: int = HOLD_SECONDS, skip: int = 0) -> None:
         """Have the next call of an operation wait until `release`, which lets so many seconds pass."""
         self.control("POST", "faults", {"operation": operation, "delay": seconds, "skip": skip})
 
-    def holds(self) -> bool:
+    def is_holding(self) -> bool:
         """Whether a call waits."""
         return any(fault["hits"] for fault in self.control("GET", "faults")["faults"])
 

@@ -8,7 +8,7 @@ from thingspace_provider import providers
 from thingspace_provider.lifecycle.activation import SmsCallbackActivation
 from thingspace_provider.lifecycle.model import Context, Created, State
 
-ENDS: dict[str, BaseException] = {
+ERRORS: dict[str, BaseException] = {
     "SystemExit": SystemExit("sentinel"),
     "KeyboardInterrupt": KeyboardInterrupt("sentinel"),
     "GeneratorExit": GeneratorExit("sentinel"),
@@ -18,15 +18,15 @@ ENDS: dict[str, BaseException] = {
 }
 
 
-class _Ending(SmsCallbackActivation):
+class _FailingLifecycle(SmsCallbackActivation):
     """Its create ends as its only trigger says."""
 
     def create(self, context: Context, inputs: State) -> Created:
         del context
-        raise ENDS[inputs["triggers"][0]]
+        raise ERRORS[inputs["triggers"][0]]
 
 
-class EndingProvider(providers._Adapter):  # noqa: SLF001  the adapter is what is tested
+class FailingProvider(providers._Adapter):  # noqa: SLF001  the adapter is what is tested
     """The real adapter over it."""
 
-    lifecycle = _Ending()
+    lifecycle = _FailingLifecycle()

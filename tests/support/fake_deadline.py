@@ -8,16 +8,16 @@ from thingspace_provider.api import Limits, Patience
 
 
 @dataclass
-class Waiter:
+class FakeTime:
     """One operation's patience whose pauses take no time of ours: its clock moves when it sleeps."""
 
     now: float = 0.0
-    said: list[str] = field(default_factory=list)
-    pauses: list[float] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
+    backoffs: list[float] = field(default_factory=list)
 
     def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
+        self.backoffs.append(seconds)
         self.now += seconds
 
-    def patience(self, limits: Limits | None = None) -> Patience:
-        return Patience(limits or Limits(), self.said.append, lambda: self.now, self.sleep)
+    def build_deadline(self, limits: Limits | None = None) -> Patience:
+        return Patience(limits or Limits(), self.logged.append, lambda: self.now, self.sleep)

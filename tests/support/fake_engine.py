@@ -19,7 +19,7 @@ from thingspace_provider import providers
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # the wire's mark for a value that a preview does not know
 
 
-def in_our_words(details: str) -> str:
+def strip_exception_prefix(details: str) -> str:
     """An error without what the SDK puts before it: the class of the exception, or in older ones gRPC's own words."""
     for prefix in ("ThingSpace: ", "Exception calling application: "):
         if details.startswith(prefix):
@@ -27,7 +27,7 @@ def in_our_words(details: str) -> str:
     raise AssertionError(f"neither the class nor gRPC's words come first: {details}")
 
 
-def pickled(resource: str | type[ResourceProvider]) -> str:
+def pickle_provider(resource: str | type[ResourceProvider]) -> str:
     """The provider of a resource as it stands in the state: one of ours by the resource's name, or a test's own."""
     provider = getattr(providers, f"{resource}Provider") if isinstance(resource, str) else resource
     return str(serialize_provider(provider()))
@@ -39,47 +39,54 @@ class Engine:
     def __init__(self, port: int, config: dict[str, str]) -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self._stub = provider_pb2_grpc.ResourceProviderStub(self._channel)
-        self._stub.Configure(provider_pb2.ConfigureRequest(args=_struct(config)), timeout=20)
+        self._stub.Configure(provider_pb2.ConfigureRequest(args=_to_struct(config)), timeout=20)
 
     def check(
         self, resource: str, news: dict[str, Any], seconds: float = 20
     ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        answer = self._stub.Check(provider_pb2.CheckRequest(news=_props(resource, news)), timeout=seconds)
-        return _plain(answer.inputs), [(failure.property, failure.reason) for failure in answer.failures]
+        response = self._stub.Check(provider_pb2.CheckRequest(news=_to_properties(resource, news)), timeout=seconds)
+        return _to_dict(response.inputs), [(failure.property, failure.reason) for failure in response.failures]
 
     def diff(self, resource: str, olds: dict[str, Any], news: dict[str, Any]) -> Any:
         return self._stub.Diff(
-            provider_pb2.DiffRequest(id="x", olds=_props(resource, olds), news=_props(resource, news)), timeout=20
+            provider_pb2.DiffRequest(id="x", olds=_to_properties(resource, olds), news=_to_properties(resource, news)),
+            timeout=20,
         )
 
     def create(self, resource: str | type[ResourceProvider], inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        answer = self._stub.Create(provider_pb2.CreateRequest(properties=_props(resource, inputs)), timeout=60)
-        return answer.id, _plain(answer.properties)
+        response = self._stub.Create(
+            provider_pb2.CreateRequest(properties=_to_properties(resource, inputs)), timeout=60
+        )
+        return response.id, _to_dict(response.properties)
 
     def read(self, resource: str, id_: str, outputs: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        answer = self._stub.Read(provider_pb2.ReadRequest(id=id_, properties=_props(resource, outputs)), timeout=60)
-        return answer.id, _plain(answer.properties), _plain(answer.inputs)
+        response = self._stub.Read(
+            provider_pb2.ReadRequest(id=id_, properties=_to_properties(resource, outputs)), timeout=60
+        )
+        return response.id, _to_dict(response.properties), _to_dict(response.inputs)
 
     def update(self, resource: str, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
-        request = provider_pb2.UpdateRequest(id=id_, olds=_props(resource, olds), news=_props(resource, news))
-        return _plain(self._stub.Update(request, timeout=60).properties)
+        request = provider_pb2.UpdateRequest(
+            id=id_, olds=_to_properties(resource, olds), news=_to_properties(resource, news)
+        )
+        return _to_dict(self._stub.Update(request, timeout=60).properties)
 
     def delete(self, resource: str, id_: str, outputs: dict[str, Any]) -> None:
-        self._stub.Delete(provider_pb2.DeleteRequest(id=id_, properties=_props(resource, outputs)), timeout=60)
+        self._stub.Delete(provider_pb2.DeleteRequest(id=id_, properties=_to_properties(resource, outputs)), timeout=60)
 
     def close(self) -> None:
         self._channel.close()
 
 
-def _props(resource: str | type[ResourceProvider], values: dict[str, Any]) -> struct_pb2.Struct:
-    return _struct({**values, "__provider": pickled(resource)})
+def _to_properties(resource: str | type[ResourceProvider], values: dict[str, Any]) -> struct_pb2.Struct:
+    return _to_struct({**values, "__provider": pickle_provider(resource)})
 
 
-def _struct(values: dict[str, Any]) -> struct_pb2.Struct:
+def _to_struct(values: dict[str, Any]) -> struct_pb2.Struct:
     return json_format.ParseDict(values, struct_pb2.Struct())
 
 
-def _plain(struct: struct_pb2.Struct) -> dict[str, Any]:
+def _to_dict(struct: struct_pb2.Struct) -> dict[str, Any]:
     return {key: value for key, value in json_format.MessageToDict(struct).items() if key != "__provider"}
 
 
@@ -88,7 +95,7 @@ class Provider:
 
     def __init__(self) -> None:
         self._running: list[tuple[subprocess.Popen[bytes], Engine]] = []
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  stop closes it
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  stop closes it
 
     def start(self, environment: dict[str, str] | None = None, config: dict[str, str] | None = None) -> Engine:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("THINGSPACE_")}
@@ -96,21 +103,21 @@ class Provider:
             [sys.executable, "-u", "-m", "pulumi.dynamic", "127.0.0.1:9"],
             env={**inherited, "PULUMI_PROJECT": "test", **(environment or {})},
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._output,
         )
         assert process.stdout is not None
         engine = Engine(int(process.stdout.readline()), config or {})
         self._running.append((process, engine))
         return engine
 
-    def said(self) -> str:
+    def read_output(self) -> str:
         """What the processes wrote for the person at `pulumi up`."""
-        self._said.flush()
-        return os.pread(self._said.fileno(), 1 << 20, 0).decode()
+        self._output.flush()
+        return os.pread(self._output.fileno(), 1 << 20, 0).decode()
 
     def stop(self) -> None:
         for process, engine in self._running:
             engine.close()
             process.kill()
             process.communicate()
-        self._said.close()
+        self._output.close()

@@ -8,31 +8,31 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.listener_process import ListenerProcess, text
+from tests.support.listener_process import ListenerProcess, build_text_callback
 from tests.support.webhook_receiver import Receiver
 
 SECRET = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
 DEVICE = "5551230002"
 
 
-def sink(receiver: Receiver, name: str = "hub", **more: Any) -> dict[str, Any]:
+def build_sink(receiver: Receiver, name: str = "hub", **more: Any) -> dict[str, Any]:
     """A sink of the settings file."""
     return {"name": name, "kind": "http", "url": receiver.url, "secrets": [SECRET], **more}
 
 
-def send(listener: ListenerProcess, *texts: str, device: str = DEVICE) -> None:
+def send(listener: ListenerProcess, *messages: str, device: str = DEVICE) -> None:
     """Post a device's texts, each of which must be acknowledged."""
-    for one in texts:
-        assert listener.post(text(one, device=device)).status_code == 200
+    for message in messages:
+        assert listener.post(build_text_callback(message, device=device)).status_code == 200
 
 
-def metric(listener: ListenerProcess, name: str, sink: str = "hub", **labels: str) -> float:
+def read_metric(listener: ListenerProcess, name: str, sink: str = "hub", **labels: str) -> float:
     """A figure of a sink."""
-    wanted = ",".join(sorted([f'sink="{sink}"', *(f'{key}="{value}"' for key, value in labels.items())]))
+    expected_labels = ",".join(sorted([f'sink="{sink}"', *(f'{key}="{value}"' for key, value in labels.items())]))
     for line in listener.get("/metrics").text.splitlines():
-        if line.startswith(f"{name}{{{wanted}}}"):
+        if line.startswith(f"{name}{{{expected_labels}}}"):
             return float(line.rpartition(" ")[2])
-    raise AssertionError(f"{name} of {wanted} is not shown")
+    raise AssertionError(f"{name} of {expected_labels} is not shown")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

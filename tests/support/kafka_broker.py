@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from tests.support.listener_process import quiet_port
+from tests.support.listener_process import reserve_port
 
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 CLUSTER = "thingspaceprovidertest"  # 22 characters, as Kafka's own ids
@@ -54,21 +54,21 @@ broker.session.timeout.ms=2000
 """
 
 
-def version() -> str:
+def read_version() -> str:
     """The version that the pom pins."""
-    found = re.search(r"kafka_2\.13</artifactId>\s*<version>([^<]+)<", POM.read_text())
-    assert found
-    return found.group(1)
+    match = re.search(r"kafka_2\.13</artifactId>\s*<version>([^<]+)<", POM.read_text())
+    assert match
+    return match.group(1)
 
 
-def jars() -> Path:
+def fetch_jars() -> Path:
     """The folder of the jars, fetched by Maven when they are not there yet."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thingspace-provider" / "kafka"
     base.mkdir(parents=True, exist_ok=True)
-    folder = base / version()
-    with _locked(base / f"{version()}.lock"):
+    folder = base / read_version()
+    with _hold_lock(base / f"{read_version()}.lock"):
         if not folder.exists():
-            scratch = base / f"{version()}.part"
+            scratch = base / f"{read_version()}.part"
             shutil.rmtree(scratch, ignore_errors=True)
             command = [
                 "mvn",
@@ -87,7 +87,7 @@ def jars() -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _hold_lock(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -97,11 +97,11 @@ class KafkaBroker:
     """Formatted and started when made; `kill` and `start` as often as a test likes, on the same address and data."""
 
     def __init__(self, folder: Path) -> None:
-        self._classes = f"{jars()}/*"
+        self._classes = f"{fetch_jars()}/*"
         self._folder = folder
-        self.port, secure, controller = _ports()
+        self.port, secure, controller = _reserve_ports()
         self.address, self.secure_address = f"127.0.0.1:{self.port}", f"127.0.0.1:{secure}"
-        self.authority = _certified(folder)
+        self.authority = _create_certificate(folder)
         self._file = folder / "server.properties"
         self._file.write_text(
             PROPERTIES.format(
@@ -114,8 +114,8 @@ class KafkaBroker:
             )
         )
         user = f"{MECHANISM}=[name={USER},password={PASSWORD}]"
-        format_it = ("format", "--standalone", "-t", CLUSTER, "-c", str(self._file), "--add-scram", user)
-        self._java("kafka.tools.StorageTool", *format_it).wait(60)
+        format_arguments = ("format", "--standalone", "-t", CLUSTER, "-c", str(self._file), "--add-scram", user)
+        self._java("kafka.tools.StorageTool", *format_arguments).wait(60)
         self.start()
 
     def start(self) -> None:
@@ -137,7 +137,7 @@ class KafkaBroker:
         self.process.kill()
         self.process.wait(10)
 
-    def create(self, topic: str, **config: str) -> None:
+    def create_topic(self, topic: str, **config: str) -> None:
         """Make a topic, and return when it is there."""
         admin = self._admin()
         made = admin.create_topics([NewTopic(topic, 3, config=config)])
@@ -147,9 +147,9 @@ class KafkaBroker:
             assert time.monotonic() < end
             time.sleep(0.05)
 
-    def records(self, topic: str) -> list[confluent_kafka.Message]:
+    def read_records(self, topic: str) -> list[confluent_kafka.Message]:
         """Every record that a topic has now, each partition in order."""
-        consumer = _quiet(
+        consumer = _create_quiet_client(
             confluent_kafka.Consumer,
             **{"bootstrap.servers": self.address, "group.id": "test", "enable.auto.commit": False},
         )
@@ -158,19 +158,19 @@ class KafkaBroker:
             partitions = [confluent_kafka.TopicPartition(topic, number, 0) for number in numbers]
             count = sum(consumer.get_watermark_offsets(partition, timeout=20)[1] for partition in partitions)
             consumer.assign(partitions)
-            found: list[confluent_kafka.Message] = []
+            records: list[confluent_kafka.Message] = []
             end = time.monotonic() + READ_SECONDS
-            while time.monotonic() < end and len(found) < count:
+            while time.monotonic() < end and len(records) < count:
                 message = consumer.poll(0.2)
                 if message is not None and message.error() is None:
-                    found.append(message)
-            assert len(found) == count
-            return found
+                    records.append(message)
+            assert len(records) == count
+            return records
         finally:
             consumer.close()
 
     def _admin(self) -> Any:
-        return _quiet(AdminClient, **{"bootstrap.servers": self.address})
+        return _create_quiet_client(AdminClient, **{"bootstrap.servers": self.address})
 
     def _java(self, *arguments: str) -> subprocess.Popen[bytes]:
         options = [
@@ -185,12 +185,12 @@ class KafkaBroker:
             )
 
 
-def _quiet(make: Any, **properties: Any) -> Any:
+def _create_quiet_client(create: Any, **properties: Any) -> Any:
     """A client that does not print on standard error what the test expects."""
-    return make({**properties, "log_level": 0, "error_cb": str})
+    return create({**properties, "log_level": 0, "error_cb": str})
 
 
-def _certified(folder: Path) -> Path:
+def _create_certificate(folder: Path) -> Path:
     """Give the broker a key and a certificate; returns the CA's."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
@@ -201,9 +201,9 @@ def _certified(folder: Path) -> Path:
     return folder / "authority.pem"
 
 
-def _ports() -> set[int]:
+def _reserve_ports() -> set[int]:
     """Three, which nobody takes while the broker is down."""
-    found: set[int] = set()
-    while len(found) < 3:
-        found.add(quiet_port())
-    return found
+    ports: set[int] = set()
+    while len(ports) < 3:
+        ports.add(reserve_port())
+    return ports

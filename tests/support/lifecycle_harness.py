@@ -12,19 +12,19 @@ NOON = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.timezone.utc)
 
 
 @dataclass
-class World:
+class LifecycleHarness:
     """A context, and what the lifecycle told the person through it."""
 
     client: Client
-    said: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
     time: dt.datetime = NOON
     thingspace: str = "here"
 
     @property
     def context(self) -> Context:
-        return Context(lambda _: self.client, self.said.append, lambda: self.time, self.where)
+        return Context(lambda _: self.client, self.logged.append, lambda: self.time, self.fingerprint)
 
-    def where(self, profile: str | None) -> str:
+    def fingerprint(self, profile: str | None) -> str:
         """The same ThingSpace for all."""
         del profile
         return self.thingspace

@@ -20,11 +20,11 @@ PATH_TOKEN, API_TOKEN = "invented-path-token", "invented-api-token"
 # Of the processes that run tests beside each other, each has a thousand ports of its own, and gives none twice.
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PORTS = range(20_000 + 1000 * (WORKER % 8), 21_000 + 1000 * (WORKER % 8))
-given: set[int] = set()
+reserved_ports: set[int] = set()
 COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "listener"]
 
 
-def settings(folder: Path, **changes: Any) -> dict[str, Any]:
+def build_settings(folder: Path, **changes: Any) -> dict[str, Any]:
     """A complete settings file's content; a change to None leaves the key out."""
     complete = {
         "accounts": [ACCOUNT, OTHER_ACCOUNT],
@@ -40,7 +40,7 @@ def settings(folder: Path, **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in complete.items() if value is not None}
 
 
-def text(message: str = "T=21.5", device: str = "5551230001", **more: Any) -> dict[str, Any]:
+def build_text_callback(message: str = "T=21.5", device: str = "5551230001", **more: Any) -> dict[str, Any]:
     """The body of a device's text, as the reference has it; None removes a member."""
     body = {
         "username": USERNAME,
@@ -57,14 +57,14 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("THINGSPACE_")} | more
 
 
-def quiet_port() -> int:
+def reserve_port() -> int:
     """A free port that the system gives to no outgoing connection, and no test beside, also while its owner is down."""
     while True:
         # Below those that LocalListener chooses from. Hypothesis makes any other random the same each time.
         port = random.SystemRandom().choice(PORTS)
-        with socket.socket() as tried:
-            if port not in given and tried.connect_ex(("127.0.0.1", port)):
-                given.add(port)
+        with socket.socket() as connection:
+            if port not in reserved_ports and connection.connect_ex(("127.0.0.1", port)):
+                reserved_ports.add(port)
                 return port
 
 
@@ -96,12 +96,12 @@ class ListenerProcess:
         self.session.trust_env = False
         first = self.process.stdout.readline()
         if not first:
-            raise NotReady(self._ended(), self.log.read_text())
+            raise NotReady(self._wait_for_exit(), self.log.read_text())
         self.ready = json.loads(first)
         self.url = self.ready["url"]
 
     def write(self, **changes: Any) -> None:
-        self.file.write_text(json.dumps(settings(self.folder, **changes)))
+        self.file.write_text(json.dumps(build_settings(self.folder, **changes)))
 
     @property
     def port(self) -> int:
@@ -117,37 +117,37 @@ class ListenerProcess:
     def get(self, path: str, **headers: str) -> requests.Response:
         return self.session.get(self.url + path, headers=headers, timeout=10)
 
-    def answer(self, token: str = API_TOKEN, **parameters: Any) -> dict[str, Any]:
+    def fetch_page(self, token: str = API_TOKEN, **parameters: Any) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"}
-        answer = self.session.get(f"{self.url}/v1/messages", params=parameters, headers=headers, timeout=10)
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+        response = self.session.get(f"{self.url}/v1/messages", params=parameters, headers=headers, timeout=10)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
 
     def messages(self, **parameters: Any) -> list[dict[str, Any]]:
         """Every message, read page by page as a polling reader does."""
-        found: list[dict[str, Any]] = []
+        messages: list[dict[str, Any]] = []
         cursor = None
         while True:
-            page = self.answer(**({"after": cursor} if cursor else {}), limit=1000, **parameters)
+            page = self.fetch_page(**({"after": cursor} if cursor else {}), limit=1000, **parameters)
             if not page["messages"]:
-                return found
-            found += page["messages"]
+                return messages
+            messages += page["messages"]
             cursor = page["next"]
 
-    def texts(self) -> list[str]:
+    def message_texts(self) -> list[str]:
         return [message["text"] for message in self.messages()]
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self._ended()
+        return self._wait_for_exit()
 
     def kill(self) -> None:
         """SIGKILL: nothing is said good-bye to."""
         self.process.kill()
-        self._ended()
+        self._wait_for_exit()
 
-    def _ended(self) -> int:
+    def _wait_for_exit(self) -> int:
         status = self.process.wait(60)
         if self.process.stdout:
             self.process.stdout.close()

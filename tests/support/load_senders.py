@@ -8,13 +8,13 @@ import json
 import threading
 import zlib
 
-from tests.support.listener_process import ListenerProcess, text
+from tests.support.listener_process import ListenerProcess, build_text_callback
 
 CONNECTIONS = 16
-KEPT = 10  # texts over one connection, before another is opened
+MESSAGES_PER_CONNECTION = 10  # texts over one connection, before another is opened
 
 
-class Senders:
+class LoadSenders:
     """Sends numbered texts over several connections, until the listener is gone, `each` are sent, or `end`.
 
     No text is sent twice. `acknowledged` has those that were answered with 200. Every second one has a request id.
@@ -22,14 +22,20 @@ class Senders:
     """
 
     def __init__(
-        self, listener: ListenerProcess, prefix: str, connections: int = CONNECTIONS, each: int = 1_000_000
+        self,
+        listener: ListenerProcess,
+        prefix: str,
+        connections: int = CONNECTIONS,
+        messages_per_sender: int = 1_000_000,
     ) -> None:
         self.acknowledged: list[str] = []
-        self._at = listener.port, listener.path()
+        self._address = listener.port, listener.path()
         self._prefix = prefix
         self._device = f"{zlib.crc32(prefix.encode()):010}"
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(number, each)) for number in range(connections)]
+        self._threads = [
+            threading.Thread(target=self._send, args=(number, messages_per_sender)) for number in range(connections)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -44,22 +50,22 @@ class Senders:
         self._ended.set()
         self.wait()
 
-    def _send(self, sender: int, each: int) -> None:
-        port, path = self._at
+    def _send(self, sender: int, message_count: int) -> None:
+        port, path = self._address
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-            for number in range(each):
+            for number in range(message_count):
                 if self._ended.is_set():
                     return
                 name = f"{self._prefix}-{sender}-{number}"
-                if number % KEPT == 0:
+                if number % MESSAGES_PER_CONNECTION == 0:
                     connection.close()
                 request = name if number % 2 else None
-                body = json.dumps(text(name, device=f"{self._device}{sender:02}", requestId=request))
+                body = json.dumps(build_text_callback(name, device=f"{self._device}{sender:02}", requestId=request))
                 try:
                     connection.request("POST", path, body)
-                    answer = connection.getresponse()
-                    answer.read()
+                    response = connection.getresponse()
+                    response.read()
                 except (OSError, http.client.HTTPException):
                     return
-                if answer.status == http.client.OK:
+                if response.status == http.client.OK:
                     self.acknowledged.append(name)

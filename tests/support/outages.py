@@ -15,8 +15,8 @@ import yaml
 
 from tests.support.emulator_process import EmulatorProcess
 
-PATIENT, IMPATIENT = 30, 12  # seconds for one operation, THINGSPACE_DEADLINE
-SLACK = 10.0  # seconds that a busy machine may add
+LONG_TIMEOUT_SECONDS, SHORT_TIMEOUT_SECONDS = 30, 12  # seconds for one operation, THINGSPACE_DEADLINE
+SLACK_SECONDS = 10.0  # seconds that a busy machine may add
 APP = ("outage-app-key", "outage-app-secret")
 PASSWORD, WRONG_PASSWORD = "sentinel-right", "sentinel-wrong"
 SECRETS = {"app_secret": APP[1], "password": PASSWORD, "wrong_password": WRONG_PASSWORD}
@@ -43,8 +43,8 @@ class Outage:
 
     name: str
     calls: tuple[int, int, int, int]
-    said: str = ""
-    announced: str = ""
+    expected_error: str = ""
+    expected_log: str = ""
     fault: dict[str, Any] = field(default_factory=dict)
     password: str = PASSWORD
     locked: bool = False
@@ -52,7 +52,7 @@ class Outage:
     accounts: int = 1
 
     @property
-    def silent(self) -> bool:
+    def is_silent(self) -> bool:
         """Whether it lasts until the deadline."""
         return self.slow or "hang" in self.fault
 
@@ -69,15 +69,15 @@ def _login(**fault: Any) -> dict[str, Any]:
     return {"operation": "login", **fault}
 
 
-WRONG = "five wrong logins in a row lock the user"
+LOCKOUT_WARNING = "five wrong logins in a row lock the user"
 UNCONFIRMED = "ThingSpace did not confirm with success: true"
 ADDRESS = "check THINGSPACE_BASE_URL"
 HTML = "<html><head><title>Please log in</title></head></html>"
 
 OUTAGES = (
-    Outage("wrong_password", (1, 0, 0, 0), WRONG, password=WRONG_PASSWORD, accounts=3),
-    Outage("locked", (1, 0, 0, 0), WRONG, locked=True),
-    Outage("login_500", (2, 1, 1, 1), announced="trying again in", fault=_login(answer={"status": 500})),
+    Outage("wrong_password", (1, 0, 0, 0), LOCKOUT_WARNING, password=WRONG_PASSWORD, accounts=3),
+    Outage("locked", (1, 0, 0, 0), LOCKOUT_WARNING, locked=True),
+    Outage("login_500", (2, 1, 1, 1), expected_log="trying again in", fault=_login(answer={"status": 500})),
     Outage(  # each may count as a wrong one
         "login_500_again",
         (2, 0, 0, 0),
@@ -85,9 +85,9 @@ OUTAGES = (
         fault=_login(answer={"status": 500}, times=2),
         accounts=2,
     ),
-    Outage("login_503", (4, 1, 1, 1), announced="trying again in", fault=_login(answer={"status": 503}, times=3)),
-    Outage("login_reset_after", (2, 1, 1, 1), announced="trying again in", fault=_login(drop="after")),
-    Outage("login_hang", (1, 0, 0, 0), "answer within", announced="still waiting for", fault=_login(hang="before")),
+    Outage("login_503", (4, 1, 1, 1), expected_log="trying again in", fault=_login(answer={"status": 503}, times=3)),
+    Outage("login_reset_after", (2, 1, 1, 1), expected_log="trying again in", fault=_login(drop="after")),
+    Outage("login_hang", (1, 0, 0, 0), "answer within", expected_log="still waiting for", fault=_login(hang="before")),
     Outage(
         "expired_session",
         (2, 1, 1, 2),
@@ -108,7 +108,7 @@ OUTAGES = (
     Outage(
         "too_many_requests",
         (1, 1, 1, 2),
-        announced="asks for a pause of 3 s (Retry-After); trying again in 3.",
+        expected_log="asks for a pause of 3 s (Retry-After); trying again in 3.",
         fault=_start(answer={"status": 429, "headers": {"Retry-After": "3"}}),
     ),
     Outage(
@@ -120,63 +120,65 @@ OUTAGES = (
     Outage(
         "three_times_500",
         (1, 1, 1, 4),
-        announced="ThingSpace answered 500; trying again in",
+        expected_log="ThingSpace answered 500; trying again in",
         fault=_start(answer={"status": 500}, times=3),
     ),
     Outage(
         "three_times_500_at_registration",
         (1, 4, 4, 1),
-        announced="ThingSpace answered 500; trying again in",
+        expected_log="ThingSpace answered 500; trying again in",
         fault=_register(answer={"status": 500}, times=3),
     ),
-    Outage("reset_before", (1, 1, 1, 2), announced="trying again in", fault=_start(drop="before")),
-    Outage("reset_after", (1, 1, 1, 2), announced="trying again in", fault=_start(drop="after")),
-    Outage("register_reset_before", (1, 2, 2, 1), announced="trying again in", fault=_register(drop="before")),
-    Outage("register_reset_after", (1, 2, 1, 1), announced="trying again in", fault=_register(drop="after")),
-    Outage("answer_cut_off", (1, 1, 1, 2), announced="trying again in", fault=_start(truncate=5)),
-    Outage("slow_body", (1, 1, 1, 1), "no whole answer within", announced="still waiting for", slow=True),
-    Outage("hang", (1, 1, 1, 1), "answer within", announced="still waiting for", fault=_start(hang="before")),
+    Outage("reset_before", (1, 1, 1, 2), expected_log="trying again in", fault=_start(drop="before")),
+    Outage("reset_after", (1, 1, 1, 2), expected_log="trying again in", fault=_start(drop="after")),
+    Outage("register_reset_before", (1, 2, 2, 1), expected_log="trying again in", fault=_register(drop="before")),
+    Outage("register_reset_after", (1, 2, 1, 1), expected_log="trying again in", fault=_register(drop="after")),
+    Outage("answer_cut_off", (1, 1, 1, 2), expected_log="trying again in", fault=_start(truncate=5)),
+    Outage("slow_body", (1, 1, 1, 1), "no whole answer within", expected_log="still waiting for", slow=True),
+    Outage("hang", (1, 1, 1, 1), "answer within", expected_log="still waiting for", fault=_start(hang="before")),
 )
 BY_NAME = {outage.name: outage for outage in OUTAGES}
 
 
-def accounts_of(outage: Outage) -> list[str]:
+def build_accounts(outage: Outage) -> list[str]:
     return [f"{OUTAGES.index(outage):010}-{number:05}" for number in range(1, outage.accounts + 1)]
 
 
-def url_of(account: str) -> str:
+def build_url(account: str) -> str:
     return f"https://sms.example.com/{account}"
 
 
-def matches(outage: Outage) -> list[dict[str, str]]:
+def build_matches(outage: Outage) -> list[dict[str, str]]:
     """Which calls its fault is for: those of each account, or the user's logins."""
     if outage.fault["operation"] == "login":
         return [{"username": outage.name}]
-    return [{"accountName": account} for account in accounts_of(outage)]
+    return [{"accountName": account} for account in build_accounts(outage)]
 
 
-def emulator_with(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess:
+def start_emulator(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess:
     """An emulator in which these outages wait to happen."""
     scenario = {
         "apps": dict([APP]),
-        "accounts": [account for outage in outages for account in accounts_of(outage)],
+        "accounts": [account for outage in outages for account in build_accounts(outage)],
         "users": [
             {
                 "username": outage.name,
                 "password": PASSWORD,
-                "accounts": accounts_of(outage),
+                "accounts": build_accounts(outage),
                 "locked": outage.locked,
             }
             for outage in outages
         ],
-        "faults": [{**outage.fault, "match": match} for outage in outages if outage.fault for match in matches(outage)],
+        "faults": [
+            {**outage.fault, "match": match} for outage in outages if outage.fault for match in build_matches(outage)
+        ],
     }
     file = folder / SCENARIO
     file.write_text(yaml.safe_dump(scenario))
     return EmulatorProcess("--scenario", str(file))
 
 
-def environment(outages: tuple[Outage, ...], url: str, slow_url: str, deadline: int) -> dict[str, str]:
+def build_environment(outages: tuple[Outage, ...], url: str, slow_url: str, deadline: int) -> dict[str, str]:
     """A profile for each outage."""
     variables = {"THINGSPACE_BASE_URL": url, "THINGSPACE_DEADLINE": str(deadline)}
     for outage in outages:
@@ -188,40 +190,40 @@ def environment(outages: tuple[Outage, ...], url: str, slow_url: str, deadline: 
     return variables
 
 
-def put_right(outages: tuple[Outage, ...], emulator: EmulatorProcess) -> dict[str, str]:
+def end_outages(outages: tuple[Outage, ...], emulator: EmulatorProcess) -> dict[str, str]:
     """End every outage; the environment in which the next update has to succeed."""
     emulator.control("DELETE", "faults")
     for outage in outages:
         if outage.locked:
             emulator.control("POST", "users/unlock", {"username": outage.name})
-    variables = environment(outages, emulator.url, emulator.url, PATIENT)
-    right = {name: PASSWORD for name in variables if name.endswith("_PASSWORD")}
-    return {**variables, **right, "THINGSPACE_RETRY_REFUSED_LOGIN": "1"}
+    variables = build_environment(outages, emulator.url, emulator.url, LONG_TIMEOUT_SECONDS)
+    passwords = {name: PASSWORD for name in variables if name.endswith("_PASSWORD")}
+    return {**variables, **passwords, "THINGSPACE_RETRY_REFUSED_LOGIN": "1"}
 
 
-def calls_of(outage: Outage, emulator: EmulatorProcess) -> tuple[int, ...]:
+def count_calls(outage: Outage, emulator: EmulatorProcess) -> tuple[int, ...]:
     """How often each of COUNTED was called for this outage."""
     counted = Counter(
         call["operation"]
         for call in emulator.control("GET", "journal")["calls"]
-        if outage.name == call["username"] or call["accountName"] in accounts_of(outage)
+        if outage.name == call["username"] or call["accountName"] in build_accounts(outage)
     )
     return tuple(counted[operation] for operation in COUNTED)
 
 
-def listens(outage: Outage, emulator: EmulatorProcess) -> bool:
+def is_listening(outage: Outage, emulator: EmulatorProcess) -> bool:
     """Whether its accounts' texts go where they are to, and were asked for."""
     listeners = {
-        it["accountName"]: [listener["url"] for listener in it["listeners"]]
-        for it in emulator.control("GET", "accounts")["accounts"]
+        account["accountName"]: [listener["url"] for listener in account["listeners"]]
+        for account in emulator.control("GET", "accounts")["accounts"]
     }
     calls = emulator.control("GET", "journal", operation="startCallbacks")["calls"]
     last = {call["accountName"]: call["status"] for call in calls}
-    return all(listeners[it] == [url_of(it)] and last[it] == 200 for it in accounts_of(outage))
+    return all(listeners[it] == [build_url(it)] and last[it] == 200 for it in build_accounts(outage))
 
 
 @dataclass
-class Course:
+class OutageResult:
     """What became of some outages: in the update that met them, and in the next one."""
 
     deadline: int
@@ -229,21 +231,21 @@ class Course:
     seconds: dict[str, float] = field(default_factory=dict)
     printed: str = ""
     calls: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    errors_of_the_next: dict[str, str] = field(default_factory=dict)
-    listens: dict[str, bool] = field(default_factory=dict)
+    next_errors: dict[str, str] = field(default_factory=dict)
+    is_listening: dict[str, bool] = field(default_factory=dict)
     leaks: list[str] = field(default_factory=list)
 
     def check(self, outage: Outage) -> None:
         """The outcome, the calls it took, its time, and that the next update is right."""
         error = self.errors.get(outage.name, "")
-        assert bool(error) == bool(outage.said), error
-        assert outage.said in error
+        assert bool(error) == bool(outage.expected_error), error
+        assert outage.expected_error in error
         if error and "logging in" not in error:
-            assert f"for account {accounts_of(outage)[0]}" in error
+            assert f"for account {build_accounts(outage)[0]}" in error
         assert self.calls[outage.name] == outage.calls
-        whose = (f"account {accounts_of(outage)[0]}:", f" as {outage.name}:")
-        mine = [line for line in self.printed.splitlines() if any(it in line for it in whose)]
-        assert any(outage.announced in line for line in mine) or not outage.announced, mine
-        assert self.seconds[outage.name] < 2 * self.deadline + SLACK  # a registration, and then an activation
-        assert outage.name not in self.errors_of_the_next
-        assert self.listens[outage.name]
+        prefixes = (f"account {build_accounts(outage)[0]}:", f" as {outage.name}:")
+        own_lines = [line for line in self.printed.splitlines() if any(prefix in line for prefix in prefixes)]
+        assert any(outage.expected_log in line for line in own_lines) or not outage.expected_log, own_lines
+        assert self.seconds[outage.name] < 2 * self.deadline + SLACK_SECONDS  # a registration, and then an activation
+        assert outage.name not in self.next_errors
+        assert self.is_listening[outage.name]

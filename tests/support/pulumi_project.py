@@ -25,27 +25,27 @@ PULUMI = ("pulumi", "--non-interactive", "--color", "never")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommandResult:
     """What a command printed on both streams, and how it ended."""
 
-    text: str
+    output: str
     status: int
 
     @property
     def changes(self) -> str:
         """The summary of resources, as "+ 6 created" lines."""
-        found = re.search(r"Resources:\n((?:    .*\n)+)", self.text)
-        return found.group(1) if found else ""
+        match = re.search(r"Resources:\n((?:    .*\n)+)", self.output)
+        return match.group(1) if match else ""
 
     @property
     def errors(self) -> list[str]:
         """The messages of the diagnostics that say "error:", without the engine's own summary line."""
-        diagnostics = self.text.partition("Diagnostics:")[2]
-        found = re.findall(r"^\s+error: (.*)$", diagnostics, flags=re.MULTILINE)
-        return [line for line in found if line not in {"update failed", "preview failed"}]
+        diagnostics = self.output.partition("Diagnostics:")[2]
+        messages = re.findall(r"^\s+error: (.*)$", diagnostics, flags=re.MULTILINE)
+        return [line for line in messages if line not in {"update failed", "preview failed"}]
 
 
-class Underway:
+class RunningCommand:
     """A command of the engine that has not ended, in a process group of its own, as a terminal would start it."""
 
     def __init__(self, folder: Path, environment: dict[str, str], arguments: tuple[str, ...]) -> None:
@@ -62,12 +62,12 @@ class Underway:
             )
 
     @property
-    def text(self) -> str:
+    def output(self) -> str:
         """What it has printed so far."""
         return self._printed.read_text()
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return self._process.poll() is not None
 
     def interrupt(self) -> None:
@@ -85,19 +85,19 @@ class Underway:
 
     def plugins(self) -> dict[int, str]:
         """The processes that run in the program's folder, beside the engine: command line by process."""
-        found = {}
+        processes = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if (entry / "cwd").readlink() == self._folder and int(entry.name) != self._process.pid:
-                    found[int(entry.name)] = (entry / "cmdline").read_text()
-        return found
+                    processes[int(entry.name)] = (entry / "cmdline").read_text()
+        return processes
 
-    def end(self, seconds: float = 60.0) -> Outcome:
+    def end(self, seconds: float = 60.0) -> CommandResult:
         """What it printed, and how it ended."""
         self._process.wait(seconds)
-        return Outcome(self.text, self._process.returncode)
+        return CommandResult(self.output, self._process.returncode)
 
-    def clear_away(self) -> None:
+    def clean_up(self) -> None:
         """End what a killed engine left behind."""
         self._process.kill()
         self._process.wait()
@@ -128,9 +128,9 @@ class Project:
             **settings,
         }
         self.printed: list[str] = []
-        self._begun: list[Underway] = []
+        self._commands: list[RunningCommand] = []
 
-    def pulumi(self, *arguments: str, fails: bool = False) -> Outcome:
+    def pulumi(self, *arguments: str, fails: bool = False) -> CommandResult:
         """Run the engine; a test says beforehand whether it is to fail."""
         done = subprocess.run(
             [*PULUMI, *arguments],
@@ -144,17 +144,17 @@ class Project:
         )
         self.printed.append(done.stdout)
         assert (done.returncode != 0) == fails, done.stdout
-        return Outcome(done.stdout, done.returncode)
+        return CommandResult(done.stdout, done.returncode)
 
-    def begin(self, *arguments: str) -> Underway:
+    def start(self, *arguments: str) -> RunningCommand:
         """Start the engine and do not wait for its end."""
-        self._begun.append(Underway(self.folder, self.environment, arguments))
-        return self._begun[-1]
+        self._commands.append(RunningCommand(self.folder, self.environment, arguments))
+        return self._commands[-1]
 
-    def clear_away(self) -> None:
+    def clean_up(self) -> None:
         """End what killed engines left behind."""
-        for begun in self._begun:
-            begun.clear_away()
+        for command in self._commands:
+            command.clean_up()
 
     def init(self, stack: str) -> None:
         self.pulumi("stack", "init", stack)
@@ -167,22 +167,22 @@ class Project:
         command = [*PULUMI, "config", "set", "--secret", key]
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True, input=value, text=True, timeout=60)
 
-    def write_stack(self, text: str, stack: str = "dev") -> None:
+    def write_stack(self, content: str, stack: str = "dev") -> None:
         """Replace a stack file, keeping the salt of its state."""
         file = self.folder / "stacks" / f"Pulumi.{stack}.yaml"
         salt = [line for line in file.read_text().splitlines() if line.startswith("encryptionsalt")]
-        file.write_text("\n".join([text, *salt, ""]))
+        file.write_text("\n".join([content, *salt, ""]))
 
-    def up(self, *arguments: str, fails: bool = False) -> Outcome:
+    def up(self, *arguments: str, fails: bool = False) -> CommandResult:
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, fails=fails)
 
-    def preview(self, *arguments: str, fails: bool = False) -> Outcome:
+    def preview(self, *arguments: str, fails: bool = False) -> CommandResult:
         return self.pulumi("preview", *arguments, fails=fails)
 
-    def refresh(self, *arguments: str, fails: bool = False) -> Outcome:
+    def refresh(self, *arguments: str, fails: bool = False) -> CommandResult:
         return self.pulumi("refresh", "--yes", "--skip-preview", *arguments, fails=fails)
 
-    def destroy(self, *arguments: str, fails: bool = False) -> Outcome:
+    def destroy(self, *arguments: str, fails: bool = False) -> CommandResult:
         return self.pulumi("destroy", "--yes", "--skip-preview", *arguments, fails=fails)
 
     def export(self, *, secrets: bool = False) -> str:
@@ -195,7 +195,7 @@ class Project:
     def resources(self, kind: str) -> list[dict[str, Any]]:
         """The resources of a type as the state holds them, secrets in clear."""
         listed = json.loads(self.export(secrets=True))["deployment"].get("resources", [])
-        return [clear(resource) for resource in listed if resource["type"] == TYPE + kind]
+        return [reveal_secrets(resource) for resource in listed if resource["type"] == TYPE + kind]
 
     @property
     def listener_folder(self) -> Path:
@@ -204,16 +204,16 @@ class Project:
     def listener_pid(self) -> int | None:
         return listener_process.holder(self.listener_folder / "listener.pid")
 
-    def inbox(self) -> list[str]:
+    def fetch_stored_messages(self) -> list[str]:
         """The texts that the local listener has stored."""
         settings = json.loads((self.listener_folder / "settings.json").read_text())
-        answer = requests.get(
+        response = requests.get(
             f"http://{settings['host']}:{settings['port']}/v1/messages?limit=1000",
             headers={"Authorization": f"Bearer {settings['apiToken']}"},
             timeout=10,
         )
-        assert answer.ok, answer.text
-        return [message["text"] for message in answer.json()["messages"]]
+        assert response.ok, response.text
+        return [message["text"] for message in response.json()["messages"]]
 
     def stop_listeners(self) -> None:
         """End what a failed test may have left running."""
@@ -221,12 +221,12 @@ class Project:
             listener_process.stop(pid_file)
 
 
-def clear(value: Any) -> Any:
+def reveal_secrets(value: Any) -> Any:
     """Secrets of an export with --show-secrets as their plain values."""
     if isinstance(value, dict):
         if "4dabf18193072939515e22adb298388d" in value:
             return json.loads(value["plaintext"])
-        return {key: clear(item) for key, item in value.items()}
+        return {key: reveal_secrets(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [clear(item) for item in value]
+        return [reveal_secrets(item) for item in value]
     return value

@@ -12,11 +12,11 @@ from typing import Any
 import requests
 
 TOKENS = ("Authorization", "VZ-M2M-Token")
-BETWEEN_BYTES = 0.2  # seconds: no wait for a next byte is ever long
+BYTE_INTERVAL_SECONDS = 0.2  # seconds: no wait for a next byte is ever long
 
 
 @dataclass
-class Middleman:
+class RecordingProxy:
     """Its address, up to and including /api, and the values of the headers that tokens travel in."""
 
     url: str
@@ -24,7 +24,7 @@ class Middleman:
 
 
 @contextmanager
-def middleman(url: str, *, slow: bool = False) -> Iterator[Middleman]:
+def run_recording_proxy(url: str, *, slow: bool = False) -> Iterator[RecordingProxy]:
     """Stands for `url`; when slow, answers to startCallbacks have no end."""
     over = threading.Event()
     seen: set[str] = set()
@@ -32,22 +32,22 @@ def middleman(url: str, *, slow: bool = False) -> Iterator[Middleman]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def pass_on(self) -> None:
+        def forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            answer = requests.request(
+            response = requests.request(
                 self.command, url.removesuffix("/api") + self.path, headers=dict(self.headers), data=body, timeout=10
             )
             seen.update(value.split()[-1] for name in TOKENS if (value := self.headers.get(name)))
             drips = slow and self.path.endswith("/startCallbacks")
-            self.send_response(answer.status_code)
-            self.send_header("Content-Length", str(1_000_000 if drips else len(answer.content)))
+            self.send_response(response.status_code)
+            self.send_header("Content-Length", str(1_000_000 if drips else len(response.content)))
             self.end_headers()
             if not drips:
-                self.wfile.write(answer.content)
-            while drips and not over.wait(BETWEEN_BYTES):
+                self.wfile.write(response.content)
+            while drips and not over.wait(BYTE_INTERVAL_SECONDS):
                 self.wfile.write(b" ")
 
-        do_GET = do_POST = do_PUT = do_DELETE = pass_on  # noqa: N815  http.server's names
+        do_GET = do_POST = do_PUT = do_DELETE = forward  # noqa: N815  http.server's names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass
@@ -62,7 +62,7 @@ def middleman(url: str, *, slow: bool = False) -> Iterator[Middleman]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield Middleman(f"http://127.0.0.1:{server.server_port}/api", seen)
+        yield RecordingProxy(f"http://127.0.0.1:{server.server_port}/api", seen)
     finally:
         over.set()
         server.shutdown()

@@ -13,7 +13,7 @@ from thingspace_provider.api import Client, Registration
 MODES = ("startCallbacks", "history")
 
 
-def heal(emulator: EmulatorProcess, mode: str, **changes: Any) -> dict[str, Any]:
+def build_recovery_settings(emulator: EmulatorProcess, mode: str, **changes: Any) -> dict[str, Any]:
     """Settings under which a listener heals quickly."""
     ready = emulator.ready
     user = {key: ready[key] for key in ("appKey", "appSecret", "username", "password")}
@@ -31,22 +31,22 @@ def register(thingspace: Client, listener: ListenerProcess, password: str = PASS
     thingspace.register_callback(ACCOUNT, Registration(SERVICE, url, USERNAME, password))
 
 
-def events(listener: ListenerProcess, event: str) -> list[dict[str, Any]]:
+def read_events(listener: ListenerProcess, event: str) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in listener.log.read_text().splitlines()]
     return [line for line in lines if line["event"] == event]
 
 
-def asked(listener: ListenerProcess) -> int:
-    return len(events(listener, "asked for queued texts"))
+def count_recovery_runs(listener: ListenerProcess) -> int:
+    return len(read_events(listener, "asked for queued texts"))
 
 
-def has_asked(listener: ListenerProcess, times: int) -> Callable[[], bool]:
-    return lambda: asked(listener) >= times
+def has_recovered(listener: ListenerProcess, times: int) -> Callable[[], bool]:
+    return lambda: count_recovery_runs(listener) >= times
 
 
-def has_more_than(listener: ListenerProcess, texts: int) -> Callable[[], bool]:
-    return lambda: len(set(listener.texts())) > texts
+def has_more_messages_than(listener: ListenerProcess, count: int) -> Callable[[], bool]:
+    return lambda: len(set(listener.message_texts())) > count
 
 
-def has_all(listener: ListenerProcess, expected: list[str]) -> Callable[[], bool]:
-    return lambda: set(expected) <= set(listener.texts())
+def has_all_messages(listener: ListenerProcess, expected: list[str]) -> Callable[[], bool]:
+    return lambda: set(expected) <= set(listener.message_texts())

@@ -8,7 +8,7 @@ from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.store.base import Stored
 
 
-def stored(**changes: Any) -> Stored:
+def build_stored_message(**changes: Any) -> Stored:
     """A device's text; changes by the names of Stored."""
     values: dict[str, Any] = {
         "id": 17,

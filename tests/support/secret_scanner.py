@@ -15,26 +15,26 @@ from urllib.parse import quote, quote_plus
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SAMPLE_SECONDS = 0.1
+SAMPLE_INTERVAL_SECONDS = 0.1
 
 
-def forms(secret: str) -> set[bytes]:
+def list_encodings(secret: str) -> set[bytes]:
     """The secret as it is, and as URLs, JSON, hexadecimal and base64 (at any place of what is encoded) write it."""
     raw = secret.encode()
-    found = {raw, quote(secret, safe="").encode(), quote_plus(secret).encode(), json.dumps(secret)[1:-1].encode()}
-    found |= {raw.hex().encode(), raw.hex().upper().encode()}
+    encodings = {raw, quote(secret, safe="").encode(), quote_plus(secret).encode(), json.dumps(secret)[1:-1].encode()}
+    encodings |= {raw.hex().encode(), raw.hex().upper().encode()}
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw)
         own = encoded[-(-before * 4 // 3) : (before + len(raw)) * 4 // 3]  # characters that nothing else has a part in
-        found |= {own, own.translate(bytes.maketrans(b"+/", b"-_"))}
-    return found
+        encodings |= {own, own.translate(bytes.maketrans(b"+/", b"-_"))}
+    return encodings
 
 
-class Secrets:
+class SecretScanner:
     """Secrets by a name that may be shown."""
 
     def __init__(self, **secrets: str) -> None:
-        self._forms: dict[str, set[bytes]] = {}
+        self._encodings: dict[str, set[bytes]] = {}
         self.add(**secrets)
 
     def add(self, **secrets: str) -> None:
@@ -42,13 +42,13 @@ class Secrets:
         for name, secret in secrets.items():
             if secret:
                 assert len(secret) >= 8, f"{name} is too short to be looked for"
-                self._forms.setdefault(name, set()).update(forms(secret))
+                self._encodings.setdefault(name, set()).update(list_encodings(secret))
 
-    def within(self, content: bytes) -> set[str]:
+    def find_in(self, content: bytes) -> set[str]:
         """Names of the secrets in it."""
-        return {name for name, forms in self._forms.items() if any(form in content for form in forms)}
+        return {name for name, encodings in self._encodings.items() if any(form in content for form in encodings)}
 
-    def in_files(self, folder: Path, allowed: Mapping[str, Iterable[str]]) -> list[str]:
+    def find_in_files(self, folder: Path, allowed: Mapping[str, Iterable[str]]) -> list[str]:
         """ "FILE: NAME" for each secret in a file of the folder.
 
         Args:
@@ -59,9 +59,9 @@ class Secrets:
         for file in sorted(folder.rglob("*")):
             if file.is_symlink() or not file.is_file():
                 continue
-            place = str(file.relative_to(folder))
-            may_hold = {name for pattern, names in allowed.items() if fnmatch(place, pattern) for name in names}
-            leaks += [f"{place}: {name}" for name in sorted(self.within(file.read_bytes()) - may_hold)]
+            path = str(file.relative_to(folder))
+            may_hold = {name for pattern, names in allowed.items() if fnmatch(path, pattern) for name in names}
+            leaks += [f"{path}: {name}" for name in sorted(self.find_in(file.read_bytes()) - may_hold)]
         return leaks
 
 
@@ -71,7 +71,7 @@ class ProcessTitles:
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._sample)
 
     @property
     def seen(self) -> bytes:
@@ -87,12 +87,12 @@ class ProcessTitles:
         self._over.set()
         self._thread.join()
 
-    def _look(self) -> None:
-        while not self._over.wait(SAMPLE_SECONDS):
+    def _sample(self) -> None:
+        while not self._over.wait(SAMPLE_INTERVAL_SECONDS):
             for process in Path("/proc").glob("[0-9]*"):
-                self._note(process)
+                self._record(process)
 
-    def _note(self, process: Path) -> None:
+    def _record(self, process: Path) -> None:
         try:
             self._seen.add((process / "cmdline").read_bytes())
         except OSError:

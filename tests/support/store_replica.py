@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from tests.support.listener_process import ACCOUNT, text
+from tests.support.listener_process import ACCOUNT, build_text_callback
 from thingspace_provider.listener.callback_parser import read
 from thingspace_provider.listener.store.base import Arrival, Delivered
 from thingspace_provider.listener.store.postgres import store as postgres
@@ -22,34 +22,40 @@ from thingspace_provider.listener.store.postgres.store import PostgresStore
 DEVICES = 10
 
 
-def arrival(message: str, number: int) -> Arrival:
+def build_incoming_callback(message: str, number: int) -> Arrival:
     """Sent by one of the devices."""
-    body = json.dumps(text(message, device=str(number % DEVICES))).encode()
+    body = json.dumps(build_text_callback(message, device=str(number % DEVICES))).encode()
     return Arrival(ACCOUNT, time.time_ns() // 1000, read(body).callback())
 
 
-def main(url: str, name: str, texts: str) -> None:
+def main(url: str, name: str, message_count: str) -> None:
     """Append in one thread, take in another."""
     postgres.APPEND_SECONDS = 60.0  # no carrier waits here, and another's disk may stall
     store = PostgresStore(url, "the test's database", ["a"])
     appended = threading.Event()
 
     def append() -> None:
-        for number in range(int(texts)):
-            store.append([arrival(f"{name}-{number}", number), arrival(f"all-{number}", number)])
+        for number in range(int(message_count)):
+            store.append(
+                [build_incoming_callback(f"{name}-{number}", number), build_incoming_callback(f"all-{number}", number)]
+            )
         appended.set()
 
     appending = threading.Thread(target=append)
     appending.start()
     while not appended.is_set() or any(backlog.waiting for backlog in store.outbox.backlogs()):
-        claim = store.outbox.take("a", 20, lease=30, run=5)
+        lease = store.outbox.take("a", 20, lease=30, run=5)
         begun = time.monotonic()
-        mine = [(parcel.stored.id, lane) for run, lane in zip(claim.runs, claim.lanes, strict=True) for parcel in run]
-        time.sleep(0.002 if mine else 0.01)  # as long as a delivery takes
+        entries = [
+            (entry.stored.id, ordering_key)
+            for run, ordering_key in zip(lease.runs, lease.lanes, strict=True)
+            for entry in run
+        ]
+        time.sleep(0.002 if entries else 0.01)  # as long as a delivery takes
         ended = time.monotonic()
-        for number, lane in mine:
+        for number, lane in entries:
             sys.stdout.write(json.dumps({"id": number, "lane": lane, "from": begun, "until": ended}) + "\n")
-        store.outbox.report(claim, [Delivered(number) for number, _ in mine])
+        store.outbox.report(lease, [Delivered(number) for number, _ in entries])
     appending.join()
     store.close()
 

@@ -13,16 +13,16 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from tests.support.listener_process import quiet_port
+from tests.support.listener_process import reserve_port
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedRequest:
     """One POST as it came, and when."""
 
     headers: dict[str, str]
     body: bytes
-    at: float
+    received_at: float
 
     @property
     def event(self) -> dict[str, Any]:
@@ -33,21 +33,21 @@ class Received:
         return str(self.event["data"]["text"])
 
 
-Answer = tuple[int, dict[str, str]]
-Answering = Callable[[Received], Answer | float]
+ReceiverResponse = tuple[int, dict[str, str]]
+Responder = Callable[[ReceivedRequest], ReceiverResponse | float]
 
 
 class Receiver:
     """Answers 204 to all until told otherwise; keeps what it was sent and what it took."""
 
     def __init__(self) -> None:
-        self.seen: list[Received] = []
-        self.taken: list[Received] = []
-        self.answering: Answering = lambda _: (204, {})
+        self.requests: list[ReceivedRequest] = []
+        self.accepted: list[ReceivedRequest] = []
+        self.responder: Responder = lambda _: (204, {})
         # As the listener's own. asyncio's loses a connection that it took up just before its server is closed.
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._runner: web.AppRunner | None = None
-        self.port = quiet_port()
+        self.port = reserve_port()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.up()
@@ -66,32 +66,32 @@ class Receiver:
 
     def close(self) -> None:
         self.down()
-        self._call(_cancelled())
+        self._call(_cancel_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
-    def texts(self) -> list[str]:
+    def accepted_texts(self) -> list[str]:
         """The texts that were taken, in the order in which they came."""
-        return [received.text for received in self.taken]
+        return [request.text for request in self.accepted]
 
     def wait(self, condition: Callable[[Receiver], bool], seconds: float = 30) -> None:
         """Until the condition holds."""
         end = time.monotonic() + seconds
         while not condition(self):
-            assert time.monotonic() < end, f"taken {self.texts()[-20:]}, seen {len(self.seen)}"
+            assert time.monotonic() < end, f"taken {self.accepted_texts()[-20:]}, seen {len(self.requests)}"
             time.sleep(0.01)
 
-    def wait_for(self, *texts: str, seconds: float = 30) -> None:
+    def wait_for(self, *messages: str, seconds: float = 30) -> None:
         """Until all these were taken."""
-        self.wait(lambda receiver: set(texts) <= set(receiver.texts()), seconds)
+        self.wait(lambda receiver: set(messages) <= set(receiver.accepted_texts()), seconds)
 
     def _call(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _up(self) -> None:
         app = web.Application()
-        app.router.add_post("/hook", self._take)
+        app.router.add_post("/hook", self._respond)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -103,34 +103,34 @@ class Receiver:
             for site in list(self._runner.sites):
                 await site.stop()
             await asyncio.sleep(0.05)
-            await _turns()  # a connection that was just taken up is then known, and cut with the others
+            await _run_event_loop()  # a connection that was just taken up is then known, and cut with the others
             for connection in self._runner.server.connections if self._runner.server else ():
                 if connection.transport:
                     connection.transport.abort()
             await self._runner.cleanup()
-            await _turns()
+            await _run_event_loop()
             self._runner = None
 
-    async def _take(self, request: web.Request) -> web.Response:
-        received = Received(dict(request.headers), await request.read(), time.monotonic())
-        self.seen.append(received)
-        answer = self.answering(received)
-        if isinstance(answer, float):
-            await asyncio.sleep(answer)
-            answer = (204, {})
-        status, headers = answer
+    async def _respond(self, request: web.Request) -> web.Response:
+        received = ReceivedRequest(dict(request.headers), await request.read(), time.monotonic())
+        self.requests.append(received)
+        response = self.responder(received)
+        if isinstance(response, float):
+            await asyncio.sleep(response)
+            response = (204, {})
+        status, headers = response
         if status in range(200, 300):
-            self.taken.append(received)
+            self.accepted.append(received)
         return web.Response(status=status, headers=headers)
 
 
-async def _turns() -> None:
+async def _run_event_loop() -> None:
     """Let the event loop do what is due; on a busy machine time alone does not say that it has."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def _cancelled() -> None:
+async def _cancel_tasks() -> None:
     """End the answers that are still slow."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-GET = Path(__file__).resolve().parent.parent.parent / "tools" / "engine" / "get.py"
+GET = Path(__file__).resolve().parent.parent.parent / "tools" / "pulumi_cli" / "get.py"
 VERSION = "3.259.0"
 
 
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def get(folder: Path, choice: str = "") -> subprocess.CompletedProcess[str]:
+def run_get(folder: Path, choice: str = "") -> subprocess.CompletedProcess[str]:
     """Ask for the engine on a machine that has the programs in folder/bin and no network."""
     return subprocess.run(
         [sys.executable, GET],
@@ -38,7 +38,7 @@ def get(folder: Path, choice: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def program(folder: Path, name: str, prints: str) -> Path:
+def write_program(folder: Path, name: str, prints: str) -> Path:
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"#!/bin/sh\necho '{prints}'\n")
@@ -47,35 +47,37 @@ def program(folder: Path, name: str, prints: str) -> Path:
 
 
 def test_a_pulumi_on_path_that_is_new_enough_is_used_as_it_is(folder: Path) -> None:
-    program(folder / "bin", "pulumi", "v3.139.0")
-    program(folder / "bin", "pulumi-language-python", "")
-    found = get(folder)
-    assert (found.returncode, found.stdout.strip()) == (0, str(folder / "bin"))
-    assert found.stderr == ""
+    write_program(folder / "bin", "pulumi", "v3.139.0")
+    write_program(folder / "bin", "pulumi-language-python", "")
+    result = run_get(folder)
+    assert (result.returncode, result.stdout.strip()) == (0, str(folder / "bin"))
+    assert result.stderr == ""
 
 
-def test_a_pulumi_that_is_too_old_is_refused_with_the_version_and_the_reason(folder: Path) -> None:
-    program(folder / "bin", "pulumi", "v3.138.9")
-    found = get(folder, "path")
-    assert found.returncode == 1
-    assert "is version v3.138.9; 3.139.0 or newer is needed" in found.stderr
-    assert "stack configuration to dynamic providers" in found.stderr
+def test_a_pulumi_that_is_too_old_is_rejected_with_the_version_and_the_reason(folder: Path) -> None:
+    write_program(folder / "bin", "pulumi", "v3.138.9")
+    result = run_get(folder, "path")
+    assert result.returncode == 1
+    assert "is version v3.138.9; 3.139.0 or newer is needed" in result.stderr
+    assert "stack configuration to dynamic providers" in result.stderr
 
 
 def test_a_pulumi_without_its_python_host_is_refused(folder: Path) -> None:
-    program(folder / "bin", "pulumi", "v3.259.0")
-    assert "has no pulumi-language-python" in get(folder, "path").stderr
+    write_program(folder / "bin", "pulumi", "v3.259.0")
+    assert "has no pulumi-language-python" in run_get(folder, "path").stderr
 
 
 def test_an_engine_that_was_made_before_is_used_before_a_new_one_is_made(folder: Path) -> None:
-    kept = program(folder / "cache" / "thingspace-provider" / "engine" / f"{VERSION}-built" / "bin", "pulumi", "x")
-    found = get(folder)
-    assert (found.returncode, found.stdout.strip()) == (0, str(kept.parent))
+    cached = write_program(
+        folder / "cache" / "thingspace-provider" / "engine" / f"{VERSION}-built" / "bin", "pulumi", "x"
+    )
+    result = run_get(folder)
+    assert (result.returncode, result.stdout.strip()) == (0, str(cached.parent))
 
 
-def test_without_network_and_without_go_both_ways_out_are_named(folder: Path) -> None:
-    found = get(folder)
-    assert (found.returncode, found.stdout) == (1, "")
+def test_both_installation_methods_are_named_without_network_and_without_go(folder: Path) -> None:
+    result = run_get(folder)
+    assert (result.returncode, result.stdout) == (1, "")
     for part in (
         "`pulumi` is not on PATH",
         "the official installer cannot be reached",
@@ -83,18 +85,18 @@ def test_without_network_and_without_go_both_ways_out_are_named(folder: Path) ->
         "install Pulumi (https://www.pulumi.com/docs/install/)",
         "install Go 1.21 or newer",
     ):
-        assert part in found.stderr
-    assert "Traceback" not in found.stderr
+        assert part in result.stderr
+    assert "Traceback" not in result.stderr
     cache = folder / "cache" / "thingspace-provider" / "engine"
     assert [made for made in cache.iterdir() if made.is_dir()] == []  # nothing half made
 
 
 def test_an_unknown_choice_names_the_known_ones(folder: Path) -> None:
-    assert "use path, install, build" in get(folder, "docker").stderr
+    assert "use path, install, build" in run_get(folder, "docker").stderr
 
 
 def test_the_engine_that_these_tests_run_with_is_the_pinned_one() -> None:
-    said = subprocess.run(["pulumi", "version"], capture_output=True, text=True, check=True).stdout.strip()
+    version = subprocess.run(["pulumi", "version"], capture_output=True, text=True, check=True).stdout.strip()
     if os.environ.get("PULUMI_CLI") == "build":
-        assert said == f"v{VERSION}"
-    assert said.startswith("v3.")
+        assert version == f"v{VERSION}"
+    assert version.startswith("v3.")

@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 import click
 
 if TYPE_CHECKING:
-    from thingspace_provider.emulator.emulator import Emulator, Setup
+    from thingspace_provider.emulator.emulator import Emulator, EmulatorConfig
 
 DEFAULT_PORT = 8700
 PATH = click.Path(path_type=Path, dir_okay=False)
@@ -43,21 +43,21 @@ def command(context: click.Context, /, host: str, port: int, state: Path | None,
     """Run an emulator of ThingSpace on this machine, until Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
-    from thingspace_provider.emulator.platform.state_json import BadState  # noqa: PLC0415
-    from thingspace_provider.emulator.runtime.server import PREFIX, address, bind, serve  # noqa: PLC0415
-    from thingspace_provider.emulator.runtime.state_file import restored  # noqa: PLC0415 - `env` and `--help` need none of it
+    from thingspace_provider.emulator.platform.state_json import InvalidState  # noqa: PLC0415
+    from thingspace_provider.emulator.runtime.server import PREFIX, base_url, bind, serve  # noqa: PLC0415
+    from thingspace_provider.emulator.runtime.state_file import load_state_file  # noqa: PLC0415 - `env` and `--help` need none of it
 
     setup = _setup(**chosen)
     try:
-        setup = restored(setup, state) if state is not None else setup
-    except BadState as error:
+        setup = load_state_file(setup, state) if state is not None else setup
+    except InvalidState as error:
         raise click.ClickException(f"the state cannot be used: {error}") from error
     try:
         server = bind(host, port)
     except OSError as error:
         reason = error.strerror or error
         raise click.ClickException(f"cannot listen on {host}:{port}: {reason}. Choose another --port.") from error
-    root = address(server)
+    root = base_url(server)
 
     def ready(emulator: Emulator) -> None:
         facts = emulator.connection(root + PREFIX)
@@ -94,33 +94,35 @@ def env(host: str, port: int, as_json: bool) -> None:
         click.echo("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
 
 
-def _setup(accounts: tuple[str, ...], switches: tuple[str, ...], scenario: Path | None, ca: Path | None) -> Setup:
+def _setup(
+    accounts: tuple[str, ...], switches: tuple[str, ...], scenario: Path | None, ca: Path | None
+) -> EmulatorConfig:
     """What the options together ask for; single switches win over the scenario's."""
-    from thingspace_provider.emulator.emulator import Setup  # noqa: PLC0415 - `env` and `--help` need none of it
-    from thingspace_provider.emulator.platform.callback_sender import BadAuthority, trust  # noqa: PLC0415
-    from thingspace_provider.emulator.platform.state import seeded  # noqa: PLC0415
-    from thingspace_provider.emulator.platform.switches import Switches, UnknownSwitch  # noqa: PLC0415
-    from thingspace_provider.emulator.runtime.scenario import BadScenario, read_scenario  # noqa: PLC0415
+    from thingspace_provider.emulator.emulator import EmulatorConfig  # noqa: PLC0415 - `env` and `--help` need none of it
+    from thingspace_provider.emulator.platform.callback_sender import InvalidCertificateAuthority, load_ca  # noqa: PLC0415
+    from thingspace_provider.emulator.platform.state import default_state  # noqa: PLC0415
+    from thingspace_provider.emulator.platform.switches import InvalidSwitch, Switches  # noqa: PLC0415
+    from thingspace_provider.emulator.runtime.scenario import InvalidScenario, load_scenario  # noqa: PLC0415
 
     if accounts and scenario is not None:
         raise click.UsageError("--account and --scenario both say which accounts there are; use one of them")
     try:
         if ca is not None:
-            trust(str(ca))
-    except BadAuthority as error:
+            load_ca(str(ca))
+    except InvalidCertificateAuthority as error:
         raise click.BadParameter(str(error), param_hint="--ca") from error
     try:
-        setup = read_scenario(scenario) if scenario is not None else Setup()
-    except BadScenario as error:
+        setup = load_scenario(scenario) if scenario is not None else EmulatorConfig()
+    except InvalidScenario as error:
         raise click.BadParameter(str(error), param_hint="--scenario") from error
     if accounts:
-        setup = replace(setup, world=seeded(accounts))
+        setup = replace(setup, state=default_state(accounts))
     current = Switches(setup.switches)
     try:
-        current.put(dict(_pair(item) for item in switches))
-    except UnknownSwitch as error:
+        current.update(dict(_pair(item) for item in switches))
+    except InvalidSwitch as error:
         raise click.BadParameter(str(error), param_hint="--switch") from error
-    return replace(setup, switches=current.as_dict(), ca=str(ca) if ca is not None else setup.ca)
+    return replace(setup, switches=current.as_dict(), ca_file=str(ca) if ca is not None else setup.ca_file)
 
 
 def _readable(facts: dict[str, Any], root: str) -> str:

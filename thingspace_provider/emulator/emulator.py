@@ -6,99 +6,99 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from thingspace_provider.emulator.api.authentication import Identity
+from thingspace_provider.emulator.api.authentication import Authenticator
 from thingspace_provider.emulator.api.gateway import Gateway
 from thingspace_provider.emulator.api.operations import Operations
-from thingspace_provider.emulator.platform.callback_sender import Sender
+from thingspace_provider.emulator.platform.callback_sender import CallbackSender
 from thingspace_provider.emulator.platform.faults import Faults
 from thingspace_provider.emulator.platform.journal import Journal
-from thingspace_provider.emulator.platform.message_router import Platform
-from thingspace_provider.emulator.platform.state import World, seeded
-from thingspace_provider.emulator.platform.state_json import export_world, import_world
+from thingspace_provider.emulator.platform.message_router import MessageRouter
+from thingspace_provider.emulator.platform.state import PlatformState, default_state
+from thingspace_provider.emulator.platform.state_json import export_state, import_state
 from thingspace_provider.emulator.platform.switches import Switches
-from thingspace_provider.emulator.platform.virtual_clock import Clock
+from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class EmulatorConfig:
     """What an emulator starts with and goes back to on reset.
 
     `start` is in seconds since the epoch; without it the clock starts at today's time. `resolve` maps a listener's
     `host:port` to the `address:port` of this machine that stands for it. `ca` is a file of further authorities.
     """
 
-    world: World = field(default_factory=seeded)
+    state: PlatformState = field(default_factory=default_state)
     switches: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[Mapping[str, object], ...] = ()
     start: float | None = None
     frozen: bool = False
     resolve: Mapping[str, str] = field(default_factory=dict)
-    ca: str | None = None
+    ca_file: str | None = None
 
 
 class Emulator:
     """The parts of one emulator. Made inside the event loop that serves it."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
-        self.requests = 0
-        self._seed = export_world(setup.world)
-        self.world = import_world(self._seed)
-        self.clock = Clock(setup.start, frozen=setup.frozen)
-        self.switches = Switches(setup.switches)
+    def __init__(self, config: EmulatorConfig) -> None:
+        self.config = config
+        self.request_count = 0
+        self._initial_state = export_state(config.state)
+        self.state = import_state(self._initial_state)
+        self.clock = VirtualClock(config.start, frozen=config.frozen)
+        self.switches = Switches(config.switches)
         self.faults = Faults()
         self.journal = Journal()
-        self.sender = Sender(self.clock, self.switches, self.faults, self.journal, setup.ca)
-        self.sender.resolve.update(setup.resolve)
-        self.platform = Platform(self.world, self.clock, self.switches, self.sender)
-        self.identity = Identity(self.world, self.clock, self.switches)
-        operations = Operations(self.world, self.clock, self.switches, self.identity, self.platform)
-        self.gateway = Gateway(self.world, self.clock, self.faults, self.journal, self.identity, operations)
-        for rule in setup.faults:
-            self.faults.arm(rule)
+        self.sender = CallbackSender(self.clock, self.switches, self.faults, self.journal, config.ca_file)
+        self.sender.resolve.update(config.resolve)
+        self.router = MessageRouter(self.state, self.clock, self.switches, self.sender)
+        self.authenticator = Authenticator(self.state, self.clock, self.switches)
+        operations = Operations(self.state, self.clock, self.switches, self.authenticator, self.router)
+        self.gateway = Gateway(self.state, self.clock, self.faults, self.journal, self.authenticator, operations)
+        for rule in config.faults:
+            self.faults.add(rule)
 
     @property
     def revision(self) -> tuple[int, int]:
         """Changes whenever the world may have: requests taken so far, and attempts to deliver."""
-        return self.requests, self.journal.attempts
+        return self.request_count, self.journal.attempts
 
     def connection(self, url: str) -> dict[str, Any]:
         """What a client needs: base address, the first application, the first user, all accounts."""
-        app_key, app_secret = next(iter(self.world.apps.items()))
-        username, user = next(iter(self.world.users.items()))
+        app_key, app_secret = next(iter(self.state.applications.items()))
+        username, user = next(iter(self.state.users.items()))
         return {
             "url": url,
             "appKey": app_key,
             "appSecret": app_secret,
             "username": username,
             "password": user.password,
-            "accounts": list(self.world.accounts),
+            "accounts": list(self.state.accounts),
         }
 
-    async def become(self, world: World) -> None:
+    async def replace_state(self, state: PlatformState) -> None:
         """Drop what is under way and go on with another world."""
-        await self.platform.stop()
-        self.world.become(world)
-        self.platform.resume()
+        await self.router.stop()
+        self.state.replace(state)
+        self.router.resume()
 
     async def reset(self) -> None:
         """Back to the start: world, clock, switches, faults and journal."""
-        self.gateway.let_go()
-        await self.become(import_world(self._seed))
-        start = Clock(self.setup.start).now() if self.setup.start is None else self.setup.start
-        self.clock.set(start, frozen=self.setup.frozen)
+        self.gateway.release_held_requests()
+        await self.replace_state(import_state(self._initial_state))
+        start = VirtualClock(self.config.start).now() if self.config.start is None else self.config.start
+        self.clock.set(start, frozen=self.config.frozen)
         self.switches.restore_defaults()
-        self.switches.put(self.setup.switches)
+        self.switches.update(self.config.switches)
         self.faults.clear()
-        for rule in self.setup.faults:
-            self.faults.arm(rule)
+        for rule in self.config.faults:
+            self.faults.add(rule)
         self.sender.resolve.clear()
-        self.sender.resolve.update(self.setup.resolve)
+        self.sender.resolve.update(self.config.resolve)
         self.journal.clear()
 
     async def close(self) -> None:
         """End everything under way and close every connection to a listener."""
-        self.gateway.let_go()
-        await self.platform.stop()
-        self.clock.forget()
+        self.gateway.release_held_requests()
+        await self.router.stop()
+        self.clock.cancel_all()
         await self.sender.close()

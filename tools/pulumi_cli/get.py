@@ -32,11 +32,11 @@ HOST_PACKAGE = "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-pytho
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 
 # 3.139.0 is the first engine that hands the stack's configuration (thingspace:*) to dynamic providers.
-OLDEST_ENGINE = (3, 139, 0)
+MIN_VERSION = (3, 139, 0)
 
-TELL_EVERY = 10  # seconds
+LOG_INTERVAL_SECONDS = 10  # seconds
 
-WAYS_OUT = (
+INSTALL_HINT = (
     "Two ways out:\n"
     "  1. with access to the internet: install Pulumi (https://www.pulumi.com/docs/install/) "
     "so that `pulumi` is on PATH;\n"
@@ -45,87 +45,87 @@ WAYS_OUT = (
 )
 
 
-class EngineUnavailable(Exception):
+class PulumiCliUnavailable(Exception):
     """No engine could be had in the way that was asked for; the text says what to do."""
 
 
-def say(text: str) -> None:
+def log(message: str) -> None:
     """Tell the person who is waiting what is going on."""
-    print(f"engine: {text}", file=sys.stderr, flush=True)
+    print(f"engine: {message}", file=sys.stderr, flush=True)
 
 
-def pinned_version() -> str:
+def read_pinned_version() -> str:
     """The engine version of cli/go.mod, without the v."""
-    found = re.search(r"pulumi/pkg/v3 v(\S+)", (HERE / "cli" / "go.mod").read_text())
-    if found is None:
-        raise EngineUnavailable(f"{HERE / 'cli' / 'go.mod'} does not pin github.com/pulumi/pulumi/pkg/v3")
-    return found.group(1)
+    match = re.search(r"pulumi/pkg/v3 v(\S+)", (HERE / "cli" / "go.mod").read_text())
+    if match is None:
+        raise PulumiCliUnavailable(f"{HERE / 'cli' / 'go.mod'} does not pin github.com/pulumi/pulumi/pkg/v3")
+    return match.group(1)
 
 
-def cache_root() -> Path:
+def cache_directory() -> Path:
     """Where this user keeps engines: one folder per version and way of getting it."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "thingspace-provider" / "engine"
 
 
-def from_path(_version: str) -> Path:
+def find_on_path(_version: str) -> Path:
     """The folder of the `pulumi` on PATH, if it is new enough and has its Python language host."""
     pulumi = shutil.which("pulumi")
     if pulumi is None:
-        raise EngineUnavailable("`pulumi` is not on PATH.")
-    said = subprocess.run(
+        raise PulumiCliUnavailable("`pulumi` is not on PATH.")
+    output = subprocess.run(
         [pulumi, "version"],
         check=False,
         capture_output=True,
         text=True,
         env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
     ).stdout.strip()
-    number = re.match(r"v?(\d+)\.(\d+)\.(\d+)", said)
-    if number is None or tuple(map(int, number.groups())) < OLDEST_ENGINE:
-        oldest = ".".join(map(str, OLDEST_ENGINE))
-        raise EngineUnavailable(
-            f"{pulumi} is version {said or 'unknown'}; {oldest} or newer is needed, "
+    number = re.match(r"v?(\d+)\.(\d+)\.(\d+)", output)
+    if number is None or tuple(map(int, number.groups())) < MIN_VERSION:
+        minimum = ".".join(map(str, MIN_VERSION))
+        raise PulumiCliUnavailable(
+            f"{pulumi} is version {output or 'unknown'}; {minimum} or newer is needed, "
             "the first that gives stack configuration to dynamic providers."
         )
     folder = Path(pulumi).resolve().parent
     if not (folder / "pulumi-language-python").exists() and shutil.which("pulumi-language-python") is None:
-        raise EngineUnavailable(f"{pulumi} has no pulumi-language-python beside it or on PATH.")
+        raise PulumiCliUnavailable(f"{pulumi} has no pulumi-language-python beside it or on PATH.")
     return Path(pulumi).parent
 
 
-def installed(version: str) -> Path:
+def install(version: str) -> Path:
     """The official installer's engine, in this user's cache."""
 
-    def install(root: Path) -> None:
-        say(f"installing Pulumi {version} with the official installer ...")
+    def run_installer(root: Path) -> None:
+        log(f"installing Pulumi {version} with the official installer ...")
         try:
             from pulumi.automation import PulumiCommand  # noqa: PLC0415  the SDK is needed only here
             from semver import VersionInfo  # noqa: PLC0415
         except ImportError as error:
-            raise EngineUnavailable(f"the Pulumi SDK is not installed in {sys.executable}") from error
+            raise PulumiCliUnavailable(f"the Pulumi SDK is not installed in {sys.executable}") from error
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(20)  # the SDK sets none, and a silent firewall would hold us for ever
         try:
             PulumiCommand.install(root=str(root), version=VersionInfo.parse(version))
         except subprocess.CalledProcessError as error:
             last = (error.output or b"").decode(errors="replace").strip().splitlines()[-1:]
-            raise EngineUnavailable(f"the official installer failed: {' '.join(last) or error}") from error
+            raise PulumiCliUnavailable(f"the official installer failed: {' '.join(last) or error}") from error
         except OSError as error:
-            raise EngineUnavailable(f"the official installer cannot be reached ({error}).") from error
+            raise PulumiCliUnavailable(f"the official installer cannot be reached ({error}).") from error
         finally:
             socket.setdefaulttimeout(before)
 
-    return cached(cache_root() / f"{version}-installed", install)
+    return cache_or_create(cache_directory() / f"{version}-installed", run_installer)
 
 
-def built(version: str) -> Path:
+def build(version: str) -> Path:
     """An engine built from the pinned Go modules, in this user's cache."""
 
-    def build(root: Path) -> None:
+    def run_build(root: Path) -> None:
         go = shutil.which("go")
         if go is None:
-            raise EngineUnavailable("building the engine needs Go, and `go` is not on PATH.")
-        say(
+            raise PulumiCliUnavailable("building the engine needs Go, and `go` is not on PATH.")
+        log(
             f"building Pulumi {version} from its Go modules. This takes about six minutes on two cores, "
             "once: the result is kept for this user."
         )
@@ -140,7 +140,7 @@ def built(version: str) -> Path:
             shutil.copyfile(sdk / script, target)
             target.chmod(0o755)
 
-    return cached(cache_root() / f"{version}-built", build)
+    return cache_or_create(cache_directory() / f"{version}-built", run_build)
 
 
 def go_environment() -> dict[str, str]:
@@ -154,17 +154,17 @@ def run_go(go: str, module: Path, *arguments: str) -> str:
         [go, *arguments], check=False, cwd=module, env=go_environment(), capture_output=True, text=True
     )
     if done.returncode != 0:
-        raise EngineUnavailable(f"`go {arguments[0]}` failed in {module}:\n{done.stderr.strip()[-1500:]}")
+        raise PulumiCliUnavailable(f"`go {arguments[0]}` failed in {module}:\n{done.stderr.strip()[-1500:]}")
     return done.stdout
 
 
 def compile_package(go: str, module: Path, package: str, target: Path, stamp: str) -> None:
     """Build one program, telling every ten seconds how far it is."""
     name = target.name
-    say(f"{name}: getting the modules ...")
+    log(f"{name}: getting the modules ...")
     total = len(run_go(go, module, "list", "-deps", package).splitlines())
     command = [go, "build", "-v", "-trimpath", "-tags", "osusergo,grpcnotrace", "-ldflags", stamp]
-    started = told = time.monotonic()
+    started = last_logged = time.monotonic()
     lines: list[str] = []
     with subprocess.Popen(
         [*command, "-o", str(target), package],
@@ -175,73 +175,73 @@ def compile_package(go: str, module: Path, package: str, target: Path, stamp: st
     ) as process:
         for line in process.stderr or ():
             lines.append(line)
-            if time.monotonic() - told >= TELL_EVERY:
-                told = time.monotonic()
-                say(f"{name}: {len(lines)} of {total} packages compiled after {told - started:.0f} s")
+            if time.monotonic() - last_logged >= LOG_INTERVAL_SECONDS:
+                last_logged = time.monotonic()
+                log(f"{name}: {len(lines)} of {total} packages compiled after {last_logged - started:.0f} s")
     if process.returncode != 0:
-        raise EngineUnavailable(f"building {name} failed:\n{''.join(lines[-15:]).strip()}")
-    say(f"{name}: done after {time.monotonic() - started:.0f} s")
+        raise PulumiCliUnavailable(f"building {name} failed:\n{''.join(lines[-15:]).strip()}")
+    log(f"{name}: done after {time.monotonic() - started:.0f} s")
 
 
-def cached(root: Path, make: Callable[[Path], None]) -> Path:
+def cache_or_create(root: Path, create: Callable[[Path], None]) -> Path:
     """The bin folder under root, made first if it is not there; two processes never make it twice."""
     if not (root / "bin" / "pulumi").exists():
         root.parent.mkdir(parents=True, exist_ok=True)
-        with locked(root.parent / f"{root.name}.lock"):
+        with hold_lock(root.parent / f"{root.name}.lock"):
             if not (root / "bin" / "pulumi").exists():
                 with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
-                    made = Path(scratch) / "root"
-                    make(made)
+                    created = Path(scratch) / "root"
+                    create(created)
                     shutil.rmtree(root, ignore_errors=True)
-                    made.rename(root)  # only a whole engine is ever seen under its final name
+                    created.rename(root)  # only a whole engine is ever seen under its final name
     return root / "bin"
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Hold the lock file; say so when somebody else holds it."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another process is getting the same engine; waiting for it ...")
+            log("another process is getting the same engine; waiting for it ...")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def kept(version: str) -> Path:
+def find_cached(version: str) -> Path:
     """An engine that an earlier run left in this user's cache: better than a new wait."""
     for name in (f"{version}-installed", f"{version}-built"):
-        if (cache_root() / name / "bin" / "pulumi").exists():
-            return cache_root() / name / "bin"
-    raise EngineUnavailable("")
+        if (cache_directory() / name / "bin" / "pulumi").exists():
+            return cache_directory() / name / "bin"
+    raise PulumiCliUnavailable("")
 
 
-WAYS: dict[str, Callable[[str], Path]] = {"path": from_path, "install": installed, "build": built}
+METHODS: dict[str, Callable[[str], Path]] = {"path": find_on_path, "install": install, "build": build}
 
 
-def engine(choice: str) -> Path:
+def find_pulumi_cli(choice: str) -> Path:
     """The folder that holds `pulumi`, got in the way asked for ("" tries every way)."""
-    if choice and choice not in WAYS:
-        raise EngineUnavailable(f"PULUMI_CLI={choice} is not known; use {', '.join(WAYS)}, or leave it unset.")
-    ways = [WAYS[choice]] if choice else [from_path, kept, installed, built]
+    if choice and choice not in METHODS:
+        raise PulumiCliUnavailable(f"PULUMI_CLI={choice} is not known; use {', '.join(METHODS)}, or leave it unset.")
+    methods = [METHODS[choice]] if choice else [find_on_path, find_cached, install, build]
     reasons = []
-    for way in ways:
+    for method in methods:
         try:
-            return way(pinned_version())
-        except EngineUnavailable as error:  # noqa: PERF203  the next way is tried
+            return method(read_pinned_version())
+        except PulumiCliUnavailable as error:  # noqa: PERF203  the next way is tried
             if str(error):
                 reasons.append(str(error))
-                if way is not from_path:
-                    say(str(error))
-    raise EngineUnavailable("No Pulumi engine.\n  " + "\n  ".join(reasons) + "\n" + WAYS_OUT)
+                if method is not find_on_path:
+                    log(str(error))
+    raise PulumiCliUnavailable("No Pulumi engine.\n  " + "\n  ".join(reasons) + "\n" + INSTALL_HINT)
 
 
 def main() -> int:
     """Print the folder of the engine's programs."""
     try:
-        print(engine(os.environ.get("PULUMI_CLI", "")))
-    except EngineUnavailable as error:
+        print(find_pulumi_cli(os.environ.get("PULUMI_CLI", "")))
+    except PulumiCliUnavailable as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -2,7 +2,7 @@
 
 import os
 
-from noop_resource import Nothing
+from noop_resource import Noop
 
 for account in os.environ["ACCOUNTS"].split():
-    Nothing(f"sms-{account}", account)
+    Noop(f"sms-{account}", account)

@@ -5,7 +5,7 @@ from typing import Any
 from pulumi import dynamic
 
 
-class NothingProvider(dynamic.ResourceProvider):
+class NoopProvider(dynamic.ResourceProvider):
     """Makes nothing."""
 
     serialize_as_secret_always = False
@@ -15,8 +15,8 @@ class NothingProvider(dynamic.ResourceProvider):
         return dynamic.CreateResult(props["accountName"], props)
 
 
-class Nothing(dynamic.Resource, module="scale", name="Nothing"):
+class Noop(dynamic.Resource, module="scale", name="Nothing"):
     """Is nothing."""
 
     def __init__(self, name: str, account: str) -> None:
-        super().__init__(NothingProvider(), name, {"accountName": account})
+        super().__init__(NoopProvider(), name, {"accountName": account})

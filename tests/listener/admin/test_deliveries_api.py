@@ -11,20 +11,20 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.support.forwarding_harness import metric, send, sink, wait_until
+from tests.support.forwarding_harness import build_sink, read_metric, send, wait_until
 from tests.support.listener_process import API_TOKEN, ListenerProcess
 from tests.support.postgres_server import PostgresServer
-from tests.support.webhook_receiver import Received, Receiver
+from tests.support.webhook_receiver import ReceivedRequest, Receiver
 from thingspace_provider.cli import messages
 
 Start = Callable[..., ListenerProcess]
 
 
-def ask(listener: ListenerProcess, path: str, method: str = "GET", status: int = 200) -> dict[str, Any]:
+def request_json(listener: ListenerProcess, path: str, method: str = "GET", status: int = 200) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {API_TOKEN}"}
-    answer = listener.session.request(method, f"{listener.url}{path}", headers=headers, timeout=10)
-    assert answer.status_code == status, answer.text
-    return dict(answer.json())
+    response = listener.session.request(method, f"{listener.url}{path}", headers=headers, timeout=10)
+    assert response.status_code == status, response.text
+    return dict(response.json())
 
 
 def run(listener: ListenerProcess, *arguments: str) -> Result:
@@ -33,148 +33,152 @@ def run(listener: ListenerProcess, *arguments: str) -> Result:
     return CliRunner().invoke(messages.command, [*arguments, "--url", listener.url], env=environment)
 
 
-def dead(listener: ListenerProcess, count: int) -> None:
-    wait_until(lambda: metric(listener, "thingspace_outbox_dead_letters") == count)
+def create_dead_letters(listener: ListenerProcess, count: int) -> None:
+    wait_until(lambda: read_metric(listener, "thingspace_outbox_dead_letters") == count)
 
 
 def test_a_message_tells_when_it_came_was_stored_and_was_delivered(start: Start, receiver: Receiver) -> None:
-    listener = start(sinks=[sink(receiver), sink(receiver, "reports", kinds=["fault"])])
+    listener = start(sinks=[build_sink(receiver), build_sink(receiver, "reports", kinds=["fault"])])
     send(listener, "on its way")
     receiver.wait_for("on its way")
     for name in ("hub", "reports"):
-        wait_until(lambda name=name: metric(listener, "thingspace_outbox_waiting", name) == 0)  # type: ignore[misc]
-    journey = ask(listener, "/v1/messages/1")
-    assert journey["text"] == "on its way"
-    assert journey["receivedAt"] <= journey["storedAt"] <= journey["deliveries"][0]["changedAt"]
-    for delivery in journey["deliveries"]:
+        wait_until(lambda name=name: read_metric(listener, "thingspace_outbox_waiting", name) == 0)  # type: ignore[misc]
+    message = request_json(listener, "/v1/messages/1")
+    assert message["text"] == "on its way"
+    assert message["receivedAt"] <= message["storedAt"] <= message["deliveries"][0]["changedAt"]
+    for delivery in message["deliveries"]:
         del delivery["changedAt"]
     nothing = {"reason": None, "dueAt": None}
-    assert sorted(journey["deliveries"], key=lambda each: str(each["sink"])) == [
+    assert sorted(message["deliveries"], key=lambda entry: str(entry["sink"])) == [
         {"sink": "hub", "state": "delivered", "attempts": 1, **nothing},
         {"sink": "reports", "state": "skipped", "attempts": 1, **nothing},
     ]
-    assert ask(listener, "/v1/messages/2", status=404) == {"error": "there is no message 2"}
-    assert ask(listener, "/v1/messages/x", status=404) == {"error": "there is no message x"}
+    assert request_json(listener, "/v1/messages/2", status=404) == {"error": "there is no message 2"}
+    assert request_json(listener, "/v1/messages/x", status=404) == {"error": "there is no message x"}
 
 
 def test_what_a_sink_will_never_take_is_a_dead_letter_at_once_and_the_next_text_goes(
     start: Start, receiver: Receiver
 ) -> None:
-    receiver.answering = lambda received: (422 if received.text == "bad" else 204, {})
-    listener = start(sinks=[sink(receiver)])
+    receiver.responder = lambda received: (422 if received.text == "bad" else 204, {})
+    listener = start(sinks=[build_sink(receiver)])
     send(listener, "good", "bad", "better")
     receiver.wait_for("good", "better")
-    dead(listener, 1)
-    (letter,) = ask(listener, "/v1/dead-letters")["deadLetters"]
+    create_dead_letters(listener, 1)
+    (letter,) = request_json(listener, "/v1/dead-letters")["deadLetters"]
     assert (letter["sink"], letter["reason"], letter["attempts"]) == ("hub", "the receiver answered 422", 1)
     assert letter["message"]["text"] == "bad"
-    (delivery,) = ask(listener, "/v1/messages/2")["deliveries"]
+    (delivery,) = request_json(listener, "/v1/messages/2")["deliveries"]
     assert (delivery["state"], delivery["reason"]) == ("dead", "the receiver answered 422")
 
-    receiver.answering = lambda _: (204, {})
-    assert ask(listener, "/v1/dead-letters/2/retry?sink=hub", "POST") == {"retried": 1}
+    receiver.responder = lambda _: (204, {})
+    assert request_json(listener, "/v1/dead-letters/2/retry?sink=hub", "POST") == {"retried": 1}
     receiver.wait_for("bad")
-    assert receiver.seen[-1].headers["webhook-id"] == receiver.seen[1].headers["webhook-id"]
-    dead(listener, 0)
-    assert ask(listener, "/v1/dead-letters/2/retry", "POST", 404) == {"error": "message 2 is no dead letter"}
+    assert receiver.requests[-1].headers["webhook-id"] == receiver.requests[1].headers["webhook-id"]
+    create_dead_letters(listener, 0)
+    assert request_json(listener, "/v1/dead-letters/2/retry", "POST", 404) == {"error": "message 2 is no dead letter"}
 
 
 @pytest.mark.long
-def test_a_text_that_fails_too_often_while_others_are_taken_is_given_up(start: Start, receiver: Receiver) -> None:
-    receiver.answering = lambda received: (500 if received.text == "poison" else 204, {})
-    listener = start(sinks=[sink(receiver, maxAttempts=2)])
+def test_a_message_becomes_a_dead_letter_when_it_fails_too_often_while_others_are_delivered(
+    start: Start, receiver: Receiver
+) -> None:
+    receiver.responder = lambda received: (500 if received.text == "poison" else 204, {})
+    listener = start(sinks=[build_sink(receiver, maxAttempts=2)])
     send(listener, "poison", "after it", device="5551230009")
-    receiver.wait(lambda there: bool(there.seen))
+    receiver.wait(lambda there: bool(there.requests))
     send(listener, "of another")
     receiver.wait_for("of another", "after it")
-    dead(listener, 1)
-    (letter,) = ask(listener, "/v1/dead-letters")["deadLetters"]
+    create_dead_letters(listener, 1)
+    (letter,) = request_json(listener, "/v1/dead-letters")["deadLetters"]
     assert (letter["message"]["text"], letter["reason"]) == ("poison", "the receiver answered 500")
     assert letter["attempts"] == 2
 
 
 @pytest.mark.long
-def test_a_text_is_given_up_also_when_the_clock_of_the_server_is_ahead(
+def test_a_message_becomes_a_dead_letter_also_when_the_clock_of_the_server_is_ahead(
     start: Start, postgres: PostgresServer, receiver: Receiver
 ) -> None:
-    receiver.answering = lambda received: (500 if received.text == "poison" else 204, {})
-    database = postgres.database()
-    listener = start(store=database, sinks=[sink(receiver, maxAttempts=2)])
+    receiver.responder = lambda received: (500 if received.text == "poison" else 204, {})
+    database = postgres.create_database()
+    listener = start(store=database, sinks=[build_sink(receiver, maxAttempts=2)])
     with psycopg.connect(database) as connection:
         for function in ("now", "asked"):
             [(made,)] = connection.execute(f"SELECT pg_get_functiondef('thingspace.{function}()'::regprocedure)")
             connection.execute(made.replace("* 1000000", "* 1000000 + 600000000"))
     send(listener, "poison", "after it", device="5551230009")
-    receiver.wait(lambda there: bool(there.seen))
+    receiver.wait(lambda there: bool(there.requests))
     send(listener, "of another")
     receiver.wait_for("of another", "after it")
-    dead(listener, 1)
+    create_dead_letters(listener, 1)
 
 
 @pytest.mark.long
 def test_a_sink_that_refuses_everything_makes_no_dead_letters(start: Start, receiver: Receiver) -> None:
-    receiver.answering = lambda _: (500, {})
-    listener = start(sinks=[sink(receiver, maxAttempts=1)])
+    receiver.responder = lambda _: (500, {})
+    listener = start(sinks=[build_sink(receiver, maxAttempts=1)])
     for number in range(6):
         send(listener, f"t{number}", device=f"555123000{number}")
-    wait_until(lambda: metric(listener, "thingspace_sink_breaker_open") == 1)
-    assert metric(listener, "thingspace_outbox_dead_letters") == 0
-    assert metric(listener, "thingspace_outbox_waiting") == 6
+    wait_until(lambda: read_metric(listener, "thingspace_sink_breaker_open") == 1)
+    assert read_metric(listener, "thingspace_outbox_dead_letters") == 0
+    assert read_metric(listener, "thingspace_outbox_waiting") == 6
 
     def reasons() -> set[str]:
-        return {ask(listener, f"/v1/messages/{number}")["deliveries"][0]["reason"] for number in range(1, 7)}
+        return {request_json(listener, f"/v1/messages/{number}")["deliveries"][0]["reason"] for number in range(1, 7)}
 
     wait_until(lambda: reasons() == {"the receiver answered 500"})
-    receiver.answering = lambda _: (204, {})
+    receiver.responder = lambda _: (204, {})
     receiver.wait_for(*(f"t{number}" for number in range(6)))
 
 
 def test_dead_letters_come_in_pages_and_are_retried_together(start: Start, receiver: Receiver, other: Receiver) -> None:
-    receiver.answering = other.answering = lambda _: (400, {})
-    listener = start(sinks=[sink(receiver), sink(other, "other")])
+    receiver.responder = other.responder = lambda _: (400, {})
+    listener = start(sinks=[build_sink(receiver), build_sink(other, "other")])
     send(listener, *(f"t{number}" for number in range(5)))
-    wait_until(lambda: metric(listener, "thingspace_outbox_dead_letters", "other") == 5)
-    dead(listener, 5)
+    wait_until(lambda: read_metric(listener, "thingspace_outbox_dead_letters", "other") == 5)
+    create_dead_letters(listener, 5)
     seen: list[tuple[str, str]] = []
-    page = ask(listener, "/v1/dead-letters?limit=3")
+    page = request_json(listener, "/v1/dead-letters?limit=3")
     while page["deadLetters"]:
         seen += [(letter["message"]["id"], letter["sink"]) for letter in page["deadLetters"]]
-        page = ask(listener, f"/v1/dead-letters?limit=3&after={page['next']}")
+        page = request_json(listener, f"/v1/dead-letters?limit=3&after={page['next']}")
     assert seen == [(str(number), name) for number in range(1, 6) for name in ("hub", "other")]
-    assert len(ask(listener, "/v1/dead-letters?sink=other")["deadLetters"]) == 5
-    receiver.answering = other.answering = lambda _: (204, {})
-    assert ask(listener, "/v1/dead-letters/retry?sink=other", "POST") == {"retried": 5}
-    other.wait(lambda there: len(there.taken) == 5)
-    assert ask(listener, "/v1/dead-letters/retry", "POST") == {"retried": 5}
-    receiver.wait(lambda there: len(there.taken) == 5)
+    assert len(request_json(listener, "/v1/dead-letters?sink=other")["deadLetters"]) == 5
+    receiver.responder = other.responder = lambda _: (204, {})
+    assert request_json(listener, "/v1/dead-letters/retry?sink=other", "POST") == {"retried": 5}
+    other.wait(lambda there: len(there.accepted) == 5)
+    assert request_json(listener, "/v1/dead-letters/retry", "POST") == {"retried": 5}
+    receiver.wait(lambda there: len(there.accepted) == 5)
 
 
-def test_a_dead_letter_is_given_up_for_good_and_so_is_what_waits_for_a_sink_that_is_gone(
+def test_dead_letters_and_entries_of_a_removed_sink_are_discarded(
     start: Start, receiver: Receiver, other: Receiver
 ) -> None:
-    receiver.answering = lambda _: (400, {})
+    receiver.responder = lambda _: (400, {})
     other.down()
-    listener = start(sinks=[sink(receiver), sink(other, "old")])
+    listener = start(sinks=[build_sink(receiver), build_sink(other, "old")])
     send(listener, "one", "two")
-    dead(listener, 2)
-    assert ask(listener, "/v1/dead-letters/1/discard", "POST") == {"discarded": 1}
-    assert ask(listener, "/v1/dead-letters/1/retry", "POST", 404) == {"error": "message 1 is no dead letter"}
+    create_dead_letters(listener, 2)
+    assert request_json(listener, "/v1/dead-letters/1/discard", "POST") == {"discarded": 1}
+    assert request_json(listener, "/v1/dead-letters/1/retry", "POST", 404) == {"error": "message 1 is no dead letter"}
     assert json.loads(run(listener, "discard", "--all", "--json").stdout) == {"discarded": 1}
-    refusal = run(listener, "discard", "--all", "--sink", "old")
-    assert (refusal.exit_code, refusal.stderr.partition(",")[0]) == (1, "Error: 2 wait for old")
+    rejected = run(listener, "discard", "--all", "--sink", "old")
+    assert (rejected.exit_code, rejected.stderr.partition(",")[0]) == (1, "Error: 2 wait for old")
     listener.stop()
-    listener = start(sinks=[sink(receiver)])
+    listener = start(sinks=[build_sink(receiver)])
     assert run(listener, "discard", "--all").stdout == "0 given up for good\n"
-    assert metric(listener, "thingspace_outbox_waiting", "old") == 2
+    assert read_metric(listener, "thingspace_outbox_waiting", "old") == 2
     assert run(listener, "discard", "--all", "--sink", "old").stdout == "2 given up for good\n"
-    states = {each["sink"]: each["state"] for each in ask(listener, "/v1/messages/2")["deliveries"]}
+    states = {
+        delivery["sink"]: delivery["state"] for delivery in request_json(listener, "/v1/messages/2")["deliveries"]
+    }
     assert states == {"hub": "discarded", "old": "discarded"}
 
 
-def test_what_waits_for_the_sink_of_another_replica_is_not_discarded(
+def test_pending_entries_for_the_sink_of_another_replica_are_not_discarded(
     postgres: PostgresServer, receiver: Receiver, other: Receiver, tmp_path: Path
 ) -> None:
-    database, both = postgres.database(), [sink(receiver), sink(other, "archive")]
+    database, both = postgres.create_database(), [build_sink(receiver), build_sink(other, "archive")]
     other.down()
     listeners = []
     try:
@@ -183,11 +187,11 @@ def test_what_waits_for_the_sink_of_another_replica_is_not_discarded(
             listeners.append(ListenerProcess(tmp_path / name, store=database, sinks=sinks))
         new, old = listeners
         send(new, "one", "two")
-        wait_until(lambda: metric(new, "thingspace_deliveries_total", "archive", outcome="failed") > 0)
-        assert ask(old, "/v1/dead-letters/discard", "POST") == {"discarded": 0}
-        refusal = ask(old, "/v1/dead-letters/discard?sink=archive", "POST", 409)["error"]
-        assert refusal.startswith("2 wait for archive, which a listener on this store names")
-        assert ask(old, "/v1/dead-letters/1/discard?sink=archive", "POST", 404)
+        wait_until(lambda: read_metric(new, "thingspace_deliveries_total", "archive", outcome="failed") > 0)
+        assert request_json(old, "/v1/dead-letters/discard", "POST") == {"discarded": 0}
+        error = request_json(old, "/v1/dead-letters/discard?sink=archive", "POST", 409)["error"]
+        assert error.startswith("2 wait for archive, which a listener on this store names")
+        assert request_json(old, "/v1/dead-letters/1/discard?sink=archive", "POST", 404)
         other.up()
         other.wait_for("one", "two")
 
@@ -196,8 +200,8 @@ def test_what_waits_for_the_sink_of_another_replica_is_not_discarded(
         new.stop()
         with psycopg.connect(database) as connection:  # a minute later
             connection.execute("UPDATE thingspace.notes SET number = number - 61000000 WHERE name = 'serves archive'")
-        assert ask(old, "/v1/dead-letters/discard", "POST") == {"discarded": 0}
-        assert ask(old, "/v1/dead-letters/discard?sink=archive", "POST") == {"discarded": 1}
+        assert request_json(old, "/v1/dead-letters/discard", "POST") == {"discarded": 0}
+        assert request_json(old, "/v1/dead-letters/discard?sink=archive", "POST") == {"discarded": 1}
     finally:
         for listener in listeners:
             listener.kill()
@@ -214,39 +218,41 @@ def test_what_waits_for_the_sink_of_another_replica_is_not_discarded(
         ("/v1/dead-letters/discard", "POST"),
     ],
 )
-def test_nothing_is_told_or_done_without_the_token(listener: ListenerProcess, path: str, method: str) -> None:
+def test_nothing_is_returned_or_changed_without_the_token(listener: ListenerProcess, path: str, method: str) -> None:
     assert listener.session.request(method, listener.url + path, timeout=10).status_code == 401
 
 
 def test_wrong_parameters_are_named(listener: ListenerProcess) -> None:
-    assert ask(listener, "/v1/dead-letters?limit=0", status=400)["error"].startswith("limit must be")
-    assert ask(listener, "/v1/dead-letters?since=1", status=400)["error"].startswith("since is not a parameter")
-    missing = ask(listener, "/v1/dead-letters?sink=nowhere", status=404)
+    assert request_json(listener, "/v1/dead-letters?limit=0", status=400)["error"].startswith("limit must be")
+    assert request_json(listener, "/v1/dead-letters?since=1", status=400)["error"].startswith(
+        "since is not a parameter"
+    )
+    missing = request_json(listener, "/v1/dead-letters?sink=nowhere", status=404)
     assert missing == {"error": "there is no sink nowhere: known are none"}
 
 
-def test_the_commands_show_a_journey_and_dead_letters_and_retry_them(start: Start, receiver: Receiver) -> None:
-    def refuse(received: Received) -> tuple[int, dict[str, str]]:
+def test_the_commands_show_a_delivery_history_and_dead_letters_and_retry_them(start: Start, receiver: Receiver) -> None:
+    def refuse(received: ReceivedRequest) -> tuple[int, dict[str, str]]:
         return (204 if received.text == "good" else 422, {})
 
-    receiver.answering = refuse
-    listener = start(sinks=[sink(receiver)])
+    receiver.responder = refuse
+    listener = start(sinks=[build_sink(receiver)])
     assert run(listener, "dead").stdout == "There are no dead letters.\n"
     send(listener, "good", "bad \x1b[2J", "worse")
-    dead(listener, 2)
-    shown = run(listener, "dead").stdout.splitlines()
-    assert shown[0].split("  ")[0] == "ID"
-    assert "the receiver answered 422" in shown[1]
-    assert shown[1].endswith(r"bad \x1b[2J")
+    create_dead_letters(listener, 2)
+    lines = run(listener, "dead").stdout.splitlines()
+    assert lines[0].split("  ")[0] == "ID"
+    assert "the receiver answered 422" in lines[1]
+    assert lines[1].endswith(r"bad \x1b[2J")
     letters = json.loads(run(listener, "dead", "--json").stdout)["deadLetters"]
     assert [letter["message"]["id"] for letter in letters] == ["2", "3"]
-    journey = run(listener, "show", "2").stdout
-    assert "mdn 5551230002" in journey
-    assert "dead" in journey
+    history = run(listener, "show", "2").stdout
+    assert "mdn 5551230002" in history
+    assert "dead" in history
     assert json.loads(run(listener, "show", "1", "--json").stdout)["deliveries"][0]["state"] == "delivered"
     missing = run(listener, "show", "99")
     assert (missing.exit_code, missing.stderr.startswith("Error: there is no message 99")) == (1, True)
-    receiver.answering = lambda _: (204, {})
+    receiver.responder = lambda _: (204, {})
     assert json.loads(run(listener, "retry", "2", "--json").stdout) == {"retried": 1}
     assert run(listener, "retry", "--all", "--sink", "hub").stdout == "1 to be delivered anew\n"
     receiver.wait_for("bad \x1b[2J", "worse")

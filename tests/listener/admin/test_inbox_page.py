@@ -8,18 +8,18 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.support.chromium import Browser, found
-from tests.support.forwarding_harness import metric, send, sink, wait_until
-from tests.support.listener_process import API_TOKEN, OTHER_ACCOUNT, ListenerProcess, quiet_port, text
+from tests.support.chromium import Browser, find_browser
+from tests.support.forwarding_harness import build_sink, read_metric, send, wait_until
+from tests.support.listener_process import API_TOKEN, OTHER_ACCOUNT, ListenerProcess, build_text_callback, reserve_port
 from tests.support.webhook_receiver import Receiver
 
 Start = Callable[..., ListenerProcess]
 MARKUP = '<b id="injected">bold</b><img src=x onerror="document.title = 1"><script>document.title = 2</script>'
-SHOWN = "[...document.querySelectorAll('#list .text')].map(each => each.innerText)"
+VISIBLE_TEXTS = "[...document.querySelectorAll('#list .text')].map(each => each.innerText)"
 
 
-def in_browser(work: Callable[[Browser], Awaitable[None]]) -> None:
-    path = found()
+def run_in_browser(work: Callable[[Browser], Awaitable[None]]) -> None:
+    path = find_browser()
     if path is None:
         pytest.skip("NO CHROMIUM: the inbox page is not tested in a browser. Install it: apt-get install chromium")
 
@@ -32,7 +32,7 @@ def in_browser(work: Callable[[Browser], Awaitable[None]]) -> None:
 
 async def enter(browser: Browser, listener: ListenerProcess, token: str = API_TOKEN) -> None:
     await browser.open(listener.url + "/")
-    await browser.until("document.activeElement.id === 'token'")
+    await browser.wait_until("document.activeElement.id === 'token'")
     await browser.type(token)
     await browser.press("Enter", 13, "\r")
 
@@ -48,40 +48,42 @@ async def click(browser: Browser, selector: str) -> None:
     await browser.evaluate(f"document.querySelector('{selector}').click()")
 
 
-def test_the_page_is_one_file_that_needs_nothing_from_elsewhere_and_runs_nothing_else(start: Start) -> None:
+def test_the_page_is_one_file_without_external_resources_or_other_scripts(start: Start) -> None:
     listener = start()
-    answer = listener.get("/")
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert re.findall(r'(?:src|href)\s*=\s*"?([^"\s>]+)', answer.text) == ["data:,"]
-    assert not re.findall(r"\son[a-z]+=|style=|innerHTML|insertAdjacentHTML|document\.write|https?://", answer.text)
-    policy = answer.headers["content-security-policy"]
+    response = listener.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert re.findall(r'(?:src|href)\s*=\s*"?([^"\s>]+)', response.text) == ["data:,"]
+    assert not re.findall(r"\son[a-z]+=|style=|innerHTML|insertAdjacentHTML|document\.write|https?://", response.text)
+    policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert len(re.findall("'sha256-", policy)) == 2
     assert listener.session.post(listener.url + "/", timeout=10).status_code == 404
 
 
-def test_where_nobody_may_read_there_is_no_page(start: Start) -> None:
-    answer = start(apiToken=None).get("/")
-    assert (answer.status_code, answer.content) == (404, b"not found")
+def test_there_is_no_page_without_an_api_token(start: Start) -> None:
+    response = start(apiToken=None).get("/")
+    assert (response.status_code, response.content) == (404, b"not found")
 
 
-def test_texts_appear_while_a_person_looks_and_their_markup_stays_text_also_on_a_phone(start: Start) -> None:
+def test_messages_appear_on_an_open_page_and_their_markup_stays_text_also_on_a_phone(start: Start) -> None:
     listener = start()
     send(listener, MARKUP, "x" * 160)
 
     async def work(browser: Browser) -> None:
-        await browser.ask("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1, mobile=True)
+        await browser.send_command(
+            "Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1, mobile=True
+        )
         await enter(browser, listener, "not the token")
-        await browser.until("document.querySelector('#refused').innerText.includes('did not accept')")
+        await browser.wait_until("document.querySelector('#refused').innerText.includes('did not accept')")
         assert await browser.evaluate("sessionStorage.length") == 0
         await enter(browser, listener)
-        await browser.until("document.querySelectorAll('#list li').length === 2")
+        await browser.wait_until("document.querySelectorAll('#list li').length === 2")
         send(listener, "comes while somebody looks")
-        await browser.until(f"{SHOWN}[0] === 'comes while somebody looks'")
-        assert await browser.evaluate(SHOWN) == ["comes while somebody looks", "x" * 160, MARKUP]
+        await browser.wait_until(f"{VISIBLE_TEXTS}[0] === 'comes while somebody looks'")
+        assert await browser.evaluate(VISIBLE_TEXTS) == ["comes while somebody looks", "x" * 160, MARKUP]
         await click(browser, "#list li:last-child button")
-        await browser.until("document.querySelector('#detail').innerText.includes('on disk')")
+        await browser.wait_until("document.querySelector('#detail').innerText.includes('on disk')")
         assert MARKUP in await browser.evaluate("document.querySelector('blockquote').innerText")
         assert "Not forwarded" in await browser.evaluate("document.querySelector('.journey').innerText")
         assert await browser.evaluate("document.querySelector('#injected')") is None
@@ -90,11 +92,15 @@ def test_texts_appear_while_a_person_looks_and_their_markup_stays_text_also_on_a
         assert await browser.evaluate("document.querySelector('#detail').scrollWidth <= window.innerWidth")
         unlabelled = "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
         assert await browser.evaluate(unlabelled) == 0
-        asked = await browser.evaluate("performance.getEntriesByType('resource').map(each => each.name).join()")
-        assert "/v1/messages/1" in asked
-        assert API_TOKEN not in asked + await browser.evaluate("location.href + document.cookie + localStorage.length")
+        requested_urls = await browser.evaluate(
+            "performance.getEntriesByType('resource').map(each => each.name).join()"
+        )
+        assert "/v1/messages/1" in requested_urls
+        assert API_TOKEN not in requested_urls + await browser.evaluate(
+            "location.href + document.cookie + localStorage.length"
+        )
 
-    in_browser(work)
+    run_in_browser(work)
 
 
 @pytest.mark.long
@@ -114,22 +120,22 @@ def test_on_a_slow_network_who_leaves_and_comes_back_sees_each_text_once(start: 
 
     async def work(browser: Browser) -> None:
         await enter(browser, listener)
-        await browser.until("document.getElementById('state').textContent === 'Live'")
+        await browser.wait_until("document.getElementById('state').textContent === 'Live'")
         await browser.evaluate(slow)
-        await browser.until("window.held.length > 0")
+        await browser.wait_until("window.held.length > 0")
         send(listener, "only once")
         for _ in range(4):
             await browser.evaluate(come_back)
         await browser.evaluate("void load()")  # as a search that is typed while the answer is awaited
         await browser.evaluate(come_back)
-        await browser.until("window.held.length > 1")
+        await browser.wait_until("window.held.length > 1")
         for _ in range(3):  # answers one after the other, oldest first; each makes room for at most one more
             await browser.evaluate("window.held.shift()()")
-            await browser.until("window.held.length > 0")
-        assert await browser.evaluate(SHOWN) == ["only once"]
+            await browser.wait_until("window.held.length > 0")
+        assert await browser.evaluate(VISIBLE_TEXTS) == ["only once"]
         assert await browser.evaluate("window.most") == 2
 
-    in_browser(work)
+    run_in_browser(work)
 
 
 @pytest.mark.long
@@ -137,54 +143,54 @@ def test_search_narrows_what_is_shown_and_what_appears(start: Start) -> None:
     listener = start()
     send(listener, "T=21.5", "door open", device="5551230001")
     send(listener, "T=19.0", "Door shut", device="5551230002")
-    assert listener.post(text("T=3.0"), listener.path(OTHER_ACCOUNT)).status_code == 200
+    assert listener.post(build_text_callback("T=3.0"), listener.path(OTHER_ACCOUNT)).status_code == 200
 
     async def work(browser: Browser) -> None:
         await enter(browser, listener)
-        await browser.until(f"{SHOWN}.length === 5")
+        await browser.wait_until(f"{VISIBLE_TEXTS}.length === 5")
         await fill(browser, "contains", "door")
-        await browser.until(f"{SHOWN}.join() === 'Door shut,door open'")
+        await browser.wait_until(f"{VISIBLE_TEXTS}.join() === 'Door shut,door open'")
         send(listener, "not searched for", "DOOR open again", device="5551230003")
-        await browser.until(f"{SHOWN}.join() === 'DOOR open again,Door shut,door open'")
+        await browser.wait_until(f"{VISIBLE_TEXTS}.join() === 'DOOR open again,Door shut,door open'")
         await click(browser, "#clear")
-        await browser.until(f"{SHOWN}.length === 7")
+        await browser.wait_until(f"{VISIBLE_TEXTS}.length === 7")
         await fill(browser, "device", "mdn 5551230002")
-        await browser.until(f"{SHOWN}.join() === 'Door shut,T=19.0'")
+        await browser.wait_until(f"{VISIBLE_TEXTS}.join() === 'Door shut,T=19.0'")
         await click(browser, "#clear")
         await fill(browser, "account", OTHER_ACCOUNT)
-        await browser.until(f"{SHOWN}.join() === 'T=3.0'")
+        await browser.wait_until(f"{VISIBLE_TEXTS}.join() === 'T=3.0'")
         await fill(browser, "until", "2001-01-01T00:00")
-        await browser.until("document.querySelector('#empty').innerText.includes('Nothing like that')")
+        await browser.wait_until("document.querySelector('#empty').innerText.includes('Nothing like that')")
 
-    in_browser(work)
+    run_in_browser(work)
 
 
 @pytest.mark.long
-def test_older_texts_follow_and_each_is_shown_once(start: Start) -> None:
+def test_older_messages_follow_and_each_is_shown_once(start: Start) -> None:
     listener = start()
     send(listener, *(f"text {number}" for number in range(120)))
 
     async def work(browser: Browser) -> None:
         await enter(browser, listener)
-        for shown in (50, 100, 120):
-            await browser.until(f"{SHOWN}.length === {shown}")
+        for count in (50, 100, 120):
+            await browser.wait_until(f"{VISIBLE_TEXTS}.length === {count}")
             await click(browser, "#older")
-        assert await browser.evaluate(SHOWN) == [f"text {number}" for number in reversed(range(120))]
+        assert await browser.evaluate(VISIBLE_TEXTS) == [f"text {number}" for number in reversed(range(120))]
         assert await browser.evaluate("document.querySelector('#older').hidden")
 
-    in_browser(work)
+    run_in_browser(work)
 
 
 @pytest.mark.long
 def test_a_dead_letter_is_seen_with_its_reason_and_delivered_after_a_retry(start: Start, receiver: Receiver) -> None:
-    receiver.answering = lambda received: (422 if received.text == MARKUP else 204, {})
-    listener = start(sinks=[sink(receiver)])
+    receiver.responder = lambda received: (422 if received.text == MARKUP else 204, {})
+    listener = start(sinks=[build_sink(receiver)])
     send(listener, "good", MARKUP)
     receiver.wait_for("good")
 
     async def work(browser: Browser) -> None:
         await enter(browser, listener)
-        await browser.until(f"{SHOWN}.length === 2")
+        await browser.wait_until(f"{VISIBLE_TEXTS}.length === 2")
         await click(browser, "#show-dead")
         while not await browser.evaluate("document.querySelectorAll('#letters li').length"):
             await click(browser, "#again")
@@ -194,42 +200,42 @@ def test_a_dead_letter_is_seen_with_its_reason_and_delivered_after_a_retry(start
             "document.querySelector('#letters').innerText"
         )
         await click(browser, "#letters .actions button:last-child")
-        await browser.until("document.querySelector('.journey').innerText.includes('Given up for hub')")
-        receiver.answering = lambda _: (204, {})
+        await browser.wait_until("document.querySelector('.journey').innerText.includes('Given up for hub')")
+        receiver.responder = lambda _: (204, {})
         await click(browser, ".journey button")
-        await browser.until("!document.querySelector('.journey').innerText.includes('Given up')")
+        await browser.wait_until("!document.querySelector('.journey').innerText.includes('Given up')")
         await asyncio.to_thread(receiver.wait_for, MARKUP)
         await click(browser, "#close")
         await click(browser, "#again")
-        await browser.until("!document.querySelector('#no-letters').hidden")
-        await asyncio.to_thread(wait_until, lambda: metric(listener, "thingspace_outbox_waiting") == 0)
+        await browser.wait_until("!document.querySelector('#no-letters').hidden")
+        await asyncio.to_thread(wait_until, lambda: read_metric(listener, "thingspace_outbox_waiting") == 0)
         await click(browser, "#show-texts")
         await click(browser, "#list li:first-child button")
-        await browser.until("document.querySelector('.journey').innerText.includes('Delivered to hub')")
+        await browser.wait_until("document.querySelector('.journey').innerText.includes('Delivered to hub')")
 
-    in_browser(work)
+    run_in_browser(work)
 
 
 @pytest.mark.long
-def test_a_listener_that_went_away_is_said_and_found_again(start: Start) -> None:
-    listener = start(port=quiet_port())
+def test_a_lost_connection_to_the_listener_is_reported_and_restored(start: Start) -> None:
+    listener = start(port=reserve_port())
     send(listener, "before")
 
     async def work(browser: Browser) -> None:
         await enter(browser, listener)
-        await browser.until(f"{SHOWN}.join() === 'before'")
+        await browser.wait_until(f"{VISIBLE_TEXTS}.join() === 'before'")
         await asyncio.to_thread(listener.stop)
-        await browser.until("document.querySelector('#trouble').innerText.includes('cannot be reached')")
+        await browser.wait_until("document.querySelector('#trouble').innerText.includes('cannot be reached')")
         again = await asyncio.to_thread(lambda: start(port=listener.port))
         send(again, "after")
-        await browser.until(f"{SHOWN}.join() === 'after,before'")
+        await browser.wait_until(f"{VISIBLE_TEXTS}.join() === 'after,before'")
         assert await browser.evaluate("document.querySelector('#trouble').hidden")
         await browser.evaluate("window.old = true; location.reload()")
-        await browser.until(
-            f"!window.old && {SHOWN}.join() === 'after,before'"
+        await browser.wait_until(
+            f"!window.old && {VISIBLE_TEXTS}.join() === 'after,before'"
         )  # the token is kept as long as the tab is open
         await click(browser, "#leave")
-        await browser.until("document.activeElement.id === 'token'")
+        await browser.wait_until("document.activeElement.id === 'token'")
         assert await browser.evaluate("sessionStorage.length + document.querySelectorAll('#list li').length") == 0
 
-    in_browser(work)
+    run_in_browser(work)

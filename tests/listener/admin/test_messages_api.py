@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tests.support.listener_process import ACCOUNT, API_TOKEN, OTHER_ACCOUNT, ListenerProcess, text
+from tests.support.listener_process import ACCOUNT, API_TOKEN, OTHER_ACCOUNT, ListenerProcess, build_text_callback
 
 Start = Callable[..., ListenerProcess]
 
@@ -17,11 +17,11 @@ def test_a_message_has_exactly_the_promised_shape(start: Start) -> None:
     listener = start()
     before = datetime.now(timezone.utc)
     devices = [{"id": "89148000001234567890", "kind": "ICCID"}, {"kind": "Mdn", "id": "5551230001"}, {"kind": "imei"}]
-    listener.post(text("hello", deviceIds=devices, unknown={"a": 1}))
-    answer = listener.answer()
-    arrived = datetime.fromisoformat(answer["messages"][0].pop("receivedAt").replace("Z", "+00:00"))
+    listener.post(build_text_callback("hello", deviceIds=devices, unknown={"a": 1}))
+    page = listener.fetch_page()
+    arrived = datetime.fromisoformat(page["messages"][0].pop("receivedAt").replace("Z", "+00:00"))
     assert before - timedelta(milliseconds=1) <= arrived <= datetime.now(timezone.utc)
-    assert answer == {
+    assert page == {
         "messages": [
             {
                 "id": "1",
@@ -37,39 +37,41 @@ def test_a_message_has_exactly_the_promised_shape(start: Start) -> None:
 
 def test_an_empty_inbox_has_no_cursor_and_a_later_page_repeats_its_own(start: Start) -> None:
     listener = start()
-    assert listener.answer() == {"messages": [], "next": None}
-    listener.post(text())
-    cursor = listener.answer()["next"]
-    assert listener.answer(after=cursor) == {"messages": [], "next": cursor}
+    assert listener.fetch_page() == {"messages": [], "next": None}
+    listener.post(build_text_callback())
+    cursor = listener.fetch_page()["next"]
+    assert listener.fetch_page(after=cursor) == {"messages": [], "next": cursor}
 
 
 def test_pages_follow_each_other_in_the_order_of_storage(start: Start) -> None:
     listener = start()
     for number in range(7):
-        listener.post(text(str(number)))
+        listener.post(build_text_callback(str(number)))
     seen: list[str] = []
     cursor = None
     for expected in (3, 3, 1, 0):
-        page = listener.answer(limit=3, **({"after": cursor} if cursor else {}))
+        page = listener.fetch_page(limit=3, **({"after": cursor} if cursor else {}))
         assert len(page["messages"]) == expected
         seen += [message["text"] for message in page["messages"]]
         cursor = page["next"]
     assert seen == [str(number) for number in range(7)]
-    assert [message["text"] for message in listener.answer(last=2)["messages"]] == ["5", "6"]
-    assert listener.answer(last=2)["next"] == cursor
+    assert [message["text"] for message in listener.fetch_page(last=2)["messages"]] == ["5", "6"]
+    assert listener.fetch_page(last=2)["next"] == cursor
 
 
-def test_a_reader_that_polls_while_texts_arrive_sees_each_of_them_once(start: Start) -> None:
+def test_a_reader_that_polls_while_messages_are_stored_gets_each_of_them_once(start: Start) -> None:
     listener = start()
     writers = 4
-    each = 60
+    messages_per_sender = 60
 
     acknowledged: list[str] = []
 
     def write(writer: int) -> None:
-        for number in range(each):
+        for number in range(messages_per_sender):
             name = f"{writer}-{number}"
-            if listener.post(text(name, device=f"555123000{writer}")).status_code == 200:  # 503 for a disk that stalls
+            if (
+                listener.post(build_text_callback(name, device=f"555123000{writer}")).status_code == 200
+            ):  # 503 for a disk that stalls
                 acknowledged.append(name)
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
@@ -80,40 +82,40 @@ def test_a_reader_that_polls_while_texts_arrive_sees_each_of_them_once(start: St
     complete = False
     while not complete:
         written = not any(thread.is_alive() for thread in threads)
-        page = listener.answer(limit=7, **({"after": cursor} if cursor else {}))
+        page = listener.fetch_page(limit=7, **({"after": cursor} if cursor else {}))
         seen += [message["text"] for message in page["messages"]]
         cursor = page["next"]
         complete = written and not page["messages"]
     assert len(seen) == len(set(seen))
     assert set(acknowledged) <= set(seen)
-    assert len(acknowledged) > writers * each // 2
+    assert len(acknowledged) > writers * messages_per_sender // 2
 
 
-def test_only_texts_are_shown_unless_another_kind_is_asked_for(start: Start) -> None:
+def test_only_kind_text_is_returned_by_default(start: Start) -> None:
     listener = start()
     confirmation = {"smsDeliveryResponse": {"confirmation": "Delivered"}}
-    listener.post(text("a text"))
-    listener.post(text(smsMessage=None, requestId="r1", deviceResponse=confirmation, status="Success"))
-    assert [message["text"] for message in listener.answer()["messages"]] == ["a text"]
-    (shown,) = listener.answer(kind="confirmation")["messages"]
-    assert (shown["text"], shown["kind"], shown["requestId"]) == (None, "confirmation", "r1")
-    assert len(listener.answer(kind="all")["messages"]) == 2
+    listener.post(build_text_callback("a text"))
+    listener.post(build_text_callback(smsMessage=None, requestId="r1", deviceResponse=confirmation, status="Success"))
+    assert [message["text"] for message in listener.fetch_page()["messages"]] == ["a text"]
+    (selected,) = listener.fetch_page(kind="confirmation")["messages"]
+    assert (selected["text"], selected["kind"], selected["requestId"]) == (None, "confirmation", "r1")
+    assert len(listener.fetch_page(kind="all")["messages"]) == 2
 
 
-def test_an_account_sees_its_own_texts_only(start: Start) -> None:
+def test_an_account_filter_returns_messages_of_that_account_only(start: Start) -> None:
     listener = start()
-    listener.post(text("one"))
-    listener.post(text("two"), listener.path(OTHER_ACCOUNT))
-    assert [message["text"] for message in listener.answer(account=OTHER_ACCOUNT)["messages"]] == ["two"]
+    listener.post(build_text_callback("one"))
+    listener.post(build_text_callback("two"), listener.path(OTHER_ACCOUNT))
+    assert [message["text"] for message in listener.fetch_page(account=OTHER_ACCOUNT)["messages"]] == ["two"]
 
 
 @pytest.mark.parametrize(
     "authorization", ["", "Bearer", "Bearer wrong-token-of-some-length", f"Basic {API_TOKEN}", f"{API_TOKEN}"]
 )
 def test_without_the_token_nothing_is_shown(listener: ListenerProcess, authorization: str) -> None:
-    answer = listener.get("/v1/messages", Authorization=authorization)
-    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-    assert "messages" not in answer.json()
+    response = listener.get("/v1/messages", Authorization=authorization)
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert "messages" not in response.json()
 
 
 def test_a_listener_without_an_api_token_shows_nothing_to_anybody(start: Start) -> None:
@@ -142,33 +144,41 @@ def test_a_listener_without_an_api_token_shows_nothing_to_anybody(start: Start) 
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_named(listener: ListenerProcess, query: str, word: str) -> None:
-    answer = listener.get(f"/v1/messages?{query}", Authorization=f"Bearer {API_TOKEN}")
-    assert answer.status_code == 400
-    assert answer.json()["error"].startswith(word)
+    response = listener.get(f"/v1/messages?{query}", Authorization=f"Bearer {API_TOKEN}")
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(word)
 
 
 def test_what_is_searched_for_is_found_in_the_store(start: Start) -> None:
     listener = start()
-    listener.post(text("Door open", device="5551230001"))
-    listener.post(text("door 100% shut", device="5551230002"))
-    listener.post(text("T=21.5", deviceIds=[{"id": "A0000012345678", "kind": "MEID"}]), listener.path(OTHER_ACCOUNT))
+    listener.post(build_text_callback("Door open", device="5551230001"))
+    listener.post(build_text_callback("door 100% shut", device="5551230002"))
+    listener.post(
+        build_text_callback("T=21.5", deviceIds=[{"id": "A0000012345678", "kind": "MEID"}]),
+        listener.path(OTHER_ACCOUNT),
+    )
 
-    def found(**wanted: str) -> list[str]:
-        return [message["text"] for message in listener.answer(**wanted)["messages"]]
+    def find_texts(**wanted: str) -> list[str]:
+        return [message["text"] for message in listener.fetch_page(**wanted)["messages"]]
 
-    assert found(text="DOOR") == ["Door open", "door 100% shut"]
-    assert found(text="0%") == ["door 100% shut"]
-    assert found(text="door", device="5551230001") == ["Door open"]
-    assert found(device="mdn:5551230002") == ["door 100% shut"]
-    assert found(device="a0000012345678", account=OTHER_ACCOUNT) == ["T=21.5"]
-    assert found(device="imei:5551230002") == found(text="window") == found(device="5551230002", text="open") == []
-    assert found(last="1", before="3") == ["door 100% shut"]
+    assert find_texts(text="DOOR") == ["Door open", "door 100% shut"]
+    assert find_texts(text="0%") == ["door 100% shut"]
+    assert find_texts(text="door", device="5551230001") == ["Door open"]
+    assert find_texts(device="mdn:5551230002") == ["door 100% shut"]
+    assert find_texts(device="a0000012345678", account=OTHER_ACCOUNT) == ["T=21.5"]
+    assert (
+        find_texts(device="imei:5551230002")
+        == find_texts(text="window")
+        == find_texts(device="5551230002", text="open")
+        == []
+    )
+    assert find_texts(last="1", before="3") == ["door 100% shut"]
 
 
 def test_a_time_is_a_moment_or_a_whole_day(start: Start) -> None:
     listener = start()
-    listener.post(text("now"))
-    received = listener.answer()["messages"][0]["receivedAt"]
+    listener.post(build_text_callback("now"))
+    received = listener.fetch_page()["messages"][0]["receivedAt"]
     day, earlier = received[:10], "2001-01-01"
     second = received[:19]
     for wanted, count in (
@@ -181,4 +191,4 @@ def test_a_time_is_a_moment_or_a_whole_day(start: Start) -> None:
         ({"until": f"{second}+01:00"}, 0),
         ({"from": f"{second}-01:00"}, 0),
     ):
-        assert len(listener.answer(**wanted)["messages"]) == count, wanted
+        assert len(listener.fetch_page(**wanted)["messages"]) == count, wanted

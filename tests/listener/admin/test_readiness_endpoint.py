@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.emulator_process import eventually
-from tests.support.listener_process import ListenerProcess, text
+from tests.support.emulator_process import wait_until
+from tests.support.listener_process import ListenerProcess, build_text_callback
 from tests.support.postgres_server import PostgresServer
 
 Start = Callable[..., ListenerProcess]
@@ -17,16 +17,16 @@ Start = Callable[..., ListenerProcess]
 def test_without_its_database_a_listener_is_not_ready_and_becomes_ready_with_it(
     start: Start, postgres: PostgresServer
 ) -> None:
-    listener = start(store=postgres.database())
+    listener = start(store=postgres.create_database())
     assert listener.get("/readyz").status_code == 200
     postgres.stop()
     try:
-        assert eventually(lambda: listener.get("/readyz").status_code == 503)
+        assert wait_until(lambda: listener.get("/readyz").status_code == 503)
         assert listener.get("/readyz").json()["status"] != "ok"
-        assert listener.post(text("comes too early")).status_code == 503
+        assert listener.post(build_text_callback("comes too early")).status_code == 503
         assert listener.get("/healthz").status_code == 200
     finally:
         postgres.start()
-    assert eventually(lambda: listener.get("/readyz").status_code == 200, 30)
-    assert listener.post(text("comes in time")).status_code == 200
-    assert listener.texts() == ["comes in time"]
+    assert wait_until(lambda: listener.get("/readyz").status_code == 200, 30)
+    assert listener.post(build_text_callback("comes in time")).status_code == 200
+    assert listener.message_texts() == ["comes in time"]

@@ -85,7 +85,7 @@ def test_what_began_before_it_opened_neither_closes_it_nor_lengthens_the_pause(b
     assert (breaker.is_open, breaker.wait()) == (True, FIRST_SECONDS)
 
 
-def test_a_probe_without_an_answer_makes_room_for_the_next(breaker: Breaker, clock: Clock) -> None:
+def test_a_probe_without_a_response_permits_the_next(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, OPENS_AFTER)
     clock.now += FIRST_SECONDS
     breaker.begin()

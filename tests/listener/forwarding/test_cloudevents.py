@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
-from tests.support.sample_messages import stored
+from tests.support.sample_messages import build_stored_message
 from thingspace_provider.listener import callback_parser
 from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.forwarding import cloudevents
@@ -17,7 +17,9 @@ from thingspace_provider.listener.forwarding.cloudevents import event_of
 
 
 def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:
-    event = from_structured_event(HTTPMessage({"content-type": cloudevents.CONTENT_TYPE}, event_of(stored()).body))
+    event = from_structured_event(
+        HTTPMessage({"content-type": cloudevents.CONTENT_TYPE}, event_of(build_stored_message()).body)
+    )
     assert event.get_specversion() == "1.0"
     assert event.get_type() == "com.verizon.thingspace.sms.received"
     assert event.get_source() == "/thingspace/accounts/0000123456-00001"
@@ -35,30 +37,35 @@ def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:
 
 
 @pytest.mark.parametrize("kind", callback_parser.KINDS)
-def test_every_kind_has_a_type_of_its_own_and_notices_bring_the_carriers_words(kind: str) -> None:
-    text = "T" if kind == callback_parser.TEXT else None
-    event = json.loads(event_of(stored(kind=kind, text=text, raw=b'{"status":"Success"}')).body)
+def test_every_kind_has_its_own_type_and_status_callbacks_have_the_status_of_thingspace(kind: str) -> None:
+    content = "T" if kind == callback_parser.TEXT else None
+    event = json.loads(event_of(build_stored_message(kind=kind, text=content, raw=b'{"status":"Success"}')).body)
     assert event["type"] == cloudevents.TYPES[kind]
     assert len(set(cloudevents.TYPES.values())) == len(callback_parser.KINDS)
-    assert event["data"].get("body") == (None if text else '{"status":"Success"}')
+    assert event["data"].get("body") == (None if content else '{"status":"Success"}')
 
 
 def test_an_event_is_the_same_bytes_each_time_and_no_other_message_has_its_id() -> None:
-    assert event_of(stored()) == event_of(stored())
-    others = [stored(id=18), stored(account="other"), stored(received=1), stored(raw=b"{}")]
-    assert len({event_of(message).id for message in (stored(), *others)}) == 5
+    assert event_of(build_stored_message()) == event_of(build_stored_message())
+    others = [
+        build_stored_message(id=18),
+        build_stored_message(account="other"),
+        build_stored_message(received=1),
+        build_stored_message(raw=b"{}"),
+    ]
+    assert len({event_of(message).id for message in (build_stored_message(), *others)}) == 5
 
 
 def test_the_key_is_the_device_whatever_else_a_text_names() -> None:
     number, card = Device("mdn", "5551230001"), Device("iccid", "89148000001234567890")
     named = [(number,), (card, number), (number, card)]
-    assert {event_of(stored(devices=devices)).key for devices in named} == {"mdn:5551230001"}
-    nobody = event_of(stored(devices=()))
-    assert nobody.key == "0000123456-00001"
-    assert "subject" not in json.loads(nobody.body)
+    assert {event_of(build_stored_message(devices=devices)).key for devices in named} == {"mdn:5551230001"}
+    without_device = event_of(build_stored_message(devices=()))
+    assert without_device.key == "0000123456-00001"
+    assert "subject" not in json.loads(without_device.body)
 
 
 def test_an_account_with_odd_characters_still_makes_a_valid_source() -> None:
-    event = json.loads(event_of(dataclasses.replace(stored(), account="a/b ü")).body)
+    event = json.loads(event_of(dataclasses.replace(build_stored_message(), account="a/b ü")).body)
     assert event["source"] == "/thingspace/accounts/a%2Fb%20%C3%BC"
     assert event["data"]["account"] == "a/b ü"

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from tests.support.forwarding_harness import sink
-from tests.support.listener_process import ListenerProcess, text
-from tests.support.webhook_receiver import Received, Receiver
+from tests.support.forwarding_harness import build_sink
+from tests.support.listener_process import ListenerProcess, build_text_callback
+from tests.support.webhook_receiver import ReceivedRequest, Receiver
 
 pytestmark = pytest.mark.long
 DEVICES = [f"55512300{number:02}" for number in range(12)]
@@ -41,38 +41,38 @@ class Sender(threading.Thread):
                     time.sleep(0.01)
                     continue
                 try:
-                    body = text(name, device=self.device)
-                    answer = session.post(listener.url + listener.path(), json=body, timeout=5)
+                    body = build_text_callback(name, device=self.device)
+                    response = session.post(listener.url + listener.path(), json=body, timeout=5)
                 except requests.RequestException:
                     continue
-                if answer.status_code == 200:
+                if response.status_code == 200:
                     self.acknowledged.append(name)
                 time.sleep(0.02)
 
 
-def moody(chance: random.Random) -> Callable[[Received], tuple[int, dict[str, str]] | float]:
+def respond_randomly(chance: random.Random) -> Callable[[ReceivedRequest], tuple[int, dict[str, str]] | float]:
     """Takes most texts, at once or slowly, and refuses some for now."""
 
-    def answer(_: Received) -> tuple[int, dict[str, str]] | float:
+    def respond(_: ReceivedRequest) -> tuple[int, dict[str, str]] | float:
         mood = chance.random()
         if mood < 0.1:
             return (chance.choice([500, 503, 429]), {})
         return chance.random() / 10 if mood < 0.3 else (204, {})
 
-    return answer
+    return respond
 
 
 def test_every_acknowledged_text_arrives_in_the_order_of_its_device(
     start: Callable[..., ListenerProcess], receiver: Receiver
 ) -> None:
     chance = random.Random(20261123)  # noqa: S311  a test that can be repeated
-    receiver.answering = moody(chance)
+    receiver.responder = respond_randomly(chance)
     senders = [Sender(device) for device in DEVICES]
     for sender in senders:
         sender.start()
     try:
         for kill in range(KILLS):
-            listener = start(sinks=[sink(receiver, maxAttempts=1000)])
+            listener = start(sinks=[build_sink(receiver, maxAttempts=1000)])
             for sender in senders:
                 sender.listener = listener
             time.sleep(SECONDS / 2)
@@ -88,12 +88,12 @@ def test_every_acknowledged_text_arrives_in_the_order_of_its_device(
         for sender in senders:
             sender.ended.set()
             sender.join(20)
-    receiver.answering = lambda _: (204, {})
-    start(sinks=[sink(receiver)])
+    receiver.responder = lambda _: (204, {})
+    start(sinks=[build_sink(receiver)])
     acknowledged = [name for sender in senders for name in sender.acknowledged]
     assert len(acknowledged) > 500
-    receiver.wait(lambda there: set(acknowledged) <= set(there.texts()), 120)
-    firsts = list(dict.fromkeys(receiver.texts()))
+    receiver.wait(lambda there: set(acknowledged) <= set(there.accepted_texts()), 120)
+    firsts = list(dict.fromkeys(receiver.accepted_texts()))
     for sender in senders:
         known = set(sender.acknowledged)
         assert [name for name in firsts if name in known] == sender.acknowledged

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.forwarding_harness import metric, send, wait_until
+from tests.support.forwarding_harness import read_metric, send, wait_until
 from tests.support.kafka_broker import MISSING, KafkaBroker
 from tests.support.listener_process import ListenerProcess
 
@@ -21,26 +21,26 @@ pytestmark = [
 DEVICES = [f"555123000{number}" for number in range(5)]
 
 
-def by_device(broker: KafkaBroker) -> dict[str, list[str]]:
+def group_by_device(broker: KafkaBroker) -> dict[str, list[str]]:
     """The texts of each device in the order of the topic, repetitions left out."""
-    found: dict[str, list[str]] = {}
-    for record in broker.records("texts"):
+    messages_by_device: dict[str, list[str]] = {}
+    for record in broker.read_records("texts"):
         key, value = record.key(), record.value()
         assert isinstance(key, bytes)
         assert isinstance(value, bytes)
-        texts = found.setdefault(key.decode().removeprefix("mdn:"), [])
-        text = json.loads(value)["data"]["text"]
-        if text not in texts:
-            texts.append(text)
-    return found
+        messages = messages_by_device.setdefault(key.decode().removeprefix("mdn:"), [])
+        message = json.loads(value)["data"]["text"]
+        if message not in messages:
+            messages.append(message)
+    return messages_by_device
 
 
-def test_texts_sent_while_the_broker_is_killed_arrive_all_and_in_order(
+def test_messages_sent_while_the_broker_is_killed_are_all_delivered_in_order(
     start: Callable[..., ListenerProcess], tmp_path: Path
 ) -> None:
     broker = KafkaBroker(tmp_path)
     try:
-        broker.create("texts")
+        broker.create_topic("texts")
         sink: dict[str, Any] = {
             "name": "stream",
             "kind": "kafka",
@@ -53,12 +53,12 @@ def test_texts_sent_while_the_broker_is_killed_arrive_all_and_in_order(
 
         def send_round(prefix: str, rounds: int) -> None:
             for number in range(rounds):
-                for device, texts in sent.items():
-                    texts.append(f"{prefix}-{number}")
-                    send(listener, texts[-1], device=device)
+                for device, messages in sent.items():
+                    messages.append(f"{prefix}-{number}")
+                    send(listener, messages[-1], device=device)
 
         def is_open() -> bool:
-            return metric(listener, "thingspace_sink_breaker_open", "stream") == 1
+            return read_metric(listener, "thingspace_sink_breaker_open", "stream") == 1
 
         send_round("before", 10)
         broker.kill()
@@ -66,9 +66,9 @@ def test_texts_sent_while_the_broker_is_killed_arrive_all_and_in_order(
         wait_until(is_open)
         broker.start()
         send_round("after", 10)
-        wait_until(lambda: metric(listener, "thingspace_outbox_waiting", "stream") == 0, 90)
-        assert metric(listener, "thingspace_outbox_dead_letters", "stream") == 0
+        wait_until(lambda: read_metric(listener, "thingspace_outbox_waiting", "stream") == 0, 90)
+        assert read_metric(listener, "thingspace_outbox_dead_letters", "stream") == 0
         assert not is_open()
-        assert by_device(broker) == sent
+        assert group_by_device(broker) == sent
     finally:
         broker.kill()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forwarding_harness import metric, send, sink, wait_until
+from tests.support.forwarding_harness import build_sink, read_metric, send, wait_until
 from tests.support.listener_process import ListenerProcess
 from tests.support.postgres_server import PostgresServer
 from tests.support.webhook_receiver import Receiver
@@ -18,37 +18,37 @@ DEVICES = [f"55512300{number:02}" for number in range(8)]
 def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
     postgres: PostgresServer, receiver: Receiver, tmp_path: Path
 ) -> None:
-    receiver.answering = lambda _: 0.05
+    receiver.responder = lambda _: 0.05
     folders = [tmp_path / "one", tmp_path / "two"]
-    database = postgres.database()
+    database = postgres.create_database()
     listeners: list[ListenerProcess] = []
     sent: dict[str, list[str]] = {device: [] for device in DEVICES}
 
     def send_ten() -> None:
         for number in range(10):
-            for device, texts in sent.items():
-                texts.append(f"{device}-{len(texts)}")
-                send(listeners[number % 2], texts[-1], device=device)
+            for device, messages in sent.items():
+                messages.append(f"{device}-{len(messages)}")
+                send(listeners[number % 2], messages[-1], device=device)
 
     def both_deliver() -> bool:
         """Soon, as long as texts come; who finds nothing to take, because the other has it all, looks again later."""
         send_ten()
-        return all(metric(each, "thingspace_deliveries_total", outcome="delivered") for each in listeners)
+        return all(read_metric(listener, "thingspace_deliveries_total", outcome="delivered") for listener in listeners)
 
     try:
         for folder in folders:
             folder.mkdir()
-            sinks = [sink(receiver, timeoutSeconds=2)]
+            sinks = [build_sink(receiver, timeoutSeconds=2)]
             listeners.append(ListenerProcess(folder, store=database, sinks=sinks))
         wait_until(both_deliver, 60)
-        receiver.answering = lambda _: (503, {})  # so that something waits when the one is killed
+        receiver.responder = lambda _: (503, {})  # so that something waits when the one is killed
         send_ten()
-        wait_until(lambda: metric(listeners[1], "thingspace_outbox_waiting") >= len(DEVICES) * 10)
+        wait_until(lambda: read_metric(listeners[1], "thingspace_outbox_waiting") >= len(DEVICES) * 10)
         listeners[0].kill()
-        receiver.answering = lambda _: 0.05
-        receiver.wait_for(*(text for texts in sent.values() for text in texts), seconds=60)
+        receiver.responder = lambda _: 0.05
+        receiver.wait_for(*(message for texts in sent.values() for message in texts), seconds=60)
     finally:
         for listener in listeners:
             listener.kill()
     for device, texts in sent.items():
-        assert list(dict.fromkeys(text for text in receiver.texts() if text.startswith(device))) == texts
+        assert list(dict.fromkeys(text for text in receiver.accepted_texts() if text.startswith(device))) == texts

@@ -16,9 +16,9 @@ import trustme
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.support.callback_servers import server as callback_server
-from tests.support.callback_servers import tls
-from tests.support.sample_messages import stored
+from tests.support.callback_servers import create_tls_context
+from tests.support.callback_servers import run_callback_server as callback_server
+from tests.support.sample_messages import build_stored_message
 from tests.support.webhook_receiver import Receiver
 from thingspace_provider.listener.forwarding.cloudevents import Event, event_of
 from thingspace_provider.listener.forwarding.sinks.base import Unacceptable, Unavailable, Undelivered
@@ -32,7 +32,7 @@ def deliver(url: str, *secrets: str, event: Event | None = None, seconds: float 
     async def work() -> None:
         sink = HttpSink(HttpSettings(name="hub", url=url, secrets=secrets or (OLD,), timeout_seconds=seconds))
         try:
-            await sink.deliver(event or event_of(stored()))
+            await sink.deliver(event or event_of(build_stored_message()))
         finally:
             await sink.close()
 
@@ -41,11 +41,11 @@ def deliver(url: str, *secrets: str, event: Event | None = None, seconds: float 
 
 def test_a_receiver_gets_a_cloudevent_that_the_standards_own_library_verifies(receiver: Receiver) -> None:
     deliver(receiver.url)
-    (received,) = receiver.taken
+    (received,) = receiver.accepted
     assert Webhook(OLD).verify(received.body, received.headers)["data"]["text"] == "T=21.5 °C"
     headers = {name.lower(): value for name, value in received.headers.items()}
     event = from_http_event(HTTPMessage(headers, received.body))
-    assert event.get_id() == headers["webhook-id"] == event_of(stored()).id
+    assert event.get_id() == headers["webhook-id"] == event_of(build_stored_message()).id
     with pytest.raises(WebhookVerificationError):
         Webhook(OTHER).verify(received.body, received.headers)
     with pytest.raises(WebhookVerificationError):
@@ -54,16 +54,16 @@ def test_a_receiver_gets_a_cloudevent_that_the_standards_own_library_verifies(re
 
 def test_during_a_rotation_the_old_and_the_new_secret_both_verify(receiver: Receiver) -> None:
     deliver(receiver.url, NEW, OLD)
-    (received,) = receiver.taken
+    (received,) = receiver.accepted
     for secret in (OLD, NEW):
         Webhook(secret).verify(received.body, received.headers)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_any_2xx_is_delivered(receiver: Receiver, status: int) -> None:
-    receiver.answering = lambda _: (status, {})
+    receiver.responder = lambda _: (status, {})
     deliver(receiver.url)
-    assert len(receiver.taken) == 1
+    assert len(receiver.accepted) == 1
 
 
 @pytest.mark.parametrize(
@@ -74,38 +74,40 @@ def test_any_2xx_is_delivered(receiver: Receiver, status: int) -> None:
         (Undelivered, (408, 425, 418, 500, 507)),
     ],
 )
-def test_each_refusal_has_one_meaning(receiver: Receiver, meaning: type[Exception], statuses: tuple[int, ...]) -> None:
+def test_each_error_response_has_one_meaning(
+    receiver: Receiver, meaning: type[Exception], statuses: tuple[int, ...]
+) -> None:
     for status in statuses:
-        receiver.answering = lambda _, status=status: (status, {})  # type: ignore[misc]
+        receiver.responder = lambda _, status=status: (status, {})  # type: ignore[misc]
         with pytest.raises(meaning, match=f"answered {status}") as raised:
             deliver(receiver.url)
         assert raised.type is meaning
 
 
 def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
-    elsewhere = Receiver()
-    receiver.answering = lambda _: (307, {"location": elsewhere.url})
+    redirect_target = Receiver()
+    receiver.responder = lambda _: (307, {"location": redirect_target.url})
     with pytest.raises(Unavailable, match="answered 307"):
         deliver(receiver.url)
-    assert elsewhere.seen == []
-    elsewhere.close()
+    assert redirect_target.requests == []
+    redirect_target.close()
 
 
-def test_who_is_slow_or_not_there_is_tried_again_and_no_message_holds_the_url(
+def test_a_slow_or_unreachable_receiver_is_retried_and_no_message_holds_the_url(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer of a resolver is made up for the name that does not exist: a real one may take its time."""
 
-    def nobody(*_: object, **__: object) -> NoReturn:
+    def fail_to_resolve(*_: object, **__: object) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    receiver.answering = lambda _: 5.0
+    receiver.responder = lambda _: 5.0
     with pytest.raises(Undelivered) as slow:
         deliver(receiver.url, seconds=0.2)
     receiver.down()
     with pytest.raises(Unavailable) as down:
         deliver(receiver.url)
-    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
     with pytest.raises(Unavailable) as nowhere:
         deliver("http://nobody.invalid/?token=invented-url-token")
     reasons = [str(raised.value) for raised in (slow, down, nowhere)]
@@ -116,9 +118,9 @@ def test_who_is_slow_or_not_there_is_tried_again_and_no_message_holds_the_url(
     ]
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
+def test_a_certificate_of_an_unknown_authority_is_rejected() -> None:
     with (
-        callback_server(context=tls(trustme.CA().issue_cert("127.0.0.1"))) as running,
+        callback_server(context=create_tls_context(trustme.CA().issue_cert("127.0.0.1"))) as running,
         pytest.raises(Unavailable, match="certificate is not trusted"),
     ):
         deliver(running.url(path="/"))
@@ -143,7 +145,7 @@ def test_an_answer_without_end_is_not_read() -> None:
         server = await asyncio.start_server(endless, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         sink = HttpSink(HttpSettings(name="hub", url=f"http://127.0.0.1:{port}/", secrets=(OLD,)))
-        await asyncio.wait_for(sink.deliver(event_of(stored())), 10)
+        await asyncio.wait_for(sink.deliver(event_of(build_stored_message())), 10)
         await sink.close()
         await asyncio.wait_for(ended.wait(), 10)
         server.close()
@@ -152,7 +154,7 @@ def test_an_answer_without_end_is_not_read() -> None:
 
 
 def test_retry_after_is_understood_as_seconds_and_as_a_date_and_never_believed_for_long(receiver: Receiver) -> None:
-    receiver.answering = lambda _: (503, {"retry-after": "7"})
+    receiver.responder = lambda _: (503, {"retry-after": "7"})
     with pytest.raises(Unavailable) as raised:
         deliver(receiver.url)
     assert raised.value.after == 7

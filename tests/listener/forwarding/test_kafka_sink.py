@@ -18,7 +18,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from tests.support.kafka_broker import MECHANISM, MISSING, PASSWORD, USER, KafkaBroker
 from tests.support.listener_process import ListenerProcess
-from tests.support.sample_messages import stored
+from tests.support.sample_messages import build_stored_message
 from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.forwarding.cloudevents import event_of
 from thingspace_provider.listener.forwarding.sinks import kafka
@@ -37,7 +37,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     running.kill()
 
 
-def settings(address: str, topic: str = "texts", *, seconds: float = 30, **properties: str) -> KafkaSettings:
+def build_settings(address: str, topic: str = "texts", *, seconds: float = 30, **properties: str) -> KafkaSettings:
     return KafkaSettings(
         name="stream",
         bootstrap_servers=address,
@@ -47,11 +47,13 @@ def settings(address: str, topic: str = "texts", *, seconds: float = 30, **prope
     )
 
 
-async def delivered(of: KafkaSettings, *texts: str, device: str = "5551230001") -> None:
-    sink = KafkaSink(of)
+async def deliver_messages(kafka_settings: KafkaSettings, *messages: str, device: str = "5551230001") -> None:
+    sink = KafkaSink(kafka_settings)
     try:
-        for number, text in enumerate(texts):
-            await sink.deliver(event_of(stored(id=number, text=text, devices=(Device("mdn", device),))))
+        for number, message in enumerate(messages):
+            await sink.deliver(
+                event_of(build_stored_message(id=number, text=message, devices=(Device("mdn", device),)))
+            )
     finally:
         await sink.close()
 
@@ -59,15 +61,18 @@ async def delivered(of: KafkaSettings, *texts: str, device: str = "5551230001") 
 @needs_kafka
 @pytest.mark.long
 def test_each_text_is_a_cloudevent_keyed_by_its_device_and_in_order(broker: KafkaBroker) -> None:
-    broker.create("texts")
+    broker.create_topic("texts")
 
     async def work() -> None:
         await asyncio.gather(
-            *(delivered(settings(broker.address), *"abcde", device=f"555123000{number}") for number in range(4))
+            *(
+                deliver_messages(build_settings(broker.address), *"abcde", device=f"555123000{number}")
+                for number in range(4)
+            )
         )
 
     asyncio.run(work())
-    records = broker.records("texts")
+    records = broker.read_records("texts")
     assert len(records) == 20
     by_key: dict[bytes, list[str]] = {}
     for record in records:
@@ -85,14 +90,14 @@ def test_each_text_is_a_cloudevent_keyed_by_its_device_and_in_order(broker: Kafk
 @needs_kafka
 @pytest.mark.long
 def test_a_record_that_the_broker_never_takes_is_unacceptable_and_a_missing_topic_is_not(broker: KafkaBroker) -> None:
-    broker.create("small", **{"max.message.bytes": "200"})
+    broker.create_topic("small", **{"max.message.bytes": "200"})
     with pytest.raises(Unacceptable, match="MSG_SIZE_TOO_LARGE"):
-        asyncio.run(delivered(settings(broker.address, "small"), "x" * 500))
+        asyncio.run(deliver_messages(build_settings(broker.address, "small"), "x" * 500))
     with pytest.raises(Unavailable, match="UNKNOWN_TOPIC"):
-        asyncio.run(delivered(settings(broker.address, "nowhere"), "a"))
+        asyncio.run(deliver_messages(build_settings(broker.address, "nowhere"), "a"))
 
 
-def protected(broker: KafkaBroker, topic: str, *, seconds: float = 30, **changes: str) -> KafkaSettings:
+def build_protected_settings(broker: KafkaBroker, topic: str, *, seconds: float = 30, **changes: str) -> KafkaSettings:
     """As docs/forwarding.md has it, and the CA of the broker."""
     properties = {
         "security_protocol": "SASL_SSL",
@@ -101,15 +106,18 @@ def protected(broker: KafkaBroker, topic: str, *, seconds: float = 30, **changes
         "sasl_username": USER,
         "sasl_password": PASSWORD,
     }
-    return settings(broker.secure_address, topic, seconds=seconds, **{**properties, **changes})
+    return build_settings(broker.secure_address, topic, seconds=seconds, **{**properties, **changes})
 
 
 @needs_kafka
 @pytest.mark.long
-def test_a_broker_behind_tls_and_a_password_takes_texts(broker: KafkaBroker) -> None:
-    broker.create("protected")
-    asyncio.run(delivered(protected(broker, "protected"), "a", "b"))
-    assert [json.loads(record.value() or b"")["data"]["text"] for record in broker.records("protected")] == ["a", "b"]
+def test_a_broker_behind_tls_and_a_password_accepts_messages(broker: KafkaBroker) -> None:
+    broker.create_topic("protected")
+    asyncio.run(deliver_messages(build_protected_settings(broker, "protected"), "a", "b"))
+    assert [json.loads(record.value() or b"")["data"]["text"] for record in broker.read_records("protected")] == [
+        "a",
+        "b",
+    ]
 
 
 @needs_kafka
@@ -117,27 +125,29 @@ def test_a_broker_behind_tls_and_a_password_takes_texts(broker: KafkaBroker) -> 
 def test_a_broker_that_cannot_be_trusted_or_does_not_trust_us_is_unavailable_and_says_why(
     broker: KafkaBroker, tmp_path: Path
 ) -> None:
-    broker.create("guarded")
-    broker.create("open")
-    asyncio.run(delivered(protected(broker, "open"), "a"))  # the first handshake takes a broker some seconds
+    broker.create_topic("guarded")
+    broker.create_topic("open")
+    asyncio.run(
+        deliver_messages(build_protected_settings(broker, "open"), "a")
+    )  # the first handshake takes a broker some seconds
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "stranger.pem"))
     cases = {
         r"Authentication failed": {"sasl_password": "sentinel-wrong"},
         r"certificate verify failed": {"ssl_ca_location": str(tmp_path / "stranger.pem")},
         r"_MSG_TIMED_OUT": {"security_protocol": "SASL_PLAINTEXT"},
     }
-    for reason, change in cases.items():
-        with pytest.raises(Unavailable, match=reason) as failed:
-            asyncio.run(delivered(protected(broker, "guarded", seconds=10, **change), "a"))
+    for expected_error, change in cases.items():
+        with pytest.raises(Unavailable, match=expected_error) as failed:
+            asyncio.run(deliver_messages(build_protected_settings(broker, "guarded", seconds=10, **change), "a"))
         assert "sentinel" not in str(failed.value)
         assert PASSWORD not in str(failed.value)
-    assert broker.records("guarded") == []
+    assert broker.read_records("guarded") == []
 
 
 def test_brokers_that_are_not_there_are_unavailable_in_time_and_the_event_loop_goes_on() -> None:
     async def work() -> int:
         ticks = 0
-        attempt = asyncio.create_task(delivered(settings("127.0.0.1:1", seconds=1), "a"))
+        attempt = asyncio.create_task(deliver_messages(build_settings("127.0.0.1:1", seconds=1), "a"))
         while not attempt.done():
             await asyncio.sleep(0.01)
             ticks += 1
@@ -154,22 +164,22 @@ def test_a_report_that_does_not_come_is_not_waited_for_for_ever(monkeypatch: pyt
     monkeypatch.setattr(kafka, "REPORT_SECONDS", 1 - 60)  # long before librdkafka itself would report a time-out
     silent: dict[str, Any] = {"delivery_report_only_error": True, "test_mock_num_brokers": 1}  # librdkafka's own broker
     with pytest.raises(Unavailable, match=r"no delivery report within 1 s"):
-        asyncio.run(delivered(settings("127.0.0.1:1", seconds=60, **silent), "a"))
+        asyncio.run(deliver_messages(build_settings("127.0.0.1:1", seconds=60, **silent), "a"))
 
 
-def test_a_value_of_the_wrong_kind_is_told_without_it() -> None:
-    wrong = replace(settings("127.0.0.1:1"), properties={"stats_cb": "hidden"})
+def test_a_value_of_the_wrong_type_is_reported_without_the_value() -> None:
+    wrong = replace(build_settings("127.0.0.1:1"), properties={"stats_cb": "hidden"})
     with pytest.raises(SinkUnusable, match="sink stream: properties has a value of the wrong kind") as failed:
-        asyncio.run(delivered(wrong, "a"))
+        asyncio.run(deliver_messages(wrong, "a"))
     assert "hidden" not in str(failed.value)
 
 
 def test_a_property_that_librdkafka_does_not_take_is_named_without_its_value() -> None:
     with pytest.raises(SinkUnusable, match=r'sink stream: .*"compression\.codec"') as unknown:
-        asyncio.run(delivered(settings("127.0.0.1:1", compression_codec="hidden"), "a"))
+        asyncio.run(deliver_messages(build_settings("127.0.0.1:1", compression_codec="hidden"), "a"))
     assert "hidden" not in str(unknown.value)
     with pytest.raises(SinkUnusable, match=r'sink stream: No such configuration property: "compresion"'):
-        asyncio.run(delivered(settings("127.0.0.1:1", compresion="hidden"), "a"))
+        asyncio.run(deliver_messages(build_settings("127.0.0.1:1", compresion="hidden"), "a"))
 
 
 def test_a_listener_whose_sink_cannot_be_used_does_not_start(start: Callable[..., ListenerProcess]) -> None:
@@ -191,6 +201,6 @@ try:
 except SinkUnusable as reason:
     print(reason)
 """
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20)
     expected = "sink stream is of kind kafka, which needs an extra: pip install 'thingspace-provider[kafka]'"
-    assert said.stdout.strip() == expected
+    assert result.stdout.strip() == expected

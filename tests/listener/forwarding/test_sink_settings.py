@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.listener_process import settings
+from tests.support.listener_process import build_settings
 from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings, KafkaSettings
 from thingspace_provider.listener.settings.listener_settings import Settings, load
 from thingspace_provider.listener.settings.settings_file import BadSettings
@@ -20,19 +20,19 @@ HTTP = {"name": "hub", "kind": "http", "url": "https://hub.example.com/sms?token
 KAFKA = {"name": "stream", "kind": "kafka", "bootstrapServers": "kafka-1:9092,kafka-2:9092", "topic": "device-texts"}
 
 
-def loaded(tmp_path: Path, sinks: object, **environment: str) -> Settings:
+def load_sinks(tmp_path: Path, sinks: object, **environment: str) -> Settings:
     file = tmp_path / "settings.json"
-    file.write_text(json.dumps(settings(tmp_path, sinks=sinks)))
+    file.write_text(json.dumps(build_settings(tmp_path, sinks=sinks)))
     return load(file, environment, {})
 
 
 def test_sinks_come_from_the_file_or_as_json_from_the_environment_which_wins(tmp_path: Path) -> None:
-    assert loaded(tmp_path, None).sinks == ()
-    assert loaded(tmp_path, []).sinks == ()
+    assert load_sinks(tmp_path, None).sinks == ()
+    assert load_sinks(tmp_path, []).sinks == ()
     hub = HttpSettings(name="hub", url=str(HTTP["url"]), secrets=(SECRET,))
     stream = KafkaSettings(name="stream", bootstrap_servers="kafka-1:9092,kafka-2:9092", topic="device-texts")
-    assert loaded(tmp_path, [HTTP]).sinks == (hub,)
-    assert loaded(tmp_path, [HTTP], THINGSPACE_LISTENER_SINKS=json.dumps([HTTP, KAFKA])).sinks == (hub, stream)
+    assert load_sinks(tmp_path, [HTTP]).sinks == (hub,)
+    assert load_sinks(tmp_path, [HTTP], THINGSPACE_LISTENER_SINKS=json.dumps([HTTP, KAFKA])).sinks == (hub, stream)
 
 
 def test_every_key_is_taken_over(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_every_key_is_taken_over(tmp_path: Path) -> None:
         "debug": False,
         "log_level": 3,
     }
-    hub, stream = loaded(tmp_path, [HTTP | more, KAFKA | more | {"properties": properties}]).sinks
+    hub, stream = load_sinks(tmp_path, [HTTP | more, KAFKA | more | {"properties": properties}]).sinks
     for sink in (hub, stream):
         assert (sink.kinds, sink.skip_duplicates) == (("text", "fault"), True)
         assert (sink.max_attempts, sink.timeout_seconds) == (3, 2)
@@ -53,14 +53,14 @@ def test_every_key_is_taken_over(tmp_path: Path) -> None:
 
 
 def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
-    shown = repr(loaded(tmp_path, [HTTP, KAFKA | {"properties": {"sasl.password": "hidden"}}]))
-    assert "device-texts" in shown
-    assert SECRET not in shown
-    assert "hidden" not in shown
+    representation = repr(load_sinks(tmp_path, [HTTP, KAFKA | {"properties": {"sasl.password": "hidden"}}]))
+    assert "device-texts" in representation
+    assert SECRET not in representation
+    assert "hidden" not in representation
 
 
 @pytest.mark.parametrize(
-    ("sink", "said"),
+    ("sink", "expected"),
     [
         ("hub", "sink 1: must be a mapping, not str"),
         ({}, "sink 1: kind must be one of http, kafka"),
@@ -94,24 +94,24 @@ def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
         (KAFKA | {"properties": {"ssl": {"ca": "hidden"}}}, "sink 1: properties must be a mapping of librdkafka's"),
     ],
 )
-def test_what_is_wrong_is_named_without_its_value(tmp_path: Path, sink: Any, said: str) -> None:
+def test_an_invalid_setting_is_named_without_its_value(tmp_path: Path, sink: Any, expected: str) -> None:
     with pytest.raises(BadSettings) as bad:
-        loaded(tmp_path, [sink])
-    (problem,) = bad.value.problems
-    assert problem.startswith(f"sinks (settings file {tmp_path / 'settings.json'}): {said}")
-    assert 'Example: [{"name": "hub"' in problem
-    assert "hidden" not in problem
+        load_sinks(tmp_path, [sink])
+    (error,) = bad.value.problems
+    assert error.startswith(f"sinks (settings file {tmp_path / 'settings.json'}): {expected}")
+    assert 'Example: [{"name": "hub"' in error
+    assert "hidden" not in error
 
 
 def test_several_wrong_sinks_are_all_named_and_two_of_one_name_are_one_too_many(tmp_path: Path) -> None:
     with pytest.raises(
         BadSettings, match=r"sink 1: name must be .*; sink 3: url must be .*; two sinks are called"
     ) as bad:
-        loaded(tmp_path, [HTTP | {"name": "?"}, HTTP, HTTP | {"url": "x"}, KAFKA | {"name": "hub"}])
+        load_sinks(tmp_path, [HTTP | {"name": "?"}, HTTP, HTTP | {"url": "x"}, KAFKA | {"name": "hub"}])
     assert len(bad.value.problems) == 1
 
 
 @pytest.mark.parametrize("value", ["[", '"hub"', "7", "{}"])
 def test_json_in_the_environment_must_be_a_list(tmp_path: Path, value: str) -> None:
     with pytest.raises(BadSettings, match=r"sinks \(environment variable THINGSPACE_LISTENER_SINKS\): (is not|must)"):
-        loaded(tmp_path, None, THINGSPACE_LISTENER_SINKS=value)
+        load_sinks(tmp_path, None, THINGSPACE_LISTENER_SINKS=value)

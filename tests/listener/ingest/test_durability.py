@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.listener_process import ListenerProcess, text
-from tests.support.load_senders import Senders
+from tests.support.listener_process import ListenerProcess, build_text_callback
+from tests.support.load_senders import LoadSenders
 
 Start = Callable[..., ListenerProcess]
 KILLS = 6
@@ -23,34 +23,34 @@ def test_no_acknowledged_text_is_lost_when_the_listener_is_killed_under_load(sta
     acknowledged: list[str] = []
     for kill in range(KILLS):
         listener = start()
-        senders = Senders(listener, str(kill))
+        senders = LoadSenders(listener, str(kill))
         while len(senders.acknowledged) < 40 * (kill + 1):
             time.sleep(0.001)
         listener.kill()
         senders.wait()
         acknowledged += senders.acknowledged
-    kept = start().texts()
+    stored = start().message_texts()
     assert len(acknowledged) >= sum(40 * (kill + 1) for kill in range(KILLS))
-    assert set(acknowledged) <= set(kept)
-    assert len(kept) == len(set(kept))
+    assert set(acknowledged) <= set(stored)
+    assert len(stored) == len(set(stored))
 
 
 def test_no_text_that_was_under_way_is_cut_off_by_a_stop(start: Start) -> None:
     listener = start()
-    senders = Senders(listener, "stop")
+    senders = LoadSenders(listener, "stop")
     while len(senders.acknowledged) < 100:
         time.sleep(0.001)
     assert listener.stop() == 0
     senders.wait()
-    assert sorted(start().texts()) == sorted(senders.acknowledged)
+    assert sorted(start().message_texts()) == sorted(senders.acknowledged)
 
 
 def test_ids_go_on_after_a_restart(start: Start) -> None:
     listener = start()
-    listener.post(text("before"))
+    listener.post(build_text_callback("before"))
     listener.kill()
     listener = start()
-    listener.post(text("after"))
+    listener.post(build_text_callback("after"))
     assert [(message["id"], message["text"]) for message in listener.messages()] == [("1", "before"), ("2", "after")]
 
 
@@ -60,7 +60,7 @@ def test_each_200_is_written_after_the_sync_of_its_commit(start: Start, tmp_path
     options = ("strace", "-D", "-f", "-tt", "-s", "64", "-y", "-e", "trace=fdatasync,fsync,pwrite64,sendto,write", "-o")
     listener = start(before=(*options, str(trace)))
     for number in range(20):
-        assert listener.post(text(f"ordered {number}")).status_code == 200
+        assert listener.post(build_text_callback(f"ordered {number}")).status_code == 200
     assert listener.stop() == 0
     while "+++ exited with 0 +++" not in trace.read_text():  # the tracer writes its last lines after the end
         time.sleep(0.01)
@@ -71,16 +71,16 @@ def test_each_200_is_written_after_the_sync_of_its_commit(start: Start, tmp_path
         trace.read_text(),
     )
     order = ["wal" if wal else "sync" if sync else "answer" for wal, sync, _ in happened]
-    answers = [at for at, event in enumerate(order) if event == "answer"]
-    assert len(answers) == 20
-    for before, answer in zip([-1, *answers], answers, strict=False):
-        between = order[before + 1 : answer]
+    responses = [at for at, event in enumerate(order) if event == "answer"]
+    assert len(responses) == 20
+    for before, response in zip([-1, *responses], responses, strict=False):
+        between = order[before + 1 : response]
         assert "wal" in between
         assert between[-1] == "sync", "written to the log after its last sync, or not synced at all"
 
 
 @pytest.mark.parametrize("flavour", ["a folder", "no folder at all", "not a database", "of a newer version"])
-def test_a_store_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, start: Start, flavour: str) -> None:
+def test_a_store_that_cannot_be_used_is_reported_in_one_line(tmp_path: Path, start: Start, flavour: str) -> None:
     store = tmp_path / "inbox.sqlite3"
     if flavour == "a folder":
         store.mkdir()
@@ -96,9 +96,9 @@ def test_a_store_that_cannot_be_used_is_said_in_one_line(tmp_path: Path, start: 
         apsw.Connection(str(store)).execute("PRAGMA user_version = 99")
     with pytest.raises(AssertionError) as ended:
         start(store=f"sqlite:///{store}")
-    said = str(ended.value).splitlines()[-1]
-    assert said.startswith("Error: ")
-    assert str(store) in said
+    line = str(ended.value).splitlines()[-1]
+    assert line.startswith("Error: ")
+    assert str(store) in line
 
 
 def test_a_store_that_stops_working_is_answered_with_503_and_recovers(start: Start) -> None:
@@ -106,24 +106,24 @@ def test_a_store_that_stops_working_is_answered_with_503_and_recovers(start: Sta
     import apsw  # noqa: PLC0415  only here
 
     listener = start()
-    assert listener.post(text("before")).status_code == 200
+    assert listener.post(build_text_callback("before")).status_code == 200
     blocker = apsw.Connection(str(listener.folder / "inbox.sqlite3"))
     blocker.set_busy_timeout(20_000)
     blocker.execute("BEGIN IMMEDIATE")
     begun = time.monotonic()
-    assert listener.post(text("refused")).status_code == 503
+    assert listener.post(build_text_callback("refused")).status_code == 503
     assert listener.get("/readyz").status_code == 503
     assert time.monotonic() - begun < 8
     assert listener.get("/healthz").status_code == 200
     blocker.execute("ROLLBACK")
     blocker.close()
-    assert listener.post(text("after")).status_code == 200
-    assert listener.texts() == ["before", "after"]
+    assert listener.post(build_text_callback("after")).status_code == 200
+    assert listener.message_texts() == ["before", "after"]
     time.sleep(1)
     assert listener.get("/readyz").status_code == 200
 
 
-def test_no_answer_takes_longer_than_two_seconds_when_the_store_hangs(start: Start) -> None:
+def test_no_response_takes_longer_than_two_seconds_when_the_store_hangs(start: Start) -> None:
     import apsw  # noqa: PLC0415  only here
 
     listener = start()
@@ -138,8 +138,10 @@ def test_no_answer_takes_longer_than_two_seconds_when_the_store_hangs(start: Sta
             begun = time.monotonic()
             with requests.Session() as session:
                 session.trust_env = False
-                answer = session.post(listener.url + listener.path(), json=text(f"late {number}"), timeout=10)
-            took.append((answer.status_code, time.monotonic() - begun))
+                response = session.post(
+                    listener.url + listener.path(), json=build_text_callback(f"late {number}"), timeout=10
+                )
+            took.append((response.status_code, time.monotonic() - begun))
 
         threads = []
         for number in range(8):

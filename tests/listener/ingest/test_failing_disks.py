@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crash_points import failing, unusable
-from tests.support.forwarding_harness import metric, sink, wait_until
-from tests.support.listener_process import ACCOUNT, ListenerProcess, NotReady, text
+from tests.support.crash_points import fail_calls, get_skip_reason
+from tests.support.forwarding_harness import build_sink, read_metric, wait_until
+from tests.support.listener_process import ACCOUNT, ListenerProcess, NotReady, build_text_callback
 from tests.support.webhook_receiver import Receiver
 from thingspace_provider.listener.callback_parser import read
 from thingspace_provider.listener.store.base import Arrival
@@ -38,8 +38,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if problem := mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)):
-        pytest.skip(f"a small disk cannot be mounted here: {problem}")
+    if mount_error := mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)):
+        pytest.skip(f"a small disk cannot be mounted here: {mount_error}")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 
@@ -48,8 +48,8 @@ def mount(*arguments: str) -> str:
     """What went wrong, or nothing."""
     try:
         done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    except OSError as reason:
-        return str(reason)
+    except OSError as error:
+        return str(error)
     return done.stderr
 
 
@@ -57,7 +57,7 @@ def fill(listener: ListenerProcess) -> list[str]:
     """Send texts until one is refused; those that were acknowledged."""
     acknowledged: list[str] = []
     for number in range(2000):
-        status = listener.post(text(f"T={number}", comment="x" * 6000)).status_code
+        status = listener.post(build_text_callback(f"T={number}", comment="x" * 6000)).status_code
         if status != 200:
             assert status == 503
             return acknowledged
@@ -74,19 +74,19 @@ def test_a_full_disk_refuses_keeps_what_was_acknowledged_and_needs_no_restart_on
     listener = start(store=store)
     acknowledged = fill(listener)
 
-    def answered() -> float:
+    def measure_response_seconds() -> float:
         begun = time.monotonic()
-        assert listener.post(text("refused", comment="x" * 6000)).status_code == 503
+        assert listener.post(build_text_callback("refused", comment="x" * 6000)).status_code == 503
         return time.monotonic() - begun
 
-    assert any(answered() < 2 for _ in range(5))  # a machine that pauses does so now and then
+    assert any(measure_response_seconds() < 2 for _ in range(5))  # a machine that pauses does so now and then
     assert listener.get("/readyz").status_code == 503
     assert listener.get("/healthz").status_code == 200
-    assert listener.texts() == acknowledged
+    assert listener.message_texts() == acknowledged
     ballast.unlink()
-    assert listener.post(text("after")).status_code == 200
+    assert listener.post(build_text_callback("after")).status_code == 200
     listener.kill()
-    assert start(store=store).texts() == [*acknowledged, "after"]
+    assert start(store=store).message_texts() == [*acknowledged, "after"]
 
 
 def test_a_listener_that_was_killed_on_a_full_disk_has_everything_once_there_is_room(
@@ -101,43 +101,43 @@ def test_a_listener_that_was_killed_on_a_full_disk_has_everything_once_there_is_
     try:
         start(store=store).kill()
     except NotReady as ended:  # it may find no room for its own files
-        said = str(ended).splitlines()[-1]
-        if f"Error: {small_disk / 'inbox.sqlite3'} cannot be used as a store: " not in said:
+        line = str(ended).splitlines()[-1]
+        if f"Error: {small_disk / 'inbox.sqlite3'} cannot be used as a store: " not in line:
             raise
     ballast.unlink()
-    assert start(store=store).texts() == acknowledged
+    assert start(store=store).message_texts() == acknowledged
 
 
-@pytest.mark.skipif(bool(unusable()), reason=unusable())
+@pytest.mark.skipif(bool(get_skip_reason()), reason=get_skip_reason())
 @pytest.mark.parametrize(("call", "error"), [("pwrite64", "EROFS"), ("pwrite64", "EIO"), ("fdatasync", "EIO")])
 def test_a_store_that_becomes_read_only_or_breaks_under_way_refuses_and_recovers(
     start: Start, call: str, error: str
 ) -> None:
     listener = start()
-    assert listener.post(text("before")).status_code == 200
-    with failing(listener, call, error):
+    assert listener.post(build_text_callback("before")).status_code == 200
+    with fail_calls(listener, call, error):
         for number in range(3):
-            assert listener.post(text(f"refused {number}")).status_code == 503
+            assert listener.post(build_text_callback(f"refused {number}")).status_code == 503
         assert listener.get("/readyz").status_code == 503
-        assert listener.texts() == ["before"]
-    assert listener.post(text("after")).status_code == 200
+        assert listener.message_texts() == ["before"]
+    assert listener.post(build_text_callback("after")).status_code == 200
     listener.kill()
-    assert start().texts() == ["before", "after"]
+    assert start().message_texts() == ["before", "after"]
 
 
-def test_a_store_on_a_read_only_disk_is_said_in_one_line(start: Start, small_disk: Path) -> None:
+def test_a_store_on_a_read_only_disk_is_reported_in_one_line(start: Start, small_disk: Path) -> None:
     store = f"sqlite:///{small_disk / 'inbox.sqlite3'}"
     listener = start(store=store)
-    assert listener.post(text("kept")).status_code == 200
+    assert listener.post(build_text_callback("kept")).status_code == 200
     listener.kill()
-    if problem := mount("-o", "remount,ro", str(small_disk)):
-        pytest.skip(f"a disk cannot be made read-only here: {problem}")
+    if mount_error := mount("-o", "remount,ro", str(small_disk)):
+        pytest.skip(f"a disk cannot be made read-only here: {mount_error}")
     with pytest.raises(NotReady) as ended:
         start(store=store)
     assert ended.value.status == 1
     assert f"{small_disk / 'inbox.sqlite3'} cannot be used as a store: Read-only" in str(ended.value).splitlines()[-1]
     assert not mount("-o", "remount,rw", str(small_disk))
-    assert start(store=store).texts() == ["kept"]
+    assert start(store=store).message_texts() == ["kept"]
 
 
 def test_a_clock_that_is_set_back_loses_hides_and_delays_nothing(
@@ -154,19 +154,19 @@ def test_a_clock_that_is_set_back_loses_hides_and_delays_nothing(
 
     move_clock(0)
     clock = (sys.executable, "-c", MOVABLE_CLOCK, str(offset))
-    receiver.answering = lambda _: (500, {})
-    sinks = [sink(receiver)]
+    receiver.responder = lambda _: (500, {})
+    sinks = [build_sink(receiver)]
     listener = start(before=clock, sinks=sinks)
-    assert listener.post(text("first")).status_code == 200
-    wait_until(lambda: metric(listener, "thingspace_deliveries_total", outcome="failed") > 0)
+    assert listener.post(build_text_callback("first")).status_code == 200
+    wait_until(lambda: read_metric(listener, "thingspace_deliveries_total", outcome="failed") > 0)
     move_clock(-HOUR)
     for message in ("second", "second", "first"):
-        assert listener.post(text(message)).status_code == 200
-    receiver.answering = lambda _: (204, {})
+        assert listener.post(build_text_callback(message)).status_code == 200
+    receiver.responder = lambda _: (204, {})
     receiver.wait_for("first", "second")
     listener.kill()
     listener = start(before=clock, sinks=sinks)
-    assert listener.post(text("third")).status_code == 200
+    assert listener.post(build_text_callback("third")).status_code == 200
     messages = listener.messages()
     assert [message["text"] for message in messages] == ["first", "second", "second", "first", "third"]
     assert [message["duplicateOf"] for message in messages] == [None, None, "2", None, None]
@@ -175,18 +175,19 @@ def test_a_clock_that_is_set_back_loses_hides_and_delays_nothing(
 
 
 @pytest.mark.long
-def test_a_backlog_of_100000_texts_that_nobody_took_delays_no_answer(
-    start: Start, receiver: Receiver, tmp_path: Path
-) -> None:
+def test_a_backlog_of_100000_messages_delays_no_response(start: Start, receiver: Receiver, tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "inbox.sqlite3", ["hub"])
     now = time.time_ns() // 1000
     for batch in range(100):
         numbers = range(batch * 1000, batch * 1000 + 1000)
-        bodies = [json.dumps(text(f"T={number}", device=f"555{number % 5000:07}")).encode() for number in numbers]
+        bodies = [
+            json.dumps(build_text_callback(f"T={number}", device=f"555{number % 5000:07}")).encode()
+            for number in numbers
+        ]
         moment = now - (99 - batch) * 61_000_000  # so that a start has not all of them to compare with
         store.append([Arrival(ACCOUNT, moment, read(body).callback()) for body in bodies])
     store.close()
-    listener = start(sinks=[sink(receiver)])
+    listener = start(sinks=[build_sink(receiver)])
     for number in range(20):
-        assert listener.post(text(f"new {number}")).status_code == 200  # it would be 503 after 1.8 s
-    receiver.wait(lambda there: len(there.taken) > 1000, 60)
+        assert listener.post(build_text_callback(f"new {number}")).status_code == 200  # it would be 503 after 1.8 s
+    receiver.wait(lambda there: len(there.accepted) > 1000, 60)

@@ -14,27 +14,27 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.listener_process import ListenerProcess, text
+from tests.support.listener_process import ListenerProcess, build_text_callback
 
 HEAD = b"POST %s HTTP/1.1\r\nHost: x\r\n"
 
 
 @contextlib.contextmanager
-def connected(listener: ListenerProcess) -> Iterator[socket.socket]:
+def connect(listener: ListenerProcess) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", listener.port), 5) as connection:
         yield connection
 
 
-def received(connection: socket.socket) -> bytes:
+def receive_response(connection: socket.socket) -> bytes:
     """Everything until the listener hangs up."""
-    answer = b""
+    response = b""
     with contextlib.suppress(ConnectionError):
         while piece := connection.recv(65536):
-            answer += piece
-    return answer
+            response += piece
+    return response
 
 
-def memory(listener: ListenerProcess) -> int:
+def read_memory(listener: ListenerProcess) -> int:
     """Resident kB."""
     status = Path(f"/proc/{listener.process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])
@@ -43,12 +43,12 @@ def memory(listener: ListenerProcess) -> int:
 @pytest.mark.parametrize("sent", [b"POS", HEAD % b"/", HEAD % b"/x" + b"Content-Length: 9\r\n\r\nabc"])
 def test_an_unfinished_request_is_ended_after_two_seconds(listener: ListenerProcess, sent: bytes) -> None:
     def took() -> float:
-        with connected(listener) as connection:
+        with connect(listener) as connection:
             begun = time.monotonic()
             connection.sendall(sent)
-            answer = received(connection)
+            response = receive_response(connection)
             seconds = time.monotonic() - begun
-        assert answer.split(b"\r\n")[0] in (b"HTTP/1.1 408 Request Timeout", b"HTTP/1.1 404 Not Found")
+        assert response.split(b"\r\n")[0] in (b"HTTP/1.1 408 Request Timeout", b"HTTP/1.1 404 Not Found")
         assert seconds > 1.5
         return seconds
 
@@ -56,8 +56,8 @@ def test_an_unfinished_request_is_ended_after_two_seconds(listener: ListenerProc
 
 
 def test_a_body_that_drips_is_ended_after_two_seconds_and_not_stored(listener: ListenerProcess) -> None:
-    body = json.dumps(text("dripped")).encode()
-    with connected(listener) as connection:
+    body = json.dumps(build_text_callback("dripped")).encode()
+    with connect(listener) as connection:
         connection.sendall(HEAD % listener.path().encode() + b"Content-Length: %d\r\n\r\n" % len(body))
         begun = time.monotonic()
         with contextlib.suppress(ConnectionError):
@@ -65,7 +65,7 @@ def test_a_body_that_drips_is_ended_after_two_seconds_and_not_stored(listener: L
                 connection.sendall(body[at : at + 1])
                 time.sleep(0.1)
         assert time.monotonic() - begun < 0.05 * len(body)  # which would take twice as long
-    assert "dripped" not in listener.texts()
+    assert "dripped" not in listener.message_texts()
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,18 @@ def test_a_body_that_drips_is_ended_after_two_seconds_and_not_stored(listener: L
         (HEAD % b"/nowhere" + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
     ],
 )
-def test_headers_and_bodies_without_end_are_hung_up_on(listener: ListenerProcess, start: bytes, more: bytes) -> None:
-    before = memory(listener)
-    with connected(listener) as connection:
+def test_the_connection_is_closed_when_headers_or_bodies_are_endless(
+    listener: ListenerProcess, start: bytes, more: bytes
+) -> None:
+    before = read_memory(listener)
+    with connect(listener) as connection:
         connection.sendall(start)
         sent = 0
         with contextlib.suppress(ConnectionError):
             while sent < 50_000_000:
                 sent += connection.send(more)
     assert sent < 10_000_000
-    assert memory(listener) - before < 4_000
+    assert read_memory(listener) - before < 4_000
 
 
 @pytest.fixture
@@ -100,12 +102,14 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def is_honest_traffic_answered(listener: ListenerProcess, texts: int = 10) -> bool:
+def is_honest_traffic_acknowledged(listener: ListenerProcess, message_count: int = 10) -> bool:
     """Whether each of some texts, over a connection of its own, is acknowledged within two seconds."""
-    for number in range(texts):
+    for number in range(message_count):
         begun = time.monotonic()
-        answer = requests.post(listener.url + listener.path(), json=text(f"honest {number}"), timeout=10)
-        if answer.status_code != 200 or time.monotonic() - begun > 2:
+        response = requests.post(
+            listener.url + listener.path(), json=build_text_callback(f"honest {number}"), timeout=10
+        )
+        if response.status_code != 200 or time.monotonic() - begun > 2:
             return False
     return True
 
@@ -114,20 +118,20 @@ def is_honest_traffic_answered(listener: ListenerProcess, texts: int = 10) -> bo
 @pytest.mark.parametrize(
     ("number", "kilobytes"), [(1000, 20_000), pytest.param(10_000, 120_000, marks=pytest.mark.long)]
 )
-def test_honest_texts_are_taken_while_thousands_of_connections_are_idle_then_slow_then_hung_up_on(
+def test_honest_messages_are_stored_while_thousands_of_connections_are_idle_then_slow_then_closed(
     listener: ListenerProcess, number: int, kilobytes: int
 ) -> None:
-    before = memory(listener)
+    before = read_memory(listener)
     with contextlib.ExitStack() as slow:
-        connections = [slow.enter_context(connected(listener)) for _ in range(number)]
-        assert is_honest_traffic_answered(listener)
+        connections = [slow.enter_context(connect(listener)) for _ in range(number)]
+        assert is_honest_traffic_acknowledged(listener)
         for connection in connections:
             connection.sendall(HEAD % listener.path().encode())
-        assert is_honest_traffic_answered(listener)
+        assert is_honest_traffic_acknowledged(listener)
         for connection in connections:
-            assert received(connection).startswith(b"HTTP/1.1 408 ")
-        assert is_honest_traffic_answered(listener)
-    assert memory(listener) - before < kilobytes
+            assert receive_response(connection).startswith(b"HTTP/1.1 408 ")
+        assert is_honest_traffic_acknowledged(listener)
+    assert read_memory(listener) - before < kilobytes
 
 
 def test_idle_connections_do_not_keep_honest_ones_out_when_descriptors_are_few(
@@ -136,9 +140,9 @@ def test_idle_connections_do_not_keep_honest_ones_out_when_descriptors_are_few(
     listener = start(before=("sh", "-c", 'ulimit -n 200 && exec "$@"', "sh"))
     with contextlib.ExitStack() as idle:
         for _ in range(400):
-            idle.enter_context(connected(listener))
-        assert is_honest_traffic_answered(listener)
-    assert listener.texts().count("honest 0") == 1
+            idle.enter_context(connect(listener))
+        assert is_honest_traffic_acknowledged(listener)
+    assert listener.message_texts().count("honest 0") == 1
 
 
 FLOODS = {
@@ -158,14 +162,16 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-def test_honest_texts_are_taken_while_many_send_without_end(listener: ListenerProcess, flood: str) -> None:
+def test_honest_messages_are_stored_while_many_clients_send_endless_requests(
+    listener: ListenerProcess, flood: str
+) -> None:
     begin, more = FLOODS[flood]
-    before = memory(listener)
+    before = read_memory(listener)
     over = threading.Event()
 
     def send() -> None:
         while not over.is_set():
-            with contextlib.suppress(OSError), connected(listener) as connection:
+            with contextlib.suppress(OSError), connect(listener) as connection:
                 connection.settimeout(0.5)
                 connection.sendall(begin)
                 while not over.is_set():
@@ -175,8 +181,8 @@ def test_honest_texts_are_taken_while_many_send_without_end(listener: ListenerPr
     for sender in senders:
         sender.start()
     try:
-        assert is_honest_traffic_answered(listener)
-        assert memory(listener) - before < 60_000
+        assert is_honest_traffic_acknowledged(listener)
+        assert read_memory(listener) - before < 60_000
     finally:
         over.set()
         for sender in senders:
@@ -184,7 +190,7 @@ def test_honest_texts_are_taken_while_many_send_without_end(listener: ListenerPr
 
 
 @pytest.mark.long
-def test_who_takes_no_answers_is_hung_up_on(listener: ListenerProcess) -> None:
+def test_connection_is_closed_when_client_does_not_read_responses(listener: ListenerProcess) -> None:
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", listener.port))
@@ -197,20 +203,20 @@ def test_who_takes_no_answers_is_hung_up_on(listener: ListenerProcess) -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_connection_that_asks_for_much_before_it_is_answered_is_hung_up_on(listener: ListenerProcess) -> None:
-    with connected(listener) as connection:
+def test_connection_is_closed_when_it_pipelines_too_many_requests(listener: ListenerProcess) -> None:
+    with connect(listener) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
-        assert received(connection).count(b"HTTP/1.1 200 OK") < 100
+        assert receive_response(connection).count(b"HTTP/1.1 200 OK") < 100
 
 
 def test_requests_sent_at_once_on_one_connection_are_all_answered(listener: ListenerProcess) -> None:
-    body = json.dumps(text("pipelined")).encode()
-    one = HEAD % listener.path().encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    with connected(listener) as connection:
-        connection.sendall(one * 5)
-        answer = b""
-        while answer.count(b"200 OK") < 5:
+    body = json.dumps(build_text_callback("pipelined")).encode()
+    request = HEAD % listener.path().encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with connect(listener) as connection:
+        connection.sendall(request * 5)
+        responses = b""
+        while responses.count(b"200 OK") < 5:
             piece = connection.recv(65536)
             assert piece
-            answer += piece
-    assert listener.texts().count("pipelined") == 5
+            responses += piece
+    assert listener.message_texts().count("pipelined") == 5

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.support.emulator_process import EmulatorProcess
-from tests.support.listener_process import ListenerProcess, quiet_port, text
+from tests.support.listener_process import ListenerProcess, build_text_callback, reserve_port
 from tests.support.reverse_proxies import PROXIES, is_installed, reverse_proxy
 
 INNER = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -33,7 +33,7 @@ BODIES = {
 }
 
 
-def responses(port: int, *segments: bytes, until_closed: bool = True) -> list[int]:
+def read_responses(port: int, *segments: bytes, until_closed: bool = True) -> list[int]:
     """The status of each response to these segments, which arrive one by one."""
     received = b""
     with socket.create_connection(("127.0.0.1", port), 10) as connection, contextlib.suppress(ConnectionError):
@@ -53,11 +53,11 @@ def responses(port: int, *segments: bytes, until_closed: bool = True) -> list[in
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-def head(path: str, offer: bytes, body: bytes, method: bytes = b"POST") -> bytes:
+def build_head(path: str, offer: bytes, body: bytes, method: bytes = b"POST") -> bytes:
     return b"%s %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (method, path.encode(), offer, len(body))
 
 
-def then_last(status: int, offer: str) -> list[int]:
+def expect_last(status: int, offer: str) -> list[int]:
     """One response, and one to the last request, unless the first request closed the connection."""
     return [status] if b"close" in OFFERS[offer] else [status, 404]
 
@@ -67,40 +67,42 @@ def then_last(status: int, offer: str) -> list[int]:
 def test_a_request_is_responded_to_once_whatever_its_body_and_upgrade_offer(
     listener: ListenerProcess, offer: str, body: str
 ) -> None:
-    received = responses(listener.port, head("/callbacks/x/y", OFFERS[offer], BODIES[body]), BODIES[body], LAST)
-    assert received == then_last(404, offer)
+    received = read_responses(
+        listener.port, build_head("/callbacks/x/y", OFFERS[offer], BODIES[body]), BODIES[body], LAST
+    )
+    assert received == expect_last(404, offer)
 
 
 @pytest.mark.parametrize("offer", OFFERS)
 def test_a_chunked_body_stays_a_body_when_an_upgrade_is_offered(listener: ListenerProcess, offer: str) -> None:
     start = b"POST /callbacks/x/y HTTP/1.1\r\nHost: x\r\n%sTransfer-Encoding: chunked\r\n\r\n" % OFFERS[offer]
-    received = responses(listener.port, start, b"%x\r\n%s\r\n0\r\n\r\n" % (len(INNER), INNER), LAST)
-    assert received == then_last(404, offer)
+    received = read_responses(listener.port, start, b"%x\r\n%s\r\n0\r\n\r\n" % (len(INNER), INNER), LAST)
+    assert received == expect_last(404, offer)
 
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("offer", OFFERS)
 def test_a_callback_that_offers_an_upgrade_is_stored(listener: ListenerProcess, offer: str, split: bool) -> None:
     name = f"{offer}, {split}"
-    body = json.dumps(text(name)).encode()
-    request = head(listener.path(), OFFERS[offer], body) + body
+    body = json.dumps(build_text_callback(name)).encode()
+    request = build_head(listener.path(), OFFERS[offer], body) + body
     at = len(request) - 10
-    received = responses(listener.port, *((request[:at], request[at:]) if split else (request,)), LAST)
-    assert received == then_last(200, offer)
-    assert listener.texts().count(name) == 1
+    received = read_responses(listener.port, *((request[:at], request[at:]) if split else (request,)), LAST)
+    assert received == expect_last(200, offer)
+    assert listener.message_texts().count(name) == 1
 
 
 def test_requests_that_offer_upgrades_are_all_responded_to_on_one_connection(listener: ListenerProcess) -> None:
-    body = json.dumps(text("upgrades in a row")).encode()
-    one = head(listener.path(), OFFERS["h2c as curl sends it"], body) + body
+    body = json.dumps(build_text_callback("upgrades in a row")).encode()
+    request = build_head(listener.path(), OFFERS["h2c as curl sends it"], body) + body
     get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + OFFERS["websocket"] + b"\r\n"
-    assert responses(listener.port, one * 3 + get, get + one, LAST) == [200] * 6 + [404]
-    assert listener.texts().count("upgrades in a row") == 4
+    assert read_responses(listener.port, request * 3 + get, get + request, LAST) == [200] * 6 + [404]
+    assert listener.message_texts().count("upgrades in a row") == 4
 
 
 @pytest.mark.parametrize("body", [b"", INNER])
 def test_connect_is_rejected_and_the_connection_closed(listener: ListenerProcess, body: bytes) -> None:
-    received = responses(listener.port, head("x:443", b"", body, b"CONNECT"), body, LAST)
+    received = read_responses(listener.port, build_head("x:443", b"", body, b"CONNECT"), body, LAST)
     assert received == [400]
 
 
@@ -109,7 +111,7 @@ def proxied_port(request: pytest.FixtureRequest, listener: ListenerProcess, tmp_
     """The port of a real proxy that keeps one connection to the listener and passes upgrade offers on."""
     if not is_installed(request.param):
         pytest.skip(f"{request.param} is not installed")
-    with reverse_proxy(request.param, listener.port, quiet_port(), tmp_path) as port:
+    with reverse_proxy(request.param, listener.port, reserve_port(), tmp_path) as port:
         yield port
 
 
@@ -120,12 +122,12 @@ def test_a_sender_without_a_token_cannot_swallow_the_next_callback_behind_a_prox
     inner = b"\r\n" * 2_000 + BODIES[body]
     for number in range(10):
         name = f"after {body} through {proxied_port}, {number}"
-        attack = head("/callbacks/x/y", OFFERS["h2c"], inner)
-        assert len(responses(proxied_port, attack + inner, until_closed=False)) <= 1
+        attack = build_head("/callbacks/x/y", OFFERS["h2c"], inner)
+        assert len(read_responses(proxied_port, attack + inner, until_closed=False)) <= 1
         url = f"http://127.0.0.1:{proxied_port}{listener.path()}"
-        response = requests.post(url, json=text(name), timeout=10)
+        response = requests.post(url, json=build_text_callback(name), timeout=10)
         assert (response.status_code, response.content) == (200, b"")
-        assert listener.texts().count(name) == 1
+        assert listener.message_texts().count(name) == 1
 
 
 @pytest.mark.parametrize("body", BODIES)
@@ -135,10 +137,10 @@ def test_the_emulator_responds_once_whatever_the_body_and_upgrade_offer(
 ) -> None:
     port = int(emulator.url.split(":")[2].split("/")[0])
     for path in ("/api/ts/v1/oauth2/token", "/_emulator/nothing"):
-        received = responses(port, head(path, OFFERS[offer], BODIES[body]), BODIES[body], LAST)
-        assert len(received) == len(then_last(404, offer))
+        received = read_responses(port, build_head(path, OFFERS[offer], BODIES[body]), BODIES[body], LAST)
+        assert len(received) == len(expect_last(404, offer))
 
 
 def test_the_emulator_rejects_connect(emulator: EmulatorProcess) -> None:
     port = int(emulator.url.split(":")[2].split("/")[0])
-    assert responses(port, head("x:443", b"", INNER, b"CONNECT"), INNER, LAST) == [400]
+    assert read_responses(port, build_head("x:443", b"", INNER, b"CONNECT"), INNER, LAST) == [400]

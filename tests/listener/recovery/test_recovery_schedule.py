@@ -10,14 +10,14 @@ from thingspace_provider.listener.recovery.schedule import Schedule
 SETTLE, EVERY = 10.0, 900.0
 
 
-def test_it_is_asked_for_after_the_start_and_then_now_and_then() -> None:
+def test_recovery_runs_after_the_start_and_then_at_its_interval() -> None:
     schedule = Schedule(SETTLE, EVERY, 0)
     assert schedule.due == 10
     schedule.asked(10, 11)
     assert schedule.due == 911
 
 
-def test_a_refusal_is_followed_by_a_question_once_it_has_settled() -> None:
+def test_a_rejection_is_followed_by_a_run_after_the_delay() -> None:
     schedule = Schedule(SETTLE, EVERY, 0)
     schedule.asked(10, 11)
     schedule.wanted(500)
@@ -25,7 +25,7 @@ def test_a_refusal_is_followed_by_a_question_once_it_has_settled() -> None:
     assert schedule.due == 510
 
 
-def test_refusals_that_go_on_are_followed_by_ever_fewer_questions_until_a_quiet_time() -> None:
+def test_continued_rejections_are_followed_by_decreasingly_frequent_runs_until_a_quiet_time() -> None:
     schedule = Schedule(SETTLE, EVERY, 0)
     times = []
     now = 10.0
@@ -41,14 +41,14 @@ def test_refusals_that_go_on_are_followed_by_ever_fewer_questions_until_a_quiet_
     assert schedule.due == now + 960
 
 
-def test_a_refusal_while_it_is_asked_for_is_not_forgotten() -> None:
+def test_a_rejection_during_a_run_is_not_forgotten() -> None:
     schedule = Schedule(SETTLE, EVERY, 0)
     schedule.wanted(12)
     schedule.asked(10, 15)
     assert schedule.due == 75
 
 
-def test_what_could_not_be_asked_for_is_tried_later_and_later() -> None:
+def test_failed_runs_are_retried_with_increasing_backoff() -> None:
     schedule = Schedule(SETTLE, EVERY, 0)
     pauses = []
     now = 10.0
@@ -61,7 +61,7 @@ def test_what_could_not_be_asked_for_is_tried_later_and_later() -> None:
     assert schedule.due == now + 900
 
 
-def test_another_listeners_question_serves_for_a_start_but_for_a_refusal_only_when_that_has_settled() -> None:
+def test_a_run_of_another_listener_counts_for_a_start_but_for_a_rejection_only_after_the_delay() -> None:
     schedule = Schedule(SETTLE, EVERY, 100)
     assert schedule.enough == 100
     schedule.wanted(105)
@@ -71,7 +71,7 @@ def test_another_listeners_question_serves_for_a_start_but_for_a_refusal_only_wh
 @given(
     st.lists(st.tuples(st.sampled_from(["wanted", "asked", "failed", "postponed"]), st.floats(0, 2000)), max_size=60)
 )
-def test_whatever_happens_it_is_asked_for_again_and_not_too_often(steps: list[tuple[str, float]]) -> None:
+def test_recovery_always_runs_again_and_not_too_often(steps: list[tuple[str, float]]) -> None:
     schedule, now, last = Schedule(SETTLE, EVERY, 0), 0.0, -SETTLE * 6
     for step, seconds in steps:
         now = max(now, schedule.due) if step in ("asked", "failed", "postponed") else now + seconds

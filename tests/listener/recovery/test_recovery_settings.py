@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.listener_process import settings as complete
+from tests.support.listener_process import build_settings as complete
 from thingspace_provider.listener.recovery import queue_drainer
 from thingspace_provider.listener.settings.listener_settings import Settings, load
 from thingspace_provider.listener.settings.settings_file import BadSettings
@@ -14,7 +14,7 @@ from thingspace_provider.listener.settings.settings_file import BadSettings
 USER = {"appKey": "key", "appSecret": "sentinel-1", "username": "uws", "password": "sentinel-2"}
 
 
-def loaded(folder: Path, environment: dict[str, str] | None = None, **changes: Any) -> Settings:
+def load_from_file(folder: Path, environment: dict[str, str] | None = None, **changes: Any) -> Settings:
     file = folder / "settings.json"
     file.write_text(json.dumps(complete(folder, **changes)))
     settings = load(file, environment or {}, {})
@@ -22,18 +22,18 @@ def loaded(folder: Path, environment: dict[str, str] | None = None, **changes: A
     return settings
 
 
-def test_healing_is_off_unless_asked_for_even_where_thingspace_credentials_are_at_hand(tmp_path: Path) -> None:
-    assert loaded(tmp_path, {"THINGSPACE_APP_KEY": "key"}).heal == "off"
-    assert loaded(tmp_path, heal=False).heal == "off"  # how YAML reads an unquoted off
+def test_recovery_is_off_by_default_even_with_thingspace_credentials(tmp_path: Path) -> None:
+    assert load_from_file(tmp_path, {"THINGSPACE_APP_KEY": "key"}).heal == "off"
+    assert load_from_file(tmp_path, heal=False).heal == "off"  # how YAML reads an unquoted off
 
 
-def test_the_environment_of_pulumi_up_says_who_asks_and_wins_over_the_file(tmp_path: Path) -> None:
+def test_the_environment_of_pulumi_up_gives_the_credentials_and_wins_over_the_file(tmp_path: Path) -> None:
     environment = {"THINGSPACE_LISTENER_HEAL": "history", "THINGSPACE_PASSWORD": "sentinel-3"}
-    user = queue_drainer.credentials(loaded(tmp_path, environment, thingspace=USER))
+    user = queue_drainer.credentials(load_from_file(tmp_path, environment, thingspace=USER))
     assert user is not None
     assert (user.username, user.password) == ("uws", "sentinel-3")
     assert user.base_url == "https://thingspace.verizon.com/api"
-    assert "sentinel" not in repr(loaded(tmp_path, environment, thingspace=USER))
+    assert "sentinel" not in repr(load_from_file(tmp_path, environment, thingspace=USER))
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ def test_the_environment_of_pulumi_up_says_who_asks_and_wins_over_the_file(tmp_p
         ),
     ],
 )
-def test_what_is_wrong_with_healing_is_said_before_the_start(
+def test_invalid_recovery_settings_are_reported_before_the_start(
     tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(BadSettings) as found:
-        loaded(tmp_path, **changes)
-    assert words.format(file=tmp_path / "settings.json") in str(found.value)
-    assert "sentinel" not in str(found.value)
+    with pytest.raises(BadSettings) as invalid:
+        load_from_file(tmp_path, **changes)
+    assert words.format(file=tmp_path / "settings.json") in str(invalid.value)
+    assert "sentinel" not in str(invalid.value)

@@ -20,8 +20,8 @@ from tests.support.listener_process import (
     PATH_TOKEN,
     PREVIOUS,
     ListenerProcess,
+    build_text_callback,
     clean_environment,
-    text,
 )
 
 Start = Callable[..., ListenerProcess]
@@ -56,7 +56,7 @@ def test_the_first_line_tells_where_each_account_is_called_back(start: Start) ->
             "a/b": f"https://sms.example.com/inbox/callbacks/{PATH_TOKEN}/a%2Fb",
         },
     }
-    assert listener.post(text(), listener.path("a%2Fb")).status_code == 200
+    assert listener.post(build_text_callback(), listener.path("a%2Fb")).status_code == 200
     assert listener.messages()[0]["account"] == "a/b"
 
 
@@ -65,7 +65,7 @@ def test_a_polite_signal_ends_it_with_status_0_and_an_idle_connection_does_not_h
     start: Start, order: signal.Signals
 ) -> None:
     listener = start(sources="off")
-    listener.post(text())
+    listener.post(build_text_callback())
     with socket.create_connection(("127.0.0.1", listener.port), 20) as idle:
         listener.process.send_signal(order)
         assert idle.recv(1) == b""  # let go long before IDLE_SECONDS are over
@@ -85,7 +85,7 @@ def test_the_pid_file_is_locked_as_long_as_the_process_lives(start: Start, tmp_p
     assert not is_locked(file)
 
 
-def test_a_second_process_on_the_same_pid_file_says_so_and_ends(start: Start, tmp_path: Path) -> None:
+def test_a_second_process_on_the_same_pid_file_reports_it_and_ends(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "listener.pid"
     first = start("--pid-file", str(file))
     with pytest.raises(AssertionError, match=r"Error: a listener with the pid file .* is running already"):
@@ -108,7 +108,7 @@ def test_an_occupied_port_is_one_line_and_status_1(start: Start, tmp_path: Path)
     assert len([line for line in (tmp_path / "listener.log").read_text().splitlines() if line]) == 1
 
 
-def test_what_it_says_to_people_holds_no_secret(tmp_path: Path) -> None:
+def test_the_text_output_holds_no_secret(tmp_path: Path) -> None:
     settings = {
         "THINGSPACE_LISTENER_ACCOUNTS": f" {ACCOUNT} ,0000123456-00002",
         "THINGSPACE_LISTENER_USERNAME": "plant-a",
@@ -134,13 +134,13 @@ def test_what_it_says_to_people_holds_no_secret(tmp_path: Path) -> None:
     lines.append(process.stdout.read())
     process.stdout.close()
     assert process.wait(60) == 0
-    said = "".join(lines)
-    assert ACCOUNT in said
+    output = "".join(lines)
+    assert ACCOUNT in output
     for secret in (PASSWORD, PREVIOUS, PATH_TOKEN, API_TOKEN):
-        assert secret not in said
+        assert secret not in output
 
 
-def test_missing_settings_are_all_named_with_both_places_and_an_example() -> None:
+def test_missing_settings_are_all_named_with_both_origins_and_an_example() -> None:
     ended = run()
     assert (ended.returncode, ended.stdout) == (2, "")
     lines = ended.stderr.splitlines()

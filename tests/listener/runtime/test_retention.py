@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import apsw
 
-from tests.support.forwarding_harness import send, sink, wait_until
+from tests.support.forwarding_harness import build_sink, send, wait_until
 from tests.support.listener_process import ListenerProcess
 from tests.support.webhook_receiver import Receiver
 
@@ -14,23 +14,23 @@ Start = Callable[..., ListenerProcess]
 DAY = 86_400_000_000
 
 
-def aged(listener: ListenerProcess, days: int, texts: str) -> None:
+def store_aged(listener: ListenerProcess, days: int, message: str) -> None:
     """Have texts been received days ago, in a store that nobody has open."""
     store = apsw.Connection(str(listener.folder / "inbox.sqlite3"))
-    store.execute("UPDATE callbacks SET received = received - ? WHERE text LIKE ?", (days * DAY, texts))
+    store.execute("UPDATE callbacks SET received = received - ? WHERE text LIKE ?", (days * DAY, message))
     store.close()
 
 
-def test_old_texts_are_removed_but_not_those_that_a_sink_must_still_get(start: Start, receiver: Receiver) -> None:
-    listener = start(sinks=[sink(receiver)])
+def test_old_messages_are_purged_except_pending_ones(start: Start, receiver: Receiver) -> None:
+    listener = start(sinks=[build_sink(receiver)])
     send(listener, *(f"old {number}" for number in range(5)), "young")
     receiver.wait_for("young")
     receiver.down()
     send(listener, "old and owed", device="5551230009")
     listener.stop()
-    aged(listener, 91, "old%")
-    listener = start(sinks=[sink(receiver)], retentionDays=90)
-    wait_until(lambda: listener.texts() == ["young", "old and owed"])
+    store_aged(listener, 91, "old%")
+    listener = start(sinks=[build_sink(receiver)], retentionDays=90)
+    wait_until(lambda: listener.message_texts() == ["young", "old and owed"])
     wait_until(lambda: "thingspace_callbacks_removed_total 5.0" in listener.get("/metrics").text.splitlines())
     send(listener, "next")
-    assert listener.answer()["next"] == "8"  # no id is given twice
+    assert listener.fetch_page()["next"] == "8"  # no id is given twice

@@ -21,9 +21,9 @@ from tests.support.listener_process import (
     PATH_TOKEN,
     PREVIOUS,
     ListenerProcess,
+    build_settings,
+    build_text_callback,
     clean_environment,
-    settings,
-    text,
 )
 from thingspace_provider.listener.settings.listener_settings import load
 from thingspace_provider.listener.settings.settings_file import BadSettings
@@ -32,26 +32,26 @@ Start = Callable[..., ListenerProcess]
 SECRETS = (PASSWORD, PREVIOUS, PATH_TOKEN, API_TOKEN, "a text that nobody else shall read")
 
 
-def events(listener: ListenerProcess) -> list[str]:
+def read_events(listener: ListenerProcess) -> list[str]:
     return [json.loads(line)["event"] for line in listener.log.read_text().splitlines()]
 
 
-def rotate(listener: ListenerProcess, **changes: object) -> None:
+def reload_settings(listener: ListenerProcess, **changes: object) -> None:
     listener.write(**changes)
-    before = len(events(listener))
+    before = len(read_events(listener))
     listener.process.send_signal(signal.SIGHUP)
-    while len(events(listener)) == before:
+    while len(read_events(listener)) == before:
         time.sleep(0.01)
 
 
-def test_metrics_count_what_was_stored_and_refused_and_name_nobody(start: Start) -> None:
+def test_metrics_count_stored_and_rejected_callbacks_without_devices_or_accounts(start: Start) -> None:
     listener = start()
-    listener.post(text("a text that nobody else shall read"))
-    listener.post(text(smsMessage=None))
-    listener.post(text(password="wrong"))
+    listener.post(build_text_callback("a text that nobody else shall read"))
+    listener.post(build_text_callback(smsMessage=None))
+    listener.post(build_text_callback(password="wrong"))
     listener.post(b"no json")
-    shown = listener.get("/metrics")
-    assert shown.headers["content-type"].startswith("text/plain")
+    metrics = listener.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
     for line in (
         'thingspace_callbacks_stored_total{kind="text"} 1.0',
         'thingspace_callbacks_stored_total{kind="sent"} 1.0',
@@ -60,21 +60,21 @@ def test_metrics_count_what_was_stored_and_refused_and_name_nobody(start: Start)
         "thingspace_commit_callbacks_sum 2.0",
         "thingspace_callbacks_waiting 0.0",
     ):
-        assert line in shown.text.splitlines()
+        assert line in metrics.text.splitlines()
     for secret in (*SECRETS, ACCOUNT):
-        assert secret not in shown.text
+        assert secret not in metrics.text
 
 
-def test_the_log_tells_of_refusals_once_and_of_no_text_and_no_secret(start: Start) -> None:
+def test_the_log_has_each_rejection_once_and_no_message_and_no_secret(start: Start) -> None:
     listener = start()
     for number in range(5):
-        listener.post(text(f"{number} a text that nobody else shall read", password=f"wrong-{number}"))
-        listener.post(text("a text that nobody else shall read"), f"/callbacks/{PATH_TOKEN}x/{number}")
+        listener.post(build_text_callback(f"{number} a text that nobody else shall read", password=f"wrong-{number}"))
+        listener.post(build_text_callback("a text that nobody else shall read"), f"/callbacks/{PATH_TOKEN}x/{number}")
         listener.post(b'{"password": "' + PASSWORD.encode())
     listener.stop()
     lines = [json.loads(line) for line in listener.log.read_text().splitlines()]
-    refusals = [(line["reason"], line["account"], line["client"]) for line in lines if "reason" in line]
-    assert refusals == [
+    rejections = [(line["reason"], line["account"], line["client"]) for line in lines if "reason" in line]
+    assert rejections == [
         ("wrong user name or password", ACCOUNT, "127.0.0.1"),
         ("not found", None, "127.0.0.1"),
         ("malformed", ACCOUNT, "127.0.0.1"),
@@ -83,29 +83,29 @@ def test_the_log_tells_of_refusals_once_and_of_no_text_and_no_secret(start: Star
         assert secret not in listener.log.read_text()
 
 
-def test_new_credentials_are_taken_up_without_a_restart_and_without_refusing_the_old(start: Start) -> None:
+def test_new_credentials_are_reloaded_without_a_restart_and_without_rejecting_the_old(start: Start) -> None:
     listener = start(previousPassword=None)
-    rotate(listener, password="invented-password-2", previousPassword=PASSWORD, accounts=[ACCOUNT, "new"])
-    assert listener.post(text("with the new", password="invented-password-2")).status_code == 200
-    assert listener.post(text("with the old")).status_code == 200
-    assert listener.post(text("of a new account"), listener.path("new")).status_code == 200
-    rotate(listener, password="invented-password-2", previousPassword=None, apiToken="another-api-token")
-    assert listener.post(text("too late")).status_code == 403
+    reload_settings(listener, password="invented-password-2", previousPassword=PASSWORD, accounts=[ACCOUNT, "new"])
+    assert listener.post(build_text_callback("with the new", password="invented-password-2")).status_code == 200
+    assert listener.post(build_text_callback("with the old")).status_code == 200
+    assert listener.post(build_text_callback("of a new account"), listener.path("new")).status_code == 200
+    reload_settings(listener, password="invented-password-2", previousPassword=None, apiToken="another-api-token")
+    assert listener.post(build_text_callback("too late")).status_code == 403
     assert listener.get("/v1/messages", Authorization=f"Bearer {API_TOKEN}").status_code == 401
-    assert len(listener.answer(token="another-api-token")["messages"]) == 3
+    assert len(listener.fetch_page(token="another-api-token")["messages"]) == 3
 
 
 @pytest.mark.parametrize("given", [["older", "oldest"], '["older", "oldest"]', ["older", "", "oldest"]])
 def test_several_previous_passwords_are_all_good(start: Start, given: object) -> None:
     listener = start(previousPassword=given)
     for password, status in ((PASSWORD, 200), ("older", 200), ("oldest", 200), ("", 403), ("old", 403)):
-        assert listener.post(text("a text", password=password)).status_code == status
+        assert listener.post(build_text_callback("a text", password=password)).status_code == status
 
 
 @pytest.mark.parametrize("given", ['["sentinel"', [7], {"sentinel": 1}])
-def test_what_is_no_previous_password_is_said_without_repeating_it(tmp_path: Path, given: object) -> None:
+def test_an_invalid_previous_password_is_reported_without_its_value(tmp_path: Path, given: object) -> None:
     file = tmp_path / "settings.json"
-    file.write_text(json.dumps(settings(tmp_path, previousPassword=given)))
+    file.write_text(json.dumps(build_settings(tmp_path, previousPassword=given)))
     with pytest.raises(BadSettings, match="previousPassword") as bad:
         load(file, {}, {})
     assert "sentinel" not in str(bad.value)
@@ -113,25 +113,25 @@ def test_what_is_no_previous_password_is_said_without_repeating_it(tmp_path: Pat
 
 def test_in_the_environment_several_previous_passwords_are_json(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
-    file.write_text(json.dumps(settings(tmp_path)))
+    file.write_text(json.dumps(build_settings(tmp_path)))
     for value, passwords in (("one", ("one",)), ('["one", "other"]', ("one", "other")), ("[]", ())):
-        found = load(file, {"THINGSPACE_LISTENER_PREVIOUS_PASSWORD": value}, {})
-        assert found.previous_password == passwords
+        listener_settings = load(file, {"THINGSPACE_LISTENER_PREVIOUS_PASSWORD": value}, {})
+        assert listener_settings.previous_password == passwords
 
 
-def test_bad_settings_are_not_taken_up_and_the_log_says_why(start: Start) -> None:
+def test_invalid_settings_are_not_applied_and_the_log_has_the_errors(start: Start) -> None:
     listener = start()
-    rotate(listener, password=None, pathToken="short")
+    reload_settings(listener, password=None, pathToken="short")
     last = json.loads(listener.log.read_text().splitlines()[-1])
     assert last["event"] == "settings not taken up: the old ones hold"
-    assert [problem.split()[0] for problem in last["problems"]] == ["password", "pathToken"]
-    assert listener.post(text()).status_code == 200
+    assert [error.split()[0] for error in last["problems"]] == ["password", "pathToken"]
+    assert listener.post(build_text_callback()).status_code == 200
 
 
 def test_what_needs_a_restart_is_named(start: Start) -> None:
     listener = start()
     for _ in range(2):
-        rotate(listener, port=28201, freeSpace="200MB")
+        reload_settings(listener, port=28201, freeSpace="200MB")
         assert json.loads(listener.log.read_text().splitlines()[-1])["after_restart"] == ["port", "free_space"]
     assert listener.get("/healthz").status_code == 200
 
@@ -139,14 +139,14 @@ def test_what_needs_a_restart_is_named(start: Start) -> None:
 def test_a_sighup_while_it_starts_is_answered_once_it_serves(tmp_path: Path) -> None:
     file, later = tmp_path / "settings.json", tmp_path / "later.json"
     os.mkfifo(file)
-    later.write_text(json.dumps(settings(tmp_path, accounts=["taken-up"])))
+    later.write_text(json.dumps(build_settings(tmp_path, accounts=["taken-up"])))
     command = [*COMMAND, "--settings", str(file), "--json"]
     with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starting:
         assert starting.stdout
         assert starting.stderr
         with file.open("w") as first:  # opened by both: it reads its settings now
             starting.send_signal(signal.SIGHUP)
-            first.write(json.dumps(settings(tmp_path)))
+            first.write(json.dumps(build_settings(tmp_path)))
             later.replace(file)
         assert "url" in json.loads(starting.stdout.readline())
         starting.send_signal(signal.SIGTERM)
@@ -168,5 +168,5 @@ def test_a_check_says_whether_a_listener_could_start_and_leaves_nothing_running(
     good = check()
     assert (good.returncode, good.stderr) == (0, "")
     assert re.match(rf"a listener can start: {ACCOUNT}, .* on 127\.0\.0\.1:0, store sqlite:", good.stdout)
-    listener.file.write_text(json.dumps(settings(listener.folder, password=None)))
+    listener.file.write_text(json.dumps(build_settings(listener.folder, password=None)))
     assert check().returncode == 2

@@ -8,27 +8,27 @@ from typing import Any
 
 import pytest
 
-from tests.support.listener_process import PASSWORD, settings
+from tests.support.listener_process import PASSWORD, build_settings
 from thingspace_provider.listener.runtime import server
 from thingspace_provider.listener.settings.listener_settings import Settings, load
 from thingspace_provider.listener.settings.settings_file import BadSettings
 
 
-def loaded(folder: Path, content: str, **environment: str) -> Settings:
+def load_content(folder: Path, content: str, **environment: str) -> Settings:
     file = folder / "settings"
     file.write_text(content)
     return load(file, environment, {})
 
 
-def problem(folder: Path, content: str, **environment: str) -> str:
+def load_error(folder: Path, content: str, **environment: str) -> str:
     with pytest.raises(BadSettings) as bad:
-        loaded(folder, content, **environment)
-    (said,) = bad.value.problems
-    return said
+        load_content(folder, content, **environment)
+    (error,) = bad.value.problems
+    return error
 
 
 @pytest.mark.parametrize(
-    ("value", "place"),
+    ("value", "position"),
     [
         ("2026-13-45", "line 2, column 11: quote it"),  # as a day
         ('!!int ""', "line 2, column 11: quote it"),
@@ -42,60 +42,67 @@ def problem(folder: Path, content: str, **environment: str) -> str:
         ("\0", "its characters"),
     ],
 )
-def test_yaml_whose_value_is_none_says_where_and_not_what(tmp_path: Path, value: str, place: str) -> None:
-    said = problem(tmp_path, f"username: plant-a\npassword: {value}\n")
-    assert said.startswith(f"settings file {tmp_path / 'settings'} is not valid YAML ({place}")
-    assert "hidden" not in said
+def test_invalid_yaml_is_reported_with_its_position_and_without_its_value(
+    tmp_path: Path, value: str, position: str
+) -> None:
+    error = load_error(tmp_path, f"username: plant-a\npassword: {value}\n")
+    assert error.startswith(f"settings file {tmp_path / 'settings'} is not valid YAML ({position}")
+    assert "hidden" not in error
 
 
 @pytest.mark.parametrize(
-    ("content", "place"),
+    ("content", "position"),
     [
         ('{"port": ' + "9" * 5000 + "}", "a number is too long"),
         ('{"port": ' * 100_000, "depth"),
         ('{"port": 1,}', "line 1, column 1"),
     ],
 )
-def test_json_that_is_none_says_where(tmp_path: Path, content: str, place: str) -> None:
-    assert f"is not valid JSON ({place}" in problem(tmp_path, content)
+def test_invalid_json_is_reported_with_its_position(tmp_path: Path, content: str, position: str) -> None:
+    assert f"is not valid JSON ({position}" in load_error(tmp_path, content)
 
 
 def test_a_yaml_file_without_tags_means_what_it_says(tmp_path: Path) -> None:
-    lines = [f"{key}: {json.dumps(value)}" for key, value in settings(tmp_path).items()]
-    found = loaded(tmp_path, "\n".join([*lines, "heal: off", "retentionDays: 1.5"]))
-    assert (found.port, found.heal, found.retention_days, found.password) == (0, "off", 1.5, PASSWORD)
+    lines = [f"{key}: {json.dumps(value)}" for key, value in build_settings(tmp_path).items()]
+    listener_settings = load_content(tmp_path, "\n".join([*lines, "heal: off", "retentionDays: 1.5"]))
+    assert (
+        listener_settings.port,
+        listener_settings.heal,
+        listener_settings.retention_days,
+        listener_settings.password,
+    ) == (0, "off", 1.5, PASSWORD)
 
 
-UNSENDABLE = "must be UTF-8 text without NUL"
+UNENCODABLE_ERROR = "must be UTF-8 text without NUL"
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "expected"),
     [
-        ("password", "\ud800hidden", UNSENDABLE),
-        ("username", "hidden\0", UNSENDABLE),
-        ("store", "sqlite:////tmp/\0", UNSENDABLE),
-        ("host", "\0", UNSENDABLE),
-        ("thingspace", {"password": "\udce9"}, UNSENDABLE),
+        ("password", "\ud800hidden", UNENCODABLE_ERROR),
+        ("username", "hidden\0", UNENCODABLE_ERROR),
+        ("store", "sqlite:////tmp/\0", UNENCODABLE_ERROR),
+        ("host", "\0", UNENCODABLE_ERROR),
+        ("thingspace", {"password": "\udce9"}, UNENCODABLE_ERROR),
         ("store", "postgresql://[hidden/db", "is no address"),
         ("store", "sqlite:////", "must be sqlite:/// followed by the path of a file"),
     ],
 )
-def test_a_value_that_nothing_can_be_done_with_is_refused(tmp_path: Path, key: str, value: Any, said: str) -> None:
-    shown = problem(tmp_path, json.dumps(settings(tmp_path, **{key: value})))
-    assert shown.startswith(f"{key} (settings file ")
-    assert f": {said}" in shown
-    assert "hidden" not in shown
+def test_an_invalid_value_is_rejected(tmp_path: Path, key: str, value: Any, expected: str) -> None:
+    error = load_error(tmp_path, json.dumps(build_settings(tmp_path, **{key: value})))
+    assert error.startswith(f"{key} (settings file ")
+    assert f": {expected}" in error
+    assert "hidden" not in error
 
 
 def test_bytes_in_the_environment_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
-    content = json.dumps(settings(tmp_path, heal="history"))
+    content = json.dumps(build_settings(tmp_path, heal="history"))
     latin = b"pass\xe9".decode("utf-8", "surrogateescape")
     user = {f"THINGSPACE_{name}": "x" for name in ("APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD")}
-    said = problem(tmp_path, content, **user, THINGSPACE_LISTENER_PASSWORD=latin)
-    assert said.startswith(f"password (environment variable THINGSPACE_LISTENER_PASSWORD): {UNSENDABLE}")
-    said = problem(tmp_path, content, **user | {"THINGSPACE_PASSWORD": latin})
-    assert said == f"thingspace.password (environment variable THINGSPACE_PASSWORD): {UNSENDABLE}"
+    error = load_error(tmp_path, content, **user, THINGSPACE_LISTENER_PASSWORD=latin)
+    assert error.startswith(f"password (environment variable THINGSPACE_LISTENER_PASSWORD): {UNENCODABLE_ERROR}")
+    error = load_error(tmp_path, content, **user | {"THINGSPACE_PASSWORD": latin})
+    assert error == f"thingspace.password (environment variable THINGSPACE_PASSWORD): {UNENCODABLE_ERROR}"
 
 
 @pytest.mark.parametrize("host", ["127.0.0..1", "x" * 70])

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, ListenerProcess, text
+from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, ListenerProcess, build_text_callback
 from thingspace_provider.listener.callback_parser import read
 from thingspace_provider.listener.store.base import Arrival
 from thingspace_provider.listener.store.duplicates import MOST, WINDOW, Window
@@ -15,94 +15,100 @@ from thingspace_provider.listener.store.duplicates import MOST, WINDOW, Window
 Start = Callable[..., ListenerProcess]
 
 
-def arrival(at: int, message: str = "T=1", **more: Any) -> Arrival:
-    return Arrival(ACCOUNT, at, read(json.dumps(text(message, **more)).encode()).callback())
+def build_incoming_callback(at: int, message: str = "T=1", **more: Any) -> Arrival:
+    return Arrival(ACCOUNT, at, read(json.dumps(build_text_callback(message, **more)).encode()).callback())
 
 
-def marks(listener: ListenerProcess, **parameters: Any) -> list[str | None]:
+def fetch_duplicate_marks(listener: ListenerProcess, **parameters: Any) -> list[str | None]:
     return [message["duplicateOf"] for message in listener.messages(**parameters)]
 
 
 def test_the_same_text_of_the_same_devices_within_a_minute_names_the_first(start: Start) -> None:
     listener = start()
     both = [{"id": "1", "kind": "mdn"}, {"id": "2", "kind": "iccid"}]
-    listener.post(text("T=1", deviceIds=both))
-    listener.post(text("T=1", deviceIds=[{"id": "2", "kind": "ICCID"}, {"id": "1", "kind": "MDN"}], callbackCount=2))
-    listener.post(text("T=1", deviceIds=both))
-    assert marks(listener) == [None, "1", "1"]
+    listener.post(build_text_callback("T=1", deviceIds=both))
+    listener.post(
+        build_text_callback(
+            "T=1", deviceIds=[{"id": "2", "kind": "ICCID"}, {"id": "1", "kind": "MDN"}], callbackCount=2
+        )
+    )
+    listener.post(build_text_callback("T=1", deviceIds=both))
+    assert fetch_duplicate_marks(listener) == [None, "1", "1"]
 
 
 def test_another_text_device_or_account_is_no_duplicate(start: Start) -> None:
     listener = start()
-    listener.post(text("T=1"))
-    listener.post(text("T=2"))
-    listener.post(text("T=1", device="5551230002"))
-    listener.post(text("T=1"), listener.path(OTHER_ACCOUNT))
-    assert marks(listener) == [None] * 4
+    listener.post(build_text_callback("T=1"))
+    listener.post(build_text_callback("T=2"))
+    listener.post(build_text_callback("T=1", device="5551230002"))
+    listener.post(build_text_callback("T=1"), listener.path(OTHER_ACCOUNT))
+    assert fetch_duplicate_marks(listener) == [None] * 4
 
 
-def test_two_requests_with_equal_text_are_two_texts_and_one_request_twice_is_one(start: Start) -> None:
+def test_two_requests_with_equal_text_are_two_messages_and_one_request_twice_is_one(start: Start) -> None:
     listener = start()
     for request in ("r1", "r2", "r1"):
-        listener.post(text("T=1", requestId=request))
-    assert marks(listener) == [None, None, "1"]
+        listener.post(build_text_callback("T=1", requestId=request))
+    assert fetch_duplicate_marks(listener) == [None, None, "1"]
 
 
 def test_copies_that_come_at_the_same_moment_are_caught(start: Start) -> None:
     listener = start()
     senders = [
-        threading.Thread(target=listener.post, args=(text("T=1"),), kwargs={"X-Sender": str(number)})
+        threading.Thread(target=listener.post, args=(build_text_callback("T=1"),), kwargs={"X-Sender": str(number)})
         for number in range(12)
     ]
     for sender in senders:
         sender.start()
     for sender in senders:
         sender.join()
-    assert marks(listener) == [None] + ["1"] * 11
+    assert fetch_duplicate_marks(listener) == [None] + ["1"] * 11
 
 
 def test_a_duplicate_is_known_across_a_kill(start: Start) -> None:
     listener = start()
-    listener.post(text("T=1"))
-    listener.post(text("T=2", requestId="r1"))
+    listener.post(build_text_callback("T=1"))
+    listener.post(build_text_callback("T=2", requestId="r1"))
     listener.kill()
     listener = start()
-    listener.post(text("T=1"))
-    listener.post(text("T=2", requestId="r1"))
-    assert marks(listener) == [None, None, "1", "2"]
+    listener.post(build_text_callback("T=1"))
+    listener.post(build_text_callback("T=2", requestId="r1"))
+    assert fetch_duplicate_marks(listener) == [None, None, "1", "2"]
 
 
-def test_notices_about_one_message_to_several_devices_are_no_duplicates(start: Start) -> None:
+def test_status_callbacks_about_one_message_to_several_devices_are_no_duplicates(start: Start) -> None:
     listener = start()
     delivered = {"smsDeliveryResponse": {"confirmation": "Delivered"}}
     for device, count in (("1", 1), ("2", 1), ("2", 2)):
         listener.post(
-            text(device=device, smsMessage=None, requestId="r1", deviceResponse=delivered, callbackCount=count)
+            build_text_callback(
+                device=device, smsMessage=None, requestId="r1", deviceResponse=delivered, callbackCount=count
+            )
         )
-    listener.post(text(device="1", smsMessage=None, requestId="r1"))
-    assert marks(listener, kind="all") == [None, None, "2", None]
+    listener.post(build_text_callback(device="1", smsMessage=None, requestId="r1"))
+    assert fetch_duplicate_marks(listener, kind="all") == [None, None, "2", None]
 
 
 def test_an_equal_text_after_the_window_is_new() -> None:
     window = Window()
-    assert window.first(arrival(0), 1) is None
-    assert window.first(arrival(WINDOW), 2) == 1
-    assert window.first(arrival(WINDOW + 1), 3) is None
-    assert window.first(arrival(2 * WINDOW), 4) == 3
+    assert window.first(build_incoming_callback(0), 1) is None
+    assert window.first(build_incoming_callback(WINDOW), 2) == 1
+    assert window.first(build_incoming_callback(WINDOW + 1), 3) is None
+    assert window.first(build_incoming_callback(2 * WINDOW), 4) == 3
 
 
 def test_a_clock_that_is_set_back_neither_hides_nor_invents_duplicates() -> None:
     window = Window()
     hour = 60 * WINDOW
-    assert window.first(arrival(hour), 1) is None
-    assert window.first(arrival(hour - WINDOW // 2), 2) == 1
-    assert window.first(arrival(0), 3) is None
-    assert window.first(arrival(1), 4) == 3
+    assert window.first(build_incoming_callback(hour), 1) is None
+    assert window.first(build_incoming_callback(hour - WINDOW // 2), 2) == 1
+    assert window.first(build_incoming_callback(0), 3) is None
+    assert window.first(build_incoming_callback(1), 4) == 3
 
 
-def test_the_window_stays_small_however_many_texts_come() -> None:
+def test_the_window_stays_small_however_many_messages_come() -> None:
     window = Window()
-    callback = arrival(0).callback
+    callback = build_incoming_callback(0).callback
     for number in range(MOST + 1000):
         window.first(Arrival(str(number), number, callback), number)
     assert len(window) == MOST

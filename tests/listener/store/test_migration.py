@@ -35,14 +35,14 @@ def file(tmp_path: Path) -> Path:
     return Path(shutil.copy(VERSION_1, tmp_path / "inbox.sqlite3"))
 
 
-def found(store: SqliteStore, **narrowed: Any) -> list[Stored]:
+def find_messages(store: SqliteStore, **narrowed: Any) -> list[Stored]:
     return store.read(Selection(**{"limit": 100, **narrowed}))
 
 
 def test_everything_of_version_1_is_there_and_can_be_selected(file: Path) -> None:
     store = SqliteStore(file, ["a"])
-    stored = found(store)
-    assert [(one.id, one.account, one.kind, one.text) for one in stored] == [
+    stored = find_messages(store)
+    assert [(message.id, message.account, message.kind, message.text) for message in stored] == [
         (1, ACCOUNT, "text", "T=1"),
         (2, ACCOUNT, "text", "T=1"),
         (3, ACCOUNT, "text", "Grüße\0 end"),
@@ -52,7 +52,7 @@ def test_everything_of_version_1_is_there_and_can_be_selected(file: Path) -> Non
     assert [one.duplicate_of for one in stored] == [None, 1, None, None, None]
     assert {one.stored for one in stored} == {None}
     assert stored[0].devices == (Device("iccid", "89148000001234567890"), Device("meid", "A1000001ABCDEF"))
-    assert [one.id for one in found(store, device="a1000001abcdef")] == [1, 2]
+    assert [one.id for one in find_messages(store, device="a1000001abcdef")] == [1, 2]
     assert store.outbox.take("a", 10, lease=1).runs == ()
     store.close()
 
@@ -82,18 +82,18 @@ def test_a_migration_that_is_cut_off_leaves_version_1(file: Path) -> None:
     assert connection.execute("SELECT name FROM sqlite_schema WHERE name = 'outbox'").fetchall() == []
     connection.close()
     store = SqliteStore(file)
-    assert len(found(store)) == 5
+    assert len(find_messages(store)) == 5
     store.close()
 
 
-def test_what_is_noted_is_there_after_a_restart_also_in_a_file_of_version_3(file: Path) -> None:
+def test_recorded_values_are_there_after_a_restart_also_in_a_file_of_version_3(file: Path) -> None:
     connection = apsw.Connection(str(file))
     for step in schema.VERSIONS[1:3]:
         connection.execute(step)
     connection.execute("PRAGMA user_version = 3")
     connection.close()
     store = SqliteStore(file)
-    assert len(found(store)) == 5
+    assert len(find_messages(store)) == 5
     assert store.shared.noted("a") == 0
     for number in (7, 8):
         store.shared.note("a", number)
@@ -103,8 +103,8 @@ def test_what_is_noted_is_there_after_a_restart_also_in_a_file_of_version_3(file
     store.close()
 
 
-def test_a_database_of_version_1_goes_on_with_new_functions(postgres: PostgresServer) -> None:
-    url = postgres.database()
+def test_a_database_of_version_1_supports_new_functions(postgres: PostgresServer) -> None:
+    url = postgres.create_database()
     with psycopg.connect(url) as connection:
         connection.execute(POSTGRES_1.read_bytes())
         connection.execute(
@@ -114,7 +114,7 @@ def test_a_database_of_version_1_goes_on_with_new_functions(postgres: PostgresSe
     store = PostgresStore(url, "shown", ["a"])
     [first] = store.read(Selection(limit=10))
     store.append([Arrival(ACCOUNT, 5, callback_parser.queued({"message": "T=1"}), first.id)])
-    assert [one.duplicate_of for one in store.read(Selection(limit=10))] == [None, first.id]
+    assert [message.duplicate_of for message in store.read(Selection(limit=10))] == [None, first.id]
     store.close()
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT version FROM thingspace.version").fetchall() == [(VERSION,)]

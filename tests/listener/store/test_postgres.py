@@ -21,8 +21,14 @@ import pytest
 import requests
 
 from tests.support import store_replica
-from tests.support.emulator_process import eventually
-from tests.support.listener_process import COMMAND, ListenerProcess, clean_environment, settings, text
+from tests.support.emulator_process import wait_until
+from tests.support.listener_process import (
+    COMMAND,
+    ListenerProcess,
+    build_settings,
+    build_text_callback,
+    clean_environment,
+)
 from tests.support.postgres_server import PASSWORD, PostgresServer
 from thingspace_provider.listener.ingest.callback_endpoint import ANSWER_SECONDS
 from thingspace_provider.listener.settings.values import Wrong
@@ -39,16 +45,16 @@ TOP = Path(__file__).resolve().parents[3]
 
 Start = Callable[..., ListenerProcess]
 EVERYTHING = Selection(limit=100_000)
-SOON = 6  # seconds: 2 were promised, and a busy machine adds to what it measures; who hangs takes 10
+TIMEOUT_SECONDS = 6  # seconds: 2 were promised, and a busy machine adds to what it measures; who hangs takes 10
 SECRETS = (PASSWORD, PASSWORD.replace("%40", "@"))
 
 
-class Senders:
+class ReplicaSenders:
     """Send numbered texts until told to end, whatever is answered; remember the answers and how long they took."""
 
     def __init__(self, listeners: list[ListenerProcess], connections: int = 6) -> None:
         self.acknowledged: list[str] = []
-        self.answers: list[tuple[int, float]] = []
+        self.responses: list[tuple[int, float]] = []
         self._ended = threading.Event()
         chosen = [listeners[number % len(listeners)] for number in range(connections)]
         self._threads = [
@@ -75,10 +81,10 @@ class Senders:
             while not self._ended.is_set():
                 name = f"{sender}-{number}"
                 begun = time.monotonic()
-                body = text(name, device=f"555123{sender:04}")
-                answer = session.post(listener.url + listener.path(), json=body, timeout=10)
-                self.answers.append((answer.status_code, time.monotonic() - begun))
-                if answer.status_code == 200:
+                body = build_text_callback(name, device=f"555123{sender:04}")
+                response = session.post(listener.url + listener.path(), json=body, timeout=10)
+                self.responses.append((response.status_code, time.monotonic() - begun))
+                if response.status_code == 200:
                     self.acknowledged.append(name)
                 number += 1
 
@@ -89,7 +95,7 @@ def read_all(listener: ListenerProcess, sent: threading.Event) -> list[dict[str,
     cursor = None
     while True:
         last = sent.is_set()
-        page = listener.answer(limit=7, **({"after": cursor} if cursor else {}))
+        page = listener.fetch_page(limit=7, **({"after": cursor} if cursor else {}))
         seen += page["messages"]
         cursor = page["next"]
         if last and not page["messages"]:
@@ -100,7 +106,7 @@ def read_all(listener: ListenerProcess, sent: threading.Event) -> list[dict[str,
 def test_copies_at_several_listeners_are_marked_and_no_reader_skips_one(
     start: Start, postgres: PostgresServer, replicas: int, own: int
 ) -> None:
-    url = postgres.database()
+    url = postgres.create_database()
     listeners = [start(store=url) for _ in range(replicas)]
     copied = own
 
@@ -111,14 +117,14 @@ def test_copies_at_several_listeners_are_marked_and_no_reader_skips_one(
             for number in range(own + copied):
                 name = f"all-{number}" if number < copied else f"{sender}-{number}"
                 request = f"request {number}" if number < copied and number % 2 else None
-                body = text(name, device=str(number), requestId=request)
+                body = build_text_callback(name, device=str(number), requestId=request)
                 # A machine that is busy may need longer than a carrier waits; then it comes again, as here.
                 while session.post(listener.url + listener.path(), json=body, timeout=10).status_code != 200:
                     pass
 
     sent = threading.Event()
     with ThreadPoolExecutor(2 * replicas) as threads:
-        readers = [threads.submit(read_all, one, sent) for one in listeners]
+        readers = [threads.submit(read_all, replica, sent) for replica in listeners]
         try:
             list(threads.map(send, range(replicas)))
         finally:
@@ -133,16 +139,16 @@ def test_copies_at_several_listeners_are_marked_and_no_reader_skips_one(
         assert one["duplicateOf"] == (None if one["id"] == first else first)
 
 
-@pytest.mark.parametrize(("replicas", "texts"), [(2, 60), pytest.param(4, 500, marks=pytest.mark.long)])
-def test_what_one_replica_takes_no_other_has_and_each_device_gets_its_texts_in_order(
-    tmp_path: Path, postgres: PostgresServer, replicas: int, texts: int
+@pytest.mark.parametrize(("replicas", "message_count"), [(2, 60), pytest.param(4, 500, marks=pytest.mark.long)])
+def test_an_entry_is_leased_by_one_replica_and_each_device_gets_its_messages_in_order(
+    tmp_path: Path, postgres: PostgresServer, replicas: int, message_count: int
 ) -> None:
-    url = postgres.database()
+    url = postgres.create_database()
     running = []
     for number in range(replicas):
-        with (tmp_path / str(number)).open("w") as said:
-            command = [sys.executable, "-m", store_replica.__name__, url, str(number), str(texts)]
-            running.append(subprocess.Popen(command, stdout=said, cwd=TOP))
+        with (tmp_path / str(number)).open("w") as output:
+            command = [sys.executable, "-m", store_replica.__name__, url, str(number), str(message_count)]
+            running.append(subprocess.Popen(command, stdout=output, cwd=TOP))
     try:
         assert [process.wait(120) for process in running] == [0] * replicas
     finally:
@@ -152,28 +158,34 @@ def test_what_one_replica_takes_no_other_has_and_each_device_gets_its_texts_in_o
     store = PostgresStore(url, "shown", ["a"])
     stored = store.read(EVERYTHING)
     store.close()
-    assert len(stored) == 2 * replicas * texts
-    assert sum(one.duplicate_of is not None for one in stored) == (replicas - 1) * texts
+    assert len(stored) == 2 * replicas * message_count
+    assert sum(message.duplicate_of is not None for message in stored) == (replicas - 1) * message_count
     assert sorted(one["id"] for one in had) == [one.id for one in stored]
-    lanes = defaultdict(list)
+    ordering_keys = defaultdict(list)
     for one in sorted(had, key=lambda one: (one["from"], one["id"])):
-        lanes[one["lane"]].append(one)
-    assert len(lanes) == store_replica.DEVICES
-    for lane in lanes.values():
-        assert [one["id"] for one in lane] == sorted(one["id"] for one in lane)
-        for before, after in itertools.pairwise(lane):
+        ordering_keys[one["lane"]].append(one)
+    assert len(ordering_keys) == store_replica.DEVICES
+    for entries in ordering_keys.values():
+        assert [one["id"] for one in entries] == sorted(one["id"] for one in entries)
+        for before, after in itertools.pairwise(entries):
             assert after["from"] == before["from"] or after["from"] >= before["until"], "two had one device at once"
 
 
-def test_what_another_replica_is_just_taking_is_passed_over(postgres: PostgresServer) -> None:
-    url = postgres.database()
+def test_entries_that_another_replica_is_leasing_are_skipped(postgres: PostgresServer) -> None:
+    url = postgres.create_database()
     store = PostgresStore(url, "shown", ["a"])
-    store.append([store_replica.arrival("1", 1), store_replica.arrival("2", 2), store_replica.arrival("3", 1)])
+    store.append(
+        [
+            store_replica.build_incoming_callback("1", 1),
+            store_replica.build_incoming_callback("2", 2),
+            store_replica.build_incoming_callback("3", 1),
+        ]
+    )
     values = {"sink": "a", "limit": 1, "run": 2, "token": 1, "lease": 1_000_000_000}
     with psycopg.connect(url) as other:
         assert len(other.execute(TAKE.encode(), values).fetchall()) == 1
-        claim = store.outbox.take("a", 10, lease=30, run=2)
-        assert [parcel.stored.text for run in claim.runs for parcel in run] == ["2"]
+        lease = store.outbox.take("a", 10, lease=30, run=2)
+        assert [entry.stored.text for run in lease.runs for entry in run] == ["2"]
     assert store.outbox.take("a", 10, lease=30).runs == ()
     store.close()
 
@@ -182,37 +194,37 @@ def test_what_another_replica_is_just_taking_is_passed_over(postgres: PostgresSe
 def test_no_acknowledged_text_is_lost_when_the_server_is_killed(
     start: Start, postgres: PostgresServer, end: str
 ) -> None:
-    listeners = [start(store=url) for url in [postgres.database()] * 2]
-    senders = Senders(listeners)
+    listeners = [start(store=url) for url in [postgres.create_database()] * 2]
+    senders = ReplicaSenders(listeners)
     try:
         senders.until(lambda: len(senders.acknowledged) > 100)
         postgres.kill() if end == "SIGKILL" else postgres.stop("immediate")
-        refused = len(senders.answers)
-        senders.until(lambda: len(senders.answers) > refused + 20)
-        assert {status for status, _ in senders.answers[refused + 10 :]} == {503}
+        responses_before = len(senders.responses)
+        senders.until(lambda: len(senders.responses) > responses_before + 20)
+        assert {status for status, _ in senders.responses[responses_before + 10 :]} == {503}
         postgres.start()
         restarted = len(senders.acknowledged)
         senders.until(lambda: len(senders.acknowledged) > restarted + 50)
     finally:
         senders.end()
         postgres.start()  # for the tests that come after a failure
-    assert {status for status, _ in senders.answers} == {200, 503}
-    took = sorted(seconds for _, seconds in senders.answers)
+    assert {status for status, _ in senders.responses} == {200, 503}
+    took = sorted(seconds for _, seconds in senders.responses)
     assert took[len(took) * 9 // 10] < 2
-    assert took[-1] < SOON
-    assert set(senders.acknowledged) <= set(listeners[0].texts())
+    assert took[-1] < TIMEOUT_SECONDS
+    assert set(senders.acknowledged) <= set(listeners[0].message_texts())
 
 
-def test_an_answer_is_due_after_the_store_has_given_up() -> None:
+def test_the_response_timeout_is_longer_than_the_store_timeout() -> None:
     assert (
         postgres_store.APPEND_SECONDS + postgres_link.GRACE_SECONDS + postgres_link.WATCH_SECONDS < ANSWER_SECONDS < 2
     )
 
 
-def test_a_connection_that_hangs_is_given_up_in_time_and_replaced(postgres: PostgresServer) -> None:
-    url = postgres.database()
+def test_a_connection_that_hangs_times_out_and_is_replaced(postgres: PostgresServer) -> None:
+    url = postgres.create_database()
     store = PostgresStore(url, "shown")
-    store.append([store_replica.arrival("before", 1)])
+    store.append([store_replica.build_incoming_callback("before", 1)])
     with psycopg.connect(url, autocommit=True) as connection:
         query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT thingspace.append%'"
         [(backend,)] = connection.execute(f"{query} ORDER BY query_start DESC LIMIT 1").fetchall()
@@ -220,34 +232,34 @@ def test_a_connection_that_hangs_is_given_up_in_time_and_replaced(postgres: Post
     try:
         begun = time.monotonic()
         with pytest.raises(StoreFailed):
-            store.append([store_replica.arrival("meanwhile", 2)])
-        assert time.monotonic() - begun < SOON
-        store.append([store_replica.arrival("after", 3)])
+            store.append([store_replica.build_incoming_callback("meanwhile", 2)])
+        assert time.monotonic() - begun < TIMEOUT_SECONDS
+        store.append([store_replica.build_incoming_callback("after", 3)])
     finally:
         os.kill(backend, signal.SIGCONT)
-    assert {"before", "after"} <= {one.text for one in store.read(EVERYTHING)}
+    assert {"before", "after"} <= {message.text for message in store.read(EVERYTHING)}
     store.close()
 
 
-def test_who_holds_the_turn_for_ever_delays_nobody_for_ever(
+def test_a_write_lock_that_is_never_released_does_not_block_other_replicas(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_link, "GRACE_SECONDS", 30.0)  # so that it is the server that says so
-    url = postgres.database()
+    url = postgres.create_database()
     store = PostgresStore(url, "shown")
     with psycopg.connect(url) as connection:
         connection.execute("SELECT thingspace.turn()")
         begun = time.monotonic()
         with pytest.raises(StoreFailed, match="timeout"):
-            store.append([store_replica.arrival("1", 1)])
-        assert time.monotonic() - begun < SOON
-    store.append([store_replica.arrival("2", 1)])
-    assert [one.text for one in store.read(EVERYTHING)] == ["2"]
+            store.append([store_replica.build_incoming_callback("1", 1)])
+        assert time.monotonic() - begun < TIMEOUT_SECONDS
+    store.append([store_replica.build_incoming_callback("2", 1)])
+    assert [message.text for message in store.read(EVERYTHING)] == ["2"]
     store.close()
 
 
 def test_replicas_that_start_at_once_on_an_empty_database_make_its_tables_once(postgres: PostgresServer) -> None:
-    url = postgres.database()
+    url = postgres.create_database()
     with ThreadPoolExecutor(8) as threads:
         stores = list(threads.map(lambda _: PostgresStore(url, "shown"), range(8)))
     for store in stores:
@@ -255,60 +267,60 @@ def test_replicas_that_start_at_once_on_an_empty_database_make_its_tables_once(p
         store.close()
 
 
-def test_a_turn_is_had_by_one_replica_and_numbers_are_known_to_all(postgres: PostgresServer) -> None:
-    url = postgres.database()
-    one, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
-    with one.shared.turn("heal") as mine, other.shared.turn("heal") as theirs, other.shared.turn("else") as third:
+def test_a_leader_lease_is_held_by_one_replica_and_values_are_shared_by_all(postgres: PostgresServer) -> None:
+    url = postgres.create_database()
+    first, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
+    with first.shared.turn("heal") as mine, other.shared.turn("heal") as theirs, other.shared.turn("else") as third:
         assert (mine(), theirs(), third()) == (True, False, True)
     with other.shared.turn("heal") as theirs:
         assert theirs()
     assert other.shared.noted("when") == 0
-    one.shared.note("when", 7)
-    one.shared.note("when", 8)
+    first.shared.note("when", 7)
+    first.shared.note("when", 8)
     assert other.shared.noted("when") == 8
-    one.close()
+    first.close()
     other.close()
 
 
-def test_a_turn_that_is_not_renewed_goes_to_another_and_one_that_is_stays(
+def test_a_leader_lease_expires_when_it_is_not_renewed(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frozen process is one that does not renew."""
-    url = postgres.database()
-    one, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
+    url = postgres.create_database()
+    first, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
 
-    def other_has_it() -> bool:
+    def is_held_by_other() -> bool:
         with other.shared.turn("heal") as has_turn:
             return has_turn()
 
     monkeypatch.setattr(coordination, "LEASE_SECONDS", 4.0)
     monkeypatch.setattr(coordination, "RENEW_SECONDS", 0.1)
-    with one.shared.turn("heal") as mine:
-        ends = one.shared.noted("turn heal")
-        assert eventually(lambda: one.shared.now() > ends)
-        assert not other_has_it()
+    with first.shared.turn("heal") as mine:
+        ends = first.shared.noted("turn heal")
+        assert wait_until(lambda: first.shared.now() > ends)
+        assert not is_held_by_other()
         assert mine()
     monkeypatch.setattr(coordination, "RENEW_SECONDS", 1000.0)
-    with one.shared.turn("heal") as lost:
+    with first.shared.turn("heal") as lost:
         assert lost()
-        assert not other_has_it()
-        assert eventually(other_has_it)
+        assert not is_held_by_other()
+        assert wait_until(is_held_by_other)
         assert not lost()
         monkeypatch.setattr(coordination, "LEASE_SECONDS", 1000.0)
-        kept = other.shared.turn("heal")
-        assert kept.__enter__()()
-    assert one.shared.noted("turn heal") > one.shared.now()  # who lost it does not give back what another has
-    kept.__exit__(None, None, None)
-    one.shared.note("turn heal", one.shared.now() + 3 * 10**9)  # as after a clock was set back by an hour
-    assert other_has_it()
-    one.close()
+        leader_lease = other.shared.turn("heal")
+        assert leader_lease.__enter__()()
+    assert first.shared.noted("turn heal") > first.shared.now()  # who lost it does not give back what another has
+    leader_lease.__exit__(None, None, None)
+    first.shared.note("turn heal", first.shared.now() + 3 * 10**9)  # as after a clock was set back by an hour
+    assert is_held_by_other()
+    first.close()
     other.close()
 
 
 def test_commits_are_durable_whatever_the_database_says_and_a_server_without_fsync_is_refused(
     postgres: PostgresServer,
 ) -> None:
-    url = postgres.database()
+    url = postgres.create_database()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
         watch = Watch()
@@ -333,7 +345,7 @@ def test_commits_are_durable_whatever_the_database_says_and_a_server_without_fsy
 
 
 def test_a_database_of_a_newer_version_is_left_alone(postgres: PostgresServer) -> None:
-    url = postgres.database()
+    url = postgres.create_database()
     PostgresStore(url, "shown").close()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("UPDATE thingspace.version SET version = 99")
@@ -344,7 +356,7 @@ def test_a_database_of_a_newer_version_is_left_alone(postgres: PostgresServer) -
 def check(folder: Path, store: str, *python: str) -> subprocess.CompletedProcess[str]:
     """`thingspace listener --check`."""
     file = folder / "settings.json"
-    file.write_text(json.dumps(settings(folder, store=store)))
+    file.write_text(json.dumps(build_settings(folder, store=store)))
     command = [sys.executable, *python, "listener"] if python else COMMAND
     return subprocess.run(
         [*command, "--settings", str(file), "--check"],
@@ -359,14 +371,14 @@ def check(folder: Path, store: str, *python: str) -> subprocess.CompletedProcess
 def test_a_check_opens_the_database_and_shows_its_address_without_the_password(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    good = check(tmp_path, postgres.database())
+    good = check(tmp_path, postgres.create_database())
     assert good.returncode == 0, good.stderr
     assert f"store postgresql://inbox:***@127.0.0.1:{postgres.port}/" in good.stdout
     assert not any(secret in good.stdout + good.stderr for secret in SECRETS)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "expected"),
     [
         (PASSWORD, "another-secret", "password authentication failed"),
         ("/postgres", "/absent", 'database "absent" does not exist'),
@@ -374,14 +386,14 @@ def test_a_check_opens_the_database_and_shows_its_address_without_the_password(
         ("/postgres", "/postgres?another-secret=1", "not a PostgreSQL URL that libpq can read"),
     ],
 )
-def test_a_database_that_cannot_be_opened_is_said_without_the_password(
-    postgres: PostgresServer, old: str, new: str, said: str
+def test_a_database_that_cannot_be_opened_is_reported_without_the_password(
+    postgres: PostgresServer, old: str, new: str, expected: str
 ) -> None:
     url = postgres.url().replace(old.format(port=postgres.port), new)
     with pytest.raises(StoreUnusable) as failed:
         PostgresStore(url, shown(url.partition("?")[0]))
     message = str(failed.value)
-    assert said in message
+    assert expected in message
     assert message.startswith("postgresql://inbox:***@127.0.0.1:")
     assert "\n" not in message
     assert not any(secret in message for secret in (*SECRETS, "another-secret"))
@@ -399,9 +411,9 @@ def test_a_database_that_cannot_be_opened_is_said_without_the_password(
     ],
 )
 def test_an_address_that_cannot_be_read_is_refused_without_repeating_it(address: str) -> None:
-    with pytest.raises(Wrong) as refused:
+    with pytest.raises(Wrong) as invalid:
         read_address(address)
-    assert not any(piece in str(refused.value) for piece in ("secr", "et@", "inbox:"))
+    assert not any(piece in str(invalid.value) for piece in ("secr", "et@", "inbox:"))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tests.support.emulator_process import eventually
-from tests.support.listener_process import ACCOUNT, text
+from tests.support.emulator_process import wait_until
+from tests.support.listener_process import ACCOUNT, build_text_callback
 from thingspace_provider.listener.callback_parser import TEXT, read
 from thingspace_provider.listener.store.base import Arrival, Selection, StoreFailed
 from thingspace_provider.listener.store.query_sql import select
@@ -21,10 +21,10 @@ ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELE
 STEPS = 1000  # of SQLite's machine
 
 
-def test_a_minute_of_a_device_is_found_without_looking_through_all_of_its_texts(tmp_path: Path) -> None:
+def test_a_minute_of_a_device_is_found_without_a_scan_of_all_its_messages(tmp_path: Path) -> None:
     path = tmp_path / "inbox.sqlite3"
     store = SqliteStore(path)
-    callback = read(json.dumps(text("T=1", "5551230001")).encode()).callback()
+    callback = read(json.dumps(build_text_callback("T=1", "5551230001")).encode()).callback()
     for batch in range(10):
         store.append([Arrival(ACCOUNT, (batch * 1000 + number) * 1_000_000, callback) for number in range(1000)])
         store.tidy()
@@ -52,7 +52,7 @@ def test_a_minute_of_a_device_is_found_without_looking_through_all_of_its_texts(
     assert looks[0] * STEPS < 10_000
 
 
-def test_who_still_reads_when_the_store_is_closed_is_interrupted(tmp_path: Path) -> None:
+def test_a_reader_is_interrupted_when_the_store_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "inbox.sqlite3"
     SqliteStore(path).close()
     reader = Reader(path)
@@ -61,12 +61,12 @@ def test_who_still_reads_when_the_store_is_closed_is_interrupted(tmp_path: Path)
     def endlessly() -> None:
         try:
             reader.rows(ENDLESS, {})
-        except StoreFailed as reason:
-            reasons.append(str(reason))
+        except StoreFailed as error:
+            reasons.append(str(error))
 
     thread = threading.Thread(target=endlessly)
     thread.start()
-    assert eventually(lambda: any(opened.using.locked() for opened in reader._opened))  # noqa: SLF001  else it may be closed before
+    assert wait_until(lambda: any(opened.using.locked() for opened in reader._opened))  # noqa: SLF001  else it may be closed before
     reader.close()
     thread.join()
     assert len(reasons) == 1

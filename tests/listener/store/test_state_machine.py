@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 
 from tests.support.emulator_process import EmulatorProcess
-from tests.support.listener_process import ACCOUNT, USERNAME, ListenerProcess, quiet_port
+from tests.support.listener_process import ACCOUNT, USERNAME, ListenerProcess, reserve_port
 
-RETRIED = 60.0
+RETRY_SECONDS = 60.0
 """Virtual seconds after which ThingSpace has tried every text a second time.
 
 A queue is pushed in waves of 32, and each wave waits 1.3 s for its second try, so all texts of a life take longest
@@ -34,7 +34,7 @@ when no listener is there. Twenty-one of these outlast a session that is not use
 """
 
 
-class Inbox(RuleBasedStateMachine):
+class ListenerStateMachine(RuleBasedStateMachine):
     """A listener and the emulator as real processes, and the model: the texts that were sent."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Inbox(RuleBasedStateMachine):
         self.emulator = EmulatorProcess("--switch", "registrationPorts=any", "--switch", "profile=observed")
         self.platform = self.emulator.caller
         self.platform.control("POST", "clock", {"frozen": True})
-        self.port = quiet_port()
+        self.port = reserve_port()
         self.listener: ListenerProcess | None = None
         self.passwords = ["invented-password-0", "invented-password-1"]
         self.sent: list[str] = []
@@ -73,31 +73,31 @@ class Inbox(RuleBasedStateMachine):
         assert self.listener.stop() == 0
         self.listener = None
 
-    @rule(copies=st.integers(0, 2), texts=st.integers(1, 5))
-    def send(self, copies: int, texts: int) -> None:
+    @rule(copies=st.integers(0, 2), message_count=st.integers(1, 5))
+    def send(self, copies: int, message_count: int) -> None:
         """Devices send; of each text ThingSpace posts so many copies more, at the same moment."""
         if copies:
-            fault = {"operation": "delivery", "duplicate": copies, "times": texts}
+            fault = {"operation": "delivery", "duplicate": copies, "times": message_count}
             assert self.platform.control("POST", "faults", fault).status == 201
-        self.text(texts)
-        self.platform.advance(RETRIED)
-        self.platform.settle()
+        self.send_messages(message_count)
+        self.platform.advance_clock(RETRY_SECONDS)
+        self.platform.wait_until_idle()
         self.platform.control("DELETE", "faults")
 
     @rule()
     def drain(self) -> None:
-        assert self.platform.ready().start().status == 200
-        self.platform.advance(RETRIED)
-        self.platform.settle()
+        assert self.platform.log_in().start_callbacks().status == 200
+        self.platform.advance_clock(RETRY_SECONDS)
+        self.platform.wait_until_idle()
 
-    @rule(texts=st.integers(1, 30))
+    @rule(message_count=st.integers(1, 30))
     @precondition(lambda self: self.listener is not None)
-    def crash_under_delivery(self, texts: int) -> None:
-        self.text(texts)
-        assert self.platform.ready().start().status == 200
+    def crash_under_delivery(self, message_count: int) -> None:
+        self.send_messages(message_count)
+        assert self.platform.log_in().start_callbacks().status == 200
         self.crash()
-        self.platform.advance(RETRIED)
-        self.platform.settle()
+        self.platform.advance_clock(RETRY_SECONDS)
+        self.platform.wait_until_idle()
 
     @rule()
     def rotate(self) -> None:
@@ -111,11 +111,11 @@ class Inbox(RuleBasedStateMachine):
             while self.events().count("settings taken up") == taken_up:
                 assert time.monotonic() < until
                 time.sleep(0.005)
-        self.send(copies=0, texts=1)
+        self.send(copies=0, message_count=1)
         self.register()
 
     @invariant()
-    def every_text_is_in_the_inbox_or_in_the_queue(self) -> None:
+    def every_message_is_stored_or_queued(self) -> None:
         if self.listener is None:
             return
         messages = self.listener.messages()
@@ -127,7 +127,7 @@ class Inbox(RuleBasedStateMachine):
         for first, *others in copies.values():
             assert first["duplicateOf"] is None
             assert [other["duplicateOf"] for other in others] == [first["id"]] * len(others)
-        assert set(copies) | set(self.platform.queued()) == set(self.sent)
+        assert set(copies) | set(self.platform.fetch_queue()) == set(self.sent)
 
     def teardown(self) -> None:
         """Start and drain once more: then nothing is in the queue."""
@@ -135,22 +135,22 @@ class Inbox(RuleBasedStateMachine):
             if self.listener is None:
                 self.start()
             self.drain()
-            assert self.platform.queued() == []
-            self.every_text_is_in_the_inbox_or_in_the_queue()
+            assert self.platform.fetch_queue() == []
+            self.every_message_is_stored_or_queued()
         finally:
             if self.listener:
                 self.listener.kill()
             self.emulator.end(signal.SIGKILL)
             shutil.rmtree(self.folder)
 
-    def text(self, texts: int) -> None:
-        for _ in range(texts):
+    def send_messages(self, message_count: int) -> None:
+        for _ in range(message_count):
             self.sent.append(f"T={len(self.sent)}")
-            self.platform.text(self.sent[-1])
+            self.platform.send_message(self.sent[-1])
 
     def register(self) -> None:
         url = f"http://127.0.0.1:{self.port}/callbacks/invented-path-token/{ACCOUNT}"
-        assert self.platform.ready().register(url, username=USERNAME, password=self.passwords[-1]).status == 200
+        assert self.platform.log_in().register(url, username=USERNAME, password=self.passwords[-1]).status == 200
 
     def credential(self) -> dict[str, Any]:
         return {"password": self.passwords[-1], "previousPassword": self.passwords[-2]}
@@ -160,7 +160,7 @@ class Inbox(RuleBasedStateMachine):
         return [json.loads(line)["event"] for line in self.listener.log.read_text().splitlines()]
 
 
-PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck))
+STATE_MACHINE_SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize(
@@ -168,4 +168,6 @@ PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck))
     [(2, 10), pytest.param(40, 30, marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
 )
 def test_no_text_is_missing_in_whatever_order_things_happen(lives: int, steps: int) -> None:
-    run_state_machine_as_test(Inbox, settings=settings(PATIENT, max_examples=lives, stateful_step_count=steps))
+    run_state_machine_as_test(
+        ListenerStateMachine, settings=settings(STATE_MACHINE_SETTINGS, max_examples=lives, stateful_step_count=steps)
+    )

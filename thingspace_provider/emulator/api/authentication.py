@@ -12,156 +12,166 @@ from urllib.parse import parse_qs
 
 from thingspace_provider.emulator.api.responses import (
     SESSION_PREFIX,
-    Answer,
-    Refused,
-    answer_empty,
-    answer_json,
-    gateway_fault,
+    ApiResponse,
+    RequestRejected,
+    empty_response,
+    gateway_error,
+    json_response,
     m2m_error,
     oauth_error,
-    xml_fault,
+    xml_error,
 )
-from thingspace_provider.emulator.platform.state import Session, Token, World
+from thingspace_provider.emulator.platform.state import PlatformState, Session, Token
 from thingspace_provider.emulator.platform.switches import Switches
-from thingspace_provider.emulator.platform.virtual_clock import Clock
+from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
 
 TOKEN_SECONDS = 3600
 SESSION_SECONDS = 20 * 60
-STRIKES = 5
-REMEMBERED_SECONDS = 24 * 3600
+LOCKOUT_THRESHOLD = 5
+EXPIRED_SESSION_RETENTION_SECONDS = 24 * 3600
 """How long an expired session is still told apart from one that never was."""
 
 
-class Identity:
+class Authenticator:
     """Tokens, sessions and logins over one world."""
 
-    def __init__(self, world: World, clock: Clock, switches: Switches) -> None:
-        self._world, self._clock, self._switches = world, clock, switches
+    def __init__(self, state: PlatformState, clock: VirtualClock, switches: Switches) -> None:
+        self._state, self._clock, self._switches = state, clock, switches
 
-    def issue(self, authorization: str | None, form: bytes) -> Answer:
+    def issue_token(self, authorization: str | None, form: bytes) -> ApiResponse:
         """Answer a token request; within its hour an application gets the same token again."""
-        app = self._application(authorization)
-        if _field(form, "grant_type") != "client_credentials":
-            raise Refused(oauth_error("invalid_request", "Missing or unsupported grant_type parameter value", 400))
+        app = self._authenticate_application(authorization)
+        if _parse_form_field(form, "grant_type") != "client_credentials":
+            raise RequestRejected(
+                oauth_error("invalid_request", "Missing or unsupported grant_type parameter value", 400)
+            )
         now = self._clock.now()
-        token = self._world.tokens.get(app)
+        token = self._state.tokens.get(app)
         if token is None or now - token.issued >= TOKEN_SECONDS:
-            token = self._world.tokens[app] = Token(secrets.token_hex(16), now)
-        left = TOKEN_SECONDS - int(now - token.issued)
-        return answer_json(
+            token = self._state.tokens[app] = Token(secrets.token_hex(16), now)
+        remaining = TOKEN_SECONDS - int(now - token.issued)
+        return json_response(
             {
                 "access_token": token.value,
                 "scope": "am_application_scope default",
                 "token_type": "Bearer",
-                "expires_in": left if self._switches["expiresIn"] == "countsDown" else TOKEN_SECONDS,
+                "expires_in": remaining if self._switches["expiresIn"] == "countsDown" else TOKEN_SECONDS,
             }
         )
 
-    def revoke(self, authorization: str | None, form: bytes) -> Answer:
+    def revoke(self, authorization: str | None, form: bytes) -> ApiResponse:
         """End a token of the application for every holder; an unknown token is not an error."""
-        app = self._application(authorization)
-        value = _field(form, "token")
+        app = self._authenticate_application(authorization)
+        value = _parse_form_field(form, "token")
         if not value:
-            raise Refused(oauth_error("invalid_request", "Missing token parameter", 400))
-        token = self._world.tokens.get(app)
+            raise RequestRejected(oauth_error("invalid_request", "Missing token parameter", 400))
+        token = self._state.tokens.get(app)
         if token is None or token.value != value or not value.isalnum():
-            return answer_empty()
-        del self._world.tokens[app]
-        return answer_empty({"RevokedAccessToken": value})
+            return empty_response()
+        del self._state.tokens[app]
+        return empty_response({"RevokedAccessToken": value})
 
-    def bearer(self, authorization: str | None) -> None:
+    def check_access_token(self, authorization: str | None) -> None:
         """Let a call with a valid access token through."""
         scheme, _, value = (authorization or "").strip().partition(" ")
         if not scheme:
-            raise Refused(gateway_fault("900902"))
+            raise RequestRejected(gateway_error("900902"))
         if scheme.lower() != "bearer":
-            raise Refused(xml_fault(403))
+            raise RequestRejected(xml_error(403))
         now = self._clock.now()
         known = any(
             hmac.compare_digest(token.value.encode(), value.strip().encode()) and now - token.issued < TOKEN_SECONDS
-            for token in self._world.tokens.values()
+            for token in self._state.tokens.values()
         )
         if not known:
-            raise Refused(gateway_fault("900901"))
+            raise RequestRejected(gateway_error("900901"))
 
-    def session(self, value: str | None) -> str:
+    def check_session(self, value: str | None) -> str:
         """The username behind a session token, whose idle time starts anew."""
         if not value:
-            raise Refused(_session_error("REQUEST_FAILED.SessionToken.Format", "The session token header is missing."))
+            raise RequestRejected(
+                _session_error("REQUEST_FAILED.SessionToken.Format", "The session token header is missing.")
+            )
         try:
             key = str(uuid.UUID(value))
         except ValueError:
-            raise Refused(
+            raise RequestRejected(
                 _session_error("INPUT_INVALID.SessionToken.Invalid", "The session token is not valid.")
             ) from None
-        session = self._world.sessions.get(key)
+        session = self._state.sessions.get(key)
         now = self._clock.now()
         expired = session is not None and now - session.used > SESSION_SECONDS
         if expired or (session is None and self._switches["unknownSession"] == "expired"):
-            raise Refused(_session_error("REQUEST_FAILED.SessionToken.Expired", "The Session has expired."))
+            raise RequestRejected(_session_error("REQUEST_FAILED.SessionToken.Expired", "The Session has expired."))
         if session is None:
-            raise Refused(_session_error("INPUT_INVALID.SessionToken.Invalid", "The session token is not valid."))
+            raise RequestRejected(
+                _session_error("INPUT_INVALID.SessionToken.Invalid", "The session token is not valid.")
+            )
         session.used = now
         return session.username
 
-    def login(self, username: str, password: str) -> Answer:
+    def login(self, username: str, password: str) -> ApiResponse:
         """Start a session, or count a strike; the fifth in a row locks the user until an operator unlocks."""
-        user = self._world.users.get(username)
+        user = self._state.users.get(username)
         status = int(self._switches["wrongPassword"])
         if user is not None and user.locked:
-            raise Refused(
+            raise RequestRejected(
                 _session_error("REQUEST_FAILED.Emulator.UserLocked", "The user is locked. Contact support.", status)
             )
         if user is None or not hmac.compare_digest(user.password.encode(), password.encode()):
             if user is not None:
-                user.strikes += 1
-                user.locked = user.strikes >= STRIKES
-            raise Refused(
+                user.failed_logins += 1
+                user.locked = user.failed_logins >= LOCKOUT_THRESHOLD
+            raise RequestRejected(
                 _session_error("REQUEST_FAILED.Emulator.LoginRefused", "The username or password is wrong.", status)
             )
-        user.strikes = 0
+        user.failed_logins = 0
         now = self._clock.now()
-        sessions = self._world.sessions
-        old_ends = self._switches["newLogin"] == "oldInvalid"
+        sessions = self._state.sessions
+        ends_older_sessions = self._switches["newLogin"] == "oldInvalid"
         for key, session in list(sessions.items()):
-            if now - session.used > REMEMBERED_SECONDS or (old_ends and session.username == username):
+            if now - session.used > EXPIRED_SESSION_RETENTION_SECONDS or (
+                ends_older_sessions and session.username == username
+            ):
                 del sessions[key]
         token = str(uuid.uuid4())
         sessions[token] = Session(username, now)
-        return answer_json({"sessionToken": token})
+        return json_response({"sessionToken": token})
 
-    def logout(self, value: str) -> Answer:
+    def logout(self, value: str) -> ApiResponse:
         """End a session and answer with its token."""
-        self._world.sessions.pop(str(uuid.UUID(value)), None)
-        return answer_json({"sessionToken": value})
+        self._state.sessions.pop(str(uuid.UUID(value)), None)
+        return json_response({"sessionToken": value})
 
-    def reset_password(self, username: str, old_password: str) -> Answer:
+    def reset_password(self, username: str, old_password: str) -> ApiResponse:
         """Give the user a random password, in force at once. Open sessions go on."""
-        user = self._world.users[username]
+        user = self._state.users[username]
         if not hmac.compare_digest(user.password.encode(), old_password.encode()):
-            raise Refused(_session_error("REQUEST_FAILED.Emulator.OldPasswordWrong", "The old password is wrong."))
+            raise RequestRejected(
+                _session_error("REQUEST_FAILED.Emulator.OldPasswordWrong", "The old password is wrong.")
+            )
         alphabet = string.ascii_letters + string.digits
         user.password = "".join(secrets.choice(alphabet) for _ in range(12))
-        return answer_json({"newPassword": user.password})
+        return json_response({"newPassword": user.password})
 
-    def _application(self, authorization: str | None) -> str:
+    def _authenticate_application(self, authorization: str | None) -> str:
         scheme, _, value = (authorization or "").strip().partition(" ")
         if scheme.lower() != "basic":
-            raise Refused(gateway_fault("900902"))
+            raise RequestRejected(gateway_error("900902"))
         try:
             key, colon, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             key, colon, secret = "", "", ""
-        expected = self._world.apps.get(key)
+        expected = self._state.applications.get(key)
         if not colon or expected is None or not hmac.compare_digest(expected.encode(), secret.encode()):
-            raise Refused(oauth_error("invalid_client", "Client authentication failed", 401))
+            raise RequestRejected(oauth_error("invalid_client", "Client authentication failed", 401))
         return key
 
 
-def _field(form: bytes, name: str) -> str | None:
+def _parse_form_field(form: bytes, name: str) -> str | None:
     values = parse_qs(form.decode("utf-8", "replace"), max_num_fields=100).get(name)
     return values[0] if values else None
 
 
-def _session_error(code: str, message: str, status: int = 400) -> Answer:
+def _session_error(code: str, message: str, status: int = 400) -> ApiResponse:
     return m2m_error(f"{SESSION_PREFIX}.{code}", message, status)

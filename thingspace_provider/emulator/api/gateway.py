@@ -10,16 +10,16 @@ from urllib.parse import parse_qs
 
 from starlette.types import Message, Receive, Scope, Send
 
-from thingspace_provider.emulator.api.authentication import Identity
-from thingspace_provider.emulator.api.operations import Call, Operations
-from thingspace_provider.emulator.api.responses import Answer, Refused, xml_fault
-from thingspace_provider.emulator.api.routes import WITHOUT_BEARER, WITHOUT_SESSION, Route, find
-from thingspace_provider.emulator.platform.faults import Faults, Rule
+from thingspace_provider.emulator.api.authentication import Authenticator
+from thingspace_provider.emulator.api.operations import Operations, RoutedCall
+from thingspace_provider.emulator.api.responses import ApiResponse, RequestRejected, xml_error
+from thingspace_provider.emulator.api.routes import WITHOUT_ACCESS_TOKEN, WITHOUT_SESSION, Route, match_route
+from thingspace_provider.emulator.platform.faults import FaultRule, Faults
 from thingspace_provider.emulator.platform.journal import Journal
-from thingspace_provider.emulator.platform.state import World
-from thingspace_provider.emulator.platform.virtual_clock import Clock
+from thingspace_provider.emulator.platform.state import PlatformState
+from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
 
-BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 BODYLESS = frozenset({204, 205, 304})
 TRANSPORT = "thingspace.transport"
 """Key of the ASGI scope under which the server hands over the connection, for faults that cut it."""
@@ -29,13 +29,19 @@ class Gateway:
     """An ASGI application with the path prefix `/api`."""
 
     def __init__(
-        self, world: World, clock: Clock, faults: Faults, journal: Journal, identity: Identity, operations: Operations
+        self,
+        state: PlatformState,
+        clock: VirtualClock,
+        faults: Faults,
+        journal: Journal,
+        authenticator: Authenticator,
+        operations: Operations,
     ) -> None:
-        self._world, self._clock, self._faults, self._journal = world, clock, faults, journal
-        self._identity, self._operations = identity, operations
+        self._state, self._clock, self._faults, self._journal = state, clock, faults, journal
+        self._authenticator, self._operations = authenticator, operations
         self._stopping = asyncio.Event()
 
-    def let_go(self) -> None:
+    def release_held_requests(self) -> None:
         """Drop every connection that a fault holds."""
         self._stopping.set()
         self._stopping = asyncio.Event()
@@ -45,47 +51,47 @@ class Gateway:
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
         entry: dict[str, Any] = {"at": round(self._clock.now(), 3), "operation": "unrouted", "accountName": None}
         entry |= {"method": scope["method"], "path": path, "status": None, "errorCode": None, "fault": None}
-        body = await _read(receive)
-        rule: Rule | None = None
+        body = await _read_body(receive)
+        rule: FaultRule | None = None
         route: Route | None = None
-        call = Call("unrouted", body or b"")
+        call = RoutedCall("unrouted", body or b"")
         try:
-            route, parameters = find(scope["method"], path.removeprefix("/api"))
-            call = _call(route, parameters, scope, call.body)
-            facts = self._facts(call)
-            entry |= {"operation": call.operation, "accountName": facts["accountName"], "username": facts["username"]}
-            rule = self._faults.take(call.operation, facts)
-            if rule is None or _is_taken(rule):
-                if rule is not None and rule.delay:
-                    await self._held(receive, rule.delay)
-                answer = self._handle(call) if body is not None else xml_fault(413)
+            route, parameters = match_route(scope["method"], path.removeprefix("/api"))
+            call = _parse_call(route, parameters, scope, call.body)
+            fields = self._match_fields(call)
+            entry |= {"operation": call.operation, "accountName": fields["accountName"], "username": fields["username"]}
+            rule = self._faults.match(call.operation, fields)
+            if rule is None or _has_effect(rule):
+                if rule is not None and rule.delay_seconds:
+                    await self._wait_for_disconnect(receive, rule.delay_seconds)
+                response = self._handle(call) if body is not None else xml_error(413)
             else:
-                answer = rule.answer or Answer(0)
-        except Refused as refusal:
-            answer = refusal.answer
-        if rule is not None and rule.answer is not None:
-            answer = rule.answer
+                response = rule.response or ApiResponse(0)
+        except RequestRejected as error:
+            response = error.response
+        if rule is not None and rule.response is not None:
+            response = rule.response
         cut = rule is not None and bool(rule.drop or rule.hang)
-        entry |= {"status": 0 if cut else answer.status, "errorCode": answer.error_code}
+        entry |= {"status": 0 if cut else response.status, "errorCode": response.error_code}
         entry["fault"] = rule.number if rule is not None else None
-        self._journal.call(entry)
-        await self._reply(scope, receive, send, answer, rule)
+        self._journal.record_call(entry)
+        await self._reply(scope, receive, send, response, rule)
 
-    def _handle(self, call: Call) -> Answer:
-        if call.operation not in WITHOUT_BEARER:
-            self._identity.bearer(call.authorization)
+    def _handle(self, call: RoutedCall) -> ApiResponse:
+        if call.operation not in WITHOUT_ACCESS_TOKEN:
+            self._authenticator.check_access_token(call.authorization)
         if call.operation not in WITHOUT_SESSION:
-            call = replace(call, username=self._identity.session(call.session))
+            call = replace(call, username=self._authenticator.check_session(call.session))
         return self._operations.by_name[call.operation](call)
 
-    def _facts(self, call: Call) -> dict[str, str | None]:
+    def _match_fields(self, call: RoutedCall) -> dict[str, str | None]:
         """What a fault can match and the journal shows, read without judging whether the request is right."""
         try:
             value = json.loads(call.body) if call.body else {}
         except (ValueError, RecursionError):
             value = {}
         given = {key: item for key, item in value.items() if isinstance(item, str)} if isinstance(value, dict) else {}
-        session = self._world.sessions.get(call.session.lower())
+        session = self._state.sessions.get(call.session.lower())
         return {
             "accountName": call.account or given.get("accountName"),
             "serviceName": call.service or (given.get("name") if call.operation == "registerCallback" else None),
@@ -94,58 +100,64 @@ class Gateway:
             "url": given.get("url"),
         }
 
-    async def _reply(self, scope: Scope, receive: Receive, send: Send, answer: Answer, rule: Rule | None) -> None:
+    async def _reply(
+        self, scope: Scope, receive: Receive, send: Send, response: ApiResponse, rule: FaultRule | None
+    ) -> None:
         transport = scope.get(TRANSPORT)
         if rule is not None and rule.hang:
-            await self._held(receive, None)
+            await self._wait_for_disconnect(receive, None)
         if rule is not None and (rule.drop or rule.hang) and transport is not None:
             transport.abort()
-            await self._held(receive, None)  # until the server has noticed: else it would complain of no answer
+            await self._wait_for_disconnect(
+                receive, None
+            )  # until the server has noticed: else it would complain of no answer
             return
-        body = answer.body
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-        if answer.status not in BODYLESS:
-            length = len(body) if rule is None or rule.truncate is None else max(len(body), rule.truncate + 1)
+        body = response.body
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        if response.status not in BODYLESS:
+            length = (
+                len(body) if rule is None or rule.truncate_bytes is None else max(len(body), rule.truncate_bytes + 1)
+            )
             headers.append((b"content-length", str(length).encode()))
         else:
             body = b""
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        if rule is not None and rule.truncate is not None and transport is not None:
-            await send({"type": "http.response.body", "body": body[: rule.truncate], "more_body": True})
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if rule is not None and rule.truncate_bytes is not None and transport is not None:
+            await send({"type": "http.response.body", "body": body[: rule.truncate_bytes], "more_body": True})
             transport.close()
             return
         await send({"type": "http.response.body", "body": body})
 
-    async def _held(self, receive: Receive, seconds: float | None) -> None:
+    async def _wait_for_disconnect(self, receive: Receive, seconds: float | None) -> None:
         """Wait for the client to go, for the emulator to stop, or for so many virtual seconds."""
-        gone: asyncio.Future[Message] = asyncio.ensure_future(_message(receive))
+        disconnected: asyncio.Future[Message] = asyncio.ensure_future(_receive_message(receive))
         stopping = asyncio.ensure_future(self._stopping.wait())
-        over = asyncio.ensure_future(asyncio.wait((gone, stopping), return_when=asyncio.FIRST_COMPLETED))
+        ended = asyncio.ensure_future(asyncio.wait((disconnected, stopping), return_when=asyncio.FIRST_COMPLETED))
         try:
             if seconds is None:
-                await over
+                await ended
             else:
-                await self._clock.wait(over, seconds)
+                await self._clock.wait(ended, seconds)
         finally:
-            for task in (over, gone, stopping):
+            for task in (ended, disconnected, stopping):
                 task.cancel()
 
 
-async def _message(receive: Receive) -> Message:
+async def _receive_message(receive: Receive) -> Message:
     return await receive()
 
 
-def _is_taken(rule: Rule) -> bool:
+def _has_effect(rule: FaultRule) -> bool:
     """Whether the call has its effect although a fault applies to it."""
-    if rule.answer is not None:
-        return rule.taken
+    if rule.response is not None:
+        return rule.after_effect
     return "before" not in {rule.drop, rule.hang}
 
 
-def _call(route: Route, parameters: dict[str, str], scope: Scope, body: bytes) -> Call:
+def _parse_call(route: Route, parameters: dict[str, str], scope: Scope, body: bytes) -> RoutedCall:
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=1000)
-    return Call(
+    return RoutedCall(
         operation=route.operation,
         body=body,
         account=parameters.get("account", ""),
@@ -156,7 +168,7 @@ def _call(route: Route, parameters: dict[str, str], scope: Scope, body: bytes) -
     )
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive) -> bytes | None:
     """The whole body, or `None` if it is larger than any call needs; what is too much is thrown away as it comes."""
     chunks, size, more = [], 0, True
     while more:
@@ -165,9 +177,9 @@ async def _read(receive: Receive) -> bytes | None:
             return b""
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size <= BODY_BYTES:
+        if size <= MAX_BODY_BYTES:
             chunks.append(chunk)
         else:
             chunks.clear()
         more = message.get("more_body", False)
-    return b"".join(chunks) if size <= BODY_BYTES else None
+    return b"".join(chunks) if size <= MAX_BODY_BYTES else None

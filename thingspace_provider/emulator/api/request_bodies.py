@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from thingspace_provider.emulator.api.responses import CALLBACK_PREFIX, SMS_PREFIX, Refused, m2m_error
+from thingspace_provider.emulator.api.responses import CALLBACK_PREFIX, SMS_PREFIX, RequestRejected, m2m_error
 from thingspace_provider.emulator.platform.switches import Switches
 
 SERVICES = (
@@ -44,7 +44,7 @@ PORT_RANGES = {
     "any": (range(1, 65536),),
 }
 
-IDENTIFIERS = {
+DEVICE_ID_PATTERNS = {
     "esn": r"\d{11}|[0-9A-Fa-f]{8}",
     "iccid": r"\d{1,20}",
     "imei": r"\d{14,16}",
@@ -56,16 +56,16 @@ IDENTIFIERS = {
 }
 
 ENCODINGS = ("7-bit", "8-bit-ASCII", "8-bit-UTF-8", "8-bit-DATA")
-MOST_DEVICES = 200
-MOST_BULK_DEVICES = 10_000
-LIFE_SECONDS = 5 * 24 * 3600
-CREDENTIAL_CHARACTERS = 40
-CUSTOM_FIELD_CHARACTERS = 50
+MAX_DEVICES = 200
+MAX_BULK_DEVICES = 10_000
+DEFAULT_TTL_SECONDS = 5 * 24 * 3600
+MAX_CREDENTIAL_LENGTH = 40
+MAX_CUSTOM_FIELD_LENGTH = 50
 TIME_TO_LIVE = re.compile(r"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)\d{3}R")
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class RegistrationRequest:
     """What a registration asks for."""
 
     name: str
@@ -75,7 +75,7 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SendRequest:
     """What a send asks for; devices are (kind, identifier) pairs, life is in seconds."""
 
     account: str | None
@@ -84,145 +84,150 @@ class Order:
     group: str | None
     plan: str | None
     custom_fields: tuple[tuple[str, str], ...]
-    life: float
+    ttl_seconds: float
 
 
-def refuse(prefix: str, code: str, message: str) -> Refused:
+def rejection(prefix: str, code: str, message: str) -> RequestRejected:
     """An m2m refusal, ready to be raised."""
-    return Refused(m2m_error(f"{prefix}.{code}", message))
+    return RequestRejected(m2m_error(f"{prefix}.{code}", message))
 
 
-def read_object(body: bytes, prefix: str, switches: Switches) -> dict[str, Any]:
+def parse_object(body: bytes, prefix: str, switches: Switches) -> dict[str, Any]:
     """The JSON object of a request body, or the refusal that the services give."""
     if not body.strip():
-        raise refuse(prefix, "INPUT_INVALID.RequestUndefined", "The request body is empty.")
+        raise rejection(prefix, "INPUT_INVALID.RequestUndefined", "The request body is empty.")
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise refuse(prefix, "DeserializationFailed", "The request body is not a JSON object.")
-    for string in _strings(value):
+        raise rejection(prefix, "DeserializationFailed", "The request body is not a JSON object.")
+    for string in _iterate_strings(value):
         if any("\ud800" <= character <= "\udfff" for character in string):
-            raise refuse(prefix, "DeserializationFailed", "The request body is not Unicode text.")
+            raise rejection(prefix, "DeserializationFailed", "The request body is not Unicode text.")
         if switches["invalidCharacters"] == "refused" and any(character in string for character in "'<\\"):
-            raise refuse(prefix, "INPUT_INVALID.Request.InvalidCharacter", "The request holds an invalid character.")
+            raise rejection(prefix, "INPUT_INVALID.Request.InvalidCharacter", "The request holds an invalid character.")
     return value
 
 
-def required(value: dict[str, Any], name: str, prefix: str) -> str:
+def required_string(value: dict[str, Any], name: str, prefix: str) -> str:
     """A string that must be there."""
     if value.get(name) is None:
-        raise refuse(prefix, "DeserializationFailed", f"The element {name} is missing.")
-    return _string(value[name], name, prefix)
+        raise rejection(prefix, "DeserializationFailed", f"The element {name} is missing.")
+    return _require_string(value[name], name, prefix)
 
 
-def optional(value: dict[str, Any], name: str, prefix: str) -> str | None:
+def optional_string(value: dict[str, Any], name: str, prefix: str) -> str | None:
     """A string that may be absent or null."""
-    return None if value.get(name) is None else _string(value[name], name, prefix)
+    return None if value.get(name) is None else _require_string(value[name], name, prefix)
 
 
-def read_listener(body: bytes, switches: Switches) -> Listener:
+def parse_registration(body: bytes, switches: Switches) -> RegistrationRequest:
     """The body of a registration."""
-    value = read_object(body, CALLBACK_PREFIX, switches)
-    name, url = required(value, "name", CALLBACK_PREFIX), required(value, "url", CALLBACK_PREFIX)
-    username, password = optional(value, "username", CALLBACK_PREFIX), optional(value, "password", CALLBACK_PREFIX)
-    return check_listener(Listener(name, url, username, password), switches)
+    value = parse_object(body, CALLBACK_PREFIX, switches)
+    name, url = required_string(value, "name", CALLBACK_PREFIX), required_string(value, "url", CALLBACK_PREFIX)
+    username, password = (
+        optional_string(value, "username", CALLBACK_PREFIX),
+        optional_string(value, "password", CALLBACK_PREFIX),
+    )
+    return check_registration(RegistrationRequest(name, url, username, password), switches)
 
 
-def check_listener(listener: Listener, switches: Switches) -> Listener:
+def check_registration(request: RegistrationRequest, switches: Switches) -> RegistrationRequest:
     """A listener that may be registered. Codes with `Emulator` in them are ours: the real ones are unknown."""
-    if listener.name not in SERVICES:
-        raise refuse(CALLBACK_PREFIX, "INPUT_INVALID.Emulator.ServiceName", "There is no such callback service.")
-    _check_url(listener.url, switches["registrationPorts"])
-    if max(len(listener.username or ""), len(listener.password or "")) > CREDENTIAL_CHARACTERS:
-        raise refuse(
+    if request.name not in SERVICES:
+        raise rejection(CALLBACK_PREFIX, "INPUT_INVALID.Emulator.ServiceName", "There is no such callback service.")
+    _check_url(request.url, switches["registrationPorts"])
+    if max(len(request.username or ""), len(request.password or "")) > MAX_CREDENTIAL_LENGTH:
+        raise rejection(
             CALLBACK_PREFIX, "INPUT_INVALID.Emulator.CredentialTooLong", "A credential has at most 40 characters."
         )
-    return listener
+    return request
 
 
-def read_order(body: bytes, switches: Switches) -> Order:
+def parse_send(body: bytes, switches: Switches) -> SendRequest:
     """The body of a send."""
-    value = read_object(body, SMS_PREFIX, switches)
-    account = optional(value, "accountName", SMS_PREFIX)
+    value = parse_object(body, SMS_PREFIX, switches)
+    account = optional_string(value, "accountName", SMS_PREFIX)
     if account == "":
-        raise refuse(SMS_PREFIX, "INPUT_INVALID.Account.NotDefined", "The account name is empty.")
-    message = optional(value, "smsMessage", SMS_PREFIX)
+        raise rejection(SMS_PREFIX, "INPUT_INVALID.Account.NotDefined", "The account name is empty.")
+    message = optional_string(value, "smsMessage", SMS_PREFIX)
     if not message:
-        raise refuse(SMS_PREFIX, "INPUT_INVALID.SmsMessage.Null", "The message is empty.")
-    encoding = optional(value, "dataEncoding", SMS_PREFIX) or ENCODINGS[0]
+        raise rejection(SMS_PREFIX, "INPUT_INVALID.SmsMessage.Null", "The message is empty.")
+    encoding = optional_string(value, "dataEncoding", SMS_PREFIX) or ENCODINGS[0]
     if encoding not in ENCODINGS:
-        raise refuse(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "The data encoding is unknown.")
+        raise rejection(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "The data encoding is unknown.")
     length = len(message.encode()) if encoding == "8-bit-UTF-8" else len(message)
     if length > (160 if encoding == "7-bit" else 140):
-        raise refuse(SMS_PREFIX, "INPUT_INVALID.SmsMessage.TooLong", "The message is too long.")
-    order = Order(
+        raise rejection(SMS_PREFIX, "INPUT_INVALID.SmsMessage.TooLong", "The message is too long.")
+    request = SendRequest(
         account=account,
         message=message,
-        devices=_devices(value.get("deviceIds")),
-        group=optional(value, "groupName", SMS_PREFIX),
-        plan=optional(value, "servicePlan", SMS_PREFIX),
-        custom_fields=_custom_fields(value.get("customFields")),
-        life=_life(optional(value, "timeToLive", SMS_PREFIX)),
+        devices=_parse_device_ids(value.get("deviceIds")),
+        group=optional_string(value, "groupName", SMS_PREFIX),
+        plan=optional_string(value, "servicePlan", SMS_PREFIX),
+        custom_fields=_parse_custom_fields(value.get("customFields")),
+        ttl_seconds=_parse_ttl(optional_string(value, "timeToLive", SMS_PREFIX)),
     )
-    if not (order.devices or order.group or order.plan or order.custom_fields):
-        raise refuse(SMS_PREFIX, "DeserializationFailed", "The element deviceIds is missing.")
-    return order
+    if not (request.devices or request.group or request.plan or request.custom_fields):
+        raise rejection(SMS_PREFIX, "DeserializationFailed", "The element deviceIds is missing.")
+    return request
 
 
-def read_device(value: Any) -> tuple[str, str]:
+def parse_device_id(value: Any) -> tuple[str, str]:
     """One `{"kind", "id"}` as (lower-case kind, identifier)."""
     if not isinstance(value, dict):
-        raise refuse(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "A device identifier is not an object.")
-    kind, identifier = required(value, "kind", SMS_PREFIX).lower(), required(value, "id", SMS_PREFIX)
-    if kind not in IDENTIFIERS:
-        raise refuse(SMS_PREFIX, "INPUT_INVALID.Device.Kind.Invalid", "The device kind is unknown.")
-    if not re.fullmatch(IDENTIFIERS[kind], identifier, re.ASCII):
-        raise refuse(SMS_PREFIX, "INPUT_INVALID.Device.Identifier.Invalid", "The identifier does not fit its kind.")
+        raise rejection(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "A device identifier is not an object.")
+    kind, identifier = required_string(value, "kind", SMS_PREFIX).lower(), required_string(value, "id", SMS_PREFIX)
+    if kind not in DEVICE_ID_PATTERNS:
+        raise rejection(SMS_PREFIX, "INPUT_INVALID.Device.Kind.Invalid", "The device kind is unknown.")
+    if not re.fullmatch(DEVICE_ID_PATTERNS[kind], identifier, re.ASCII):
+        raise rejection(SMS_PREFIX, "INPUT_INVALID.Device.Identifier.Invalid", "The identifier does not fit its kind.")
     return kind, identifier
 
 
-def _devices(value: Any) -> tuple[tuple[str, str], ...]:
-    entries = _entries(value, "deviceIds")
-    if len(entries) > MOST_BULK_DEVICES:
-        raise refuse(SMS_PREFIX, "INPUT_INVALID.MaxRequestsExceeded", "More than 10,000 devices.")
-    if len(entries) > MOST_DEVICES:
-        raise refuse(SMS_PREFIX, "INPUT_INVALID.NumberofDevices", "More than 200 devices.")
-    return tuple(read_device(entry) for entry in entries)
+def _parse_device_ids(value: Any) -> tuple[tuple[str, str], ...]:
+    entries = _require_list(value, "deviceIds")
+    if len(entries) > MAX_BULK_DEVICES:
+        raise rejection(SMS_PREFIX, "INPUT_INVALID.MaxRequestsExceeded", "More than 10,000 devices.")
+    if len(entries) > MAX_DEVICES:
+        raise rejection(SMS_PREFIX, "INPUT_INVALID.NumberofDevices", "More than 200 devices.")
+    return tuple(parse_device_id(entry) for entry in entries)
 
 
-def _custom_fields(value: Any) -> tuple[tuple[str, str], ...]:
+def _parse_custom_fields(value: Any) -> tuple[tuple[str, str], ...]:
     pairs = []
-    for entry in _entries(value, "customFields"):
+    for entry in _require_list(value, "customFields"):
         if not isinstance(entry, dict):
-            raise refuse(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "A custom field is not an object.")
-        key, content = required(entry, "key", SMS_PREFIX), required(entry, "value", SMS_PREFIX)
+            raise rejection(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "A custom field is not an object.")
+        key, content = required_string(entry, "key", SMS_PREFIX), required_string(entry, "value", SMS_PREFIX)
         if not re.fullmatch("CustomField[1-5]", key):
-            raise refuse(SMS_PREFIX, "INPUT_INVALID.CustomField.InvalidName", "Only CustomField1 to 5 exist.")
-        if len(content) > CUSTOM_FIELD_CHARACTERS:
-            raise refuse(SMS_PREFIX, "INPUT_INVALID.CustomField.TooLong", "A custom field has at most 50 characters.")
+            raise rejection(SMS_PREFIX, "INPUT_INVALID.CustomField.InvalidName", "Only CustomField1 to 5 exist.")
+        if len(content) > MAX_CUSTOM_FIELD_LENGTH:
+            raise rejection(
+                SMS_PREFIX, "INPUT_INVALID.CustomField.TooLong", "A custom field has at most 50 characters."
+            )
         pairs.append((key, content))
     return tuple(pairs)
 
 
-def _entries(value: Any, name: str) -> list[Any]:
+def _require_list(value: Any, name: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise refuse(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", f"The element {name} is not a list.")
+        raise rejection(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", f"The element {name} is not a list.")
     return value
 
 
-def _life(value: str | None) -> float:
+def _parse_ttl(value: str | None) -> float:
     if not value:
-        return LIFE_SECONDS
+        return DEFAULT_TTL_SECONDS
     match = TIME_TO_LIVE.fullmatch(value)
     if not match:
-        raise refuse(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "The time to live is not a relative validity.")
+        raise rejection(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "The time to live is not a relative validity.")
     years, months, days, hours, minutes, seconds = map(int, match.groups())
-    whole_days = years * 365 + months * 30 + days
-    return min(LIFE_SECONDS, ((whole_days * 24 + hours) * 60 + minutes) * 60 + seconds)
+    total_days = years * 365 + months * 30 + days
+    return min(DEFAULT_TTL_SECONDS, ((total_days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def _check_url(url: str, rule: str) -> None:
@@ -233,30 +238,30 @@ def _check_url(url: str, rule: str) -> None:
     except ValueError:
         host, port = None, None
     if not host or port is None or url != url.strip() or any(character.isspace() for character in url):
-        raise refuse(CALLBACK_PREFIX, "INPUT_INVALID.Emulator.Url", "The URL is not an http or https address.")
+        raise rejection(CALLBACK_PREFIX, "INPUT_INVALID.Emulator.Url", "The URL is not an http or https address.")
     if not any(port in allowed for allowed in PORT_RANGES[rule]):
-        raise refuse(
+        raise rejection(
             CALLBACK_PREFIX,
             "INPUT_INVALID.Emulator.Port",
             f"The port {port} is not allowed: 80, 443, 9001-9006, 28200-28220 or 50551-50559.",
         )
 
 
-def _string(value: Any, name: str, prefix: str) -> str:
+def _require_string(value: Any, name: str, prefix: str) -> str:
     if not isinstance(value, str):
-        raise refuse(prefix, "REQUEST_FAILED.UnexpectedError", f"The element {name} is not a string.")
+        raise rejection(prefix, "REQUEST_FAILED.UnexpectedError", f"The element {name} is not a string.")
     return value
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _iterate_strings(value: Any) -> Iterator[str]:
     """Every string in a JSON value, keys included, without recursion."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
+    pending = [value]
+    while pending:
+        item = pending.pop()
         if isinstance(item, str):
             yield item
         elif isinstance(item, dict):
-            waiting.extend(item)
-            waiting.extend(item.values())
+            pending.extend(item)
+            pending.extend(item.values())
         elif isinstance(item, list):
-            waiting.extend(item)
+            pending.extend(item)

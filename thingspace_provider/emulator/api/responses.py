@@ -10,7 +10,7 @@ from typing import Any
 JSON_TYPE = "application/json; charset=UTF-8"
 XML_TYPE = "application/xml; charset=UTF-8"
 
-FAULTS: dict[str, tuple[int, str, str]] = {
+GATEWAY_ERRORS: dict[str, tuple[int, str, str]] = {
     "900901": (401, "Invalid Credentials", "Access failure for API: /m2m/v1, version: v1. Check the access token."),
     "900902": (
         401,
@@ -32,7 +32,7 @@ CALLBACK_PREFIX = "CallbackRegistrationService"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """One HTTP answer: status, body bytes, headers without Content-Length."""
 
     status: int
@@ -41,12 +41,12 @@ class Answer:
     error_code: str | None = None
 
 
-class Refused(Exception):
+class RequestRejected(Exception):
     """A request ends here, with the answer it carries."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.error_code)
-        self.answer = answer
+    def __init__(self, response: ApiResponse) -> None:
+        super().__init__(response.error_code)
+        self.response = response
 
 
 def encode(value: Any) -> bytes:
@@ -54,36 +54,36 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def answer_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> ApiResponse:
     """A JSON answer."""
-    return Answer(status, encode(value), (("Content-Type", JSON_TYPE), *(headers or {}).items()))
+    return ApiResponse(status, encode(value), (("Content-Type", JSON_TYPE), *(headers or {}).items()))
 
 
-def answer_empty(headers: Mapping[str, str] | None = None) -> Answer:
+def empty_response(headers: Mapping[str, str] | None = None) -> ApiResponse:
     """200 with no body at all."""
-    return Answer(200, b"", tuple((headers or {}).items()))
+    return ApiResponse(200, b"", tuple((headers or {}).items()))
 
 
-def gateway_fault(code: str, status: int | None = None) -> Answer:
+def gateway_error(code: str, status: int | None = None) -> ApiResponse:
     """First dialect: `{"fault": {"code", "message", "description"}}` from the gateway; code is a string."""
-    usual_status, message, description = FAULTS[code]
+    usual_status, message, description = GATEWAY_ERRORS[code]
     body = {"fault": {"code": code, "message": message, "description": description}}
-    return Answer(status or usual_status, encode(body), (("Content-Type", JSON_TYPE),), code)
+    return ApiResponse(status or usual_status, encode(body), (("Content-Type", JSON_TYPE),), code)
 
 
-def m2m_error(code: str, message: str, status: int = 400) -> Answer:
+def m2m_error(code: str, message: str, status: int = 400) -> ApiResponse:
     """Second dialect: `{"errorCode", "errorMessage"}` from the m2m services."""
     body = {"errorCode": code, "errorMessage": message}
-    return Answer(status, encode(body), (("Content-Type", JSON_TYPE),), code)
+    return ApiResponse(status, encode(body), (("Content-Type", JSON_TYPE),), code)
 
 
-def oauth_error(error: str, description: str, status: int) -> Answer:
+def oauth_error(error: str, description: str, status: int) -> ApiResponse:
     """Third dialect: `{"error_description", "error"}` from the token service."""
     body = {"error_description": description, "error": error}
-    return Answer(status, encode(body), (("Content-Type", JSON_TYPE),), error)
+    return ApiResponse(status, encode(body), (("Content-Type", JSON_TYPE),), error)
 
 
-def xml_fault(status: int) -> Answer:
+def xml_error(status: int) -> ApiResponse:
     """Fourth dialect: XML, seen for a wrong authentication scheme (403) and a wrong endpoint (404)."""
     reason, description = {
         403: ("Forbidden", "The requested resource does not accept this authentication."),
@@ -94,4 +94,4 @@ def xml_fault(status: int) -> Answer:
         f"<am:type>Status report</am:type><am:message>{reason}</am:message>"
         f"<am:description>{description}</am:description></am:fault>"
     )
-    return Answer(status, body.encode(), (("Content-Type", XML_TYPE),), f"xml-{status}")
+    return ApiResponse(status, body.encode(), (("Content-Type", XML_TYPE),), f"xml-{status}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from thingspace_provider.emulator.api.responses import Refused, gateway_fault, xml_fault
+from thingspace_provider.emulator.api.responses import RequestRejected, gateway_error, xml_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ ROUTES = (
 
 CONTEXTS = (("ts", "v1"), ("m2m", "v1"))
 
-WITHOUT_BEARER = frozenset({"token", "revoke"})
+WITHOUT_ACCESS_TOKEN = frozenset({"token", "revoke"})
 WITHOUT_SESSION = frozenset({"token", "revoke", "login"})
 
 
-def find(method: str, raw_path: str) -> tuple[Route, dict[str, str]]:
+def match_route(method: str, raw_path: str) -> tuple[Route, dict[str, str]]:
     """The route of a percent-encoded path below `/api`, with its decoded parameters.
 
     Raises Refused: fault 900906 for a context the gateway does not know and for a method the path does not have,
@@ -58,8 +58,8 @@ def find(method: str, raw_path: str) -> tuple[Route, dict[str, str]]:
         if route.method == method:
             return route, parameters
     if path_known or segments[:2] not in CONTEXTS:
-        raise Refused(gateway_fault("900906"))
-    raise Refused(xml_fault(404))
+        raise RequestRejected(gateway_error("900906"))
+    raise RequestRejected(xml_error(404))
 
 
 def _match(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str] | None:

@@ -11,47 +11,47 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from thingspace_provider.emulator.api.history import timestamp
+from thingspace_provider.emulator.api.history import format_timestamp
 from thingspace_provider.emulator.control import openapi
-from thingspace_provider.emulator.control.inventory_api import Inventory
+from thingspace_provider.emulator.control.inventory_api import InventoryApi
 from thingspace_provider.emulator.control.request_parsing import (
-    BadInput,
+    InvalidRequest,
     device_ids,
     find_account,
     find_device,
-    read_json,
-    read_number,
-    read_object,
+    parse_json,
+    parse_number,
+    parse_object,
 )
 from thingspace_provider.emulator.emulator import Emulator
-from thingspace_provider.emulator.platform.callback_sender import BadAddress
-from thingspace_provider.emulator.platform.faults import BadRule
-from thingspace_provider.emulator.platform.state_json import BadState, export_world, fits, import_world
-from thingspace_provider.emulator.platform.switches import UnknownSwitch
+from thingspace_provider.emulator.platform.callback_sender import InvalidAddress
+from thingspace_provider.emulator.platform.faults import InvalidFault
+from thingspace_provider.emulator.platform.state_json import InvalidState, export_state, import_state, matches_type
+from thingspace_provider.emulator.platform.switches import InvalidSwitch
 
-STATE_BYTES = 256 * 1024 * 1024
-MOST_TEXTS = 100_000
-LONGEST_MOVE = 10 * 366 * 24 * 3600
-LONGEST_WAIT = 60.0
-SHOWN = 1000
+MAX_STATE_BYTES = 256 * 1024 * 1024
+MAX_MESSAGES = 100_000
+MAX_ADVANCE_SECONDS = 10 * 366 * 24 * 3600
+MAX_WAIT_SECONDS = 60.0
+MAX_LISTED_MESSAGES = 1000
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class ControlPlane:
+class ControlApi:
     """The handlers of `/_emulator/`: JSON in, JSON out, 400 `{"error"}` for what makes no sense."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        inventory = Inventory(emulator)
+        inventory = InventoryApi(emulator)
         self._documentation: dict[tuple[str, str], str] = {}
         self.routes = [
             self._route("connection", GET=self.show_connection),
-            self._route("messages", POST=self.send_text),
+            self._route("messages", POST=self.send_message),
             self._route("queue", GET=self.show_queue),
             self._route("journal", GET=self.show_journal, DELETE=self.clear_journal),
-            self._route("faults", GET=self.show_faults, POST=self.arm_fault, DELETE=self.clear_faults),
-            self._route("faults/{number:int}", DELETE=self.disarm_fault),
+            self._route("faults", GET=self.show_faults, POST=self.add_fault, DELETE=self.clear_faults),
+            self._route("faults/{number:int}", DELETE=self.remove_fault),
             self._route("clock", GET=self.show_clock, POST=self.move_clock),
             self._route("switches", GET=self.show_switches, PUT=self.put_switches),
             self._route("state", GET=self.show_state, PUT=self.put_state),
@@ -60,10 +60,10 @@ class ControlPlane:
             self._route("devices", GET=inventory.show_devices, POST=inventory.put_device),
             self._route("users", GET=inventory.show_users),
             self._route("users/unlock", POST=inventory.unlock),
-            self._route("commands", GET=inventory.show_commands),
+            self._route("commands", GET=inventory.show_outbound_messages),
             self._route("archive", GET=inventory.show_archive),
             self._route("archive/resend", POST=inventory.resend),
-            self._route("settled", GET=self.settled),
+            self._route("settled", GET=self.wait_until_idle),
             self._route("resolve", GET=self.show_resolve, PUT=self.put_resolve),
             self._route("openapi.json", GET=self.describe_control),
             self._route("thingspace.openapi.json", GET=self.describe_thingspace),
@@ -73,29 +73,29 @@ class ControlPlane:
         """What a client needs to talk to this emulator; its credentials are invented."""
         return JSONResponse(self._emulator.connection(f"{request.base_url}api"))
 
-    async def send_text(self, request: Request) -> Response:
+    async def send_message(self, request: Request) -> Response:
         """A device sends a text, or the same one `repeat` times; the first device of the account unless named."""
-        body = await read_object(request, {"accountName", "message", "deviceIds", "repeat"})
+        body = await parse_object(request, {"accountName", "message", "deviceIds", "repeat"})
         name, account = find_account(self._emulator, body.get("accountName"))
         message = body.get("message")
         if not isinstance(message, str):
-            raise BadInput("message is a string: what the device sends")
+            raise InvalidRequest("message is a string: what the device sends")
         repeat = body.get("repeat", 1)
-        if not fits(repeat, int) or not 1 <= repeat <= MOST_TEXTS:
-            raise BadInput(f"repeat is a whole number from 1 to {MOST_TEXTS}")
+        if not matches_type(repeat, int) or not 1 <= repeat <= MAX_MESSAGES:
+            raise InvalidRequest(f"repeat is a whole number from 1 to {MAX_MESSAGES}")
         device = find_device(account, body.get("deviceIds"))
-        numbers = [self._emulator.platform.text_from_device(name, device, message).number for _ in range(repeat)]
+        numbers = [self._emulator.router.receive_from_device(name, device, message).number for _ in range(repeat)]
         return JSONResponse({"accountName": name, "number": numbers[-1], "count": len(numbers)}, 202)
 
     async def show_queue(self, request: Request) -> Response:
         """The texts of an account that wait, without touching them; `count` is all, `messages` at most 1000."""
         _, account = find_account(self._emulator, request.query_params.get("accountName"))
-        shown = [
-            {"number": text.number, "deviceIds": device_ids(text.device), "message": text.message}
-            | {"timestamp": timestamp(text.received)}
-            for text, _ in zip(account.queue.values(), range(SHOWN), strict=False)
+        messages = [
+            {"number": message.number, "deviceIds": device_ids(message.device), "message": message.text}
+            | {"timestamp": format_timestamp(message.received)}
+            for message, _ in zip(account.queue.values(), range(MAX_LISTED_MESSAGES), strict=False)
         ]
-        return JSONResponse({"count": len(account.queue), "inFlight": len(account.in_flight), "messages": shown})
+        return JSONResponse({"count": len(account.queue), "inFlight": len(account.in_flight), "messages": messages})
 
     async def show_journal(self, request: Request) -> Response:
         """What was asked and what was sent."""
@@ -113,9 +113,9 @@ class ControlPlane:
         del request
         return JSONResponse({"faults": self._emulator.faults.as_json()})
 
-    async def arm_fault(self, request: Request) -> Response:
+    async def add_fault(self, request: Request) -> Response:
         """Arm one fault."""
-        return JSONResponse(self._emulator.faults.arm(await read_json(request)).as_json(), 201)
+        return JSONResponse(self._emulator.faults.add(await parse_json(request)).as_json(), 201)
 
     async def clear_faults(self, request: Request) -> Response:
         """Disarm every fault."""
@@ -123,32 +123,32 @@ class ControlPlane:
         self._emulator.faults.clear()
         return JSONResponse({})
 
-    async def disarm_fault(self, request: Request) -> Response:
+    async def remove_fault(self, request: Request) -> Response:
         """Disarm one fault."""
-        if not self._emulator.faults.disarm(request.path_params["number"]):
-            raise BadInput(f"there is no fault {request.path_params['number']}")
+        if not self._emulator.faults.remove(request.path_params["number"]):
+            raise InvalidRequest(f"there is no fault {request.path_params['number']}")
         return JSONResponse({})
 
     async def show_clock(self, request: Request) -> Response:
         """The virtual time."""
         del request
-        return JSONResponse(self._clock())
+        return JSONResponse(self._clock_to_json())
 
     async def move_clock(self, request: Request) -> Response:
         """Stop or start the clock (`frozen`), then move it by `advanceSeconds`.
 
         The answer comes when all that fell due on the way is done.
         """
-        body = await read_object(request, {"advanceSeconds", "frozen"})
-        seconds = read_number(body, "advanceSeconds", 0, 0, LONGEST_MOVE)
+        body = await parse_object(request, {"advanceSeconds", "frozen"})
+        seconds = parse_number(body, "advanceSeconds", 0, 0, MAX_ADVANCE_SECONDS)
         frozen = body.get("frozen", self._emulator.clock.frozen)
         if not isinstance(frozen, bool):
-            raise BadInput("frozen is true or false")
+            raise InvalidRequest("frozen is true or false")
         if not body:
-            raise BadInput("a clock is moved by advanceSeconds or stopped and started by frozen")
+            raise InvalidRequest("a clock is moved by advanceSeconds or stopped and started by frozen")
         self._emulator.clock.set(self._emulator.clock.now(), frozen=frozen)
         await self._emulator.clock.advance(seconds)
-        return JSONResponse(self._clock())
+        return JSONResponse(self._clock_to_json())
 
     async def show_switches(self, request: Request) -> Response:
         """Every switch and its value."""
@@ -157,20 +157,20 @@ class ControlPlane:
 
     async def put_switches(self, request: Request) -> Response:
         """Set the given switches, leave the others."""
-        body = await read_json(request)
+        body = await parse_json(request)
         if not isinstance(body, dict):
-            raise BadInput("the body is a JSON object of switches")
-        self._emulator.switches.put(body)
+            raise InvalidRequest("the body is a JSON object of switches")
+        self._emulator.switches.update(body)
         return JSONResponse(self._emulator.switches.as_dict())
 
     async def show_state(self, request: Request) -> Response:
         """Everything that a restart should not lose, passwords included."""
         del request
-        return JSONResponse(export_world(self._emulator.world))
+        return JSONResponse(export_state(self._emulator.state))
 
     async def put_state(self, request: Request) -> Response:
         """Go on with an exported state; what is under way is dropped."""
-        await self._emulator.become(import_world(await read_json(request, STATE_BYTES)))
+        await self._emulator.replace_state(import_state(await parse_json(request, MAX_STATE_BYTES)))
         return JSONResponse({})
 
     async def reset(self, request: Request) -> Response:
@@ -179,15 +179,15 @@ class ControlPlane:
         await self._emulator.reset()
         return JSONResponse({})
 
-    async def settled(self, request: Request) -> Response:
+    async def wait_until_idle(self, request: Request) -> Response:
         """Answer once nothing is under way, at most `timeoutSeconds` (of the wall clock) from now."""
         try:
-            seconds = min(LONGEST_WAIT, float(request.query_params.get("timeoutSeconds", "5")))
+            seconds = min(MAX_WAIT_SECONDS, float(request.query_params.get("timeoutSeconds", "5")))
         except ValueError:
-            raise BadInput("timeoutSeconds is a number") from None
+            raise InvalidRequest("timeoutSeconds is a number") from None
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._emulator.platform.idle(), seconds)
-        return JSONResponse({"settled": self._emulator.platform.in_flight == 0})
+            await asyncio.wait_for(self._emulator.router.wait_until_idle(), seconds)
+        return JSONResponse({"settled": self._emulator.router.in_flight == 0})
 
     async def show_resolve(self, request: Request) -> Response:
         """Which addresses stand for which listeners."""
@@ -196,22 +196,22 @@ class ControlPlane:
 
     async def put_resolve(self, request: Request) -> Response:
         """Let an address of this machine stand for a listener: `{"hooks.example.net:443": "127.0.0.1:8443"}`."""
-        body = await read_json(request)
+        body = await parse_json(request)
         self._emulator.sender.resolve_as(body)
         return JSONResponse(self._emulator.sender.resolve)
 
     async def describe_control(self, request: Request) -> Response:
         """The control plane as OpenAPI."""
         url = str(request.base_url).rstrip("/")
-        return JSONResponse(openapi.control(url, self.routes, self._documentation))
+        return JSONResponse(openapi.build_control_document(url, self.routes, self._documentation))
 
     async def describe_thingspace(self, request: Request) -> Response:
         """ThingSpace's face as OpenAPI."""
-        return JSONResponse(openapi.thingspace(f"{request.base_url}api"))
+        return JSONResponse(openapi.build_thingspace_document(f"{request.base_url}api"))
 
-    def _clock(self) -> dict[str, Any]:
+    def _clock_to_json(self) -> dict[str, Any]:
         now = self._emulator.clock.now()
-        return {"now": timestamp(now), "seconds": now, "frozen": self._emulator.clock.frozen}
+        return {"now": format_timestamp(now), "seconds": now, "frozen": self._emulator.clock.frozen}
 
     def _route(self, path: str, **handlers: Handler) -> Route:
         full = f"/_emulator/{path}"
@@ -220,7 +220,7 @@ class ControlPlane:
         async def endpoint(request: Request) -> Response:
             try:
                 return await handlers[request.method if request.method != "HEAD" else "GET"](request)
-            except (BadAddress, BadInput, BadRule, BadState, UnknownSwitch) as error:
+            except (InvalidAddress, InvalidRequest, InvalidFault, InvalidState, InvalidSwitch) as error:
                 return JSONResponse({"error": str(error)}, 400)
 
         return Route(full, endpoint, methods=list(handlers), name=path)

@@ -20,13 +20,13 @@ class LoopbackOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass or answer 403."""
-        if scope["type"] == "http" and (reason := foreign(scope)):
+        if scope["type"] == "http" and (reason := rejection_reason(scope)):
             await JSONResponse({"error": reason}, 403)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
-def foreign(scope: Scope) -> str | None:
+def rejection_reason(scope: Scope) -> str | None:
     """Why a request is refused, or `None`."""
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
     client = scope.get("client")

@@ -7,104 +7,109 @@ from typing import Any
 
 from starlette.routing import Route as ControlRoute
 
-from thingspace_provider.emulator.api.request_bodies import ENCODINGS, IDENTIFIERS, SERVICES
-from thingspace_provider.emulator.api.routes import ROUTES, WITHOUT_BEARER, WITHOUT_SESSION, Route
-from thingspace_provider.emulator.platform.faults import ACTIONS, DELIVERY, FACTS, OPERATIONS
-from thingspace_provider.emulator.platform.switches import PROFILES, SWITCHES
+from thingspace_provider.emulator.api.request_bodies import DEVICE_ID_PATTERNS, ENCODINGS, SERVICES
+from thingspace_provider.emulator.api.routes import ROUTES, WITHOUT_ACCESS_TOKEN, WITHOUT_SESSION, Route
+from thingspace_provider.emulator.platform.faults import ACTIONS, DELIVERY, MATCH_FIELDS, OPERATIONS
+from thingspace_provider.emulator.platform.switches import PRESETS, SWITCHES
 
 Schema = dict[str, Any]
 
-TEXT: Schema = {"type": "string"}
-WHOLE: Schema = {"type": "integer"}
+STRING: Schema = {"type": "string"}
+INTEGER: Schema = {"type": "integer"}
 NUMBER: Schema = {"type": "number"}
-FLAG: Schema = {"type": "boolean"}
+BOOLEAN: Schema = {"type": "boolean"}
 
 
-def thing(required: Sequence[str] = (), **properties: Schema) -> Schema:
+def object_schema(required: Sequence[str] = (), **properties: Schema) -> Schema:
     """The schema of an object."""
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-def exactly(**properties: Schema) -> Schema:
+def closed_object_schema(**properties: Schema) -> Schema:
     """The schema of an object that has all of these properties and no others."""
-    return {**thing(list(properties), **properties), "additionalProperties": False}
+    return {**object_schema(list(properties), **properties), "additionalProperties": False}
 
 
-def several(items: Schema) -> Schema:
+def array_schema(items: Schema) -> Schema:
     """The schema of a list."""
     return {"type": "array", "items": items}
 
 
-DEVICE_ID = exactly(kind=TEXT, id=TEXT)
-FAULT = exactly(fault=exactly(code=TEXT, message=TEXT, description=TEXT))
-ERROR = exactly(errorCode=TEXT, errorMessage=TEXT)
-OAUTH_ERROR = exactly(error=TEXT, error_description=TEXT)
-ACCEPTED = exactly(accountName=TEXT, serviceName=TEXT)
-LISTED = {
-    **thing(["accountName", "serviceName", "url"], accountName=TEXT, serviceName=TEXT, url=TEXT, username=TEXT),
+DEVICE_ID = closed_object_schema(kind=STRING, id=STRING)
+GATEWAY_ERROR = closed_object_schema(fault=closed_object_schema(code=STRING, message=STRING, description=STRING))
+M2M_ERROR = closed_object_schema(errorCode=STRING, errorMessage=STRING)
+OAUTH_ERROR = closed_object_schema(error=STRING, error_description=STRING)
+ACCEPTED = closed_object_schema(accountName=STRING, serviceName=STRING)
+LISTING_ENTRY = {
+    **object_schema(
+        ["accountName", "serviceName", "url"], accountName=STRING, serviceName=STRING, url=STRING, username=STRING
+    ),
 }
-LISTED["properties"]["password"] = TEXT
-HISTORY = exactly(
-    messages=several(exactly(deviceIds=several(DEVICE_ID), message=TEXT, timestamp=TEXT)), hasMoreData=FLAG
+LISTING_ENTRY["properties"]["password"] = STRING
+HISTORY = closed_object_schema(
+    messages=array_schema(closed_object_schema(deviceIds=array_schema(DEVICE_ID), message=STRING, timestamp=STRING)),
+    hasMoreData=BOOLEAN,
 )
 
 FORMS: dict[str, Schema] = {
-    "token": thing(["grant_type"], grant_type={"enum": ["client_credentials"]}, scope=TEXT),
-    "revoke": thing(["grant_type", "token"], grant_type={"enum": ["client_credentials"]}, token=TEXT),
+    "token": object_schema(["grant_type"], grant_type={"enum": ["client_credentials"]}, scope=STRING),
+    "revoke": object_schema(["grant_type", "token"], grant_type={"enum": ["client_credentials"]}, token=STRING),
 }
 BODIES: dict[str, Schema] = {
-    "login": thing(["username", "password"], username=TEXT, password=TEXT),
-    "resetPassword": thing(["oldPassword"], oldPassword=TEXT),
-    "registerCallback": thing(
-        ["name", "url"], name={"enum": list(SERVICES)}, url={"type": "string", "format": "uri"}, username=TEXT
+    "login": object_schema(["username", "password"], username=STRING, password=STRING),
+    "resetPassword": object_schema(["oldPassword"], oldPassword=STRING),
+    "registerCallback": object_schema(
+        ["name", "url"], name={"enum": list(SERVICES)}, url={"type": "string", "format": "uri"}, username=STRING
     ),
-    "sendSms": thing(
+    "sendSms": object_schema(
         ["smsMessage"],
-        accountName=TEXT,
+        accountName=STRING,
         smsMessage={"type": "string", "minLength": 1, "maxLength": 160},
-        deviceIds=several(thing(["kind", "id"], kind={"enum": list(IDENTIFIERS)}, id=TEXT)),
-        groupName=TEXT,
-        servicePlan=TEXT,
-        customFields=several(thing(["key", "value"], key=TEXT, value=TEXT)),
+        deviceIds=array_schema(object_schema(["kind", "id"], kind={"enum": list(DEVICE_ID_PATTERNS)}, id=STRING)),
+        groupName=STRING,
+        servicePlan=STRING,
+        customFields=array_schema(object_schema(["key", "value"], key=STRING, value=STRING)),
         dataEncoding={"enum": list(ENCODINGS)},
-        timeToLive=TEXT,
+        timeToLive=STRING,
     ),
 }
-BODIES["registerCallback"]["properties"]["password"] = TEXT
-ANSWERS: dict[str, dict[int, Schema | None]] = {
-    "token": {200: exactly(access_token=TEXT, scope=TEXT, token_type=TEXT, expires_in=WHOLE)},
+BODIES["registerCallback"]["properties"]["password"] = STRING
+RESPONSES: dict[str, dict[int, Schema | None]] = {
+    "token": {200: closed_object_schema(access_token=STRING, scope=STRING, token_type=STRING, expires_in=INTEGER)},
     "revoke": {200: None},
-    "login": {200: exactly(sessionToken={"type": "string", "format": "uuid"})},
-    "logout": {200: exactly(sessionToken=TEXT)},
-    "resetPassword": {200: exactly(newPassword=TEXT)},
-    "listCallbacks": {200: {"anyOf": [several(LISTED), {"type": "null"}]}},
+    "login": {200: closed_object_schema(sessionToken={"type": "string", "format": "uuid"})},
+    "logout": {200: closed_object_schema(sessionToken=STRING)},
+    "resetPassword": {200: closed_object_schema(newPassword=STRING)},
+    "listCallbacks": {200: {"anyOf": [array_schema(LISTING_ENTRY), {"type": "null"}]}},
     "registerCallback": {200: ACCEPTED},
     "deregisterCallback": {200: ACCEPTED},
-    "sendSms": {200: exactly(requestId={"type": "string", "format": "uuid"})},
+    "sendSms": {200: closed_object_schema(requestId={"type": "string", "format": "uuid"})},
     "smsHistory": {200: HISTORY, 202: HISTORY},
-    "startCallbacks": {200: exactly(success=FLAG)},
+    "startCallbacks": {200: closed_object_schema(success=BOOLEAN)},
 }
 
 
-def thingspace(url: str) -> Schema:
+def build_thingspace_document(url: str) -> Schema:
     """ThingSpace's face; `url` ends in `/api`."""
     paths: dict[str, Schema] = {}
     for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _call(route)
-    return _document("ThingSpace, emulated: SMS, sessions, callbacks", url, paths)
+        paths.setdefault(route.path, {})[route.method.lower()] = _build_operation(route)
+    return _build_document("ThingSpace, emulated: SMS, sessions, callbacks", url, paths)
 
 
-def control(url: str, routes: Sequence[ControlRoute], documentation: dict[tuple[str, str], str]) -> Schema:
+def build_control_document(
+    url: str, routes: Sequence[ControlRoute], documentation: dict[tuple[str, str], str]
+) -> Schema:
     """The control plane; `documentation` maps (method, path) to a handler's docstring."""
     paths: dict[str, Schema] = {}
     for route in routes:
         for method in sorted((route.methods or set()) - {"HEAD"}):
-            operation = _control_call(method, route.path, documentation[method, route.path])
+            operation = _build_control_operation(method, route.path, documentation[method, route.path])
             paths.setdefault(route.path.replace(":int", ""), {})[method.lower()] = operation
-    return _document("Control plane of the ThingSpace emulator", url, paths)
+    return _build_document("Control plane of the ThingSpace emulator", url, paths)
 
 
-def _document(title: str, url: str, paths: dict[str, Schema]) -> Schema:
+def _build_document(title: str, url: str, paths: dict[str, Schema]) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": "1"},
@@ -120,19 +125,23 @@ def _document(title: str, url: str, paths: dict[str, Schema]) -> Schema:
     }
 
 
-def _call(route: Route) -> Schema:
+def _build_operation(route: Route) -> Schema:
     """One call with everything it may answer."""
     names = [part.strip("{}") for part in route.segments if part.startswith("{")]
-    parameters = [{"name": name, "in": "path", "required": True, "schema": {**TEXT, "minLength": 1}} for name in names]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {**STRING, "minLength": 1}} for name in names
+    ]
     if route.operation == "smsHistory":
-        parameters.append({"name": "next", "in": "query", "required": False, "schema": TEXT})
+        parameters.append({"name": "next", "in": "query", "required": False, "schema": STRING})
     security: dict[str, list[str]] = {"bearer": [], "session": []}
     if route.operation in WITHOUT_SESSION:
-        security = {"application": []} if route.operation in WITHOUT_BEARER else {"bearer": []}
-    refused = {"anyOf": [ERROR, FAULT, OAUTH_ERROR]}
-    responses = {str(status): _answer(schema, "Accepted") for status, schema in ANSWERS[route.operation].items()}
-    responses |= {str(status): _answer(refused, "Refused") for status in (400, 401)}
-    xml = {"description": "Refused", "content": {"application/xml": {"schema": TEXT}}}
+        security = {"application": []} if route.operation in WITHOUT_ACCESS_TOKEN else {"bearer": []}
+    error_response = {"anyOf": [M2M_ERROR, GATEWAY_ERROR, OAUTH_ERROR]}
+    responses = {
+        str(status): _build_response(schema, "Accepted") for status, schema in RESPONSES[route.operation].items()
+    }
+    responses |= {str(status): _build_response(error_response, "Refused") for status in (400, 401)}
+    xml = {"description": "Refused", "content": {"application/xml": {"schema": STRING}}}
     operation: Schema = {
         "operationId": route.operation,
         "summary": route.operation,
@@ -149,7 +158,7 @@ def _call(route: Route) -> Schema:
     return operation
 
 
-def _answer(schema: Schema | None, description: str) -> Schema:
+def _build_response(schema: Schema | None, description: str) -> Schema:
     if schema is None:
         return {"description": description}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
@@ -158,18 +167,20 @@ def _answer(schema: Schema | None, description: str) -> Schema:
 SWITCH_VALUES: Schema = {
     "type": "object",
     "properties": {
-        "profile": {"enum": list(PROFILES)},
+        "profile": {"enum": list(PRESETS)},
         **{switch.name: {"enum": list(switch.choices), "description": switch.question} for switch in SWITCHES},
     },
     "additionalProperties": False,
 }
-RULE = {
-    **thing(["operation"], operation={"enum": [*OPERATIONS, DELIVERY]}, times={"type": "integer", "minimum": 1}),
+FAULT_RULE = {
+    **object_schema(
+        ["operation"], operation={"enum": [*OPERATIONS, DELIVERY]}, times={"type": "integer", "minimum": 1}
+    ),
     "description": f"Exactly one of: {', '.join(ACTIONS)}.",
 }
-RULE["properties"] |= {
+FAULT_RULE["properties"] |= {
     "skip": {"type": "integer", "minimum": 0},
-    "match": {"type": "object", "properties": dict.fromkeys(FACTS, TEXT), "additionalProperties": False},
+    "match": {"type": "object", "properties": dict.fromkeys(MATCH_FIELDS, STRING), "additionalProperties": False},
     "answer": {"type": "object"},
     "delay": {"type": "number", "exclusiveMinimum": 0},
     "drop": {"enum": ["before", "after", True]},
@@ -177,52 +188,78 @@ RULE["properties"] |= {
     "truncate": {"type": "integer", "minimum": 0},
     "duplicate": {"type": "integer", "minimum": 1, "maximum": 100},
 }
-ARMED = thing(["id", "operation", "hits", "left"], id=WHOLE, operation=TEXT, hits=WHOLE, left=WHOLE)
-CLOCK = exactly(now=TEXT, seconds=NUMBER, frozen=FLAG)
-MAPPING: Schema = {"type": "object", "additionalProperties": TEXT}
-DEVICE = thing(["deviceIds", "active", "reachable"], deviceIds=several(DEVICE_ID), active=FLAG, reachable=FLAG)
-ACCOUNT = thing(["accountName", "devices", "queued", "inFlight", "listeners"], accountName=TEXT, queued=WHOLE)
+FAULT_RULE_STATUS = object_schema(
+    ["id", "operation", "hits", "left"], id=INTEGER, operation=STRING, hits=INTEGER, left=INTEGER
+)
+CLOCK = closed_object_schema(now=STRING, seconds=NUMBER, frozen=BOOLEAN)
+MAPPING: Schema = {"type": "object", "additionalProperties": STRING}
+DEVICE = object_schema(
+    ["deviceIds", "active", "reachable"], deviceIds=array_schema(DEVICE_ID), active=BOOLEAN, reachable=BOOLEAN
+)
+ACCOUNT = object_schema(
+    ["accountName", "devices", "queued", "inFlight", "listeners"], accountName=STRING, queued=INTEGER
+)
 
 CONTROL_BODIES: dict[tuple[str, str], Schema] = {
-    ("POST", "messages"): thing(
+    ("POST", "messages"): object_schema(
         ["accountName", "message"],
-        accountName=TEXT,
-        message=TEXT,
-        deviceIds=several(DEVICE_ID),
+        accountName=STRING,
+        message=STRING,
+        deviceIds=array_schema(DEVICE_ID),
         repeat={"type": "integer", "minimum": 1, "maximum": 1000},
     ),
-    ("POST", "faults"): RULE,
-    ("POST", "clock"): thing(advanceSeconds={"type": "number", "minimum": 0}, frozen=FLAG),
+    ("POST", "faults"): FAULT_RULE,
+    ("POST", "clock"): object_schema(advanceSeconds={"type": "number", "minimum": 0}, frozen=BOOLEAN),
     ("PUT", "switches"): SWITCH_VALUES,
-    ("PUT", "state"): thing(["version"], version=WHOLE),
+    ("PUT", "state"): object_schema(["version"], version=INTEGER),
     ("PUT", "resolve"): MAPPING,
-    ("POST", "accounts"): thing(["accountName"], accountName=TEXT, username=TEXT),
-    ("POST", "devices"): thing(["accountName"], accountName=TEXT, deviceIds=several(DEVICE_ID), active=FLAG),
-    ("POST", "users/unlock"): thing(["username"], username=TEXT),
-    ("POST", "archive/resend"): thing(["requestId"], requestId=TEXT),
+    ("POST", "accounts"): object_schema(["accountName"], accountName=STRING, username=STRING),
+    ("POST", "devices"): object_schema(
+        ["accountName"], accountName=STRING, deviceIds=array_schema(DEVICE_ID), active=BOOLEAN
+    ),
+    ("POST", "users/unlock"): object_schema(["username"], username=STRING),
+    ("POST", "archive/resend"): object_schema(["requestId"], requestId=STRING),
 }
-CONTROL_ANSWERS: dict[tuple[str, str], tuple[int, Schema]] = {
-    ("GET", "connection"): (200, thing(["url", "appKey", "appSecret", "username", "password", "accounts"], url=TEXT)),
-    ("POST", "messages"): (202, exactly(accountName=TEXT, number=WHOLE, count=WHOLE)),
-    ("GET", "queue"): (200, exactly(count=WHOLE, inFlight=WHOLE, messages=several({"type": "object"}))),
-    ("GET", "journal"): (200, thing(["calls", "deliveries", "counts", "outcomes"], calls=several({"type": "object"}))),
-    ("GET", "faults"): (200, exactly(faults=several(ARMED))),
-    ("POST", "faults"): (201, ARMED),
+CONTROL_RESPONSES: dict[tuple[str, str], tuple[int, Schema]] = {
+    ("GET", "connection"): (
+        200,
+        object_schema(["url", "appKey", "appSecret", "username", "password", "accounts"], url=STRING),
+    ),
+    ("POST", "messages"): (202, closed_object_schema(accountName=STRING, number=INTEGER, count=INTEGER)),
+    ("GET", "queue"): (
+        200,
+        closed_object_schema(count=INTEGER, inFlight=INTEGER, messages=array_schema({"type": "object"})),
+    ),
+    ("GET", "journal"): (
+        200,
+        object_schema(["calls", "deliveries", "counts", "outcomes"], calls=array_schema({"type": "object"})),
+    ),
+    ("GET", "faults"): (200, closed_object_schema(faults=array_schema(FAULT_RULE_STATUS))),
+    ("POST", "faults"): (201, FAULT_RULE_STATUS),
     ("GET", "clock"): (200, CLOCK),
     ("POST", "clock"): (200, CLOCK),
     ("GET", "switches"): (200, SWITCH_VALUES),
     ("PUT", "switches"): (200, SWITCH_VALUES),
-    ("GET", "state"): (200, thing(["version", "accounts", "users"], version=WHOLE)),
-    ("GET", "accounts"): (200, exactly(accounts=several(ACCOUNT))),
+    ("GET", "state"): (200, object_schema(["version", "accounts", "users"], version=INTEGER)),
+    ("GET", "accounts"): (200, closed_object_schema(accounts=array_schema(ACCOUNT))),
     ("POST", "accounts"): (201, ACCOUNT),
-    ("GET", "devices"): (200, exactly(devices=several(DEVICE))),
+    ("GET", "devices"): (200, closed_object_schema(devices=array_schema(DEVICE))),
     ("POST", "devices"): (200, DEVICE),
-    ("GET", "users"): (200, exactly(users=several(thing(["username", "strikes", "locked"], username=TEXT)))),
-    ("POST", "users/unlock"): (200, exactly(username=TEXT, strikes=WHOLE, locked=FLAG)),
-    ("GET", "commands"): (200, exactly(commands=several(thing(["requestId", "state"], requestId=TEXT)))),
-    ("GET", "archive"): (200, exactly(archive=several(thing(["requestId"], requestId=TEXT)))),
-    ("POST", "archive/resend"): (200, exactly(count=WHOLE)),
-    ("GET", "settled"): (200, exactly(settled=FLAG)),
+    ("GET", "users"): (
+        200,
+        closed_object_schema(users=array_schema(object_schema(["username", "strikes", "locked"], username=STRING))),
+    ),
+    ("POST", "users/unlock"): (200, closed_object_schema(username=STRING, strikes=INTEGER, locked=BOOLEAN)),
+    ("GET", "commands"): (
+        200,
+        closed_object_schema(commands=array_schema(object_schema(["requestId", "state"], requestId=STRING))),
+    ),
+    ("GET", "archive"): (
+        200,
+        closed_object_schema(archive=array_schema(object_schema(["requestId"], requestId=STRING))),
+    ),
+    ("POST", "archive/resend"): (200, closed_object_schema(count=INTEGER)),
+    ("GET", "settled"): (200, closed_object_schema(settled=BOOLEAN)),
     ("GET", "resolve"): (200, MAPPING),
     ("PUT", "resolve"): (200, MAPPING),
 }
@@ -234,22 +271,22 @@ QUERIES: dict[tuple[str, str], tuple[tuple[str, bool], ...]] = {
 }
 
 
-def _control_call(method: str, path: str, documentation: str) -> Schema:
+def _build_control_operation(method: str, path: str, documentation: str) -> Schema:
     """One handler; where nothing else is said it answers 200 with an empty object."""
     short = path.removeprefix("/_emulator/")
-    status, schema = CONTROL_ANSWERS.get((method, short), (200, {"type": "object"}))
-    wrong = _answer(exactly(error=TEXT), "What would be right")
+    status, schema = CONTROL_RESPONSES.get((method, short), (200, {"type": "object"}))
+    error_response = _build_response(closed_object_schema(error=STRING), "What would be right")
     parameters = [
-        {"name": name, "in": "query", "required": required, "schema": TEXT}
+        {"name": name, "in": "query", "required": required, "schema": STRING}
         for name, required in QUERIES.get((method, short), ())
     ]
     if "{number" in path:
-        parameters.append({"name": "number", "in": "path", "required": True, "schema": {**WHOLE, "minimum": 0}})
+        parameters.append({"name": "number", "in": "path", "required": True, "schema": {**INTEGER, "minimum": 0}})
     operation: Schema = {
         "operationId": f"{method.lower()} {short}",
         "summary": documentation.partition("\n")[0],
         "parameters": parameters,
-        "responses": {str(status): _answer(schema, "Done"), "400": wrong, "403": wrong},
+        "responses": {str(status): _build_response(schema, "Done"), "400": error_response, "403": error_response},
     }
     if (method, short) in CONTROL_BODIES:
         content = {"application/json": {"schema": CONTROL_BODIES[method, short]}}

@@ -12,27 +12,27 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from thingspace_provider.emulator.api.history import timestamp
+from thingspace_provider.emulator.api.history import format_timestamp
 from thingspace_provider.emulator.emulator import Emulator
-from thingspace_provider.emulator.platform.journal import masked
+from thingspace_provider.emulator.platform.journal import mask_url
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-SHOWN = 20
-CHOICES = 50
-FORM_BYTES = 64 * 1024
+MAX_ROWS = 20
+MAX_DEVICE_CHOICES = 50
+MAX_FORM_BYTES = 64 * 1024
 
 
-class Page:
+class EmulatorPage:
     """The handlers of `/`, `/live`, `/texts` and `/unlock`."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         self.routes = [
             Route("/", self.show, methods=["GET"]),
-            Route("/live", self.live, methods=["GET"]),
-            Route("/texts", self.send_text, methods=["POST"]),
+            Route("/live", self.show_live, methods=["GET"]),
+            Route("/texts", self.send_message, methods=["POST"]),
             Route("/unlock", self.unlock, methods=["POST"]),
         ]
 
@@ -46,7 +46,7 @@ class Page:
             port=request.url.port or 80,
             said=request.query_params.get("said", ""),
             chosen=request.query_params.get("device", ""),
-            **self._facts(),
+            **self._template_values(),
         )
         policy = (
             f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
@@ -54,32 +54,32 @@ class Page:
         )
         return HTMLResponse(content, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
 
-    async def live(self, request: Request) -> Response:
+    async def show_live(self, request: Request) -> Response:
         """The part of the page that changes."""
         del request
-        content = self._templates.get_template("live.html").render(**self._facts())
+        content = self._templates.get_template("live.html").render(**self._template_values())
         return HTMLResponse(content, headers={"Cache-Control": "no-store"})
 
-    async def send_text(self, request: Request) -> Response:
+    async def send_message(self, request: Request) -> Response:
         """The box: `device` is an account and the device's place in it, `message` the text."""
-        form = await _form(request)
-        name, _, place = form.get("device", "").rpartition("/")
-        account, message = self._emulator.world.accounts.get(name), form.get("message", "")
-        if account is None or not place.isdecimal() or int(place) >= len(account.devices):
-            return _back("There is no such device.")
+        form = await _parse_form(request)
+        name, _, index = form.get("device", "").rpartition("/")
+        account, message = self._emulator.state.accounts.get(name), form.get("message", "")
+        if account is None or not index.isdecimal() or int(index) >= len(account.devices):
+            return _redirect("There is no such device.")
         if not message:
-            return _back("An empty text was not sent.", form["device"])
-        self._emulator.platform.text_from_device(name, account.devices[int(place)], message)
-        return _back(f"Sent from {_label(account.devices[int(place)].ids)}: {message}", form["device"])
+            return _redirect("An empty text was not sent.", form["device"])
+        self._emulator.router.receive_from_device(name, account.devices[int(index)], message)
+        return _redirect(f"Sent from {_format_device(account.devices[int(index)].ids)}: {message}", form["device"])
 
     async def unlock(self, request: Request) -> Response:
         """The button that stands for a call to support."""
-        username = (await _form(request)).get("username", "")
-        user = self._emulator.world.users.get(username)
+        username = (await _parse_form(request)).get("username", "")
+        user = self._emulator.state.users.get(username)
         if user is None:
-            return _back("There is no such user.")
-        user.strikes, user.locked = 0, False
-        return _back(f"{username} may log in again.")
+            return _redirect("There is no such user.")
+        user.failed_logins, user.locked = 0, False
+        return _redirect(f"{username} may log in again.")
 
     @cached_property
     def _templates(self) -> Environment:
@@ -88,42 +88,50 @@ class Page:
 
         return Environment(loader=PackageLoader(__package__ or ""), autoescape=True, trim_blocks=True)
 
-    def _facts(self) -> dict[str, Any]:
-        world, journal = self._emulator.world, self._emulator.journal
-        queued = [(name, text) for name, one in world.accounts.items() for text in _first(one.queue.values(), SHOWN)]
-        total = sum(len(account.queue) for account in world.accounts.values())
-        devices = _first(world.all_devices(), CHOICES)
+    def _template_values(self) -> dict[str, Any]:
+        state, journal = self._emulator.state, self._emulator.journal
+        queued = [
+            (name, message)
+            for name, account in state.accounts.items()
+            for message in _take_first(account.queue.values(), MAX_ROWS)
+        ]
+        total = sum(len(account.queue) for account in state.accounts.values())
+        devices = _take_first(state.all_devices(), MAX_DEVICE_CHOICES)
         return {
             "accounts": [
                 {
                     "name": name,
                     "devices": len(account.devices),
                     "choices": [
-                        (f"{name}/{place}", f"{name}, {_label(device.ids)}")
-                        for place, device in enumerate(account.devices[:CHOICES])
+                        (f"{name}/{index}", f"{name}, {_format_device(device.ids)}")
+                        for index, device in enumerate(account.devices[:MAX_DEVICE_CHOICES])
                     ],
                     "listeners": [
-                        {"service": key, "url": masked(one.url)} for key, one in account.registrations.items()
+                        {"service": key, "url": mask_url(registration.url)}
+                        for key, registration in account.registrations.items()
                     ],
                     "queued": len(account.queue),
                     "in_flight": len(account.in_flight),
                 }
-                for name, account in world.accounts.items()
+                for name, account in state.accounts.items()
             ],
             "queued": [
                 {
                     "account": name,
-                    "device": _label(text.device.ids),
-                    "message": text.message,
-                    "received": timestamp(text.received),
+                    "device": _format_device(message.device.ids),
+                    "message": message.text,
+                    "received": format_timestamp(message.received),
                 }
-                for name, text in queued[:SHOWN]
+                for name, message in queued[:MAX_ROWS]
             ],
-            "more_queued": total - min(total, len(queued[:SHOWN])),
+            "more_queued": total - min(total, len(queued[:MAX_ROWS])),
             "deliveries": [
-                {**one, "when": timestamp(one["at"])} for one in _first(reversed(journal.deliveries), SHOWN)
+                {**one, "when": format_timestamp(one["at"])}
+                for one in _take_first(reversed(journal.deliveries), MAX_ROWS)
             ],
-            "calls": [{**one, "when": timestamp(one["at"])} for one in _first(reversed(journal.calls), SHOWN)],
+            "calls": [
+                {**one, "when": format_timestamp(one["at"])} for one in _take_first(reversed(journal.calls), MAX_ROWS)
+            ],
             "devices": [
                 {
                     "account": name,
@@ -133,29 +141,30 @@ class Page:
                 }
                 for name, device in devices
             ],
-            "more_devices": sum(len(account.devices) for account in world.accounts.values()) - len(devices),
+            "more_devices": sum(len(account.devices) for account in state.accounts.values()) - len(devices),
             "users": [
-                {"name": name, "strikes": user.strikes, "locked": user.locked} for name, user in world.users.items()
+                {"name": name, "strikes": user.failed_logins, "locked": user.locked}
+                for name, user in state.users.items()
             ],
         }
 
 
-def _first(items: Any, count: int) -> list[Any]:
+def _take_first(items: Any, count: int) -> list[Any]:
     return list(itertools.islice(items, count))
 
 
-def _label(ids: dict[str, str]) -> str:
+def _format_device(ids: dict[str, str]) -> str:
     kind, value = next(iter(ids.items()))
     return f"{kind} {value}"
 
 
-def _back(said: str, device: str = "") -> Response:
-    return RedirectResponse(f"/?said={quote(said[:300])}&device={quote(device)}", 303)
+def _redirect(message: str, device: str = "") -> Response:
+    return RedirectResponse(f"/?said={quote(message[:300])}&device={quote(device)}", 303)
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def _parse_form(request: Request) -> dict[str, str]:
     content = b""
     async for chunk in request.stream():
-        content = (content + chunk)[:FORM_BYTES]
+        content = (content + chunk)[:MAX_FORM_BYTES]
     values = parse_qs(content.decode("utf-8", "replace"), max_num_fields=100)
     return {name: items[0] for name, items in values.items()}

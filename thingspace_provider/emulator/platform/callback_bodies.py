@@ -54,18 +54,18 @@ def device_ids(device: Device, switches: Switches) -> list[dict[str, str]]:
     return [{"id": value, "kind": kind.upper()} for kind, value in {**invented, **device.ids}.items()][:6]
 
 
-def render(
+def encode_body(
     body: dict[str, Any], username: str, password: str, attempt: int, threshold: int, switches: Switches
 ) -> bytes:
     """The bytes of one attempt: credentials first, counts where the body has them, escaping as switched."""
-    whole: dict[str, Any] = {"username": username, "password": password, **body}
+    callback: dict[str, Any] = {"username": username, "password": password, **body}
     if "requestId" in body:
-        whole |= {"callbackCount": attempt, "maxCallbackThreshold": threshold}
+        callback |= {"callbackCount": attempt, "maxCallbackThreshold": threshold}
     escaping = switches["htmlEscaping"]
-    if escaping == "double" and "smsMessage" in whole:
-        whole["smsMessage"] = _escape(whole["smsMessage"])
-    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
-    return (_escape(text) if escaping == "single" else text).encode()
+    if escaping == "double" and "smsMessage" in callback:
+        callback["smsMessage"] = _escape(callback["smsMessage"])
+    document = json.dumps(callback, ensure_ascii=False, separators=(",", ":"))
+    return (_escape(document) if escaping == "single" else document).encode()
 
 
 def _escape(text: str) -> str:

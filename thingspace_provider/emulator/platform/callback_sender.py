@@ -11,15 +11,15 @@ from typing import Any
 
 import aiohttp
 
-from thingspace_provider.emulator.platform.callback_bodies import render
+from thingspace_provider.emulator.platform.callback_bodies import encode_body
 from thingspace_provider.emulator.platform.faults import DELIVERY, Faults
-from thingspace_provider.emulator.platform.journal import Journal, masked
+from thingspace_provider.emulator.platform.journal import Journal, mask_url
 from thingspace_provider.emulator.platform.state import Registration
 from thingspace_provider.emulator.platform.switches import Switches
-from thingspace_provider.emulator.platform.virtual_clock import Clock
+from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
 
-AGENT = "Verizon's callback service"
-ADDRESSES = (
+USER_AGENT = "Verizon's callback service"
+SOURCE_ADDRESSES = (
     "3.87.163.45",
     "3.91.119.203",
     "54.197.62.209",
@@ -29,28 +29,28 @@ ADDRESSES = (
     "137.117.33.109",
     "168.62.173.153",
 )
-READ_BYTES = 64 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024
 """How much of a listener's answer is read; the rest is of no interest to anybody."""
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class RetryProfile:
     """A way to retry, in virtual seconds: `silence` starts the next attempt while this one still runs."""
 
-    attempts: int
-    pause: float
-    silence: float | None
-    abandon: float
+    max_attempts: int
+    backoff_seconds: float
+    hedge_delay_seconds: float | None
+    timeout_seconds: float
 
 
-PROFILES = {
-    "observed": Profile(attempts=2, pause=1.3, silence=4.0, abandon=30.0),
-    "documented": Profile(attempts=4, pause=300.0, silence=None, abandon=30.0),
+RETRY_PROFILES = {
+    "observed": RetryProfile(max_attempts=2, backoff_seconds=1.3, hedge_delay_seconds=4.0, timeout_seconds=30.0),
+    "documented": RetryProfile(max_attempts=4, backoff_seconds=300.0, hedge_delay_seconds=None, timeout_seconds=30.0),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class OutgoingCallback:
     """Something to tell a listener; `listener` looks it up anew for each attempt, because it may change meanwhile."""
 
     account: str
@@ -58,51 +58,53 @@ class Notice:
     trigger: str
     number: int
     body: dict[str, Any]
-    listener: Callable[[], Registration | None]
+    find_registration: Callable[[], Registration | None]
 
 
-class BadAddress(ValueError):
+class InvalidAddress(ValueError):
     """An address that a listener's name cannot stand for."""
 
 
-class BadAuthority(ValueError):
+class InvalidCertificateAuthority(ValueError):
     """A file that holds no authority for certificates."""
 
 
-class Sender:
+class CallbackSender:
     """Delivers notices; `True` means that some attempt got a 2xx."""
 
-    def __init__(self, clock: Clock, switches: Switches, faults: Faults, journal: Journal, ca: str | None) -> None:
+    def __init__(
+        self, clock: VirtualClock, switches: Switches, faults: Faults, journal: Journal, ca_file: str | None
+    ) -> None:
         self._clock, self._switches, self._faults, self._journal = clock, switches, faults, journal
         self._session: aiohttp.ClientSession | None = None
-        self._ca = ca
-        self._trust: ssl.SSLContext | None = None
+        self._ca_file = ca_file
+        self._ssl_context: ssl.SSLContext | None = None
         self.resolve: dict[str, str] = {}
         self._attempts = 0
 
-    async def deliver(self, notice: Notice) -> bool:
+    async def deliver(self, callback: OutgoingCallback) -> bool:
         """Try a notice as often as the profile says."""
-        profile = PROFILES[self._switches["retryProfile"]]
-        fault = self._faults.take(DELIVERY, {"accountName": notice.account, "serviceName": notice.service})
-        if fault is not None and fault.delay:
-            await self._clock.sleep(fault.delay)
+        profile = RETRY_PROFILES[self._switches["retryProfile"]]
+        fault = self._faults.match(DELIVERY, {"accountName": callback.account, "serviceName": callback.service})
+        if fault is not None and fault.delay_seconds:
+            await self._clock.sleep(fault.delay_seconds)
         if fault is not None and fault.drop == "before":
             return False
-        twins = [
-            asyncio.ensure_future(self._attempt(notice, 1, profile)) for _ in range(fault.duplicate if fault else 0)
+        duplicates = [
+            asyncio.ensure_future(self._attempt(callback, 1, profile)) for _ in range(fault.duplicate if fault else 0)
         ]
-        running: list[asyncio.Future[bool]] = [*twins]
+        running: list[asyncio.Future[bool]] = [*duplicates]
         try:
-            for number in range(1, profile.attempts + 1):
-                if notice.listener() is None:
+            for number in range(1, profile.max_attempts + 1):
+                if callback.find_registration() is None:
                     break
-                current = asyncio.ensure_future(self._attempt(notice, number, profile))
+                current = asyncio.ensure_future(self._attempt(callback, number, profile))
                 running.append(current)
-                over = await self._clock.wait(current, profile.silence or profile.abandon * 2)
-                if over and current.result():
+                finished = await self._clock.wait(current, profile.hedge_delay_seconds or profile.timeout_seconds * 2)
+                if finished and current.result():
                     break
-                if over and number < profile.attempts:
-                    await self._clock.sleep(profile.pause)
+                if finished and number < profile.max_attempts:
+                    await self._clock.sleep(profile.backoff_seconds)
             results = await asyncio.gather(*running)
         finally:
             for attempt in running:
@@ -121,74 +123,80 @@ class Sender:
             await self._session.close()
             self._session = None
 
-    async def _attempt(self, notice: Notice, number: int, profile: Profile) -> bool:
-        listener = notice.listener()
-        if listener is None:
+    async def _attempt(self, callback: OutgoingCallback, number: int, profile: RetryProfile) -> bool:
+        registration = callback.find_registration()
+        if registration is None:
             return False
-        password = self._password(listener)
-        body = render(notice.body, listener.username or "", password, number, profile.attempts, self._switches)
+        password = self._select_password(registration)
+        body = encode_body(
+            callback.body, registration.username or "", password, number, profile.max_attempts, self._switches
+        )
         started = self._clock.now()
-        post = asyncio.ensure_future(self._post(listener.url, body))
+        post = asyncio.ensure_future(self._post(registration.url, body))
         try:
-            over = await self._clock.wait(post, profile.abandon)
-            outcome, status = post.result() if over else ("silent", None)
+            finished = await self._clock.wait(post, profile.timeout_seconds)
+            outcome, status = post.result() if finished else ("silent", None)
         finally:
             post.cancel()
-        self._journal.delivery(
+        self._journal.record_delivery(
             {
                 "at": round(started, 3),
                 "seconds": round(self._clock.now() - started, 4),
-                "accountName": notice.account,
-                "serviceName": notice.service,
-                "trigger": notice.trigger,
-                "number": notice.number,
-                "url": masked(listener.url),
+                "accountName": callback.account,
+                "serviceName": callback.service,
+                "trigger": callback.trigger,
+                "number": callback.number,
+                "url": mask_url(registration.url),
                 "attempt": number,
                 "outcome": outcome,
                 "status": status,
-                "password": "old" if password and password != listener.password else "current",
-                "smsMessage": notice.body.get("smsMessage"),
-                "requestId": notice.body.get("requestId"),
+                "password": "old" if password and password != registration.password else "current",
+                "smsMessage": callback.body.get("smsMessage"),
+                "requestId": callback.body.get("requestId"),
             }
         )
         return outcome == "delivered"
 
-    def _password(self, listener: Registration) -> str:
+    def _select_password(self, registration: Registration) -> str:
         """The registered password, or for a while after a change and only if switched on the old one in turn."""
-        mixed = self._switches["passwordAfterReregistration"] == "mixed"
-        if mixed and listener.previous_password is not None and self._clock.now() < listener.mixed_until:
-            listener.sent += 1
-            if listener.sent % 2:
-                return listener.previous_password
-        return listener.password or ""
+        alternating = self._switches["passwordAfterReregistration"] == "mixed"
+        if (
+            alternating
+            and registration.previous_password is not None
+            and self._clock.now() < registration.password_overlap_until
+        ):
+            registration.sent += 1
+            if registration.sent % 2:
+                return registration.previous_password
+        return registration.password or ""
 
     async def _post(self, url: str, body: bytes) -> tuple[str, int | None]:
-        with self._clock.busy():
-            headers = {"Content-Type": "application/json", "User-Agent": AGENT}
+        with self._clock.track_io():
+            headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
             if self._switches["sourceAddress"] == "published":
                 self._attempts += 1
-                headers["X-Forwarded-For"] = ADDRESSES[self._attempts % len(ADDRESSES)]
+                headers["X-Forwarded-For"] = SOURCE_ADDRESSES[self._attempts % len(SOURCE_ADDRESSES)]
             try:
                 async with self._connection().post(
-                    url, data=body, headers=headers, ssl=self._trusted(), allow_redirects=False
-                ) as answer:
-                    await answer.content.read(READ_BYTES)
-                    if not answer.content.at_eof():
-                        answer.close()
-                    accepted = 200 <= answer.status < 300  # noqa: PLR2004 - HTTP's own class of success
-                    return ("delivered" if accepted else "refused"), answer.status
+                    url, data=body, headers=headers, ssl=self._tls_context(), allow_redirects=False
+                ) as response:
+                    await response.content.read(MAX_RESPONSE_BYTES)
+                    if not response.content.at_eof():
+                        response.close()
+                    accepted = 200 <= response.status < 300  # noqa: PLR2004 - HTTP's own class of success
+                    return ("delivered" if accepted else "refused"), response.status
             except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
                 return "untrusted", None
             except (aiohttp.ClientError, OSError, ValueError):
                 return "unreachable", None
 
-    def _trusted(self) -> ssl.SSLContext | bool:
+    def _tls_context(self) -> ssl.SSLContext | bool:
         """The authorities a listener's certificate is checked against, or `False` for none."""
         if self._switches["certificates"] == "unchecked":
             return False
-        if self._trust is None:
-            self._trust = trust(self._ca)
-        return self._trust
+        if self._ssl_context is None:
+            self._ssl_context = load_ca(self._ca_file)
+        return self._ssl_context
 
     def _connection(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -203,30 +211,32 @@ class Sender:
         return self._session
 
 
-def trust(ca: str | None) -> ssl.SSLContext:
+def load_ca(ca_file: str | None) -> ssl.SSLContext:
     """The machine's authorities and those of a file. Raises BadAuthority."""
     context = ssl.create_default_context()
     try:
-        if ca is not None:
-            context.load_verify_locations(ca)
+        if ca_file is not None:
+            context.load_verify_locations(ca_file)
     except OSError as error:
-        raise BadAuthority(f"{ca} holds no certificate in PEM: {error.strerror or error}") from error
+        raise InvalidCertificateAuthority(
+            f"{ca_file} holds no certificate in PEM: {error.strerror or error}"
+        ) from error
     return context
 
 
 def check_addresses(overrides: Any) -> None:
     """Raise BadAddress unless this maps listeners' names to `address:port`."""
     if not isinstance(overrides, dict):
-        raise BadAddress('resolve is an object such as {"hooks.example.net:443": "127.0.0.1:8443"}')
+        raise InvalidAddress('resolve is an object such as {"hooks.example.net:443": "127.0.0.1:8443"}')
     for name, target in overrides.items():
         address, _, port = target.rpartition(":") if isinstance(target, str) else ("", "", "")
         try:
             ipaddress.ip_address(address)
-            right = 0 < int(port) < 65536  # noqa: PLR2004 - the range of ports
+            is_valid = 0 < int(port) < 65536  # noqa: PLR2004 - the range of ports
         except ValueError:
-            right = False
-        if not right:
-            raise BadAddress(f"{name!r} cannot be resolved as {target!r}; an example is 127.0.0.1:8443")
+            is_valid = False
+        if not is_valid:
+            raise InvalidAddress(f"{name!r} cannot be resolved as {target!r}; an example is 127.0.0.1:8443")
 
 
 class _Resolver(aiohttp.abc.AbstractResolver):

@@ -6,48 +6,48 @@ from collections import Counter, deque
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-KEPT = 20_000
+MAX_ENTRIES = 20_000
 """Entries of each kind; the oldest go first. Counts go on."""
 
 
-SECRET_CHARACTERS = 20
+MIN_SECRET_LENGTH = 20
 """A path segment of at least so many characters, with letters and digits in it, is taken for a secret."""
 
 
-def masked(url: str) -> str:
+def mask_url(url: str) -> str:
     """A listener's address as it may be shown: without credentials, query, and segments that look like a secret.
 
     A listener cannot be told by a header who is calling, so its address is where people put what only ThingSpace
     should know.
     """
     parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")
-    host = f"***@{place[2]}" if place[1] else place[2]
-    path = "/".join("***" if _looks_secret(segment) else segment for segment in parts.path.split("/"))
+    authority = parts.netloc.rpartition("@")
+    host = f"***@{authority[2]}" if authority[1] else authority[2]
+    path = "/".join("***" if _is_likely_secret(segment) else segment for segment in parts.path.split("/"))
     return urlunsplit((parts.scheme, host, path, "***" if parts.query else "", ""))
 
 
-def _looks_secret(segment: str) -> bool:
+def _is_likely_secret(segment: str) -> bool:
     kinds = (str.isdigit, str.isalpha)
-    return len(segment) >= SECRET_CHARACTERS and all(any(map(kind, segment)) for kind in kinds)
+    return len(segment) >= MIN_SECRET_LENGTH and all(any(map(kind, segment)) for kind in kinds)
 
 
 class Journal:
     """The newest calls and deliveries, and the count of all of them."""
 
     def __init__(self) -> None:
-        self.calls: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self.deliveries: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.calls: deque[dict[str, Any]] = deque(maxlen=MAX_ENTRIES)
+        self.deliveries: deque[dict[str, Any]] = deque(maxlen=MAX_ENTRIES)
         self.counts: Counter[tuple[str, int]] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.attempts = 0
 
-    def call(self, entry: dict[str, Any]) -> None:
+    def record_call(self, entry: dict[str, Any]) -> None:
         """Note one request to ThingSpace's face; `entry` holds operation, status, accountName and the like."""
         self.calls.append(entry)
         self.counts[entry["operation"], entry["status"]] += 1
 
-    def delivery(self, entry: dict[str, Any]) -> None:
+    def record_delivery(self, entry: dict[str, Any]) -> None:
         """Note one attempt to post to a listener."""
         self.attempts += 1
         self.deliveries.append(entry)
@@ -63,12 +63,12 @@ class Journal:
     def as_json(self, operation: str | None = None, account: str | None = None) -> dict[str, Any]:
         """`{"calls", "deliveries", "counts", "outcomes"}`, the oldest entry first, filtered where asked."""
 
-        def wanted(entry: dict[str, Any]) -> bool:
+        def is_selected(entry: dict[str, Any]) -> bool:
             return account is None or entry["accountName"] == account
 
         return {
-            "calls": [c for c in self.calls if wanted(c) and operation in {None, c["operation"]}],
-            "deliveries": [d for d in self.deliveries if wanted(d)],
+            "calls": [c for c in self.calls if is_selected(c) and operation in {None, c["operation"]}],
+            "deliveries": [d for d in self.deliveries if is_selected(d)],
             "counts": [
                 {"operation": name, "status": status, "count": number}
                 for (name, status), number in sorted(self.counts.items())

@@ -10,90 +10,100 @@ from itertools import zip_longest
 from typing import Any
 
 from thingspace_provider.emulator.platform.callback_bodies import confirmation_body, sent_body, text_body
-from thingspace_provider.emulator.platform.callback_sender import Notice, Sender
-from thingspace_provider.emulator.platform.state import Account, Archived, Command, Device, Registration, Text, World
+from thingspace_provider.emulator.platform.callback_sender import CallbackSender, OutgoingCallback
+from thingspace_provider.emulator.platform.state import (
+    Account,
+    ArchivedCallback,
+    Device,
+    DeviceMessage,
+    OutboundMessage,
+    PlatformState,
+    Registration,
+)
 from thingspace_provider.emulator.platform.switches import Switches
-from thingspace_provider.emulator.platform.virtual_clock import Clock, Timer
+from thingspace_provider.emulator.platform.virtual_clock import Timer, VirtualClock
 
-TEXTS = "EnhancedConnectivityService"
-CONFIRMATIONS = "SMSDeliveryConfirmation"
-LIVE_SLOTS = 256
-DRAIN_SLOTS = 32
+DEVICE_MESSAGE_SERVICE = "EnhancedConnectivityService"
+CONFIRMATION_SERVICE = "SMSDeliveryConfirmation"
+MAX_LIVE_DELIVERIES = 256
+MAX_DRAIN_DELIVERIES = 32
 SENT_SECONDS = 1.0
 CONFIRMED_SECONDS = 2.0
 ARCHIVE_SECONDS = 30 * 24 * 3600
 
 
-class Platform:
+class MessageRouter:
     """Texts on their way. Nothing here answers a request; requests start it and go on."""
 
-    def __init__(self, world: World, clock: Clock, switches: Switches, sender: Sender) -> None:
-        self._world, self._clock, self._switches, self._sender = world, clock, switches, sender
+    def __init__(self, state: PlatformState, clock: VirtualClock, switches: Switches, sender: CallbackSender) -> None:
+        self._state, self._clock, self._switches, self._sender = state, clock, switches, sender
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timers: set[Timer] = set()
-        self._live: deque[tuple[str, Text]] = deque()
+        self._live: deque[tuple[str, DeviceMessage]] = deque()
         self._live_workers = 0
 
-    def text_from_device(self, name: str, device: Device, message: str) -> Text:
+    def receive_from_device(self, name: str, device: Device, text: str) -> DeviceMessage:
         """A device sends a text: the listener gets it now, or the queue does."""
-        account = self._world.accounts[name]
-        text = Text(self._world.next_number(), device, message, self._clock.now())
-        if TEXTS not in account.registrations:
-            account.queue[text.number] = text
+        account = self._state.accounts[name]
+        message = DeviceMessage(self._state.next_number(), device, text, self._clock.now())
+        if DEVICE_MESSAGE_SERVICE not in account.registrations:
+            account.queue[message.number] = message
         else:
-            account.in_flight[text.number] = text
-            self._live.append((name, text))
-            if self._live_workers < LIVE_SLOTS:
+            account.in_flight[message.number] = message
+            self._live.append((name, message))
+            if self._live_workers < MAX_LIVE_DELIVERIES:
                 self._live_workers += 1
                 self._start(self._deliver_live())
-        return text
+        return message
 
     def start_callbacks(self, name: str) -> int:
         """Push what is queued now to the listener, and return at once with how many texts that is."""
-        account = self._world.accounts[name]
-        if TEXTS not in account.registrations:
+        account = self._state.accounts[name]
+        if DEVICE_MESSAGE_SERVICE not in account.registrations:
             return 0
-        texts = list(account.queue.values())
+        messages = list(account.queue.values())
         account.in_flight.update(account.queue)
         account.queue.clear()
-        ordered = texts if self._switches["drainOrder"] == "asQueued" else list(interleaved(texts))
+        ordered = messages if self._switches["drainOrder"] == "asQueued" else list(interleave(messages))
         waiting = iter(ordered)
-        for _ in range(min(DRAIN_SLOTS, len(ordered))):
+        for _ in range(min(MAX_DRAIN_DELIVERIES, len(ordered))):
             self._start(self._drain(name, waiting))
         return len(ordered)
 
-    def text_to_device(self, command: Command) -> None:
+    def send_to_device(self, message: OutboundMessage) -> None:
         """Take a text to a device on its way through network, device and time."""
-        self._world.commands.append(command)
-        self._plan(command)
+        self._state.outbound_messages.append(message)
+        self._schedule(message)
 
-    def device_changed(self, device: Device) -> None:
+    def on_device_changed(self, device: Device) -> None:
         """A device may be reachable again: what waits for it goes out."""
-        for command in self._world.commands:
-            if command.device is device and command.state == "queued":
-                self._later(SENT_SECONDS, partial(self._send, command))
+        for message in self._state.outbound_messages:
+            if message.device is device and message.state == "queued":
+                self._call_later(SENT_SECONDS, partial(self._send, message))
 
     def resend(self, request_id: str) -> int:
         """An operator has the archived notices of a request sent again; how many there were."""
-        found = [notice for notice in self.archive() if notice.request_id == request_id]
-        self._world.archive = [notice for notice in self._world.archive if notice.request_id != request_id]
-        for notice in found:
+        callbacks = [callback for callback in self.archive() if callback.request_id == request_id]
+        self._state.archive = [notice for notice in self._state.archive if notice.request_id != request_id]
+        for notice in callbacks:
             self._start(self._notify(notice.account, notice.service, notice.body))
-        return len(found)
+        return len(callbacks)
 
-    def archive(self) -> list[Archived]:
+    def archive(self) -> list[ArchivedCallback]:
         """Notices no listener took, those of the last 30 days."""
         now = self._clock.now()
-        self._world.archive = [old for old in self._world.archive if now - old.archived < ARCHIVE_SECONDS]
-        return self._world.archive
+        self._state.archive = [
+            callback for callback in self._state.archive if now - callback.archived < ARCHIVE_SECONDS
+        ]
+        return self._state.archive
 
     def resume(self) -> None:
         """After a restart: texts that were in flight are queued, and clocks of texts to devices run again."""
-        for account in self._world.accounts.values():
+        for account in self._state.accounts.values():
             account.queue = {**account.in_flight, **account.queue}
             account.in_flight = {}
-        for command in self._world.commands:
-            self._plan(command)
+        for message in self._state.outbound_messages:
+            self._schedule(message)
 
     async def stop(self) -> None:
         """End everything under way. Texts stay marked as in flight, which an export counts as queued."""
@@ -111,7 +121,7 @@ class Platform:
         """Texts and notices under way at this moment."""
         return len(self._tasks)
 
-    async def idle(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Return once nothing is under way."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
@@ -120,61 +130,72 @@ class Platform:
         """Deliver live texts until none waits. So many run side by side, however many texts come at once."""
         try:
             while self._live:
-                name, text = self._live.popleft()
-                await self._deliver(name, text, "live", "queued")
+                name, message = self._live.popleft()
+                await self._deliver(name, message, "live", "queued")
         finally:
             self._live_workers -= 1
 
-    async def _drain(self, name: str, texts: Iterable[Text]) -> None:
-        for text in texts:
-            await self._deliver(name, text, "startCallbacks", self._switches["failedDrain"])
+    async def _drain(self, name: str, messages: Iterable[DeviceMessage]) -> None:
+        for message in messages:
+            await self._deliver(name, message, "startCallbacks", self._switches["failedDrain"])
 
-    async def _deliver(self, name: str, text: Text, trigger: str, after_failure: str) -> None:
-        account = self._world.accounts[name]
-        body = text_body(text.message, text.device, self._world.request_id(text.number), self._switches)
-        notice = Notice(name, TEXTS, trigger, text.number, body, lambda: account.registrations.get(TEXTS))
-        delivered = await self._sender.deliver(notice)
-        account.in_flight.pop(text.number, None)
+    async def _deliver(self, name: str, message: DeviceMessage, trigger: str, after_failure: str) -> None:
+        account = self._state.accounts[name]
+        body = text_body(message.text, message.device, self._state.request_id(message.number), self._switches)
+        callback = OutgoingCallback(
+            name,
+            DEVICE_MESSAGE_SERVICE,
+            trigger,
+            message.number,
+            body,
+            lambda: account.registrations.get(DEVICE_MESSAGE_SERVICE),
+        )
+        delivered = await self._sender.deliver(callback)
+        account.in_flight.pop(message.number, None)
         if not delivered and after_failure == "queued":
-            account.queue[text.number] = text
+            account.queue[message.number] = message
 
-    def _plan(self, command: Command) -> None:
+    def _schedule(self, message: OutboundMessage) -> None:
         now = self._clock.now()
-        if command.state == "queued":
-            self._later(max(0.0, command.accepted + SENT_SECONDS - now), lambda: self._send(command))
-            self._later(max(0.0, command.expires - now), lambda: self._expire(command))
-        elif command.state == "sent":
-            self._later(CONFIRMED_SECONDS, lambda: self._confirm(command))
+        if message.state == "queued":
+            self._call_later(max(0.0, message.accepted + SENT_SECONDS - now), lambda: self._send(message))
+            self._call_later(max(0.0, message.expires - now), lambda: self._expire(message))
+        elif message.state == "sent":
+            self._call_later(CONFIRMED_SECONDS, lambda: self._confirm(message))
 
-    def _send(self, command: Command) -> None:
-        if command.state != "queued" or not command.device.reachable:
+    def _send(self, message: OutboundMessage) -> None:
+        if message.state != "queued" or not message.device.reachable:
             return
-        command.state = "sent"
-        self._start(self._notify(command.account, TEXTS, sent_body(command.device, command.request_id, self._switches)))
-        self._later(CONFIRMED_SECONDS, lambda: self._confirm(command))
+        message.state = "sent"
+        self._start(
+            self._notify(
+                message.account, DEVICE_MESSAGE_SERVICE, sent_body(message.device, message.request_id, self._switches)
+            )
+        )
+        self._call_later(CONFIRMED_SECONDS, lambda: self._confirm(message))
 
-    def _confirm(self, command: Command) -> None:
-        if command.state == "sent":
-            self._close(command, "delivered")
+    def _confirm(self, message: OutboundMessage) -> None:
+        if message.state == "sent":
+            self._finish(message, "delivered")
 
-    def _expire(self, command: Command) -> None:
-        if command.state == "queued":
-            self._close(command, "expired")
+    def _expire(self, message: OutboundMessage) -> None:
+        if message.state == "queued":
+            self._finish(message, "expired")
 
-    def _close(self, command: Command, state: str) -> None:
-        command.state = state
-        body = confirmation_body(command.device, command.request_id, state.capitalize(), self._switches)
-        self._start(self._notify(command.account, CONFIRMATIONS, body))
+    def _finish(self, message: OutboundMessage, state: str) -> None:
+        message.state = state
+        body = confirmation_body(message.device, message.request_id, state.capitalize(), self._switches)
+        self._start(self._notify(message.account, CONFIRMATION_SERVICE, body))
 
     async def _notify(self, name: str, service: str, body: dict[str, Any]) -> None:
-        account = self._world.accounts[name]
+        account = self._state.accounts[name]
         if service not in account.registrations:
             return
-        notice = Notice(name, service, "notice", 0, body, lambda: _registration(account, service))
-        if not await self._sender.deliver(notice):
-            self.archive().append(Archived(body["requestId"], name, service, body, self._clock.now()))
+        callback = OutgoingCallback(name, service, "notice", 0, body, lambda: _find_registration(account, service))
+        if not await self._sender.deliver(callback):
+            self.archive().append(ArchivedCallback(body["requestId"], name, service, body, self._clock.now()))
 
-    def _later(self, seconds: float, callback: Callable[[], None]) -> None:
+    def _call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         def fire() -> None:
             self._timers.discard(timer)
             callback()
@@ -188,15 +209,15 @@ class Platform:
         task.add_done_callback(self._tasks.discard)
 
 
-def interleaved(texts: list[Text]) -> Iterable[Text]:
+def interleave(messages: list[DeviceMessage]) -> Iterable[DeviceMessage]:
     """The newer half before the older, turn by turn: out of order, as documented, and the same every time."""
-    middle = len(texts) // 2
-    for newer, older in zip_longest(texts[middle:], texts[:middle]):
+    middle = len(messages) // 2
+    for newer, older in zip_longest(messages[middle:], messages[:middle]):
         if newer is not None:
             yield newer
         if older is not None:
             yield older
 
 
-def _registration(account: Account, service: str) -> Registration | None:
+def _find_registration(account: Account, service: str) -> Registration | None:
     return account.registrations.get(service)

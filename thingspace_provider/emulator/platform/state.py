@@ -35,7 +35,7 @@ class User:
 
     password: str
     accounts: list[str]
-    strikes: int = 0
+    failed_logins: int = 0
     locked: bool = False
 
 
@@ -59,22 +59,22 @@ class Registration:
     username: str | None = None
     password: str | None = None
     previous_password: str | None = None
-    mixed_until: float = 0.0
+    password_overlap_until: float = 0.0
     sent: int = 0
 
 
 @dataclass(slots=True)
-class Text:
+class DeviceMessage:
     """A text from a device. `number` is unique in the emulator and never leaves it."""
 
     number: int
     device: Device
-    message: str
+    text: str
     received: float
 
 
 @dataclass(slots=True)
-class Block:
+class HistoryPage:
     """Texts shown by history and not acknowledged yet."""
 
     token: str
@@ -87,10 +87,10 @@ class Account:
 
     devices: list[Device] = field(default_factory=list)
     registrations: dict[str, Registration] = field(default_factory=dict)
-    queue: dict[int, Text] = field(default_factory=dict)
-    in_flight: dict[int, Text] = field(default_factory=dict)
-    block: Block | None = None
-    presented: str | None = None
+    queue: dict[int, DeviceMessage] = field(default_factory=dict)
+    in_flight: dict[int, DeviceMessage] = field(default_factory=dict)
+    history_page: HistoryPage | None = None
+    acknowledged_token: str | None = None
     by_id: dict[tuple[str, str], Device] = field(default_factory=dict)
 
     def add(self, device: Device) -> Device:
@@ -105,20 +105,20 @@ class Account:
 
 
 @dataclass(slots=True)
-class Command:
+class OutboundMessage:
     """A text to one device on its way: `state` is queued, sent, delivered or expired."""
 
     request_id: str
     account: str
     device: Device
-    message: str
+    text: str
     accepted: float
     expires: float
     state: str = "queued"
 
 
 @dataclass(slots=True)
-class Archived:
+class ArchivedCallback:
     """A notice that no listener took; kept for 30 days, resent only by an operator."""
 
     request_id: str
@@ -129,18 +129,18 @@ class Archived:
 
 
 @dataclass(slots=True)
-class World:
+class PlatformState:
     """Everything that a restart should not lose."""
 
-    apps: dict[str, str] = field(default_factory=dict)
+    applications: dict[str, str] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
-    commands: list[Command] = field(default_factory=list)
-    archive: list[Archived] = field(default_factory=list)
+    outbound_messages: list[OutboundMessage] = field(default_factory=list)
+    archive: list[ArchivedCallback] = field(default_factory=list)
     last_number: int = 0
-    origin: str = field(default_factory=lambda: str(uuid.uuid4()))
+    request_id_namespace: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def next_number(self) -> int:
         """A number that no text had before."""
@@ -149,9 +149,9 @@ class World:
 
     def request_id(self, number: int) -> str:
         """The GUID that goes with a number: the same for every attempt to deliver it."""
-        return str(uuid.uuid5(uuid.UUID(self.origin), str(number)))
+        return str(uuid.uuid5(uuid.UUID(self.request_id_namespace), str(number)))
 
-    def become(self, other: World) -> None:
+    def replace(self, other: PlatformState) -> None:
         """Take over another world's content in place."""
         for name in self.__slots__:
             setattr(self, name, getattr(other, name))
@@ -163,23 +163,23 @@ class World:
                 yield name, device
 
 
-def invented_device(account_index: int, device_index: int) -> Device:
+def sample_device(account_index: int, device_index: int) -> Device:
     """A device whose identifiers belong to nobody and follow from its place in the list."""
     serial = account_index * 100 + device_index
     return Device({"mdn": f"555{1230000 + serial:07d}", "iccid": f"89148000{serial:012d}"})
 
 
-def seeded(
+def default_state(
     accounts: Iterable[str] = DEFAULT_ACCOUNTS,
     devices: int = 2,
     users: Mapping[str, User] | None = None,
-    apps: Mapping[str, str] | None = None,
-) -> World:
+    applications: Mapping[str, str] | None = None,
+) -> PlatformState:
     """A fresh world with invented devices on each account and, unless given, one user who may use them all."""
-    world = World(apps=dict(apps or {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}))
+    state = PlatformState(applications=dict(applications or {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}))
     for position, name in enumerate(accounts):
-        account = world.accounts[name] = Account()
+        account = state.accounts[name] = Account()
         for index in range(devices):
-            account.add(invented_device(position, index + 1))
-    world.users = dict(users or {DEFAULT_USERNAME: User(DEFAULT_PASSWORD, list(world.accounts))})
-    return world
+            account.add(sample_device(position, index + 1))
+    state.users = dict(users or {DEFAULT_USERNAME: User(DEFAULT_PASSWORD, list(state.accounts))})
+    return state

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-class UnknownSwitch(ValueError):
+class InvalidSwitch(ValueError):
     """A switch or a value that does not exist; the text names those that do."""
 
 
@@ -63,7 +63,7 @@ SWITCHES: tuple[Switch, ...] = (
     Switch("certificates", "Must a listener's certificate be signed by a known authority?", ("checked", "unchecked")),
 )
 
-PROFILES: dict[str, dict[str, str]] = {
+PRESETS: dict[str, dict[str, str]] = {
     "documented": {
         "retryProfile": "documented",
         "passwordAfterReregistration": "new",
@@ -85,7 +85,7 @@ class Switches:
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self._values = {switch.name: switch.default for switch in SWITCHES}
-        self.put(values or {})
+        self.update(values or {})
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
@@ -93,7 +93,7 @@ class Switches:
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
-    def put(self, values: Mapping[str, Any]) -> None:
+    def update(self, values: Mapping[str, Any]) -> None:
         """Set all of the given switches or none of them.
 
         The key `profile` sets a whole group first. Raises UnknownSwitch with what would have been right.
@@ -101,15 +101,15 @@ class Switches:
         wanted: dict[str, str] = {}
         for name, value in values.items():
             if name == "profile":
-                if not isinstance(value, str) or value not in PROFILES:
-                    raise UnknownSwitch(f"there is no profile {value!r}; there are: {', '.join(PROFILES)}")
-                wanted = {**PROFILES[value], **wanted}
+                if not isinstance(value, str) or value not in PRESETS:
+                    raise InvalidSwitch(f"there is no profile {value!r}; there are: {', '.join(PRESETS)}")
+                wanted = {**PRESETS[value], **wanted}
                 continue
             switch = _BY_NAME.get(name)
             if switch is None:
-                raise UnknownSwitch(f"there is no switch {name!r}; there are: profile, {', '.join(_BY_NAME)}")
+                raise InvalidSwitch(f"there is no switch {name!r}; there are: profile, {', '.join(_BY_NAME)}")
             if str(value) not in switch.choices:
-                raise UnknownSwitch(f"switch {name} cannot be {value!r}; it can be: {', '.join(switch.choices)}")
+                raise InvalidSwitch(f"switch {name} cannot be {value!r}; it can be: {', '.join(switch.choices)}")
             wanted[name] = str(value)
         self._values.update(wanted)
 

@@ -8,11 +8,17 @@ from typing import Any
 
 import yaml
 
-from thingspace_provider.emulator.api.request_bodies import Listener, check_listener, read_device
-from thingspace_provider.emulator.api.responses import Refused
-from thingspace_provider.emulator.emulator import Setup
-from thingspace_provider.emulator.platform.callback_sender import BadAddress, BadAuthority, check_addresses, trust
-from thingspace_provider.emulator.platform.faults import BadRule, Faults
+from thingspace_provider.emulator.api.authentication import LOCKOUT_THRESHOLD
+from thingspace_provider.emulator.api.request_bodies import RegistrationRequest, check_registration, parse_device_id
+from thingspace_provider.emulator.api.responses import RequestRejected
+from thingspace_provider.emulator.emulator import EmulatorConfig
+from thingspace_provider.emulator.platform.callback_sender import (
+    InvalidAddress,
+    InvalidCertificateAuthority,
+    check_addresses,
+    load_ca,
+)
+from thingspace_provider.emulator.platform.faults import Faults, InvalidFault
 from thingspace_provider.emulator.platform.state import (
     DEFAULT_ACCOUNTS,
     DEFAULT_APP_KEY,
@@ -21,14 +27,14 @@ from thingspace_provider.emulator.platform.state import (
     DEFAULT_USERNAME,
     Account,
     Device,
+    DeviceMessage,
+    PlatformState,
     Registration,
-    Text,
     User,
-    World,
-    invented_device,
+    sample_device,
 )
-from thingspace_provider.emulator.platform.state_json import fits
-from thingspace_provider.emulator.platform.switches import Switches, UnknownSwitch
+from thingspace_provider.emulator.platform.state_json import matches_type
+from thingspace_provider.emulator.platform.switches import InvalidSwitch, Switches
 
 KEYS: dict[str, Any] = {
     "accounts": list[Any],
@@ -53,100 +59,102 @@ DEVICE_KEYS: dict[str, Any] = {
 LISTENER_KEYS: dict[str, Any] = {"service": str, "url": str, "username": str, "password": str}
 USER_KEYS: dict[str, Any] = {"username": str, "password": str, "accounts": list[str], "strikes": int, "locked": bool}
 CLOCK_KEYS: dict[str, Any] = {"start": object, "frozen": bool}
-MOST_DEVICES = 100_000
+MAX_DEVICES = 100_000
 
 
-class BadScenario(ValueError):
+class InvalidScenario(ValueError):
     """A scenario that cannot be; the text names the place and what would be right."""
 
 
-def read_scenario(path: Path) -> Setup:
+def load_scenario(path: Path) -> EmulatorConfig:
     """The setup that a file describes. Raises BadScenario; a relative `certificateAuthority` is beside the file."""
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadScenario(f"{path} cannot be read: {error.strerror}") from error
+        raise InvalidScenario(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise BadScenario(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return scenario(value, path.parent)
+        raise InvalidScenario(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    return parse_scenario(value, path.parent)
 
 
-def scenario(value: Any, folder: Path | None = None) -> Setup:
+def parse_scenario(value: Any, folder: Path | None = None) -> EmulatorConfig:
     """The setup that a scenario, already parsed, describes. An empty one is the default. Raises BadScenario."""
-    source = _entry({} if value is None else value, KEYS, "the scenario")
+    source = _require_mapping({} if value is None else value, KEYS, "the scenario")
     switches = {**({"profile": source["profile"]} if "profile" in source else {}), **source.get("switches", {})}
     try:
         chosen = Switches(switches)
-    except UnknownSwitch as error:
-        raise BadScenario(f"switches: {error}") from error
-    world = World(apps=source.get("apps", {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}))
-    if not world.apps:
-        raise BadScenario("apps: there has to be at least one application key and its secret")
-    start, frozen = _clock(source.get("clock", {}))
+    except InvalidSwitch as error:
+        raise InvalidScenario(f"switches: {error}") from error
+    state = PlatformState(applications=source.get("apps", {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}))
+    if not state.applications:
+        raise InvalidScenario("apps: there has to be at least one application key and its secret")
+    start, frozen = _parse_clock(source.get("clock", {}))
     for position, item in enumerate(source.get("accounts", [{"name": name} for name in DEFAULT_ACCOUNTS])):
-        _account(world, item, position, chosen, start or dt.datetime.now(dt.timezone.utc).timestamp())
-    _users(world, source.get("users"))
-    _check_owners(world)
+        _add_account(state, item, position, chosen, start or dt.datetime.now(dt.timezone.utc).timestamp())
+    _add_users(state, source.get("users"))
+    _check_owners(state)
     for position, rule in enumerate(source.get("faults", [])):
         _check_fault(rule, f"faults[{position}]")
-    ca = str((folder or Path()) / source["certificateAuthority"]) if "certificateAuthority" in source else None
+    ca_file = str((folder or Path()) / source["certificateAuthority"]) if "certificateAuthority" in source else None
     try:
-        if ca is not None:
-            trust(ca)
-    except BadAuthority as error:
-        raise BadScenario(f"certificateAuthority: {error}") from error
+        if ca_file is not None:
+            load_ca(ca_file)
+    except InvalidCertificateAuthority as error:
+        raise InvalidScenario(f"certificateAuthority: {error}") from error
     try:
         check_addresses(source.get("resolve", {}))
-    except BadAddress as error:
-        raise BadScenario(f"resolve: {error}") from error
-    return Setup(
-        world=world,
+    except InvalidAddress as error:
+        raise InvalidScenario(f"resolve: {error}") from error
+    return EmulatorConfig(
+        state=state,
         switches=switches,
         faults=tuple(source.get("faults", [])),
         start=start,
         frozen=frozen,
         resolve=source.get("resolve", {}),
-        ca=ca,
+        ca_file=ca_file,
     )
 
 
-def _account(world: World, value: Any, position: int, switches: Switches, moment: float) -> None:
-    place = f"accounts[{position}]"
-    source = _entry({"name": value} if isinstance(value, str) else value, ACCOUNT_KEYS, place, "name")
+def _add_account(state: PlatformState, value: Any, position: int, switches: Switches, moment: float) -> None:
+    path = f"accounts[{position}]"
+    source = _require_mapping({"name": value} if isinstance(value, str) else value, ACCOUNT_KEYS, path, "name")
     name = source["name"]
-    if not name or name in world.accounts:
-        raise BadScenario(f"{place}: the account {name!r} is there twice" if name else f"{place}: a name is not empty")
-    account = world.accounts[name] = Account()
+    if not name or name in state.accounts:
+        raise InvalidScenario(
+            f"{path}: the account {name!r} is there twice" if name else f"{path}: a name is not empty"
+        )
+    account = state.accounts[name] = Account()
     devices = source.get("devices", 2)
-    if fits(devices, int) and 0 <= devices <= MOST_DEVICES:
-        devices = [{"ids": invented_device(position, index + 1).ids} for index in range(devices)]
+    if matches_type(devices, int) and 0 <= devices <= MAX_DEVICES:
+        devices = [{"ids": sample_device(position, index + 1).ids} for index in range(devices)]
     if not isinstance(devices, list):
-        raise BadScenario(f"{place}.devices is a number of devices or a list of them")
+        raise InvalidScenario(f"{path}.devices is a number of devices or a list of them")
     for index, item in enumerate(devices):
-        _device(account, item, f"{place}.devices[{index}]")
+        _add_device(account, item, f"{path}.devices[{index}]")
     for index, item in enumerate(source.get("listeners", [])):
-        _listener(account, item, f"{place}.listeners[{index}]", switches)
-    texts = source.get("texts", [])
-    if texts and not account.devices:
-        raise BadScenario(f"{place}: there are texts and no device that could have sent them")
-    for text in texts:
-        number = world.next_number()
-        account.queue[number] = Text(number, account.devices[0], text, moment)
+        _add_listener(account, item, f"{path}.listeners[{index}]", switches)
+    queued_messages = source.get("texts", [])
+    if queued_messages and not account.devices:
+        raise InvalidScenario(f"{path}: there are texts and no device that could have sent them")
+    for text in queued_messages:
+        number = state.next_number()
+        account.queue[number] = DeviceMessage(number, account.devices[0], text, moment)
 
 
-def _device(account: Account, value: Any, place: str) -> None:
-    source = _entry(value, DEVICE_KEYS, place, "ids")
+def _add_device(account: Account, value: Any, path: str) -> None:
+    source = _require_mapping(value, DEVICE_KEYS, path, "ids")
     ids = {}
     for kind, identifier in source["ids"].items():
         try:
-            read_device({"kind": kind, "id": identifier})
-        except Refused as refusal:
-            raise BadScenario(f"{place}.ids.{kind}: {identifier} is not one: {refusal}") from refusal
+            parse_device_id({"kind": kind, "id": identifier})
+        except RequestRejected as error:
+            raise InvalidScenario(f"{path}.ids.{kind}: {identifier} is not one: {error}") from error
         if account.find(kind, identifier):
-            raise BadScenario(f"{place}.ids.{kind}: {identifier} is another device already")
+            raise InvalidScenario(f"{path}.ids.{kind}: {identifier} is another device already")
         ids[kind.lower()] = identifier
     if not ids:
-        raise BadScenario(f"{place}.ids: a device has at least one identifier")
+        raise InvalidScenario(f"{path}.ids: a device has at least one identifier")
     account.add(
         Device(
             ids,
@@ -159,55 +167,59 @@ def _device(account: Account, value: Any, place: str) -> None:
     )
 
 
-def _listener(account: Account, value: Any, place: str, switches: Switches) -> None:
-    source = _entry(value, LISTENER_KEYS, place, "url")
+def _add_listener(account: Account, value: Any, path: str, switches: Switches) -> None:
+    source = _require_mapping(value, LISTENER_KEYS, path, "url")
     service = source.get("service", "EnhancedConnectivityService")
-    listener = Listener(service, source["url"], source.get("username"), source.get("password"))
+    request = RegistrationRequest(service, source["url"], source.get("username"), source.get("password"))
     try:
-        check_listener(listener, switches)
-    except Refused as refusal:
-        raise BadScenario(f"{place}: ThingSpace would refuse it with {refusal}") from refusal
+        check_registration(request, switches)
+    except RequestRejected as error:
+        raise InvalidScenario(f"{path}: ThingSpace would refuse it with {error}") from error
     if service in account.registrations:
-        raise BadScenario(f"{place}: the service {service} has a listener already")
-    account.registrations[service] = Registration(listener.url, listener.username, listener.password)
+        raise InvalidScenario(f"{path}: the service {service} has a listener already")
+    account.registrations[service] = Registration(request.url, request.username, request.password)
 
 
-def _users(world: World, value: list[Any] | None) -> None:
+def _add_users(state: PlatformState, value: list[Any] | None) -> None:
     entries = value if value is not None else [{"username": DEFAULT_USERNAME, "password": DEFAULT_PASSWORD}]
     for position, item in enumerate(entries):
-        place = f"users[{position}]"
-        source = _entry(item, USER_KEYS, place, "username", "password")
-        accounts = source.get("accounts", list(world.accounts))
-        if unknown := [name for name in accounts if name not in world.accounts]:
-            raise BadScenario(f"{place}.accounts: there is no account {', '.join(unknown)} in this scenario")
-        if source["username"] in world.users:
-            raise BadScenario(f"{place}: the user {source['username']!r} is there twice")
-        strikes, locked = source.get("strikes", 0), source.get("locked", False)
-        if not 0 <= strikes <= 5 or (strikes == 5 and not source.get("locked", True)):  # noqa: PLR2004 - five lock
-            raise BadScenario(f"{place}: strikes are 0 to 5, and five lock the user")
-        world.users[source["username"]] = User(source["password"], accounts, strikes, locked or strikes == 5)  # noqa: PLR2004
-    if not world.users:
-        raise BadScenario("users: there has to be at least one")
+        path = f"users[{position}]"
+        source = _require_mapping(item, USER_KEYS, path, "username", "password")
+        accounts = source.get("accounts", list(state.accounts))
+        if unknown := [name for name in accounts if name not in state.accounts]:
+            raise InvalidScenario(f"{path}.accounts: there is no account {', '.join(unknown)} in this scenario")
+        if source["username"] in state.users:
+            raise InvalidScenario(f"{path}: the user {source['username']!r} is there twice")
+        failed_logins, locked = source.get("strikes", 0), source.get("locked", False)
+        if not 0 <= failed_logins <= LOCKOUT_THRESHOLD or (
+            failed_logins == LOCKOUT_THRESHOLD and not source.get("locked", True)
+        ):
+            raise InvalidScenario(f"{path}: strikes are 0 to 5, and five lock the user")
+        state.users[source["username"]] = User(
+            source["password"], accounts, failed_logins, locked or failed_logins == LOCKOUT_THRESHOLD
+        )
+    if not state.users:
+        raise InvalidScenario("users: there has to be at least one")
 
 
-def _check_fault(rule: Any, place: str) -> None:
+def _check_fault(rule: Any, path: str) -> None:
     try:
-        Faults().arm(rule)
-    except BadRule as error:
-        raise BadScenario(f"{place}: {error}") from error
+        Faults().add(rule)
+    except InvalidFault as error:
+        raise InvalidScenario(f"{path}: {error}") from error
 
 
-def _check_owners(world: World) -> None:
+def _check_owners(state: PlatformState) -> None:
     owners: dict[tuple[str, str], str] = {}
-    for name, account in world.accounts.items():
+    for name, account in state.accounts.items():
         for pair in account.by_id:
             other = owners.setdefault(pair, name)
             if other != name:
-                raise BadScenario(f"the device {pair[0]} {pair[1]} is on {other} and on {name}")
+                raise InvalidScenario(f"the device {pair[0]} {pair[1]} is on {other} and on {name}")
 
 
-def _clock(value: dict[str, Any]) -> tuple[float | None, bool]:
-    source = _entry(value, CLOCK_KEYS, "clock")
+def _parse_clock(value: dict[str, Any]) -> tuple[float | None, bool]:
+    source = _require_mapping(value, CLOCK_KEYS, "clock")
     start, frozen = source.get("start"), source.get("frozen", False)
     if start is None:
         return None, frozen
@@ -217,19 +229,19 @@ def _clock(value: dict[str, Any]) -> tuple[float | None, bool]:
             moment = moment.replace(tzinfo=dt.timezone.utc)
         return moment.timestamp(), frozen
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadScenario(f"clock.start is a moment such as 2026-03-01T08:00:00-05:00, not {start!r}") from error
+        raise InvalidScenario(f"clock.start is a moment such as 2026-03-01T08:00:00-05:00, not {start!r}") from error
 
 
-def _entry(value: Any, keys: dict[str, Any], place: str, *needed: str) -> dict[str, Any]:
+def _require_mapping(value: Any, keys: dict[str, Any], path: str, *required: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadScenario(f"{place} is a mapping with: {', '.join(keys)}")
+        raise InvalidScenario(f"{path} is a mapping with: {', '.join(keys)}")
     for name, content in value.items():
         if name not in keys:
-            raise BadScenario(f"{place} has no key {name!r}; it has: {', '.join(keys)}")
-        if not fits(content, keys[name]):
+            raise InvalidScenario(f"{path} has no key {name!r}; it has: {', '.join(keys)}")
+        if not matches_type(content, keys[name]):
             kind = getattr(keys[name], "__name__", "") if isinstance(keys[name], type) else ""
             hint = "; put it in quotes" if keys[name] is str else ""
-            raise BadScenario(f"{place}: {name} is not of the type {kind or keys[name]}{hint}")
-    if missing := [name for name in needed if name not in value]:
-        raise BadScenario(f"{place} lacks: {', '.join(missing)}")
+            raise InvalidScenario(f"{path}: {name} is not of the type {kind or keys[name]}{hint}")
+    if missing := [name for name in required if name not in value]:
+        raise InvalidScenario(f"{path} lacks: {', '.join(missing)}")
     return value

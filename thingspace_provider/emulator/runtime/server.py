@@ -18,11 +18,11 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from thingspace_provider.emulator.api.gateway import TRANSPORT
-from thingspace_provider.emulator.control.control_api import ControlPlane
+from thingspace_provider.emulator.control.control_api import ControlApi
 from thingspace_provider.emulator.control.loopback_only import LoopbackOnly
-from thingspace_provider.emulator.control.page import Page
-from thingspace_provider.emulator.emulator import Emulator, Setup
-from thingspace_provider.emulator.runtime.state_file import Keeper
+from thingspace_provider.emulator.control.page import EmulatorPage
+from thingspace_provider.emulator.emulator import Emulator, EmulatorConfig
+from thingspace_provider.emulator.runtime.state_file import StateFileWriter
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,15 +36,15 @@ class Application:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        self._own = LoopbackOnly(Starlette(routes=[*ControlPlane(emulator).routes, *Page(emulator).routes]))
+        self._local_app = LoopbackOnly(Starlette(routes=[*ControlApi(emulator).routes, *EmulatorPage(emulator).routes]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, to one of the two."""
-        self._emulator.requests += 1
+        self._emulator.request_count += 1
         if scope["type"] == "http" and (scope["path"] == PREFIX or scope["path"].startswith(f"{PREFIX}/")):
             await self._emulator.gateway(scope, receive, send)
         else:
-            await self._own(scope, receive, send)
+            await self._local_app(scope, receive, send)
 
 
 class _ConnectMethod(Exception):
@@ -129,7 +129,7 @@ def bind(host: str, port: int) -> socket.socket:
     return server
 
 
-def address(server: socket.socket) -> str:
+def base_url(server: socket.socket) -> str:
     """The root of a socket's URLs, without a slash at the end."""
     host, port = server.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - what a client on this machine then uses
@@ -137,30 +137,32 @@ def address(server: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(setup: Setup, server: socket.socket, ready: Callable[[Emulator], None], state: Path | None = None) -> None:
+def serve(
+    config: EmulatorConfig, server: socket.socket, ready: Callable[[Emulator], None], state_file: Path | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM, keeping the state in a file if one is given."""
 
     async def main() -> None:
-        emulator = Emulator(setup)
-        keeper = Keeper(emulator, state) if state is not None else None
-        keeping = asyncio.create_task(keeper.run()) if keeper is not None else None
+        emulator = Emulator(config)
+        writer = StateFileWriter(emulator, state_file) if state_file is not None else None
+        writer_task = asyncio.create_task(writer.run()) if writer is not None else None
         try:
-            await _uvicorn(emulator, lambda: ready(emulator)).serve([server])
+            await _create_server(emulator, lambda: ready(emulator)).serve([server])
         finally:
-            if keeper is not None and keeping is not None:
-                keeping.cancel()
-                keeper.write()
+            if writer is not None and writer_task is not None:
+                writer_task.cancel()
+                writer.write()
 
     uvloop.run(main())
 
 
-class Running:
+class EmulatorThread:
     """An emulator served from a thread with its own event loop; `stop` leaves no thread and no socket behind."""
 
-    def __init__(self, setup: Setup, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._setup = setup
+    def __init__(self, config: EmulatorConfig, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._config = config
         self._socket = bind(host, port)
-        self.root = address(self._socket)
+        self.root = base_url(self._socket)
         self.url = self.root + PREFIX
         self._ready = threading.Event()
         self._server: _Server | None = None
@@ -190,7 +192,7 @@ class Running:
 
     def _run(self) -> None:
         async def main() -> None:
-            self._server = _uvicorn(Emulator(self._setup), self._ready.set)
+            self._server = _create_server(Emulator(self._config), self._ready.set)
             await self._server.serve([self._socket])
 
         try:
@@ -202,7 +204,7 @@ class Running:
             self._ready.set()
 
 
-def _uvicorn(emulator: Emulator, ready: Callable[[], None]) -> _Server:
+def _create_server(emulator: Emulator, ready: Callable[[], None]) -> _Server:
     application: Any = Application(emulator)
     config = uvicorn.Config(
         application,

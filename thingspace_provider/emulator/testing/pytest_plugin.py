@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from thingspace_provider.emulator.testing.client import ThingSpace
+    from thingspace_provider.emulator.testing.client import EmulatorClient
     from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 LISTENER_NAME = "listener.example.net"
@@ -21,34 +21,34 @@ LISTENER_URL = f"http://{LISTENER_NAME}/callbacks"
 
 
 @pytest.fixture
-def start_thingspace_emulator() -> Iterator[Callable[..., ThingSpace]]:
+def start_thingspace_emulator() -> Iterator[Callable[..., EmulatorClient]]:
     """Start an emulator: `start_thingspace_emulator({"accounts": ["0000123456-00001"]})`; it ends with the test.
 
     The argument is a scenario as in a scenario file; without one there are three accounts with two devices each.
     """
     with ExitStack() as stack:
 
-        def start(scenario: Any = None) -> ThingSpace:
+        def start(scenario: Any = None) -> EmulatorClient:
             try:
-                from thingspace_provider.emulator.runtime.scenario import scenario as read  # noqa: PLC0415
-                from thingspace_provider.emulator.runtime.server import Running  # noqa: PLC0415
-                from thingspace_provider.emulator.testing.client import ThingSpace  # noqa: PLC0415 - only when it is used
+                from thingspace_provider.emulator.runtime.scenario import parse_scenario as read  # noqa: PLC0415
+                from thingspace_provider.emulator.runtime.server import EmulatorThread  # noqa: PLC0415
+                from thingspace_provider.emulator.testing.client import EmulatorClient  # noqa: PLC0415 - only when it is used
             except ModuleNotFoundError as error:
                 pytest.fail(f"the emulator needs {error.name}: pip install 'thingspace-provider[emulator]'")
-            running = stack.enter_context(Running(read(scenario)))
-            return ThingSpace(running.root)
+            emulator = stack.enter_context(EmulatorThread(read(scenario)))
+            return EmulatorClient(emulator.root)
 
         yield start
 
 
 @pytest.fixture
-def thingspace_emulator(start_thingspace_emulator: Callable[..., ThingSpace]) -> ThingSpace:
+def thingspace_emulator(start_thingspace_emulator: Callable[..., EmulatorClient]) -> EmulatorClient:
     """An emulator with the default accounts: `url`, credentials, and a method for everything a test can do to it."""
     return start_thingspace_emulator()
 
 
 @pytest.fixture
-def thingspace_listener(thingspace_emulator: ThingSpace) -> Iterator[ScriptedListener]:
+def thingspace_listener(thingspace_emulator: EmulatorClient) -> Iterator[ScriptedListener]:
     """A listener of the test's own; register its `registered_url` to have it called."""
     from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener  # noqa: PLC0415 - only when it is used
 

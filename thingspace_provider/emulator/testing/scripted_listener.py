@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Script:
+class ScriptedResponse:
     """One answer.
 
     `hold` waits for `ScriptedListener.release` first; a negative status closes without an answer; `endless` sends a
@@ -32,7 +32,7 @@ class Script:
 
 
 @dataclass
-class Received:
+class ReceivedCallback:
     """One callback as it came: `raw` is its body before JSON was read, header names are in lower case."""
 
     body: dict[str, Any]
@@ -45,9 +45,9 @@ class ScriptedListener:
     """Listens on a free port of this machine; answers 200 at once where no script says otherwise."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self.received: list[Received] = []
-        self.scripts: deque[Script] = deque()
-        self.otherwise = Script()
+        self.received: list[ReceivedCallback] = []
+        self.responses: deque[ScriptedResponse] = deque()
+        self.default_response = ScriptedResponse()
         self._released = threading.Event()
         self._arrived = threading.Condition()
         listener = self
@@ -94,9 +94,9 @@ class ScriptedListener:
                 connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
 
-    def answer(self, *statuses: int) -> None:
+    def respond_with(self, *statuses: int) -> None:
         """The next answers, in this order."""
-        self.scripts.extend(Script(status) for status in statuses)
+        self.responses.extend(ScriptedResponse(status) for status in statuses)
 
     def release(self) -> None:
         """Let every held answer go."""
@@ -106,39 +106,39 @@ class ScriptedListener:
         """The texts received, once so many callbacks came. Raises TimeoutError."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self.received) >= count, seconds):
-                raise TimeoutError(f"{len(self.received)} of {count} callbacks came in {seconds} s: {self.texts}")
-        return self.texts
+                raise TimeoutError(f"{len(self.received)} of {count} callbacks came in {seconds} s: {self.messages}")
+        return self.messages
 
     @property
-    def texts(self) -> list[str]:
+    def messages(self) -> list[str]:
         """The texts received, in order; other callbacks are left out."""
-        return [one.body["smsMessage"] for one in self.received if "smsMessage" in one.body]
+        return [callback.body["smsMessage"] for callback in self.received if "smsMessage" in callback.body]
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         content = handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
         with self._arrived:
             headers = {name.lower(): value for name, value in handler.headers.items()}
-            self.received.append(Received(json.loads(content), headers, handler.path, content.decode()))
-            script = self.scripts.popleft() if self.scripts else self.otherwise
+            self.received.append(ReceivedCallback(json.loads(content), headers, handler.path, content.decode()))
+            response = self.responses.popleft() if self.responses else self.default_response
             self._arrived.notify_all()
-        if script.hold:
+        if response.hold:
             self._released.wait()
-        if script.status < 0:
+        if response.status < 0:
             handler.close_connection = True
             handler.connection.close()
             return
         try:
-            handler.send_response(script.status)
-            for name, value in script.headers:
+            handler.send_response(response.status)
+            for name, value in response.headers:
                 handler.send_header(name, value)
-            if script.endless:
+            if response.endless:
                 handler.send_header("Content-Length", str(10**9))
                 handler.end_headers()
                 for _ in range(1000):
                     handler.wfile.write(b"x" * 100_000)
             else:
-                handler.send_header("Content-Length", str(len(script.body)))
+                handler.send_header("Content-Length", str(len(response.body)))
                 handler.end_headers()
-                handler.wfile.write(script.body)
+                handler.wfile.write(response.body)
         except OSError:
             handler.close_connection = True
