@@ -5,11 +5,11 @@ listener deployed -> proven reachable -> registered with ThingSpace -> callbacks
 
 import pulumi
 
-from thingspace_provider.config.stack_settings import Settings
+from thingspace_provider.config.stack_settings import StackSettings
 from thingspace_provider.resources import CallbackCredential, SmsCallbacks
 
 # What differs between environments stands in stacks/Pulumi.<stack>.yaml.
-settings = Settings.load()
+settings = StackSettings.load()
 
 # What ThingSpace sends back with every text, so that the listener knows it: generated, kept as a secret.
 credential = CallbackCredential("credential", rotation=settings.rotation)
@@ -32,4 +32,4 @@ callbacks = SmsCallbacks(
 pulumi.export("registered", {name: it.endpoint for name, it in callbacks.registrations.items()})
 pulumi.export("activated", {name: it.last_activated_at for name, it in callbacks.activations.items()})
 # What a listener that runs elsewhere has to be given: pulumi stack output listenerCredential --show-secrets
-pulumi.export("listenerCredential", credential.settings)
+pulumi.export("listenerCredential", credential.listener_settings)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.emulator_process import EmulatorProcess
-from thingspace_provider.api import Client, Credentials
+from thingspace_provider.api import Credentials, ThingSpaceClient
 
 # The engine ends its plugins by SIGINT. In the background of a shell that is ignored, by children too, and every
 # command of the engine would take the five seconds after which it ends them otherwise.
@@ -47,6 +47,6 @@ def credentials(emulator: EmulatorProcess) -> Credentials:
 
 
 @pytest.fixture
-def thingspace(credentials: Credentials) -> Client:
+def thingspace(credentials: Credentials) -> ThingSpaceClient:
     """A client of the emulator with a login of its own."""
-    return Client(credentials)
+    return ThingSpaceClient(credentials)

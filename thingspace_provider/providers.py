@@ -31,24 +31,33 @@ from pulumi.output import Unknown as PulumiUnknown
 
 from thingspace_provider import api, sdk_thread_pool
 from thingspace_provider.api.errors import ThingSpaceError
-from thingspace_provider.config.credentials import Clients, Config, credentials, limits, place
-from thingspace_provider.lifecycle.activation import SmsCallbackActivation
-from thingspace_provider.lifecycle.credential import CallbackCredential
-from thingspace_provider.lifecycle.local_listener import LocalListener
+from thingspace_provider.config.credentials import (
+    ClientCache,
+    Config,
+    base_url_fingerprint,
+    resolve_credentials,
+    resolve_limits,
+)
+from thingspace_provider.lifecycle.activation import ActivationLifecycle
+from thingspace_provider.lifecycle.credential import CredentialLifecycle
+from thingspace_provider.lifecycle.local_listener import LocalListenerLifecycle
 from thingspace_provider.lifecycle.model import UNKNOWN, Context, Lifecycle, State, Unknown
-from thingspace_provider.lifecycle.registration import CallbackRegistration
+from thingspace_provider.lifecycle.registration import RegistrationLifecycle
 
 PROVIDER_KEY = "__provider"
-LONGEST_MESSAGE = 4000  # bytes as sent; gRPC carries an error in a header, which has to stay small
-SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # a secret, for the engine
+MAX_MESSAGE_BYTES = 4000  # bytes as sent; gRPC carries an error in a header, which has to stay small
+SIGNATURE_KEY, SECRET_SIGNATURE = (
+    "4dabf18193072939515e22adb298388d",
+    "1b47061264138c4ac30d75fd1eb44270",
+)  # a secret, for the engine
 Result = TypeVar("Result")
 
-_CLIENTS = Clients()  # shared by all resources of the provider process: one token, one session
-atexit.register(_CLIENTS.logout)  # Python ends its worker threads first, so nobody uses a session any more
-_SAY = threading.Lock()
+_CLIENT_CACHE = ClientCache()  # shared by all resources of the provider process: one token, one session
+atexit.register(_CLIENT_CACHE.logout)  # Python ends its worker threads first, so nobody uses a session any more
+_LOG_LOCK = threading.Lock()
 
 
-class _Adapter(ResourceProvider):
+class _LifecycleProvider(ResourceProvider):
     """Turns what the engine sends into plain state, calls the lifecycle, and turns the answer back."""
 
     serialize_as_secret_always = False  # the pickle is a name; a smaller state makes large updates faster
@@ -57,97 +66,105 @@ class _Adapter(ResourceProvider):
     def configure(self, req: ConfigureRequest) -> None:
         """Remember where settings come from, and make room for many calls; nothing is sent before it is needed."""
         self._config = req.config.get
-        _guarded(_widen)
+        _translate_errors(_raise_concurrency)
 
     def check(self, _olds: State, news: State) -> CheckResult:
         """Validate and normalise; works in previews without credentials."""
 
         def run() -> CheckResult:
-            checked = self.lifecycle.check(_inwards(news))
-            return CheckResult(_outwards(checked.inputs), [CheckFailure(f.key, f.reason) for f in checked.failures])
+            checked = self.lifecycle.check(_from_engine(news))
+            return CheckResult(
+                _to_engine(checked.inputs), [CheckFailure(failure.key, failure.reason) for failure in checked.failures]
+            )
 
-        return _guarded(run)
+        return _translate_errors(run)
 
     def diff(self, _id: str, _olds: State, _news: State) -> DiffResult:
         """Compare; works in previews without credentials."""
 
         def run() -> DiffResult:
-            difference = self.lifecycle.diff(_inwards(_olds), _inwards(_news), self._where)
+            difference = self.lifecycle.diff(_from_engine(_olds), _from_engine(_news), self._fingerprint)
             return DiffResult(
                 changes=difference.changes,
                 replaces=difference.replaces,
                 delete_before_replace=difference.delete_before_replace,
             )
 
-        return _guarded(run)
+        return _translate_errors(run)
 
     def create(self, props: State) -> CreateResult:
         """Make it so."""
 
         def run() -> CreateResult:
-            created = self.lifecycle.create(self._context(props), _inwards(props))
+            created = self.lifecycle.create(self._context(props), _from_engine(props))
             return CreateResult(created.id, created.outputs)
 
-        return _guarded(run)
+        return _translate_errors(run)
 
     def read(self, id_: str, props: State) -> ReadResult:
         """What is there; an empty id says that it is gone."""
 
         def run() -> ReadResult:
-            current = self.lifecycle.read(self._context(props), _inwards(props))
+            current = self.lifecycle.read(self._context(props), _from_engine(props))
             if current is None:
                 return ReadResult("", {})
-            return ReadResult(id_, *(_hidden(it, current.secrets) for it in (current.outputs, current.inputs)))
+            return ReadResult(
+                id_, *(_mark_secret(properties, current.secrets) for properties in (current.outputs, current.inputs))
+            )
 
-        return _guarded(run)
+        return _translate_errors(run)
 
     def update(self, _id: str, _olds: State, _news: State) -> UpdateResult:
         """Change it in place."""
 
         def run() -> UpdateResult:
-            return UpdateResult(self.lifecycle.update(self._context(_olds, _news), _inwards(_olds), _inwards(_news)))
+            return UpdateResult(
+                self.lifecycle.update(self._context(_olds, _news), _from_engine(_olds), _from_engine(_news))
+            )
 
-        return _guarded(run)
+        return _translate_errors(run)
 
     def delete(self, _id: str, _props: State) -> None:
         """Take it away."""
-        _guarded(lambda: self.lifecycle.delete(self._context(_props), _inwards(_props)))
+        _translate_errors(lambda: self.lifecycle.delete(self._context(_props), _from_engine(_props)))
 
     def _context(self, *states: State) -> Context:
         """The context of one operation, which is about these states."""
         config: Config = self._config
-        allowed = limits(os.environ, config)
+        resolved_limits = resolve_limits(os.environ, config)
 
         @functools.cache
-        def patience() -> api.Patience:  # from the first call to ThingSpace on: a listener's proof has its own time
-            return api.Patience(allowed, _say)
+        def deadline() -> api.Deadline:  # from the first call to ThingSpace on: a listener's proof has its own time
+            return api.Deadline(resolved_limits, _log)
 
-        def client(profile: str | None) -> api.Client:
-            shared = _CLIENTS.get(credentials(profile, os.environ, config), allowed)
-            return shared.within(patience(), [secret for state in states for secret in _secrets(state)])
+        def client(profile: str | None) -> api.ThingSpaceClient:
+            shared = _CLIENT_CACHE.get(resolve_credentials(profile, os.environ, config), resolved_limits)
+            return shared.with_deadline(deadline(), [secret for state in states for secret in _state_secrets(state)])
 
-        return Context(client=client, say=_say, now=lambda: dt.datetime.now(dt.timezone.utc), where=self._where)
+        return Context(
+            client=client, log=_log, now=lambda: dt.datetime.now(dt.timezone.utc), fingerprint=self._fingerprint
+        )
 
-    def _where(self, profile: str | None) -> str:
-        return place(profile, os.environ, self._config)
+    def _fingerprint(self, profile: str | None) -> str:
+        return base_url_fingerprint(profile, os.environ, self._config)
 
 
-def _secrets(state: State) -> list[object]:
+def _state_secrets(state: State) -> list[object]:
     """What ThingSpace may repeat of a registration's inputs, and nobody may see."""
     url = state.get("url")
-    return [state.get("password"), *(api.secrets_in(url) if isinstance(url, str) else [])]
+    return [state.get("password"), *(api.url_secrets(url) if isinstance(url, str) else [])]
 
 
-class CallFailed(Exception):
+class ProviderError(Exception):
     """What the engine shows when a call fails: one readable message, whatever the cause was."""
 
 
 # The engine prints the class before the message; this keeps the module's path out of the user's sight.
-CallFailed.__module__ = "builtins"
-CallFailed.__qualname__ = "ThingSpace"
+ProviderError.__module__ = "builtins"
+ProviderError.__qualname__ = "ThingSpace"
 
 
-def _guarded(run: Callable[[], Result]) -> Result:
+def _translate_errors(run: Callable[[], Result]) -> Result:
     """Run one call; every way of failing becomes one Exception with a message for people.
 
     A BaseException that reached gRPC would never be answered, and `pulumi up` would wait for ever. The SDK sends a
@@ -157,96 +174,100 @@ def _guarded(run: Callable[[], Result]) -> Result:
         return run()
     except BaseException as error:  # noqa: BLE001
         if os.environ.get("THINGSPACE_DEBUG"):
-            where = (error.__cause__ or error).__traceback__
-            frames = "".join(traceback.format_tb(where))[-LONGEST_MESSAGE // 2 :]  # the innermost last
-            text = _cut(f"{type(error).__name__}: {error}", LONGEST_MESSAGE // 2)
-            raise CallFailed(f"{text}\n{frames}") from None
+            error_traceback = (error.__cause__ or error).__traceback__
+            frames = "".join(traceback.format_tb(error_traceback))[-MAX_MESSAGE_BYTES // 2 :]  # the innermost last
+            message = _truncate(f"{type(error).__name__}: {error}", MAX_MESSAGE_BYTES // 2)
+            raise ProviderError(f"{message}\n{frames}") from None
         sys.tracebacklimit = 0
-        raise CallFailed(_cut(_message(error))) from None
+        raise ProviderError(_truncate(_format_error(error))) from None
 
 
-def _message(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     if isinstance(error, ThingSpaceError):
         return str(error)
     # The text of an unforeseen error may quote what it stumbled over, a secret perhaps: only its kind is shown.
-    [where] = traceback.extract_tb(error.__traceback__, limit=-1)  # without a limit, the process-wide one of 0 holds
+    [frame] = traceback.extract_tb(error.__traceback__, limit=-1)  # without a limit, the process-wide one of 0 holds
     return (
-        f"an unforeseen {type(error).__name__} in {os.path.basename(where.filename)} line {where.lineno}. "  # noqa: PTH119
+        f"an unforeseen {type(error).__name__} in {os.path.basename(frame.filename)} line {frame.lineno}. "  # noqa: PTH119
         "This is a defect of thingspace-provider. THINGSPACE_DEBUG=1 shows all of it, possibly with secrets."
     )
 
 
-def _cut(text: str, room: int = LONGEST_MESSAGE) -> str:
+def _truncate(text: str, remaining_bytes: int = MAX_MESSAGE_BYTES) -> str:
     """The beginning that fits. In a header, a byte that is not ASCII takes the room of three."""
     for position, character in enumerate(text):
-        room -= 1 if character.isascii() else 3 * len(character.encode(errors="replace"))
-        if room < 0:
+        remaining_bytes -= 1 if character.isascii() else 3 * len(character.encode(errors="replace"))
+        if remaining_bytes < 0:
             return text[:position] + " ..."
     return text
 
 
-def _say(text: str) -> None:
+def _log(message: str) -> None:
     """Tell the person at `pulumi up` one line: what a provider writes here, the engine shows."""
-    with _SAY:
-        sys.stderr.write(f"{text}\n")
+    with _LOG_LOCK:
+        sys.stderr.write(f"{message}\n")
         sys.stderr.flush()
 
 
 @functools.cache
-def _widen() -> None:
+def _raise_concurrency() -> None:
     """Have more calls under way at once than the SDK's four, where that is possible."""
-    why_not = sdk_thread_pool.widen(sdk_thread_pool.wanted(os.environ))
-    if why_not and os.environ.get("THINGSPACE_DEBUG"):
-        _say(f"at most {sdk_thread_pool.SDK_LIMIT} calls at once, the SDK's own limit: {why_not}")
+    reason = sdk_thread_pool.raise_max_workers(sdk_thread_pool.read_max_workers(os.environ))
+    if reason and os.environ.get("THINGSPACE_DEBUG"):
+        _log(f"at most {sdk_thread_pool.SDK_LIMIT} calls at once, the SDK's own limit: {reason}")
 
 
-def _inwards(state: State) -> State:
+def _from_engine(state: State) -> State:
     """Without the pickle, and with our own mark for what is not known yet."""
-    return {key: _swap(value, PulumiUnknown, lambda: UNKNOWN) for key, value in state.items() if key != PROVIDER_KEY}
+    return {
+        key: _replace_unknowns(value, PulumiUnknown, lambda: UNKNOWN)
+        for key, value in state.items()
+        if key != PROVIDER_KEY
+    }
 
 
-def _outwards(state: State) -> State:
+def _to_engine(state: State) -> State:
     """With Pulumi's mark for what is not known yet."""
-    return {key: _swap(value, Unknown, PulumiUnknown) for key, value in state.items()}
+    return {key: _replace_unknowns(value, Unknown, PulumiUnknown) for key, value in state.items()}
 
 
-def _hidden(state: State, secrets: Collection[str]) -> State:
+def _mark_secret(state: State, secrets: Collection[str]) -> State:
     """With some values marked as secrets. The SDK's own mark, Output.secret, needs an event loop, which is not here."""
     return {
-        key: {SIGNATURE: SECRET, "value": value} if key in secrets and value is not None else value
+        key: {SIGNATURE_KEY: SECRET_SIGNATURE, "value": value} if key in secrets and value is not None else value
         for key, value in state.items()
     }
 
 
-def _swap(value: Any, mark: type, other: Callable[[], object]) -> Any:
-    if isinstance(value, mark):
-        return other()
+def _replace_unknowns(value: Any, unknown_type: type, make_unknown: Callable[[], object]) -> Any:
+    if isinstance(value, unknown_type):
+        return make_unknown()
     if isinstance(value, dict):
-        return {key: _swap(item, mark, other) for key, item in value.items()}
+        return {key: _replace_unknowns(item, unknown_type, make_unknown) for key, item in value.items()}
     if isinstance(value, list):
-        return [_swap(item, mark, other) for item in value]
+        return [_replace_unknowns(item, unknown_type, make_unknown) for item in value]
     return value
 
 
-class SmsCallbackActivationProvider(_Adapter):
+class SmsCallbackActivationProvider(_LifecycleProvider):
     """Pickled by name; never move or rename."""
 
-    lifecycle = SmsCallbackActivation()
+    lifecycle = ActivationLifecycle()
 
 
-class CallbackRegistrationProvider(_Adapter):
+class CallbackRegistrationProvider(_LifecycleProvider):
     """Pickled by name; never move or rename."""
 
-    lifecycle = CallbackRegistration()
+    lifecycle = RegistrationLifecycle()
 
 
-class CallbackCredentialProvider(_Adapter):
+class CallbackCredentialProvider(_LifecycleProvider):
     """Pickled by name; never move or rename."""
 
-    lifecycle = CallbackCredential()
+    lifecycle = CredentialLifecycle()
 
 
-class LocalListenerProvider(_Adapter):
+class LocalListenerProvider(_LifecycleProvider):
     """Pickled by name; never move or rename."""
 
-    lifecycle = LocalListener()
+    lifecycle = LocalListenerLifecycle()

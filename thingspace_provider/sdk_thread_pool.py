@@ -19,39 +19,39 @@ VARIABLE = "THINGSPACE_PARALLEL"
 SDK_LIMIT = 4
 DEFAULT = 32  # the engine's own --parallel is 4 for each processor
 START_SECONDS = 10.0  # never used up: only so that nothing can wait without end
-MOST = 256  # as many connections as the HTTP pool keeps
+MAX_WORKERS = 256  # as many connections as the HTTP pool keeps
 
 
-def wanted(environment: Mapping[str, str]) -> int:
+def read_max_workers(environment: Mapping[str, str]) -> int:
     """How many calls at once the environment asks for; raises ThingSpaceError when it is no such number."""
-    given = environment.get(VARIABLE) or str(DEFAULT)
+    value = environment.get(VARIABLE) or str(DEFAULT)
     try:
-        number = int(given)
+        number = int(value)
     except ValueError:
         number = 0
-    if not SDK_LIMIT <= number <= MOST:
+    if not SDK_LIMIT <= number <= MAX_WORKERS:
         raise ThingSpaceError(
             "starting the provider",
-            answer=f"{VARIABLE} is {given!r}",
-            remedy=f"It is how many calls the provider has under way at once, from {SDK_LIMIT} (the SDK's own limit) "
-            f"to {MOST}; {DEFAULT} when unset. To have fewer, use `pulumi up --parallel`.",
+            detail=f"{VARIABLE} is {value!r}",
+            hint=f"It is how many calls the provider has under way at once, from {SDK_LIMIT} (the SDK's own limit) "
+            f"to {MAX_WORKERS}; {DEFAULT} when unset. To have fewer, use `pulumi up --parallel`.",
         )
     return number
 
 
-def widen(number: int) -> str:
+def raise_max_workers(number: int) -> str:
     """Let the pool whose thread is running this have so many threads; returns why it was left alone, or "".
 
     Call it from a method of a provider: those run in the pool's threads. A pool is never narrowed.
     """
     try:
-        pool = _own_pool()
+        pool = _current_pool()
         if pool is None:
             return "the SDK does not answer from a thread pool"
-        present = pool._max_workers  # noqa: SLF001  there is no public way, see above
-        if type(present) is not int:
-            return f"the size of the SDK's thread pool is {present!r}"
-        if number <= present:
+        current = pool._max_workers  # noqa: SLF001  there is no public way, see above
+        if type(current) is not int:
+            return f"the size of the SDK's thread pool is {current!r}"
+        if number <= current:
             return ""
         pool._max_workers = number  # noqa: SLF001
         # A thread is started when something is handed in and none is said to be free. Calls that came before this wait
@@ -65,10 +65,10 @@ def widen(number: int) -> str:
     return ""
 
 
-def _own_pool() -> ThreadPoolExecutor | None:
+def _current_pool() -> ThreadPoolExecutor | None:
     """The pool that the present thread works for."""
-    here = threading.current_thread()
-    for found in gc.get_objects():
-        if type(found) is ThreadPoolExecutor and here in found._threads:  # noqa: SLF001
-            return found
+    thread = threading.current_thread()
+    for candidate in gc.get_objects():
+        if type(candidate) is ThreadPoolExecutor and thread in candidate._threads:  # noqa: SLF001
+            return candidate
     return None

@@ -97,7 +97,7 @@ def stored_messages(environment: dict[str, str]) -> list[str]:
 
 def wait_until(condition: Callable[[], bool], description: str) -> None:
     """Wait for something that takes a moment, with an end."""
-    if not listener_process.wait_for(condition, WAIT_SECONDS):
+    if not listener_process.wait_until(condition, WAIT_SECONDS):
         raise DemoError(f"waited {WAIT_SECONDS:g} s for {description}.")
 
 
@@ -173,7 +173,7 @@ def clean_up() -> list[str]:
     ended = []
     pid_files = [EMULATOR_PID, *FOLDER.glob("listeners/*/listener.pid")]
     for pid_file in pid_files:
-        if listener_process.holder(pid_file) is not None:
+        if listener_process.running_pid(pid_file) is not None:
             listener_process.stop(pid_file)
             ended.append(pid_file.stem)
     shutil.rmtree(FOLDER, ignore_errors=True)

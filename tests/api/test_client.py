@@ -18,8 +18,8 @@ import pytest
 
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.fake_deadline import FakeTime
-from thingspace_provider.api import Client, Credentials, Limits, Patience, Registration, errors
-from thingspace_provider.api.login_guard import OVERRIDE, state_folder
+from thingspace_provider.api import Credentials, Deadline, Limits, Registration, ThingSpaceClient, errors
+from thingspace_provider.api.login_guard import OVERRIDE_VARIABLE, state_directory
 
 XML = (
     '<am:fault xmlns:am="http://wso2.org/apimanager"><am:code>404</am:code>'
@@ -29,9 +29,9 @@ EXPIRED = "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"
 
 
 @pytest.fixture
-def with_short_timeout(thingspace: Client) -> Client:
+def with_short_timeout(thingspace: ThingSpaceClient) -> ThingSpaceClient:
     """A client whose pauses between attempts take no time."""
-    return thingspace.within(FakeTime().build_deadline())
+    return thingspace.with_deadline(FakeTime().build_deadline())
 
 
 def gateway(code: str, message: str) -> dict[str, object]:
@@ -42,7 +42,7 @@ def m2m(code: str) -> dict[str, str]:
     return {"errorCode": code, "errorMessage": "in words"}
 
 
-def test_many_threads_share_one_token_and_one_login(thingspace: Client, emulator: EmulatorProcess) -> None:
+def test_many_threads_share_one_token_and_one_login(thingspace: ThingSpaceClient, emulator: EmulatorProcess) -> None:
     together = threading.Barrier(16)
 
     def start() -> None:
@@ -58,7 +58,7 @@ def test_many_threads_share_one_token_and_one_login(thingspace: Client, emulator
 def test_a_rejected_login_is_tried_once_however_many_threads_log_in(
     credentials: Credentials, emulator: EmulatorProcess
 ) -> None:
-    client = Client(replace(credentials, password="sentinel-wrong"))
+    client = ThingSpaceClient(replace(credentials, password="sentinel-wrong"))
     together = threading.Barrier(8)
 
     def start() -> BaseException | None:
@@ -80,21 +80,21 @@ def test_a_password_that_was_refused_is_not_tried_by_a_later_process_until_it_ch
     credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = replace(credentials, password="sentinel-wrong")
-    with pytest.raises(errors.LoginRefused, match="likely left before ThingSpace locks the user at 5: 4"):
-        Client(wrong).start_callbacks(ACCOUNT)
+    with pytest.raises(errors.LoginRejected, match="likely left before ThingSpace locks the user at 5: 4"):
+        ThingSpaceClient(wrong).start_callbacks(ACCOUNT)
     for _ in range(3):  # each as a process of its own would begin
-        with pytest.raises(errors.LoginHeld, match="THINGSPACE_RETRY_REFUSED_LOGIN=1"):
-            Client(wrong).start_callbacks(ACCOUNT)
+        with pytest.raises(errors.LoginBlocked, match="THINGSPACE_RETRY_REFUSED_LOGIN=1"):
+            ThingSpaceClient(wrong).start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 1
-    with pytest.raises(errors.LoginRefused, match="at 5: 3"):
-        Client(replace(credentials, password="another-wrong")).start_callbacks(ACCOUNT)
-    monkeypatch.setenv(OVERRIDE, "1")
-    with pytest.raises(errors.LoginRefused, match="at 5: 2"):
-        Client(wrong).start_callbacks(ACCOUNT)
-    monkeypatch.delenv(OVERRIDE)
-    Client(credentials).start_callbacks(ACCOUNT)
-    with pytest.raises(errors.LoginRefused, match="at 5: 4"):  # a login that succeeds starts the count anew
-        Client(wrong).start_callbacks(ACCOUNT)
+    with pytest.raises(errors.LoginRejected, match="at 5: 3"):
+        ThingSpaceClient(replace(credentials, password="another-wrong")).start_callbacks(ACCOUNT)
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
+    with pytest.raises(errors.LoginRejected, match="at 5: 2"):
+        ThingSpaceClient(wrong).start_callbacks(ACCOUNT)
+    monkeypatch.delenv(OVERRIDE_VARIABLE)
+    ThingSpaceClient(credentials).start_callbacks(ACCOUNT)
+    with pytest.raises(errors.LoginRejected, match="at 5: 4"):  # a login that succeeds starts the count anew
+        ThingSpaceClient(wrong).start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 5
 
 
@@ -116,23 +116,23 @@ def test_processes_side_by_side_try_a_wrong_password_once(credentials: Credentia
 
 
 def test_the_record_of_rejected_logins_holds_no_credential(credentials: Credentials) -> None:
-    with pytest.raises(errors.LoginRefused):
-        Client(replace(credentials, password="sentinel-wrong")).start_callbacks(ACCOUNT)
-    files = list(state_folder().iterdir())
+    with pytest.raises(errors.LoginRejected):
+        ThingSpaceClient(replace(credentials, password="sentinel-wrong")).start_callbacks(ACCOUNT)
+    files = list(state_directory().iterdir())
     assert len(files) == 2  # the record and its lock
     for file in files:
         for secret in ("sentinel", credentials.username, credentials.app_key, credentials.app_secret):
             assert secret not in file.name + file.read_text()
 
 
-def test_a_login_that_succeeds_leaves_only_the_lock_behind(thingspace: Client) -> None:
+def test_a_login_that_succeeds_leaves_only_the_lock_behind(thingspace: ThingSpaceClient) -> None:
     thingspace.start_callbacks(ACCOUNT)
-    [lock] = state_folder().iterdir()  # removed, it would not keep the next one from those that wait for it
+    [lock] = state_directory().iterdir()  # removed, it would not keep the next one from those that wait for it
     assert (lock.suffix, lock.read_bytes()) == (".lock", b"")
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_a_login(
-    thingspace: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    thingspace: ThingSpaceClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_written_does_not_stop_a_login(
 
 
 def test_an_expired_session_is_replaced_by_one_login_and_the_call_repeated(
-    thingspace: Client, emulator: EmulatorProcess
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     thingspace.start_callbacks(ACCOUNT)
     emulator.control("POST", "clock", {"advanceSeconds": 21 * 60})
@@ -150,16 +150,16 @@ def test_an_expired_session_is_replaced_by_one_login_and_the_call_repeated(
 
 
 def test_a_session_that_is_refused_again_after_a_new_login_is_an_error(
-    thingspace: Client, emulator: EmulatorProcess
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     emulator.add_fault("startCallbacks", 400, m2m(EXPIRED), times=5)
-    with pytest.raises(errors.SessionRefused, match="another program logging this user in"):
+    with pytest.raises(errors.SessionRejected, match="another program logging this user in"):
         thingspace.start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 2
 
 
 def test_an_unexplained_401_on_a_young_session_is_recovered_by_one_login(
-    thingspace: Client, emulator: EmulatorProcess
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     emulator.add_fault("startCallbacks", 401, m2m("UnifiedWebService.REQUEST_FAILED.Whatever"))
     thingspace.start_callbacks(ACCOUNT)
@@ -167,7 +167,7 @@ def test_an_unexplained_401_on_a_young_session_is_recovered_by_one_login(
 
 
 def test_a_rejected_access_token_is_fetched_again_and_the_session_is_reused(
-    thingspace: Client, emulator: EmulatorProcess
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     emulator.add_fault("startCallbacks", 401, gateway("900901", "Invalid Credentials"))
     thingspace.start_callbacks(ACCOUNT)
@@ -178,56 +178,62 @@ def test_a_rejected_access_token_is_fetched_again_and_the_session_is_reused(
 @pytest.mark.parametrize(
     ("operation", "status", "body", "kind", "code"),
     [
-        ("startCallbacks", 401, gateway("900902", "Missing Credentials"), errors.BearerRefused, "900902"),
-        ("startCallbacks", 400, gateway("900906", "No matching resource"), errors.RouteRefused, "900906"),
-        ("startCallbacks", 403, XML, errors.RouteRefused, "404"),
-        ("startCallbacks", 502, "<html><title>Bad Gateway</title></html>", errors.ServerFault, ""),
-        ("startCallbacks", 404, "", errors.RouteRefused, ""),
-        ("startCallbacks", 401, "", errors.SessionRefused, ""),
+        ("startCallbacks", 401, gateway("900902", "Missing Credentials"), errors.AccessTokenRejected, "900902"),
+        ("startCallbacks", 400, gateway("900906", "No matching resource"), errors.RouteNotFound, "900906"),
+        ("startCallbacks", 403, XML, errors.RouteNotFound, "404"),
+        ("startCallbacks", 502, "<html><title>Bad Gateway</title></html>", errors.ServerError, ""),
+        ("startCallbacks", 404, "", errors.RouteNotFound, ""),
+        ("startCallbacks", 401, "", errors.SessionRejected, ""),
         ("startCallbacks", 429, "", errors.RateLimited, ""),
-        ("startCallbacks", 400, m2m("X.REQUEST_FAILED.AccountNotFound"), errors.AccountRefused, None),
-        ("startCallbacks", 400, m2m("Y.REQUEST_FAILED.AccountName"), errors.AccountRefused, None),
-        ("startCallbacks", 400, m2m("Z.INPUT_INVALID.Account.NotDefined"), errors.InputRefused, None),
-        ("startCallbacks", 400, m2m("Z.REQUEST_FAILED.UnexpectedError"), errors.Refused, None),
-        ("token", 401, {"error": "invalid_client", "error_description": "x"}, errors.KeyRefused, "invalid_client"),
-        ("login", 401, m2m("U.REQUEST_FAILED.Login"), errors.LoginRefused, None),
-        ("token", 401, "", errors.RouteRefused, ""),
-        ("login", 503, "", errors.ServerFault, ""),
+        ("startCallbacks", 400, m2m("X.REQUEST_FAILED.AccountNotFound"), errors.AccountRejected, None),
+        ("startCallbacks", 400, m2m("Y.REQUEST_FAILED.AccountName"), errors.AccountRejected, None),
+        ("startCallbacks", 400, m2m("Z.INPUT_INVALID.Account.NotDefined"), errors.InputRejected, None),
+        ("startCallbacks", 400, m2m("Z.REQUEST_FAILED.UnexpectedError"), errors.ErrorResponse, None),
+        (
+            "token",
+            401,
+            {"error": "invalid_client", "error_description": "x"},
+            errors.ApplicationKeyRejected,
+            "invalid_client",
+        ),
+        ("login", 401, m2m("U.REQUEST_FAILED.Login"), errors.LoginRejected, None),
+        ("token", 401, "", errors.RouteNotFound, ""),
+        ("login", 503, "", errors.ServerError, ""),
         # What may have counted as a wrong login is taken for one, in whatever form it comes.
-        ("login", 401, "", errors.LoginRefused, ""),
-        ("login", 403, "<html><title>Forbidden</title></html>", errors.LoginRefused, ""),
-        ("login", 400, m2m(EXPIRED), errors.LoginRefused, None),
-        ("login", 403, XML, errors.RouteRefused, "404"),
-        ("login", 400, gateway("900906", "No matching resource"), errors.RouteRefused, "900906"),
-        ("login", 404, "", errors.LoginRefused, ""),
-        ("login", 302, "", errors.LoginRefused, ""),
-        ("login", 423, m2m("U.REQUEST_FAILED.Locked"), errors.LoginRefused, None),
-        ("login", 401, gateway("900900", "Unclassified"), errors.LoginRefused, "900900"),
-        ("login", 200, m2m("U.REQUEST_FAILED.Login"), errors.LoginRefused, None),
-        ("login", 404, "<p><code>sorry</code></p>", errors.LoginRefused, "sorry"),
+        ("login", 401, "", errors.LoginRejected, ""),
+        ("login", 403, "<html><title>Forbidden</title></html>", errors.LoginRejected, ""),
+        ("login", 400, m2m(EXPIRED), errors.LoginRejected, None),
+        ("login", 403, XML, errors.RouteNotFound, "404"),
+        ("login", 400, gateway("900906", "No matching resource"), errors.RouteNotFound, "900906"),
+        ("login", 404, "", errors.LoginRejected, ""),
+        ("login", 302, "", errors.LoginRejected, ""),
+        ("login", 423, m2m("U.REQUEST_FAILED.Locked"), errors.LoginRejected, None),
+        ("login", 401, gateway("900900", "Unclassified"), errors.LoginRejected, "900900"),
+        ("login", 200, m2m("U.REQUEST_FAILED.Login"), errors.LoginRejected, None),
+        ("login", 404, "<p><code>sorry</code></p>", errors.LoginRejected, "sorry"),
     ],
 )
 def test_every_error_format_is_parsed_to_one_error_tree(
-    with_short_timeout: Client,
+    with_short_timeout: ThingSpaceClient,
     emulator: EmulatorProcess,
     operation: str,
     status: int,
     body: object,
-    kind: type[errors.Refused],
+    kind: type[errors.ErrorResponse],
     code: str | None,
 ) -> None:
     emulator.add_fault(operation, status, body, times=9)
-    with pytest.raises(errors.Refused) as rejected:
+    with pytest.raises(errors.ErrorResponse) as rejected:
         with_short_timeout.start_callbacks(ACCOUNT)
     assert type(rejected.value) is kind
     assert rejected.value.status == status
     assert rejected.value.code == (body["errorCode"] if code is None and isinstance(body, dict) else code)
     assert str(status) in str(rejected.value)
-    assert rejected.value.remedy
+    assert rejected.value.hint
 
 
-def test_an_error_message_has_action_account_response_and_hint(thingspace: Client) -> None:
-    with pytest.raises(errors.AccountRefused) as rejected:
+def test_an_error_message_has_action_account_response_and_hint(thingspace: ThingSpaceClient) -> None:
+    with pytest.raises(errors.AccountRejected) as rejected:
         thingspace.start_callbacks("0000000000-99999")
     message = str(rejected.value)
     assert message.startswith("starting SMS callbacks for account 0000000000-99999: ThingSpace answered 400")
@@ -235,21 +241,21 @@ def test_an_error_message_has_action_account_response_and_hint(thingspace: Clien
     assert message.endswith("may use this account.")
 
 
-def test_a_success_that_is_not_one_is_not_believed(thingspace: Client, emulator: EmulatorProcess) -> None:
+def test_a_success_that_is_not_one_is_not_believed(thingspace: ThingSpaceClient, emulator: EmulatorProcess) -> None:
     emulator.add_fault("startCallbacks", 200, "<html>Welcome to the hotel</html>")
-    with pytest.raises(errors.AnswerNotUnderstood, match="no proxy in its place"):
+    with pytest.raises(errors.UnexpectedResponse, match="no proxy in its place"):
         thingspace.start_callbacks(ACCOUNT)
     emulator.add_fault("listCallbacks", 200, "<html>Welcome to the hotel</html>")
-    with pytest.raises(errors.AnswerNotUnderstood):
+    with pytest.raises(errors.UnexpectedResponse):
         thingspace.list_callbacks(ACCOUNT)
 
 
 @pytest.mark.parametrize("success", [{"a": 1}, [], 1, "yes", None])
 def test_a_confirmation_of_another_kind_is_not_believed(
-    thingspace: Client, emulator: EmulatorProcess, success: object
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess, success: object
 ) -> None:
     emulator.add_fault("startCallbacks", 200, {"success": success})
-    with pytest.raises(errors.AnswerNotUnderstood, match="did not confirm"):
+    with pytest.raises(errors.UnexpectedResponse, match="did not confirm"):
         thingspace.start_callbacks(ACCOUNT)
 
 
@@ -260,7 +266,7 @@ def test_a_life_of_a_token_that_makes_no_sense_is_taken_for_the_usual_hour(
     token = emulator.caller.request_token().json()["access_token"]
     emulator.add_fault("token", 200, f'{{"access_token": "{token}", "expires_in": {life}}}')
     now = 1000.0
-    client = Client(credentials, clock=lambda: now)
+    client = ThingSpaceClient(credentials, clock=lambda: now)
     client.start_callbacks(ACCOUNT)
     now += 3000
     client.start_callbacks(ACCOUNT)
@@ -275,19 +281,21 @@ def test_a_token_that_no_header_can_hold_is_not_understood(
     credentials: Credentials, emulator: EmulatorProcess, token: object
 ) -> None:
     emulator.add_fault("token", 200, {"access_token": token})
-    with pytest.raises(errors.AnswerNotUnderstood, match="holds no access_token"):
-        Client(credentials).start_callbacks(ACCOUNT)
+    with pytest.raises(errors.UnexpectedResponse, match="holds no access_token"):
+        ThingSpaceClient(credentials).start_callbacks(ACCOUNT)
 
 
 @pytest.mark.parametrize("form", ["zeroLength", "array", "null"])
-def test_no_registration_is_understood_in_every_form(thingspace: Client, emulator: EmulatorProcess, form: str) -> None:
+def test_no_registration_is_understood_in_every_form(
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess, form: str
+) -> None:
     emulator.control("PUT", "switches", {"emptyCallbackList": form})
     assert thingspace.list_callbacks(ACCOUNT) == []
 
 
 @pytest.mark.parametrize("form", ["omitted", "emptyStrings"])
 def test_a_registration_without_a_credential_reads_the_same_in_both_forms(
-    thingspace: Client, emulator: EmulatorProcess, form: str
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess, form: str
 ) -> None:
     emulator.control("PUT", "switches", {"unsetCredentials": form})
     wanted = Registration(SERVICE, "https://sms.example.com/x")
@@ -298,25 +306,25 @@ def test_a_registration_without_a_credential_reads_the_same_in_both_forms(
 
 
 def test_a_broken_connection_is_reported_without_the_request_body(
-    with_short_timeout: Client, emulator: EmulatorProcess
+    with_short_timeout: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     emulator.control("POST", "faults", {"operation": "startCallbacks", "drop": "after", "times": 9})
-    with pytest.raises(errors.Unreachable, match="for account 0000123456-00001") as unreachable:
+    with pytest.raises(errors.NoResponse, match="for account 0000123456-00001") as unreachable:
         with_short_timeout.start_callbacks(ACCOUNT)
     assert "Bearer" not in str(unreachable.value)
 
 
 def test_an_answer_that_never_comes_ends_at_the_deadline(credentials: Credentials, emulator: EmulatorProcess) -> None:
-    client = Client(credentials)
+    client = ThingSpaceClient(credentials)
     client.login()
     emulator.control("POST", "faults", {"operation": "startCallbacks", "hang": "before", "times": 1})
-    with pytest.raises(errors.Unreachable, match=r"no (whole )?answer within [12]\.\d s"):
-        client.within(Patience(Limits(deadline=2))).start_callbacks(ACCOUNT)
+    with pytest.raises(errors.NoResponse, match=r"no (whole )?answer within [12]\.\d s"):
+        client.with_deadline(Deadline(Limits(resource_timeout_seconds=2))).start_callbacks(ACCOUNT)
     client.start_callbacks(ACCOUNT)
 
 
 def test_a_login_in_the_home_folder_never_replaces_the_bearer(
-    thingspace: Client, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    thingspace: ThingSpaceClient, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path_factory.mktemp("home")
     (home / ".netrc").write_text("machine 127.0.0.1 login other password other\n")
@@ -326,7 +334,7 @@ def test_a_login_in_the_home_folder_never_replaces_the_bearer(
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
-    thingspace: Client, monkeypatch: pytest.MonkeyPatch
+    thingspace: ThingSpaceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -351,12 +359,12 @@ def test_a_secret_that_a_server_echoes_is_redacted_before_the_message_is_truncat
     user = replace(credentials, app_secret=HIDDEN) if operation == "token" else credentials
     user = replace(user, password=HIDDEN) if operation == "login" else user
     # ThingSpace may repeat what it was sent long ago: then whoever calls has to say what that was.
-    client = Client(user).within(
+    client = ThingSpaceClient(user).with_deadline(
         FakeTime().build_deadline(), [HIDDEN, "t" * 32] if operation == "listCallbacks" else []
     )
     echo = f"{'x' * 280} {form(HIDDEN)}" + (f" {given.url}" if "Callback" in operation else "")
     emulator.add_fault(operation, 400, {"errorCode": f"X.INPUT_INVALID.{form(HIDDEN)}", "errorMessage": echo})
-    with pytest.raises(errors.Refused) as rejected:
+    with pytest.raises(errors.ErrorResponse) as rejected:
         client.register_callback(ACCOUNT, given) if operation == "registerCallback" else client.list_callbacks(ACCOUNT)
     message = str(rejected.value)
     assert "xxx ***" in message.replace('"***"', "***")
@@ -364,11 +372,13 @@ def test_a_secret_that_a_server_echoes_is_redacted_before_the_message_is_truncat
     assert "tttt" not in message
 
 
-def test_a_server_that_repeats_token_and_session_is_not_quoted(thingspace: Client, emulator: EmulatorProcess) -> None:
+def test_a_server_that_repeats_token_and_session_is_not_quoted(
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
+) -> None:
     thingspace.start_callbacks(ACCOUNT)
     [session] = emulator.control("GET", "state")["sessions"]
     emulator.add_fault("startCallbacks", 400, {"errorCode": "X.Y", "errorMessage": f"session {session} is odd"})
-    with pytest.raises(errors.Refused, match=r"session \*\*\* is odd"):
+    with pytest.raises(errors.ErrorResponse, match=r"session \*\*\* is odd"):
         thingspace.start_callbacks(ACCOUNT)
 
 
@@ -391,16 +401,16 @@ def test_an_address_is_shown_without_the_password_in_it(credentials: Credentials
 
 def test_an_address_without_an_answer_is_shown_without_the_password_in_it(credentials: Credentials) -> None:
     nowhere = replace(credentials, base_url="http://me:sentinel@127.0.0.1:9/api")
-    with pytest.raises(errors.Unreachable, match=r"no answer from http://127\.0\.0\.1:9/api") as unreachable:
-        Client(nowhere).within(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
+    with pytest.raises(errors.NoResponse, match=r"no answer from http://127\.0\.0\.1:9/api") as unreachable:
+        ThingSpaceClient(nowhere).with_deadline(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
     assert "sentinel" not in str(unreachable.value)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        errors.Unreachable("doing", "account", "answer", "remedy"),
-        errors.LoginRefused("doing", None, "answer", "remedy", 400, "X.Y"),
+        errors.NoResponse("doing", "account", "answer", "remedy"),
+        errors.LoginRejected("doing", None, "answer", "remedy", 400, "X.Y"),
     ],
 )
 def test_errors_survive_pickling(error: errors.ThingSpaceError) -> None:

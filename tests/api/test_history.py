@@ -7,33 +7,35 @@ from typing import Any
 import pytest
 
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess
-from thingspace_provider.api import Block, Client, errors
+from thingspace_provider.api import HistoryPage, ThingSpaceClient, errors
 
 
-def parse_texts(block: Block) -> list[str]:
+def parse_texts(block: HistoryPage) -> list[str]:
     return [message["message"] for message in block.messages]
 
 
-def test_each_block_is_acknowledged_by_asking_for_the_next(thingspace: Client, emulator: EmulatorProcess) -> None:
+def test_each_block_is_acknowledged_by_asking_for_the_next(
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
+) -> None:
     for number in range(101):
         emulator.send_message(f"text {number}")
     first = thingspace.read_history(ACCOUNT)
     assert parse_texts(first) == [f"text {number}" for number in range(100)]
     assert set(first.messages[0]) == {"deviceIds", "message", "timestamp"}
     assert parse_texts(thingspace.read_history(ACCOUNT)) == parse_texts(first)  # nothing was acknowledged yet
-    assert first.more
-    second = thingspace.read_history(ACCOUNT, first.next)
+    assert first.has_more
+    second = thingspace.read_history(ACCOUNT, first.next_token)
     assert parse_texts(second) == ["text 100"]
-    assert not second.more
+    assert not second.has_more
     assert emulator.count_queued() == 1
-    assert thingspace.read_history(ACCOUNT, second.next) == Block((), None, more=False)
+    assert thingspace.read_history(ACCOUNT, second.next_token) == HistoryPage((), None, has_more=False)
     assert emulator.count_queued() == 0
 
 
 @pytest.mark.parametrize("form", ["object", "zeroLength"])
-def test_an_empty_queue_is_an_empty_block(thingspace: Client, emulator: EmulatorProcess, form: str) -> None:
+def test_an_empty_queue_is_an_empty_block(thingspace: ThingSpaceClient, emulator: EmulatorProcess, form: str) -> None:
     emulator.control("PUT", "switches", {"emptyHistory": form})
-    assert thingspace.read_history(ACCOUNT) == Block((), None, more=False)
+    assert thingspace.read_history(ACCOUNT) == HistoryPage((), None, has_more=False)
 
 
 @pytest.mark.parametrize(
@@ -45,18 +47,18 @@ def test_an_empty_queue_is_an_empty_block(thingspace: Client, emulator: Emulator
     ],
 )
 def test_the_next_page_token_is_read_from_any_form_of_address(
-    thingspace: Client, emulator: EmulatorProcess, location: str
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess, location: str
 ) -> None:
     body = {"messages": [{"message": "x"}], "hasMoreData": True}
     response = {"status": 202, "body": body, "headers": {"Location": location}}
     emulator.control("POST", "faults", {"operation": "smsHistory", "answer": response, "times": 1})
-    assert thingspace.read_history(ACCOUNT).next == "a/b&c"
+    assert thingspace.read_history(ACCOUNT).next_token == "a/b&c"
 
 
 @pytest.mark.parametrize("body", [{"messages": "none"}, {"messages": ["x"]}, {"texts": []}])
 def test_an_answer_that_is_no_block_is_not_taken_for_an_empty_one(
-    thingspace: Client, emulator: EmulatorProcess, body: Any
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess, body: Any
 ) -> None:
     emulator.add_fault("smsHistory", 200, body)
-    with pytest.raises(errors.AnswerNotUnderstood, match=f"reading queued texts for account {ACCOUNT}"):
+    with pytest.raises(errors.UnexpectedResponse, match=f"reading queued texts for account {ACCOUNT}"):
         thingspace.read_history(ACCOUNT)

@@ -15,8 +15,8 @@ import pytest
 
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.fake_deadline import FakeTime
-from thingspace_provider.api import Client, Credentials, Limits, errors
-from thingspace_provider.api.login_guard import LOCKS_AT, OVERRIDE, RefusedLogins
+from thingspace_provider.api import Credentials, Limits, ThingSpaceClient, errors
+from thingspace_provider.api.login_guard import LOCKOUT_THRESHOLD, OVERRIDE_VARIABLE, LoginGuard
 
 PROGRAM = """
 import sys
@@ -37,10 +37,10 @@ def fault(code: str) -> dict[str, Any]:
     return {"fault": {"code": code, "message": "in words"}}
 
 
-def started(client: Client) -> str:
+def started(client: ThingSpaceClient) -> str:
     """What became of one call: the error's name and text."""
     try:
-        client.within(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
+        client.with_deadline(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
     except errors.ThingSpaceError as error:
         return f"{type(error).__name__}: {error}"
     return "done"
@@ -48,7 +48,7 @@ def started(client: Client) -> str:
 
 def log_in_concurrently(credentials: Credentials, count: int = 8) -> list[str]:
     """What became of calls by so many threads of one run."""
-    client, at_once = Client(credentials), threading.Barrier(count)
+    client, at_once = ThingSpaceClient(credentials), threading.Barrier(count)
 
     def start() -> str:
         at_once.wait()
@@ -87,7 +87,7 @@ def test_what_may_have_been_a_wrong_login_is_neither_repeated_now_nor_in_the_nex
     results = log_in_concurrently(credentials)
     assert [result.partition(":")[0] for result in results] == ["LoginHeld"] * 7 + ["LoginRefused"]
     assert f"ThingSpace answered {status}" in results[-1]
-    assert "exactly this password was refused before" in started(Client(credentials))
+    assert "exactly this password was refused before" in started(ThingSpaceClient(credentials))
     assert emulator.count_calls()["login"] == 1
 
 
@@ -107,7 +107,7 @@ def test_a_success_without_a_session_ends_the_run_and_records_nothing(
     assert "may have counted as a wrong login" in results[0]
     assert all("what is no session" in text for text in results[1:])
     assert emulator.count_calls()["login"] == 1
-    assert started(Client(credentials)) == "done"  # as the next run does
+    assert started(ThingSpaceClient(credentials)) == "done"  # as the next run does
 
 
 @pytest.mark.parametrize("body", [fault("900906"), "<am:fault><am:code>404</am:code></am:fault>"])
@@ -115,14 +115,14 @@ def test_what_the_gateway_stopped_is_no_wrong_login(
     credentials: Credentials, emulator: EmulatorProcess, body: object
 ) -> None:
     emulator.add_fault("login", 404, body, times=1)
-    assert started(client := Client(credentials)).startswith("RouteRefused")
+    assert started(client := ThingSpaceClient(credentials)).startswith("RouteRefused")
     assert started(client) == "done"
 
 
 def test_an_endless_response_counts_as_a_login_with_an_unknown_outcome(
     credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thingspace_provider.api.transport.LARGEST_BODY", 2000)
+    monkeypatch.setattr("thingspace_provider.api.transport.MAX_BODY_BYTES", 2000)
     emulator.add_fault("login", 200, "x" * 3000, times=99)
     results = log_in_concurrently(credentials)
     assert [result.partition(":")[0] for result in results] == ["LoginHeld"] * 6 + ["Unreachable"] * 2
@@ -133,35 +133,35 @@ def test_each_value_of_the_override_allows_one_login_however_many_processes_have
     credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = replace(credentials, password="sentinel-wrong")
-    assert started(Client(wrong)).startswith("LoginRefused")
-    monkeypatch.setenv(OVERRIDE, "1")
+    assert started(ThingSpaceClient(wrong)).startswith("LoginRefused")
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     ended = sorted(running.communicate(timeout=60)[0].strip() for running in [process(wrong) for _ in range(4)])
     assert ended == ["LoginHeld"] * 3 + ["LoginRefused"]
-    assert f"{OVERRIDE}=2 (its present value was used for one already)" in started(Client(wrong))
+    assert f"{OVERRIDE_VARIABLE}=2 (its present value was used for one already)" in started(ThingSpaceClient(wrong))
     assert emulator.count_calls()["login"] == 2
-    monkeypatch.setenv(OVERRIDE, "2")
-    assert started(Client(wrong)).startswith("LoginRefused")
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "2")
+    assert started(ThingSpaceClient(wrong)).startswith("LoginRefused")
     for override in ("1", "2"):
-        monkeypatch.setenv(OVERRIDE, override)
-        assert f"{OVERRIDE}=3" in started(Client(wrong))
-    assert emulator.count_calls()["login"] == 3 < LOCKS_AT
-    record = RefusedLogins().file(wrong)
-    assert len(json.loads(record.read_text())["spent"]) == 2
-    assert started(Client(credentials)) == "done"
+        monkeypatch.setenv(OVERRIDE_VARIABLE, override)
+        assert f"{OVERRIDE_VARIABLE}=3" in started(ThingSpaceClient(wrong))
+    assert emulator.count_calls()["login"] == 3 < LOCKOUT_THRESHOLD
+    record = LoginGuard().file(wrong)
+    assert len(json.loads(record.read_text())["used_overrides"]) == 2
+    assert started(ThingSpaceClient(credentials)) == "done"
     assert not record.exists()  # and with it what was spent
-    assert started(Client(wrong)).startswith("LoginRefused")
-    monkeypatch.setenv(OVERRIDE, "1")
-    assert started(Client(wrong)).startswith("LoginRefused")
+    assert started(ThingSpaceClient(wrong)).startswith("LoginRefused")
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
+    assert started(ThingSpaceClient(wrong)).startswith("LoginRefused")
 
 
 def test_an_overridden_login_with_an_unknown_outcome_is_not_repeated(
     credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    login_guard = RefusedLogins()
-    login_guard.add(credentials)
-    monkeypatch.setenv(OVERRIDE, "1")
+    login_guard = LoginGuard()
+    login_guard.record_failure(credentials)
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     emulator.control("POST", "faults", {"operation": "login", "drop": "after", "times": 9})
-    client = Client(credentials)
+    client = ThingSpaceClient(credentials)
     assert started(client).startswith("Unreachable")
     assert "1 login got no clear answer" in started(client)
     assert emulator.count_calls()["login"] == 1
@@ -170,10 +170,10 @@ def test_an_overridden_login_with_an_unknown_outcome_is_not_repeated(
 def test_an_override_is_not_used_by_a_login_that_thingspace_did_not_evaluate(
     credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    RefusedLogins().add(credentials)
-    monkeypatch.setenv(OVERRIDE, "1")
+    LoginGuard().record_failure(credentials)
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     emulator.add_fault("login", 503, "", times=6)
-    client = Client(credentials)
+    client = ThingSpaceClient(credentials)
     assert started(client).startswith("ServerFault")
     assert started(client) == "done"
 
@@ -182,42 +182,42 @@ def test_an_override_that_cannot_be_recorded_permits_no_login(
     credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder where the record is written first, because root, who may run the tests, can write everywhere."""
-    login_guard = RefusedLogins()
-    login_guard.add(credentials)
-    monkeypatch.setenv(OVERRIDE, "1")
+    login_guard = LoginGuard()
+    login_guard.record_failure(credentials)
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     login_guard.file(credentials).with_suffix(f".{os.getpid()}").mkdir()
-    assert started(Client(credentials)).startswith("LoginHeld")
+    assert started(ThingSpaceClient(credentials)).startswith("LoginHeld")
     assert emulator.count_calls()["login"] == 0
 
 
 def test_who_waits_for_another_process_sends_no_login_of_its_own(
     credentials: Credentials, emulator: EmulatorProcess
 ) -> None:
-    with RefusedLogins().alone(credentials, 0) as is_alone:
+    with LoginGuard().lock(credentials, 0) as is_alone:
         assert is_alone
-        with pytest.raises(errors.TookTooLong, match="waited for the login that another process began"):
-            Client(credentials, limits=Limits(deadline=3)).start_callbacks(ACCOUNT)
+        with pytest.raises(errors.DeadlineExceeded, match="waited for the login that another process began"):
+            ThingSpaceClient(credentials, limits=Limits(resource_timeout_seconds=3)).start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 0
 
 
 def test_a_login_that_succeeds_does_not_let_two_others_in_at_once(credentials: Credentials) -> None:
     """Who waits for the lock holds the file that it waits on; a new one in its place would be a second lock."""
-    login_guard = RefusedLogins()
+    login_guard = LoginGuard()
     entered, leave = threading.Event(), threading.Event()
 
     def wait() -> None:
-        with RefusedLogins().alone(credentials, 20) as is_alone:
+        with LoginGuard().lock(credentials, 20) as is_alone:
             assert is_alone
             entered.set()
             assert leave.wait(20)
 
     with ThreadPoolExecutor(1) as pool:
-        with login_guard.alone(credentials, 0):
+        with login_guard.lock(credentials, 0):
             waiting = pool.submit(wait)
             assert not entered.wait(0.2)  # by now it waits
-            login_guard.forget(credentials)
+            login_guard.clear(credentials)
         assert entered.wait(20)
-        with login_guard.alone(credentials, 0.1) as is_alone:
+        with login_guard.lock(credentials, 0.1) as is_alone:
             assert not is_alone
         leave.set()
         waiting.result()

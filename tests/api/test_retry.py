@@ -15,9 +15,9 @@ import pytest
 from tests.support.callback_servers import reserve_closed_port
 from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.fake_deadline import FakeTime
-from thingspace_provider.api import Client, Credentials, Limits, Patience, Registration, errors
-from thingspace_provider.api.requester import Pace, retry_after
-from thingspace_provider.api.transport import Answer, RequestsTransport
+from thingspace_provider.api import Credentials, Deadline, Limits, Registration, ThingSpaceClient, errors
+from thingspace_provider.api.requester import RateLimiter, parse_retry_after
+from thingspace_provider.api.transport import HttpResponse, RequestsTransport
 
 WANTED = Registration(SERVICE, "https://sms.example.com/x", "plant-a", "example-only")
 
@@ -32,10 +32,10 @@ def fault(emulator: EmulatorProcess, operation: str, **does: Any) -> None:
     [{"answer": {"status": 500}, "times": 3}, {"drop": "before"}, {"drop": "after"}, {"answer": {"status": 429}}],
 )
 def test_transient_error_is_retried_and_reported(
-    thingspace: Client, emulator: EmulatorProcess, operation: str, does: dict[str, Any]
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess, operation: str, does: dict[str, Any]
 ) -> None:
     fake_time = FakeTime()
-    client = thingspace.within(fake_time.build_deadline())
+    client = thingspace.with_deadline(fake_time.build_deadline())
     fault(emulator, operation, **{"times": 1, **does})
     if operation == "registerCallback":
         client.register_callback(ACCOUNT, WANTED)
@@ -46,57 +46,57 @@ def test_transient_error_is_retried_and_reported(
 
 
 def test_pauses_grow_have_jitter_and_the_message_counts_the_attempts(
-    thingspace: Client, emulator: EmulatorProcess
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     runs = []
     for _ in range(2):
         fake_time = FakeTime()
         fault(emulator, "startCallbacks", answer={"status": 503}, times=6)
-        with pytest.raises(errors.ServerFault, match="after 6 attempts in"):
-            thingspace.within(fake_time.build_deadline()).start_callbacks(ACCOUNT)
+        with pytest.raises(errors.ServerError, match="after 6 attempts in"):
+            thingspace.with_deadline(fake_time.build_deadline()).start_callbacks(ACCOUNT)
         assert [int(a < b) for a, b in zip(fake_time.backoffs[1:], fake_time.backoffs[2:], strict=False)] == [1, 1, 1]
         runs.append(fake_time.backoffs)
     assert runs[0] != runs[1]
 
 
-def test_a_permanent_error_is_not_retried(thingspace: Client, emulator: EmulatorProcess) -> None:
+def test_a_permanent_error_is_not_retried(thingspace: ThingSpaceClient, emulator: EmulatorProcess) -> None:
     fake_time = FakeTime()
-    with pytest.raises(errors.AccountRefused):
-        thingspace.within(fake_time.build_deadline()).start_callbacks("0000000000-99999")
+    with pytest.raises(errors.AccountRejected):
+        thingspace.with_deadline(fake_time.build_deadline()).start_callbacks("0000000000-99999")
     assert (emulator.count_calls()["startCallbacks"], fake_time.logged) == (1, [])
 
 
 def test_a_registration_that_was_taken_without_an_answer_is_not_sent_twice(
-    thingspace: Client, emulator: EmulatorProcess
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     fault(emulator, "registerCallback", drop="after", times=1)
-    thingspace.within(FakeTime().build_deadline()).register_callback(ACCOUNT, WANTED)
+    thingspace.with_deadline(FakeTime().build_deadline()).register_callback(ACCOUNT, WANTED)
     assert (emulator.count_calls()["registerCallback"], emulator.count_calls()["listCallbacks"]) == (1, 1)
     fault(emulator, "registerCallback", drop="before", times=1)
-    thingspace.within(FakeTime().build_deadline()).register_callback(OTHER_ACCOUNT, WANTED)
+    thingspace.with_deadline(FakeTime().build_deadline()).register_callback(OTHER_ACCOUNT, WANTED)
     assert emulator.count_calls()["registerCallback"] == 3
     assert thingspace.list_callbacks(OTHER_ACCOUNT) == [WANTED]
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_deregistration_without_an_answer_is_repeated_and_already_gone_is_success(
-    thingspace: Client, emulator: EmulatorProcess, moment: str
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess, moment: str
 ) -> None:
     thingspace.register_callback(ACCOUNT, WANTED)
     fault(emulator, "deregisterCallback", drop=moment, times=1)
-    thingspace.within(FakeTime().build_deadline()).deregister_callback(ACCOUNT, SERVICE)
+    thingspace.with_deadline(FakeTime().build_deadline()).deregister_callback(ACCOUNT, SERVICE)
     assert thingspace.list_callbacks(ACCOUNT) == []
     assert emulator.count_calls()["deregisterCallback"] == 2
 
 
 def test_a_deregistration_that_is_refused_while_it_stands_is_an_error(
-    thingspace: Client, emulator: EmulatorProcess
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     thingspace.register_callback(ACCOUNT, WANTED)
     emulator.add_fault(
         "deregisterCallback", 400, {"errorCode": "X.REQUEST_FAILED.UnexpectedError", "errorMessage": "no"}
     )
-    with pytest.raises(errors.Refused, match="UnexpectedError"):
+    with pytest.raises(errors.ErrorResponse, match="UnexpectedError"):
         thingspace.deregister_callback(ACCOUNT, SERVICE)
 
 
@@ -104,62 +104,72 @@ def test_a_deregistration_that_is_refused_while_it_stands_is_an_error(
 def test_logins_with_unknown_outcomes_stop_long_before_they_could_lock_the_user(
     credentials: Credentials, emulator: EmulatorProcess, does: dict[str, Any]
 ) -> None:
-    client = Client(credentials)
+    client = ThingSpaceClient(credentials)
     fault(emulator, "login", times=9, **does)
-    with pytest.raises((errors.Unreachable, errors.ServerFault)):
-        client.within(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
+    with pytest.raises((errors.NoResponse, errors.ServerError)):
+        client.with_deadline(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
     for _ in range(3):
-        with pytest.raises(errors.LoginHeld, match="2 logins got no clear answer"):
-            client.within(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
+        with pytest.raises(errors.LoginBlocked, match="2 logins got no clear answer"):
+            client.with_deadline(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 2
     emulator.control("DELETE", "faults")
-    Client(credentials).start_callbacks(ACCOUNT)  # as the next run does
+    ThingSpaceClient(credentials).start_callbacks(ACCOUNT)  # as the next run does
 
 
-def test_a_login_that_thingspace_did_not_evaluate_is_retried(thingspace: Client, emulator: EmulatorProcess) -> None:
+def test_a_login_that_thingspace_did_not_evaluate_is_retried(
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
+) -> None:
     fault(emulator, "login", answer={"status": 503}, times=4)
-    thingspace.within(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
+    thingspace.with_deadline(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 5
 
 
 def test_retry_after_is_respected_by_every_thread(credentials: Credentials, emulator: EmulatorProcess) -> None:
-    client = Client(credentials)
+    client = ThingSpaceClient(credentials)
     client.start_callbacks(ACCOUNT)
     fault(emulator, "startCallbacks", answer={"status": 429, "headers": {"Retry-After": "2"}}, times=1)
     first = FakeTime()
     requested_at = time.monotonic()
-    client.within(first.build_deadline()).start_callbacks(ACCOUNT)  # its own pauses take no time; the shared pace does
+    client.with_deadline(first.build_deadline()).start_callbacks(
+        ACCOUNT
+    )  # its own pauses take no time; the shared pace does
     other = FakeTime()
-    client.within(other.build_deadline()).start_callbacks(OTHER_ACCOUNT)
+    client.with_deadline(other.build_deadline()).start_callbacks(OTHER_ACCOUNT)
     assert first.backoffs[0] >= 2
     held = sum(other.backoffs) + time.monotonic() - requested_at
     assert held >= 2
 
 
 def test_a_wait_beyond_the_deadline_fails_at_once_and_is_reported(
-    thingspace: Client, emulator: EmulatorProcess
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     fault(emulator, "startCallbacks", answer={"status": 429, "headers": {"Retry-After": "900"}}, times=1)
     fake_time = FakeTime()
     with pytest.raises(errors.RateLimited, match=r"a pause of 900 s \(Retry-After\)\. Run it again after these"):
-        thingspace.within(fake_time.build_deadline()).start_callbacks(ACCOUNT)
-    with pytest.raises(errors.TookTooLong, match=r"asked for a pause \(Retry-After\), of which \d+ s are left") as held:
-        thingspace.within(fake_time.build_deadline()).start_callbacks(OTHER_ACCOUNT)
+        thingspace.with_deadline(fake_time.build_deadline()).start_callbacks(ACCOUNT)
+    with pytest.raises(
+        errors.DeadlineExceeded, match=r"asked for a pause \(Retry-After\), of which \d+ s are left"
+    ) as held:
+        thingspace.with_deadline(fake_time.build_deadline()).start_callbacks(OTHER_ACCOUNT)
     assert "THINGSPACE_DEADLINE" not in str(held.value)  # which cannot help
     assert fake_time.backoffs == []
 
 
 def test_a_rate_limit_beyond_the_deadline_names_its_setting_and_reserves_no_call(credentials: Credentials) -> None:
-    client = Client(credentials, limits=Limits(rate=1), clock=lambda: 0)  # a call at once, then one each second
+    client = ThingSpaceClient(
+        credentials, limits=Limits(calls_per_second=1), clock=lambda: 0
+    )  # a call at once, then one each second
 
     def started(seconds: float) -> list[float]:
         fake_time = FakeTime()
-        client.within(fake_time.build_deadline(Limits(deadline=seconds))).start_callbacks(ACCOUNT)
+        client.with_deadline(fake_time.build_deadline(Limits(resource_timeout_seconds=seconds))).start_callbacks(
+            ACCOUNT
+        )
         return fake_time.backoffs
 
     assert started(120) == [1, 2]  # the login, then the call
     for _ in range(50):
-        with pytest.raises(errors.TookTooLong, match=r"kept to 1 a second\. .* THINGSPACE_CALLS_PER_SECOND"):
+        with pytest.raises(errors.DeadlineExceeded, match=r"kept to 1 a second\. .* THINGSPACE_CALLS_PER_SECOND"):
             started(0.1)
     assert started(120) == [3]
 
@@ -170,18 +180,20 @@ def test_a_rate_limit_beyond_the_deadline_names_its_setting_and_reserves_no_call
 )
 def test_retry_after_is_read_in_both_forms(header: str, min_seconds: float, max_seconds: float) -> None:
     value = email.utils.formatdate(time.time() + 30, usegmt=True) if header == "date" else header
-    assert min_seconds <= retry_after(Answer(429, {"retry-after": value}, b"")) <= max_seconds
+    assert min_seconds <= parse_retry_after(HttpResponse(429, {"retry-after": value}, b"")) <= max_seconds
 
 
 def test_an_operations_calls_share_its_deadline(credentials: Credentials, emulator: EmulatorProcess) -> None:
     fault(emulator, "startCallbacks", hang="before", times=9)
-    client = Client(credentials)
+    client = ThingSpaceClient(credentials)
     client.login()
     begun = time.monotonic()
     logged: list[str] = []
     with pytest.raises(errors.ThingSpaceError, match="starting SMS callbacks for account 0000123456-00001") as failed:
-        client.within(Patience(Limits(deadline=5, answer=0.6), logged.append)).start_callbacks(ACCOUNT)
-    assert isinstance(failed.value, errors.Unreachable | errors.TookTooLong)
+        client.with_deadline(
+            Deadline(Limits(resource_timeout_seconds=5, response_timeout_seconds=0.6), logged.append)
+        ).start_callbacks(ACCOUNT)
+    assert isinstance(failed.value, errors.NoResponse | errors.DeadlineExceeded)
     assert time.monotonic() - begun < 30  # not a figure of speed: it ended by itself
     assert logged
 
@@ -212,19 +224,21 @@ def test_an_answer_that_comes_byte_by_byte_does_not_outlast_its_time() -> None:
 
 def test_an_address_where_nothing_listens_fails_after_a_few_attempts(credentials: Credentials) -> None:
     fake_time = FakeTime()
-    nowhere = Client(replace(credentials, base_url=f"http://127.0.0.1:{reserve_closed_port()}/api"))
-    with pytest.raises(errors.Unreachable, match=r"connection refused.*after 3 attempts") as unreachable:
-        nowhere.within(fake_time.build_deadline()).start_callbacks(ACCOUNT)
-    assert not unreachable.value.sent
+    nowhere = ThingSpaceClient(replace(credentials, base_url=f"http://127.0.0.1:{reserve_closed_port()}/api"))
+    with pytest.raises(errors.NoResponse, match=r"connection refused.*after 3 attempts") as unreachable:
+        nowhere.with_deadline(fake_time.build_deadline()).start_callbacks(ACCOUNT)
+    assert not unreachable.value.request_sent
 
 
-def test_a_slow_call_is_logged(thingspace: Client, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thingspace_provider.api.deadline.SILENCE", 0.2)
+def test_a_slow_call_is_logged(
+    thingspace: ThingSpaceClient, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thingspace_provider.api.deadline.SLOW_CALL_SECONDS", 0.2)
     thingspace.start_callbacks(ACCOUNT)
     fault(emulator, "startCallbacks", hang="before", times=1)
     logged: list[str] = []
-    with pytest.raises(errors.Unreachable):
-        thingspace.within(Patience(Limits(deadline=3), logged.append)).start_callbacks(ACCOUNT)
+    with pytest.raises(errors.NoResponse):
+        thingspace.with_deadline(Deadline(Limits(resource_timeout_seconds=3), logged.append)).start_callbacks(ACCOUNT)
     expected = f"account {ACCOUNT}: starting SMS callbacks: still waiting for ThingSpace's answer"
     assert any(line.startswith(expected) for line in logged)
 
@@ -233,11 +247,11 @@ def test_who_waits_for_anothers_login_ends_at_a_deadline_of_its_own(
     credentials: Credentials, emulator: EmulatorProcess
 ) -> None:
     fault(emulator, "login", hang="before", times=1)
-    client = Client(credentials)
+    client = ThingSpaceClient(credentials)
 
     def start(seconds: float) -> str:
         try:
-            client.within(Patience(Limits(deadline=seconds))).start_callbacks(ACCOUNT)
+            client.with_deadline(Deadline(Limits(resource_timeout_seconds=seconds))).start_callbacks(ACCOUNT)
         except errors.ThingSpaceError as error:
             return str(error)
         return ""
@@ -254,19 +268,19 @@ def test_who_waits_for_anothers_login_ends_at_a_deadline_of_its_own(
 
 def test_the_rate_limiter_permits_a_burst_of_one_second_and_then_call_by_call() -> None:
     now = 100.0
-    rate_limiter = Pace(10, lambda: now)
-    delays = [rate_limiter.delay() for _ in range(15)]
+    rate_limiter = RateLimiter(10, lambda: now)
+    delays = [rate_limiter.reserve() for _ in range(15)]
     assert delays[:10] == [pytest.approx(0)] * 10
     assert delays[10:] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
-    assert [rate_limiter.delay(0.5), rate_limiter.delay(0.55)] == pytest.approx(
+    assert [rate_limiter.reserve(0.5), rate_limiter.reserve(0.55)] == pytest.approx(
         [0.6, 0.6]
     )  # too late for either: it is left
-    assert rate_limiter.held() == 0
-    rate_limiter.hold(5)
-    assert [rate_limiter.delay(), rate_limiter.held()] == pytest.approx([5.1, 5])
+    assert rate_limiter.pause_remaining() == 0
+    rate_limiter.pause(5)
+    assert [rate_limiter.reserve(), rate_limiter.pause_remaining()] == pytest.approx([5.1, 5])
 
 
-def test_a_logout_ends_the_session_once(thingspace: Client, emulator: EmulatorProcess) -> None:
+def test_a_logout_ends_the_session_once(thingspace: ThingSpaceClient, emulator: EmulatorProcess) -> None:
     thingspace.logout()  # there is none yet
     thingspace.start_callbacks(ACCOUNT)
     thingspace.logout()
@@ -276,7 +290,7 @@ def test_a_logout_ends_the_session_once(thingspace: Client, emulator: EmulatorPr
     assert emulator.count_calls()["login"] == 2
 
 
-def test_a_logout_that_fails_is_nobodys_concern(thingspace: Client, emulator: EmulatorProcess) -> None:
+def test_a_logout_that_fails_is_nobodys_concern(thingspace: ThingSpaceClient, emulator: EmulatorProcess) -> None:
     thingspace.start_callbacks(ACCOUNT)
     fault(emulator, "logout", drop="before", times=1)
     thingspace.logout()

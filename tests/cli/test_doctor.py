@@ -184,7 +184,7 @@ def test_a_name_that_does_not_resolve_is_distinguished_from_a_connection_that_fa
 
 
 def test_a_server_that_never_responds_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thingspace, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(thingspace, "RESPONSE_TIMEOUT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/api")
         diagnosis = diagnose()
@@ -337,7 +337,7 @@ def test_an_engine_that_is_of_no_use_is_named(
 ) -> None:
     monkeypatch.setenv("THINGSPACE_PLANT_A_PASSWORD", "sentinel")
     if "sleep" in script:
-        monkeypatch.setattr(environment, "COMMAND_SECONDS", 0.5)
+        monkeypatch.setattr(environment, "COMMAND_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setenv("PATH", f"{write_pulumi_script(tmp_path, script)}:/usr/bin:/bin")
     diagnosis = diagnose()
     assert "engine" in diagnosis.failed

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thingspace_provider.cli.doctor_checks import configuration
-from thingspace_provider.cli.doctor_checks.check import Step, Steps, guarded
-from thingspace_provider.cli.doctor_checks.configuration import Configuration, User
-from thingspace_provider.common.redaction import Secrets
+from thingspace_provider.cli.doctor_checks.check import Check, Checks, run_guarded
+from thingspace_provider.cli.doctor_checks.configuration import Configuration, ResolvedUser
+from thingspace_provider.common.redaction import Redactor
 from thingspace_provider.config import stack_linter
-from thingspace_provider.config.stack_schema import KNOWN, NAMESPACE
-from thingspace_provider.config.stack_settings import Settings, SettingsError
+from thingspace_provider.config.stack_schema import KNOWN_KEYS, NAMESPACE
+from thingspace_provider.config.stack_settings import StackConfigError, StackSettings
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ VALUES = st.recursive(
     lambda inside: st.lists(inside, max_size=4) | st.dictionaries(WORDS | SCALARS, inside, max_size=4),
     max_leaves=8,
 )
-KEYS = st.sampled_from(sorted(KNOWN))
+KEYS = st.sampled_from(sorted(KNOWN_KEYS))
 THOROUGH = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -55,25 +55,25 @@ def lint_and_diagnose(content: str) -> None:
     """What lint and the doctor do with a stack file."""
     file = Path("Pulumi.test.yaml")
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
-    for finding in stack_linter.findings([file]):
+    for finding in stack_linter.lint_files([file]):
         str(finding).encode()
-    secrets = Secrets()
-    check = run_check(guarded("stack", configuration.steps("test", None, secrets), Configuration()))
+    secrets = Redactor()
+    check = run_check(run_guarded("stack", configuration.run_checks("test", None, secrets), Configuration()))
     for profile in (None, "one", check.value("profile")):
-        run_check(guarded("credentials", configuration.user_steps(profile, check, secrets), User()))
+        run_check(run_guarded("credentials", configuration.check_user(profile, check, secrets), ResolvedUser()))
     check.accounts()
 
 
-def run_check(part: Steps[T]) -> T:
+def run_check(part: Checks[T]) -> T:
     """What a part of the doctor hands on, when all its steps are told."""
 
-    def iterate_checks() -> Iterator[Step]:
+    def iterate_checks() -> Iterator[Check]:
         handed.append((yield from part))
 
     handed: list[T] = []
     for step in iterate_checks():
-        assert "unforeseen" not in step.what
-        step.what.encode()
+        assert "unforeseen" not in step.detail
+        step.detail.encode()
     return handed[0]
 
 
@@ -87,7 +87,7 @@ def test_any_value_in_a_stack_file_is_read_or_named(values: dict[str, Any]) -> N
 def test_odd_yaml_in_a_stack_file_is_read_or_named(odd: str) -> None:
     for shape in ("{}", "[{}]", "{{kind: {}}}", "{{kind: external, url: {}}}", "{{kind: local, port: {}}}"):
         for value in (shape.format(odd), repr(shape.format(odd))):
-            lint_and_diagnose("config:\n" + "".join(f"  {NAMESPACE}:{key}: {value}\n" for key in sorted(KNOWN)))
+            lint_and_diagnose("config:\n" + "".join(f"  {NAMESPACE}:{key}: {value}\n" for key in sorted(KNOWN_KEYS)))
 
 
 @pytest.mark.parametrize("unit", ["[", '{"a": '], ids=["lists", "maps"])
@@ -113,6 +113,6 @@ def test_any_value_from_the_engine_is_read_or_rejected(values: dict[str, str]) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PULUMI_CONFIG", json.dumps({f"{NAMESPACE}:{key}": value for key, value in values.items()}))
         try:
-            Settings.load()
-        except SettingsError as error:
+            StackSettings.load()
+        except StackConfigError as error:
             str(error).encode()

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from thingspace_provider.cli import main
-from thingspace_provider.config.stack_schema import KNOWN
+from thingspace_provider.config.stack_schema import KNOWN_KEYS
 
 TOP = Path(__file__).resolve().parent.parent.parent
 HEAD = 'config:\n  thingspace:accounts: ["0000123456-00001"]\n'
@@ -214,7 +214,7 @@ def test_wrong_usage_is_distinguished_from_findings(tmp_path: Path) -> None:
 
 def test_every_setting_that_is_known_can_stand_in_a_stack_file(tmp_path: Path) -> None:
     """So that a key that is added to the settings cannot be forgotten here."""
-    secure = "".join(f"  thingspace:{key}: {{secure: v1:abcdefgh:ijklmnop=}}\n" for key in sorted(KNOWN))
+    secure = "".join(f"  thingspace:{key}: {{secure: v1:abcdefgh:ijklmnop=}}\n" for key in sorted(KNOWN_KEYS))
     assert lint(tmp_path, test="config:\n" + secure) == (0, [])
 
 

@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from thingspace_provider.api import PRODUCTION
+from thingspace_provider.api import PRODUCTION_BASE_URL
 from thingspace_provider.api.errors import CredentialsMissing
-from thingspace_provider.config.credentials import Clients, credentials, sources
+from thingspace_provider.config.credentials import ClientCache, find_sources, resolve_credentials
 
 ENVIRONMENT = {
     "THINGSPACE_APP_KEY": "key",
@@ -31,7 +31,7 @@ def return_none(_key: str) -> None:
 
 
 def test_the_environment_wins_key_by_key() -> None:
-    resolved = credentials(None, {"THINGSPACE_USERNAME": "today"}, CONFIG.get)
+    resolved = resolve_credentials(None, {"THINGSPACE_USERNAME": "today"}, CONFIG.get)
     assert (resolved.app_key, resolved.username, resolved.base_url) == (
         "configured-key",
         "today",
@@ -40,60 +40,62 @@ def test_the_environment_wins_key_by_key() -> None:
 
 
 def test_without_an_address_it_is_verizon() -> None:
-    assert credentials(None, ENVIRONMENT, return_none).base_url == PRODUCTION
+    assert resolve_credentials(None, ENVIRONMENT, return_none).base_url == PRODUCTION_BASE_URL
 
 
 def test_an_empty_variable_is_not_a_credential() -> None:
     with pytest.raises(CredentialsMissing, match="missing THINGSPACE_PASSWORD"):
-        credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": ""}, return_none)
+        resolve_credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": ""}, return_none)
 
 
 @pytest.mark.parametrize("name", ["APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD", "BASE_URL"])
 def test_bytes_that_are_no_utf8_are_named_before_any_call_and_not_shown(name: str) -> None:
     given = os.fsdecode(b"https://sentinel.example/\xff")
     with pytest.raises(CredentialsMissing, match=f"not text in UTF-8. Set THINGSPACE_{name}") as unusable:
-        credentials(None, {**ENVIRONMENT, f"THINGSPACE_{name}": given}, return_none)
+        resolve_credentials(None, {**ENVIRONMENT, f"THINGSPACE_{name}": given}, return_none)
     assert "sentinel" not in str(unusable.value)
 
 
 def test_a_profile_has_variables_and_configuration_of_its_own() -> None:
     profiles = {"plant_a": {"appKey": "a", "appSecret": "b", "username": "c", "password": "d"}}
     config = {**CONFIG, "thingspace:profiles": json.dumps(profiles)}
-    resolved = credentials("plant_a", {"THINGSPACE_PLANT_A_PASSWORD": "today"}, config.get)
+    resolved = resolve_credentials("plant_a", {"THINGSPACE_PLANT_A_PASSWORD": "today"}, config.get)
     assert (resolved.app_key, resolved.password, resolved.base_url) == ("a", "today", CONFIG["thingspace:baseUrl"])
 
 
 def test_a_profile_never_borrows_the_default_users_password() -> None:
     with pytest.raises(CredentialsMissing, match="THINGSPACE_PLANT_A_PASSWORD") as missing:
-        credentials("plant_a", ENVIRONMENT, CONFIG.get)
+        resolve_credentials("plant_a", ENVIRONMENT, CONFIG.get)
     assert "sentinel" not in str(missing.value)
 
 
 def test_profiles_that_are_no_map_are_explained() -> None:
     with pytest.raises(CredentialsMissing, match="not a map"):
-        credentials("plant_a", {}, {"thingspace:profiles": "[1"}.get)
+        resolve_credentials("plant_a", {}, {"thingspace:profiles": "[1"}.get)
 
 
 def test_equal_credentials_share_a_client_and_others_do_not() -> None:
-    clients = Clients()
-    first = clients.get(credentials(None, ENVIRONMENT, return_none))
-    assert clients.get(credentials(None, ENVIRONMENT, return_none)) is first
-    assert clients.get(credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": "new"}, return_none)) is not first
+    clients = ClientCache()
+    first = clients.get(resolve_credentials(None, ENVIRONMENT, return_none))
+    assert clients.get(resolve_credentials(None, ENVIRONMENT, return_none)) is first
+    assert (
+        clients.get(resolve_credentials(None, {**ENVIRONMENT, "THINGSPACE_PASSWORD": "new"}, return_none)) is not first
+    )
 
 
 def test_every_origin_of_a_setting_is_found_and_the_first_wins() -> None:
-    sources_by_name = sources(
+    sources_by_name = find_sources(
         "plant_a", {"THINGSPACE_PLANT_A_USERNAME": "today", "THINGSPACE_BASE_URL": "http://[::1]"}, return_none
     )
-    assert {name: [source.place for source in origins] for name, origins in sources_by_name.items()} == {
+    assert {name: [source.origin for source in origins] for name, origins in sources_by_name.items()} == {
         "app_key": [],
         "app_secret": [],
         "username": ["environment variable THINGSPACE_PLANT_A_USERNAME"],
         "password": [],
         "base_url": ["environment variable THINGSPACE_BASE_URL", "default"],
     }
-    both = sources(None, ENVIRONMENT, CONFIG.get)["password"]
-    assert [source.place for source in both] == [
+    both = find_sources(None, ENVIRONMENT, CONFIG.get)["password"]
+    assert [source.origin for source in both] == [
         "environment variable THINGSPACE_PASSWORD",
         "stack config thingspace:password",
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess
 from tests.support.pulumi_project import Project
-from thingspace_provider.api import Client
+from thingspace_provider.api import ThingSpaceClient
 
 PROGRAM = f"""
 from thingspace_provider.resources import CallbackRegistration, SmsCallbackActivation
@@ -36,7 +36,7 @@ def as_profile(emulator: EmulatorProcess) -> str:
 
 
 def test_everything_is_registered_and_started_at_the_new_one_and_nothing_is_touched_at_the_old(
-    project: Project, emulator: EmulatorProcess, production: EmulatorProcess, thingspace: Client
+    project: Project, emulator: EmulatorProcess, production: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     (project.folder / "__main__.py").write_text(PROGRAM)
     project.configure_secret("thingspace:profiles", as_profile(emulator))

@@ -11,18 +11,18 @@ import pytest
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess, wait_until
 from tests.support.pulumi_project import Project
 from tests.support.secret_scanner import SecretScanner
-from thingspace_provider.api import Client, Registration
+from thingspace_provider.api import Registration, ThingSpaceClient
 
 FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "somebody", "sentinel-foreign-password")
 
 
-def find_own_registration(thingspace: Client) -> Registration:
+def find_own_registration(thingspace: ThingSpaceClient) -> Registration:
     [registration] = thingspace.list_callbacks(ACCOUNT)
     return registration
 
 
 def test_a_registration_with_a_changed_url_is_reported_as_drift_and_repaired(
-    deployed: Project, thingspace: Client
+    deployed: Project, thingspace: ThingSpaceClient
 ) -> None:
     before = find_own_registration(thingspace)
     thingspace.register_callback(ACCOUNT, FOREIGN)
@@ -39,7 +39,7 @@ def test_a_registration_with_a_changed_url_is_reported_as_drift_and_repaired(
 
 @pytest.mark.parametrize("field", ["username", "password"])
 def test_a_changed_credential_is_shown_by_name_only_and_repaired(
-    deployed: Project, thingspace: Client, field: str
+    deployed: Project, thingspace: ThingSpaceClient, field: str
 ) -> None:
     before = find_own_registration(thingspace)
     changed = {"username": before.username, "password": before.password, field: "sentinel-changed"}
@@ -61,7 +61,7 @@ CallbackRegistration("one", account_name="{ACCOUNT}", url="https://sms.example.c
 
 
 def test_a_foreign_registration_is_a_secret_even_if_the_program_has_none(
-    project: Project, thingspace: Client, tmp_path: Path
+    project: Project, thingspace: ThingSpaceClient, tmp_path: Path
 ) -> None:
     sentinels = SecretScanner(password="sentinel-foreign-pw/9", token="sentinel-token/7")
     program = project.folder / "__main__.py"
@@ -95,7 +95,7 @@ def test_a_foreign_registration_is_a_secret_even_if_the_program_has_none(
 
 
 def test_a_registration_that_was_removed_is_created_again_and_the_queue_drained(
-    deployed: Project, emulator: EmulatorProcess, thingspace: Client
+    deployed: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     before = find_own_registration(thingspace)
     thingspace.deregister_callback(ACCOUNT, SERVICE)
@@ -107,7 +107,7 @@ def test_a_registration_that_was_removed_is_created_again_and_the_queue_drained(
 
 
 def test_a_registration_conflict_is_rejected_until_it_is_adopted(
-    project: Project, emulator: EmulatorProcess, thingspace: Client
+    project: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     thingspace.register_callback(ACCOUNT, FOREIGN)
     rejected = project.up(fails=True)
@@ -122,7 +122,7 @@ def test_a_registration_conflict_is_rejected_until_it_is_adopted(
     assert find_own_registration(thingspace) != FOREIGN
 
 
-def test_destroy_leaves_a_registration_that_is_no_longer_ours(deployed: Project, thingspace: Client) -> None:
+def test_destroy_leaves_a_registration_that_is_no_longer_ours(deployed: Project, thingspace: ThingSpaceClient) -> None:
     thingspace.register_callback(ACCOUNT, FOREIGN)
     deployed.refresh()  # even when the state has taken note of it
     destroyed = deployed.destroy()
@@ -131,7 +131,7 @@ def test_destroy_leaves_a_registration_that_is_no_longer_ours(deployed: Project,
 
 
 def test_a_registration_is_renewed_when_thingspace_rejects_replacement_and_queued_messages_are_fetched(
-    deployed: Project, emulator: EmulatorProcess, thingspace: Client
+    deployed: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     emulator.control("PUT", "switches", {"reregistration": "refused"})
     before = find_own_registration(thingspace)

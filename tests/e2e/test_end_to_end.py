@@ -7,11 +7,11 @@ import time
 
 from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess, wait_until
 from tests.support.pulumi_project import Project
-from thingspace_provider.api import Client
+from thingspace_provider.api import ThingSpaceClient
 
 
 def test_queued_and_live_messages_are_delivered_and_destroy_leaves_nothing(
-    project: Project, emulator: EmulatorProcess, thingspace: Client
+    project: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     emulator.send_message("queued 1")
     emulator.send_message("queued 2")
@@ -76,7 +76,7 @@ def test_a_changed_trigger_sends_start_callbacks_once_more_in_place(
 
 
 def test_another_account_replaces_registration_and_activation(
-    deployed: Project, emulator: EmulatorProcess, thingspace: Client
+    deployed: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     program = deployed.folder / "__main__.py"
     program.write_text(
@@ -102,7 +102,7 @@ def test_another_account_replaces_registration_and_activation(
 
 
 def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_is_lost(
-    deployed: Project, emulator: EmulatorProcess, thingspace: Client
+    deployed: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     before = thingspace.list_callbacks(ACCOUNT)[0].password
     emulator.send_message("stored before the restart")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess, wait_until
 from tests.support.pulumi_project import CommandResult, Project, RunningCommand
-from thingspace_provider.api import Client
+from thingspace_provider.api import ThingSpaceClient
 
 PROGRAM = f"""
 from thingspace_provider.resources import CallbackRegistration, SmsCallbackActivation
@@ -119,7 +119,7 @@ def simple_project(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Projec
 
 
 def interrupt_step(
-    project: Project, emulator: EmulatorProcess, thingspace: Client, interrupt: Interruption, step: Step
+    project: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient, interrupt: Interruption, step: Step
 ) -> None:
     program = project.folder / "__main__.py"
     if step.before:
@@ -161,7 +161,7 @@ def interrupt_step(
 
 
 def test_a_create_that_ended_unseen_is_found_again(
-    simple: Project, emulator: EmulatorProcess, thingspace: Client
+    simple: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     interrupt_step(simple, emulator, thingspace, press_second_ctrl_c, CREATE)
 
@@ -196,6 +196,6 @@ def test_an_interrupted_renewal_still_has_queued_messages_sent(
     ids=lambda it: it.__name__.replace("_", " "),
 )
 def test_whatever_is_interrupted_the_next_command_ends_in_the_right_state(
-    simple: Project, emulator: EmulatorProcess, thingspace: Client, how: Interruption, step: Step
+    simple: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient, how: Interruption, step: Step
 ) -> None:
     interrupt_step(simple, emulator, thingspace, how, step)

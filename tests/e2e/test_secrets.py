@@ -27,7 +27,7 @@ from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, Emul
 from tests.support.pulumi_project import Project
 from tests.support.recording_proxy import run_recording_proxy
 from tests.support.secret_scanner import ProcessTitles, SecretScanner
-from thingspace_provider.api import Client, Credentials, Registration
+from thingspace_provider.api import Credentials, Registration, ThingSpaceClient
 
 SECRET_VALUES = {
     "app_key": "sentinel-app/key+1",
@@ -132,7 +132,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProce
 
 def cause_drift_and_failed_login(project: Project, emulator: EmulatorProcess) -> None:
     """What makes the provider write the most."""
-    thingspace = Client(
+    thingspace = ThingSpaceClient(
         Credentials(SECRET_VALUES["app_key"], SECRET_VALUES["app_secret"], "a", SECRET_VALUES["password"], emulator.url)
     )
     foreign_url = f"https://other.example.com/{SECRET_VALUES['own_path_token']}"

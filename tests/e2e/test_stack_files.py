@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.pulumi_project import Project
 from thingspace_provider.config.stack_linter import StackFile
-from thingspace_provider.config.yaml_positions import composed
+from thingspace_provider.config.yaml_positions import compose_file
 
 SCALARS = [
     *("yes", "no", "on", "off", "y", "n", "Yes", "tRUE", "true", "True", "TRUE", "false", "~", "null", "NULL"),
@@ -41,7 +41,7 @@ def test_lint_and_the_engine_read_a_stack_file_alike(project: Project, shape: st
     done = subprocess.run(command, cwd=project.folder, env=project.environment, check=True, capture_output=True)
     engine = {key.partition(":")[2]: pass_through_engine(entry) for key, entry in json.loads(done.stdout).items()}
     file = project.folder / "stacks" / "Pulumi.dev.yaml"
-    values = StackFile(file, composed(file)).values
+    values = StackFile(file, compose_file(file)).values
     assert {key: (write_stack_file(key, given), value) for key, value in values.items()} == {
         key: (write_stack_file(key, given), value) for key, value in engine.items()
     }

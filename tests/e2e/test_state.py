@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, wait_until
 from tests.support.pulumi_project import TOP, Project
-from thingspace_provider.api import Client, Registration
+from thingspace_provider.api import Registration, ThingSpaceClient
 
 STATES = sorted((TOP / "tests" / "providers" / "states").glob("*.json"))
 
@@ -34,7 +34,7 @@ def test_an_activation_takes_less_than_a_kilobyte_and_no_path_of_this_machine(pr
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.stem)
 def test_a_stack_of_an_earlier_version_is_refreshed_updated_and_destroyed(
-    project: Project, emulator: EmulatorProcess, thingspace: Client, state: Path
+    project: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient, state: Path
 ) -> None:
     project.configure("thingspace:accounts", json.dumps([ACCOUNT, OTHER_ACCOUNT]))
     project.configure("thingspace:rotation", "2")

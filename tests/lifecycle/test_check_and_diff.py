@@ -12,12 +12,12 @@ from thingspace_provider.lifecycle import activation, credential, local_listener
 from thingspace_provider.lifecycle.model import UNKNOWN, Lifecycle
 
 ALL: list[Lifecycle] = [
-    activation.SmsCallbackActivation(),
-    credential.CallbackCredential(),
-    local_listener.LocalListener(),
-    registration.CallbackRegistration(),
+    activation.ActivationLifecycle(),
+    credential.CredentialLifecycle(),
+    local_listener.LocalListenerLifecycle(),
+    registration.RegistrationLifecycle(),
 ]
-KEYS = sorted({*activation.COMPARED, *registration.KEYS, *local_listener.SETTINGS, "rotation", "running", "place"})
+KEYS = sorted({*activation.DIFF_KEYS, *registration.KEYS, *local_listener.SETTINGS, "rotation", "running", "place"})
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(UNKNOWN)
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
 states = st.dictionaries(st.sampled_from(KEYS), values)

@@ -19,9 +19,9 @@ from tests.support.emulator_process import EmulatorProcess
 from tests.support.lifecycle_harness import LifecycleHarness
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.lifecycle.model import State
-from thingspace_provider.lifecycle.registration import CallbackRegistration
+from thingspace_provider.lifecycle.registration import RegistrationLifecycle
 
-lifecycle = CallbackRegistration()
+lifecycle = RegistrationLifecycle()
 ACCEPTED = range(9001, 9007)  # ports
 
 

@@ -10,11 +10,11 @@ import pytest
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.lifecycle_harness import LifecycleHarness
 from thingspace_provider.api import Registration, errors
-from thingspace_provider.lifecycle.registration import CallbackRegistration, RegisteredElsewhere
+from thingspace_provider.lifecycle.registration import RegistrationConflict, RegistrationLifecycle
 
 URL = "https://sms.example.com/callbacks/0000123456-00001"
 FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "somebody", "else")
-lifecycle = CallbackRegistration()
+lifecycle = RegistrationLifecycle()
 
 
 def build_inputs(**other: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_several_services_of_an_account_live_and_end_side_by_side(harness: Lifec
 def test_an_update_rejects_an_unknown_third_url(harness: LifecycleHarness) -> None:
     olds = lifecycle.create(harness.context, build_inputs()).outputs
     harness.client.register_callback(ACCOUNT, FOREIGN)
-    with pytest.raises(RegisteredElsewhere, match=r"already go to https://other\.example\.com/hook"):
+    with pytest.raises(RegistrationConflict, match=r"already go to https://other\.example\.com/hook"):
         lifecycle.update(harness.context, olds, build_inputs(password="another"))
     assert harness.client.list_callbacks(ACCOUNT) == [FOREIGN]
 
@@ -98,7 +98,7 @@ def test_a_renewal_that_fails_puts_the_old_registration_back(
     olds = lifecycle.create(harness.context, build_inputs()).outputs
     before = harness.client.list_callbacks(ACCOUNT)
     emulator.add_fault("registerCallback", 400, {"errorCode": "X.INPUT_INVALID.Url", "errorMessage": "no"}, times=2)
-    with pytest.raises(errors.InputRefused):
+    with pytest.raises(errors.InputRejected):
         lifecycle.update(harness.context, olds, build_inputs(password="another"))
     assert harness.client.list_callbacks(ACCOUNT) == before
 
@@ -106,7 +106,7 @@ def test_a_renewal_that_fails_puts_the_old_registration_back(
 def test_a_token_in_a_url_is_never_shown(harness: LifecycleHarness) -> None:
     token = "abcdefghijklmnopqrstuvwxyz0123456789"
     harness.client.register_callback(ACCOUNT, Registration(SERVICE, f"https://other.example.com/{token}/x"))
-    with pytest.raises(RegisteredElsewhere) as conflict:
+    with pytest.raises(RegistrationConflict) as conflict:
         lifecycle.create(harness.context, build_inputs(url=f"https://sms.example.com/callbacks/{token}/{ACCOUNT}"))
     assert token not in str(conflict.value)
     assert "https://sms.example.com/callbacks/***/0000123456-00001" in str(conflict.value)
@@ -175,7 +175,7 @@ def test_at_another_thingspace_the_url_that_was_remembered_is_not_ours(harness: 
     olds = lifecycle.create(harness.context, build_inputs(url=FOREIGN.url)).outputs
     harness.client.register_callback(ACCOUNT, FOREIGN)
     harness.thingspace = "there"
-    with pytest.raises(RegisteredElsewhere):
+    with pytest.raises(RegistrationConflict):
         lifecycle.update(harness.context, olds, build_inputs())
 
 

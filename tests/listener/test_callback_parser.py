@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.listener_process import PASSWORD, USERNAME, ListenerProcess, build_text_callback
-from thingspace_provider.listener.callback_parser import Device, Malformed, read
+from thingspace_provider.listener.callback_parser import Device, MalformedBody, parse_body
 
 FAULT = {"faultcode": "EnhancedConnectivityService.REQUEST_FAILED.UnexpectedError", "faultstring": "example"}
 SECRET = {"username": USERNAME, "password": PASSWORD}
@@ -23,7 +23,7 @@ VALUES = st.recursive(
 
 
 def parse_response(**body: Any) -> Any:
-    return read(json.dumps(SECRET | body).encode()).callback()
+    return parse_body(json.dumps(SECRET | body).encode()).callback()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_device_ids_are_taken_in_every_spelling_and_those_without_an_id_left_out
 
 
 def test_a_body_is_decoded_once_so_that_doubly_escaped_characters_stay_as_they_came() -> None:
-    assert read(rb'{"smsMessage": "a\\u003db \u003d"}').callback().text == r"a\u003db ="
+    assert parse_body(rb'{"smsMessage": "a\\u003db \u003d"}').callback().text == r"a\u003db ="
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_a_body_is_decoded_once_so_that_doubly_escaped_characters_stay_as_they_c
 )
 def test_unusual_text_is_stored_rather_than_rejected(body: bytes, expected_text: str | None) -> None:
     if expected_text is None:
-        with pytest.raises(Malformed):
-            read(body)
+        with pytest.raises(MalformedBody):
+            parse_body(body)
     else:
-        callback = read(body).callback()
+        callback = parse_body(body).callback()
         assert (callback.kind, callback.text) == ("text", expected_text)
 
 
@@ -99,7 +99,7 @@ def test_the_stored_body_of_any_callback_is_that_body_without_its_secrets(
     body: dict[str, Any], escaped: bool, indent: int | None
 ) -> None:
     full_body = json.dumps(SECRET | body, ensure_ascii=escaped, indent=indent).encode("utf-8", "surrogatepass")
-    stored_body = read(full_body).callback().raw
+    stored_body = parse_body(full_body).callback().raw
     assert json.loads(stored_body.decode("utf-8", "surrogatepass")) == {
         key: value for key, value in body.items() if key.lower() not in ("username", "password")
     }
@@ -108,14 +108,14 @@ def test_the_stored_body_of_any_callback_is_that_body_without_its_secrets(
 @given(st.lists(st.tuples(st.sampled_from(["password", "Password", "PASSWORD", "username"]), st.just(PASSWORD))))
 def test_no_spelling_and_no_repetition_keeps_a_password(members: list[tuple[str, str]]) -> None:
     inner = ",".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in [*members, ("smsMessage", "T")])
-    assert PASSWORD.encode() not in read(f"{{{inner}}}".encode()).callback().raw
+    assert PASSWORD.encode() not in parse_body(f"{{{inner}}}".encode()).callback().raw
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_malformed_and_nothing_else(body: bytes) -> None:
     try:
-        callback = read(body).callback()
-    except Malformed:
+        callback = parse_body(body).callback()
+    except MalformedBody:
         return
     assert callback.raw.startswith(b"{")
 

@@ -102,7 +102,7 @@ def test_earlier_calls_leave_no_later_call_without_a_thread() -> None:
     def call(number: int) -> None:
         if number == 0:
             many.wait(10)
-            assert sdk_thread_pool.widen(48) == ""
+            assert sdk_thread_pool.raise_max_workers(48) == ""
         under_way.append(number)
         over.wait(20)
 

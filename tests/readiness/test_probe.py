@@ -32,7 +32,7 @@ from tests.support.callback_servers import (
 from tests.support.listener_process import ListenerProcess
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.readiness import probe, reachability, tls_errors
-from thingspace_provider.readiness.probe import Prover
+from thingspace_provider.readiness.probe import ReadinessProbe
 
 SHORT_SECONDS = 0.1  # seconds; one attempt
 LONG_SECONDS = 20.0  # seconds; more than what is waited for needs on a busy machine
@@ -64,24 +64,24 @@ def bundle(ca: trustme.CA, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def readiness_probe() -> Iterator[Prover]:
+def readiness_probe() -> Iterator[ReadinessProbe]:
     """Trusts the public CAs and no other."""
-    new_probe = Prover()
+    new_probe = ReadinessProbe()
     yield new_probe
     new_probe.close()
 
 
 @pytest.fixture
-def trusting_probe(bundle: str) -> Iterator[Prover]:
+def trusting_probe(bundle: str) -> Iterator[ReadinessProbe]:
     """Trusts the test's CA as if it were public."""
-    new_probe = Prover(bundle)
+    new_probe = ReadinessProbe(bundle)
     yield new_probe
     new_probe.close()
 
 
-def fail_probe(readiness_probe: Prover, url: str, seconds: float = SHORT_SECONDS) -> str:
+def fail_probe(readiness_probe: ReadinessProbe, url: str, seconds: float = SHORT_SECONDS) -> str:
     with pytest.raises(ListenerNotReady) as failed:
-        readiness_probe.prove(url, ACCOUNT, USERNAME, PASSWORD, seconds=seconds)
+        readiness_probe.wait_until_ready(url, ACCOUNT, USERNAME, PASSWORD, seconds=seconds)
     message = str(failed.value)
     assert message.startswith(f"proving the listener reachable for account {ACCOUNT}: ")
     assert "Nothing was registered." in message
@@ -91,22 +91,24 @@ def fail_probe(readiness_probe: Prover, url: str, seconds: float = SHORT_SECONDS
     return message
 
 
-def test_a_listener_proves_itself_and_stores_nothing(readiness_probe: Prover, tmp_path: Path) -> None:
+def test_a_listener_proves_itself_and_stores_nothing(readiness_probe: ReadinessProbe, tmp_path: Path) -> None:
     listener = ListenerProcess(tmp_path)
     try:
-        readiness_probe.prove(listener.url + listener.path(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
+        readiness_probe.wait_until_ready(
+            listener.url + listener.path(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS
+        )
         assert listener.messages() == []
     finally:
         listener.stop()
 
 
-def test_a_name_that_does_not_resolve(readiness_probe: Prover) -> None:
+def test_a_name_that_does_not_resolve(readiness_probe: ReadinessProbe) -> None:
     message = fail_probe(readiness_probe, f"https://sms.invalid{PATH}")
     assert ": name: sms.invalid does not resolve (" in message
     assert "DNS record" in message
 
 
-def test_a_port_on_which_nothing_listens(readiness_probe: Prover) -> None:
+def test_a_port_on_which_nothing_listens(readiness_probe: ReadinessProbe) -> None:
     port = reserve_closed_port()
     message = fail_probe(readiness_probe, f"https://127.0.0.1:{port}{PATH}")
     assert f": connection: 127.0.0.1:{port}: connection refused" in message
@@ -114,7 +116,7 @@ def test_a_port_on_which_nothing_listens(readiness_probe: Prover) -> None:
 
 
 def test_a_server_that_accepts_the_connection_and_sends_nothing(
-    readiness_probe: Prover, monkeypatch: pytest.MonkeyPatch
+    readiness_probe: ReadinessProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", 2.0)
     with run_raw_server(None) as port:
@@ -123,28 +125,28 @@ def test_a_server_that_accepts_the_connection_and_sends_nothing(
         )
 
 
-def test_a_server_that_closes_the_connection(readiness_probe: Prover) -> None:
+def test_a_server_that_closes_the_connection(readiness_probe: ReadinessProbe) -> None:
     with run_raw_server(b"") as port:
         message = fail_probe(readiness_probe, f"http://127.0.0.1:{port}{PATH}")
     assert f": connection: 127.0.0.1:{port} closed the connection without an answer" in message
 
 
-def test_a_server_that_does_not_speak_http(readiness_probe: Prover) -> None:
+def test_a_server_that_does_not_speak_http(readiness_probe: ReadinessProbe) -> None:
     with run_raw_server(b"\x15\x03\x01\x00\x02\x02\x46") as port:
         assert "does not speak HTTP" in fail_probe(readiness_probe, f"http://127.0.0.1:{port}{PATH}")
 
 
-def test_a_certificate_of_a_trusted_ca_passes(trusting_probe: Prover, ca: trustme.CA) -> None:
+def test_a_certificate_of_a_trusted_ca_passes(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     with run_callback_server(context=create_tls_context(ca.issue_cert("localhost"))) as https:
-        trusting_probe.prove(https.url("localhost"), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
+        trusting_probe.wait_until_ready(https.url("localhost"), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
 
 
-def test_a_full_chain_with_an_intermediate_passes(trusting_probe: Prover, ca: trustme.CA) -> None:
+def test_a_full_chain_with_an_intermediate_passes(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     with run_callback_server(context=create_tls_context(ca.create_child_ca().issue_cert("localhost"))) as https:
-        trusting_probe.prove(https.url("localhost"), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
+        trusting_probe.wait_until_ready(https.url("localhost"), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
 
 
-def test_an_expired_certificate(trusting_probe: Prover, ca: trustme.CA) -> None:
+def test_an_expired_certificate(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     old = ca.issue_cert("localhost", not_before=YESTERDAY - dt.timedelta(days=90), not_after=YESTERDAY)
     with run_callback_server(context=create_tls_context(old)) as https:
         message = fail_probe(trusting_probe, https.url("localhost"))
@@ -152,26 +154,26 @@ def test_an_expired_certificate(trusting_probe: Prover, ca: trustme.CA) -> None:
     assert f"expired on {YESTERDAY:%Y-%m-%d}" in message
 
 
-def test_a_certificate_that_is_not_valid_yet(trusting_probe: Prover, ca: trustme.CA) -> None:
+def test_a_certificate_that_is_not_valid_yet(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     tomorrow = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=1)
     with run_callback_server(context=create_tls_context(ca.issue_cert("localhost", not_before=tomorrow))) as https:
         assert f"not valid before {tomorrow:%Y-%m-%d}" in fail_probe(trusting_probe, https.url("localhost"))
 
 
-def test_a_certificate_for_another_name(trusting_probe: Prover, ca: trustme.CA) -> None:
+def test_a_certificate_for_another_name(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     with run_callback_server(context=create_tls_context(ca.issue_cert("sms.example.com", "sms.example.org"))) as https:
         message = fail_probe(trusting_probe, https.url("localhost"))
     assert ": TLS: the certificate is for sms.example.com, sms.example.org, not for localhost" in message
 
 
-def test_a_self_signed_certificate(readiness_probe: Prover, tmp_path: Path) -> None:
+def test_a_self_signed_certificate(readiness_probe: ReadinessProbe, tmp_path: Path) -> None:
     with run_callback_server(context=create_own_certificate_context(tmp_path, "localhost")) as https:
         message = fail_probe(readiness_probe, https.url("localhost"))
     assert ": TLS: the certificate (localhost) is self-signed" in message
     assert "public CA" in message
 
 
-def test_a_private_ca_that_is_sent_along(readiness_probe: Prover, ca: trustme.CA) -> None:
+def test_a_private_ca_that_is_sent_along(readiness_probe: ReadinessProbe, ca: trustme.CA) -> None:
     context = create_tls_context(ca.issue_cert("localhost"))
     with run_callback_server(context=context) as https:
         message = fail_probe(readiness_probe, https.url("localhost"))
@@ -180,7 +182,9 @@ def test_a_private_ca_that_is_sent_along(readiness_probe: Prover, ca: trustme.CA
     assert "proxy that opens TLS" in message
 
 
-def test_a_private_ca_that_is_sent_with_its_root(readiness_probe: Prover, ca: trustme.CA, tmp_path: Path) -> None:
+def test_a_private_ca_that_is_sent_with_its_root(
+    readiness_probe: ReadinessProbe, ca: trustme.CA, tmp_path: Path
+) -> None:
     leaf = ca.issue_cert("localhost")
     leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "chain.pem"))
     ca.cert_pem.write_to_path(str(tmp_path / "chain.pem"), append=True)
@@ -194,14 +198,16 @@ def test_a_private_ca_that_is_sent_with_its_root(readiness_probe: Prover, ca: tr
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_a_company_ca_that_this_machine_trusts_is_no_public_ca(
-    readiness_probe: Prover, ca: trustme.CA, bundle: str, variable: str, monkeypatch: pytest.MonkeyPatch
+    readiness_probe: ReadinessProbe, ca: trustme.CA, bundle: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, bundle)
     with run_callback_server(context=create_tls_context(ca.issue_cert("localhost"))) as https:
         assert "no public CA" in fail_probe(readiness_probe, https.url("localhost"))
 
 
-def test_a_chain_without_its_intermediate_as_public_cas_issue_it(readiness_probe: Prover, tmp_path: Path) -> None:
+def test_a_chain_without_its_intermediate_as_public_cas_issue_it(
+    readiness_probe: ReadinessProbe, tmp_path: Path
+) -> None:
     context = create_own_certificate_context(
         tmp_path, "localhost", issuer="Some Public Intermediate R1", fetchable=True
     )
@@ -212,7 +218,7 @@ def test_a_chain_without_its_intermediate_as_public_cas_issue_it(readiness_probe
     assert "fullchain.pem" in message
 
 
-def test_a_chain_without_its_intermediate_of_a_trusted_root(trusting_probe: Prover, ca: trustme.CA) -> None:
+def test_a_chain_without_its_intermediate_of_a_trusted_root(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     context = create_tls_context(ca.create_child_ca().issue_cert("localhost"), sends_chain=False)
     with run_callback_server(context=context) as https:
         message = fail_probe(trusting_probe, https.url("localhost"))
@@ -220,19 +226,19 @@ def test_a_chain_without_its_intermediate_of_a_trusted_root(trusting_probe: Prov
     assert "fullchain.pem" in message
 
 
-def test_a_server_with_old_tls_only(trusting_probe: Prover, ca: trustme.CA) -> None:
+def test_a_server_with_old_tls_only(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     with run_callback_server(context=create_tls_1_1_context(ca.issue_cert("localhost"))) as https:
         assert "speaks no TLS newer than 1.1" in fail_probe(trusting_probe, https.url("localhost"))
 
 
-def test_a_server_without_tls_at_an_https_url(readiness_probe: Prover) -> None:
+def test_a_server_without_tls_at_an_https_url(readiness_probe: ReadinessProbe) -> None:
     with run_callback_server() as http:
         message = fail_probe(readiness_probe, http.url("localhost").replace("http:", "https:"))
     assert ": TLS: localhost:" in message
     assert "does not speak TLS" in message
 
 
-def test_a_server_that_wants_a_clients_certificate(trusting_probe: Prover, ca: trustme.CA) -> None:
+def test_a_server_that_wants_a_clients_certificate(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     context = create_tls_context(ca.issue_cert("localhost"))
     ca.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -258,7 +264,7 @@ def test_a_server_that_wants_a_clients_certificate(trusting_probe: Prover, ca: t
     ],
 )
 def test_a_response_that_is_not_the_listeners(
-    readiness_probe: Prover, response: CannedResponse, expected: list[str]
+    readiness_probe: ReadinessProbe, response: CannedResponse, expected: list[str]
 ) -> None:
     with run_callback_server(lambda _: response) as http:
         message = fail_probe(readiness_probe, http.url())
@@ -268,16 +274,20 @@ def test_a_response_that_is_not_the_listeners(
     assert "next=secret" not in message
 
 
-def test_a_listener_with_another_password(readiness_probe: Prover) -> None:
+def test_a_listener_with_another_password(readiness_probe: ReadinessProbe) -> None:
     with run_callback_server(lambda nonce: build_proof(nonce, "another")) as http:
         assert ": credential: a listener of this project answers" in fail_probe(readiness_probe, http.url())
 
 
-def test_a_load_balancer_whose_backend_comes_up_is_waited_for_and_announced_once(readiness_probe: Prover) -> None:
+def test_a_load_balancer_whose_backend_comes_up_is_waited_for_and_announced_once(
+    readiness_probe: ReadinessProbe,
+) -> None:
     replies: Iterator[CannedResponse] = iter([(502, {}, b""), (503, {}, b"")])
     logged: list[str] = []
     with run_callback_server(lambda nonce: next(replies, None) or build_proof(nonce)) as http:
-        readiness_probe.prove(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS, say=logged.append)
+        readiness_probe.wait_until_ready(
+            http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS, log=logged.append
+        )
         assert len(http.requests) == 3
     [waiting] = logged
     assert waiting.startswith(f"account {ACCOUNT}: waiting up to 20 s for the listener at http://127.0.0.1:")
@@ -285,32 +295,34 @@ def test_a_load_balancer_whose_backend_comes_up_is_waited_for_and_announced_once
     assert "invented-path-token" not in waiting
 
 
-def test_a_ready_listener_passes_the_probe_without_a_log_line(readiness_probe: Prover) -> None:
+def test_a_ready_listener_passes_the_probe_without_a_log_line(readiness_probe: ReadinessProbe) -> None:
     logged: list[str] = []
     with run_callback_server() as http:
-        readiness_probe.prove(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS, say=logged.append)
+        readiness_probe.wait_until_ready(
+            http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS, log=logged.append
+        )
     assert logged == []
 
 
-def test_a_name_with_private_addresses_is_reported_once_and_passes_the_probe(readiness_probe: Prover) -> None:
+def test_a_name_with_private_addresses_is_reported_once_and_passes_the_probe(readiness_probe: ReadinessProbe) -> None:
     logged: list[str] = []
     with run_callback_server() as http:
         for _ in range(2):  # 127.1 is a name for 127.0.0.1 that every resolver knows
-            readiness_probe.prove(
-                http.url("127.1"), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS, say=logged.append
+            readiness_probe.wait_until_ready(
+                http.url("127.1"), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS, log=logged.append
             )
     [warning] = logged
     assert "127.1 has only private addresses here (127.0.0.1)" in warning
     assert "split-horizon" in warning
 
 
-def test_many_probes_share_connections(readiness_probe: Prover) -> None:
+def test_many_probes_share_connections(readiness_probe: ReadinessProbe) -> None:
     together = threading.Barrier(8)
 
     def run_probe() -> None:
         together.wait()
         for _ in range(10):
-            readiness_probe.prove(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
+            readiness_probe.wait_until_ready(http.url(), ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
 
     with run_callback_server() as http:
         with ThreadPoolExecutor(8) as pool:
@@ -325,8 +337,8 @@ def test_a_name_server_that_never_answers_is_not_waited_for(monkeypatch: pytest.
     """The resolver is replaced, because a test cannot point this machine's at a dead name server."""
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(LONG_SECONDS) and [])
-    with pytest.raises(reachability.NotProven, match=r"no name server told the address of sms\.example\.com"):
-        reachability.addresses(reachability.target("https://sms.example.com/"), SHORT_SECONDS)
+    with pytest.raises(reachability.ProbeFailed, match=r"no name server told the address of sms\.example\.com"):
+        reachability.resolve(reachability.parse_target("https://sms.example.com/"), SHORT_SECONDS)
     over.set()
 
 
@@ -339,7 +351,7 @@ def test_a_certificate_that_cannot_be_fetched_again_fails_with_the_message_of_op
             pytest.raises(ssl.SSLCertVerificationError) as failed,
         ):
             without_trusted_cas.wrap_socket(connection, server_hostname="localhost")
-    detail, hint = tls_errors.in_words(failed.value, "localhost", port, None, tls_errors.public_cas(), 1)
+    detail, hint = tls_errors.explain_tls_error(failed.value, "localhost", port, None, tls_errors.public_ca_bundle(), 1)
     assert detail == "the certificate is refused (self-signed certificate)"
     assert "fullchain.pem" in hint
 
@@ -354,20 +366,20 @@ PROXY_LOGIN = "somebody:sentinel@"
 
 
 def test_a_proof_goes_through_the_proxy_which_looks_the_name_up(
-    trusting_probe: Prover, ca: trustme.CA, through: Callable[[int], None]
+    trusting_probe: ReadinessProbe, ca: trustme.CA, through: Callable[[int], None]
 ) -> None:
     with (
         run_callback_server(context=create_tls_context(ca.issue_cert("sms.invalid"))) as https,
         run_forward_proxy(https.server_port, PROXY_LOGIN) as port,
     ):
         through(port)
-        trusting_probe.prove(f"https://sms.invalid{PATH}", ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
+        trusting_probe.wait_until_ready(f"https://sms.invalid{PATH}", ACCOUNT, USERNAME, PASSWORD, seconds=LONG_SECONDS)
         assert len(https.requests) == 1
         trusting_probe.close()
 
 
 def test_an_intercepting_proxy_is_detected_by_its_certificate(
-    readiness_probe: Prover, ca: trustme.CA, through: Callable[[int], None]
+    readiness_probe: ReadinessProbe, ca: trustme.CA, through: Callable[[int], None]
 ) -> None:
     with (
         run_callback_server(context=create_tls_context(ca.issue_cert("sms.example.com"))) as https,
@@ -380,7 +392,7 @@ def test_an_intercepting_proxy_is_detected_by_its_certificate(
 
 
 def test_a_proxy_that_does_not_connect_is_distinguished_from_the_listener(
-    readiness_probe: Prover, through: Callable[[int], None]
+    readiness_probe: ReadinessProbe, through: Callable[[int], None]
 ) -> None:
     with run_forward_proxy(None, PROXY_LOGIN) as port:
         through(port)
@@ -390,7 +402,7 @@ def test_a_proxy_that_does_not_connect_is_distinguished_from_the_listener(
     assert "sentinel" not in message
 
 
-def test_a_proxy_that_is_down(readiness_probe: Prover, through: Callable[[int], None]) -> None:
+def test_a_proxy_that_is_down(readiness_probe: ReadinessProbe, through: Callable[[int], None]) -> None:
     through(reserve_closed_port())
     message = fail_probe(readiness_probe, f"https://sms.example.com{PATH}")
     assert "the proxy on this machine's way out (HTTPS_PROXY) cannot be reached" in message

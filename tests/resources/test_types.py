@@ -8,7 +8,7 @@ import pytest
 
 from thingspace_provider.hosting import ExternalListener, LocalListener
 from thingspace_provider.resources import CallbackCredential, CallbackRegistration, SmsCallbackActivation
-from thingspace_provider.resources.base import Resource, camel
+from thingspace_provider.resources.base import Resource, to_camel_case
 
 RESOURCES: list[type[Resource]] = [CallbackCredential, CallbackRegistration, LocalListener, SmsCallbackActivation]
 
@@ -29,7 +29,7 @@ def test_a_class_derived_by_a_user_keeps_its_parents_type(resource: type[Resourc
 
 
 def test_names_are_spelled_in_camel_case_in_the_state() -> None:
-    assert [camel(name) for name in ("url", "account_name", "last_activated_at")] == [
+    assert [to_camel_case(name) for name in ("url", "account_name", "last_activated_at")] == [
         "url",
         "accountName",
         "lastActivatedAt",

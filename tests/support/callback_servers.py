@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from thingspace_provider.lifecycle.listener_process import is_free
+from thingspace_provider.lifecycle.listener_process import is_port_free
 
 ACCOUNT, USERNAME, PASSWORD = "0000123456-00001", "plant-a", "invented-password-1"
 PATH = f"/callbacks/invented-path-token-0123456789/{ACCOUNT}"
@@ -63,7 +63,7 @@ def _bind_first_free(
     respond: Callable[[str], CannedResponse], context: ssl.SSLContext | None, ports: Iterable[int]
 ) -> CallbackServer:
     for port in ports:
-        if port == 0 or is_free("127.0.0.1", port):
+        if port == 0 or is_port_free("127.0.0.1", port):
             with contextlib.suppress(OSError):  # a test beside this one was quicker
                 return CallbackServer(respond, context, port)
     raise AssertionError("every port is taken")

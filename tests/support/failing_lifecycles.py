@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from thingspace_provider import providers
-from thingspace_provider.lifecycle.activation import SmsCallbackActivation
-from thingspace_provider.lifecycle.model import Context, Created, State
+from thingspace_provider.lifecycle.activation import ActivationLifecycle
+from thingspace_provider.lifecycle.model import Context, CreateResult, State
 
 ERRORS: dict[str, BaseException] = {
     "SystemExit": SystemExit("sentinel"),
@@ -18,15 +18,15 @@ ERRORS: dict[str, BaseException] = {
 }
 
 
-class _FailingLifecycle(SmsCallbackActivation):
+class _FailingLifecycle(ActivationLifecycle):
     """Its create ends as its only trigger says."""
 
-    def create(self, context: Context, inputs: State) -> Created:
+    def create(self, context: Context, inputs: State) -> CreateResult:
         del context
         raise ERRORS[inputs["triggers"][0]]
 
 
-class FailingProvider(providers._Adapter):  # noqa: SLF001  the adapter is what is tested
+class FailingProvider(providers._LifecycleProvider):  # noqa: SLF001  the adapter is what is tested
     """The real adapter over it."""
 
     lifecycle = _FailingLifecycle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from thingspace_provider.api import Limits, Patience
+from thingspace_provider.api import Deadline, Limits
 
 
 @dataclass
@@ -19,5 +19,5 @@ class FakeTime:
         self.backoffs.append(seconds)
         self.now += seconds
 
-    def build_deadline(self, limits: Limits | None = None) -> Patience:
-        return Patience(limits or Limits(), self.logged.append, lambda: self.now, self.sleep)
+    def build_deadline(self, limits: Limits | None = None) -> Deadline:
+        return Deadline(limits or Limits(), self.logged.append, lambda: self.now, self.sleep)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 
-from thingspace_provider.api import Client
+from thingspace_provider.api import ThingSpaceClient
 from thingspace_provider.lifecycle.model import Context
 
 NOON = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.timezone.utc)
@@ -15,7 +15,7 @@ NOON = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.timezone.utc)
 class LifecycleHarness:
     """A context, and what the lifecycle told the person through it."""
 
-    client: Client
+    client: ThingSpaceClient
     logged: list[str] = field(default_factory=list)
     time: dt.datetime = NOON
     thingspace: str = "here"

@@ -202,7 +202,7 @@ class Project:
         return self.folder / ".thingspace" / "listeners" / "dev-listener"
 
     def listener_pid(self) -> int | None:
-        return listener_process.holder(self.listener_folder / "listener.pid")
+        return listener_process.running_pid(self.listener_folder / "listener.pid")
 
     def fetch_stored_messages(self) -> list[str]:
         """The texts that the local listener has stored."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.listener_process import PASSWORD, USERNAME, ListenerProcess
-from thingspace_provider.api import Client, Registration
+from thingspace_provider.api import Registration, ThingSpaceClient
 
 MODES = ("startCallbacks", "history")
 
@@ -26,7 +26,7 @@ def build_recovery_settings(emulator: EmulatorProcess, mode: str, **changes: Any
     }
 
 
-def register(thingspace: Client, listener: ListenerProcess, password: str = PASSWORD) -> None:
+def register(thingspace: ThingSpaceClient, listener: ListenerProcess, password: str = PASSWORD) -> None:
     url = listener.ready["callbackUrls"][ACCOUNT]
     thingspace.register_callback(ACCOUNT, Registration(SERVICE, url, USERNAME, password))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from thingspace_provider.listener.callback_parser import Device
-from thingspace_provider.listener.store.base import Stored
+from thingspace_provider.listener.store.base import StoredMessage
 
 
-def build_stored_message(**changes: Any) -> Stored:
+def build_stored_message(**changes: Any) -> StoredMessage:
     """A device's text; changes by the names of Stored."""
     values: dict[str, Any] = {
         "id": 17,
@@ -23,4 +23,4 @@ def build_stored_message(**changes: Any) -> Stored:
         "raw": b'{"smsMessage": "T=21.5"}',
         **changes,
     }
-    return Stored(**values)
+    return StoredMessage(**values)

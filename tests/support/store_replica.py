@@ -14,18 +14,18 @@ import threading
 import time
 
 from tests.support.listener_process import ACCOUNT, build_text_callback
-from thingspace_provider.listener.callback_parser import read
-from thingspace_provider.listener.store.base import Arrival, Delivered
+from thingspace_provider.listener.callback_parser import parse_body
+from thingspace_provider.listener.store.base import Delivered, IncomingCallback
 from thingspace_provider.listener.store.postgres import store as postgres
 from thingspace_provider.listener.store.postgres.store import PostgresStore
 
 DEVICES = 10
 
 
-def build_incoming_callback(message: str, number: int) -> Arrival:
+def build_incoming_callback(message: str, number: int) -> IncomingCallback:
     """Sent by one of the devices."""
     body = json.dumps(build_text_callback(message, device=str(number % DEVICES))).encode()
-    return Arrival(ACCOUNT, time.time_ns() // 1000, read(body).callback())
+    return IncomingCallback(ACCOUNT, time.time_ns() // 1000, parse_body(body).callback())
 
 
 def main(url: str, name: str, message_count: str) -> None:
@@ -43,19 +43,19 @@ def main(url: str, name: str, message_count: str) -> None:
 
     appending = threading.Thread(target=append)
     appending.start()
-    while not appended.is_set() or any(backlog.waiting for backlog in store.outbox.backlogs()):
-        lease = store.outbox.take("a", 20, lease=30, run=5)
+    while not appended.is_set() or any(backlog.pending for backlog in store.outbox.backlogs()):
+        lease = store.outbox.acquire("a", 20, lease=30, run=5)
         begun = time.monotonic()
         entries = [
             (entry.stored.id, ordering_key)
-            for run, ordering_key in zip(lease.runs, lease.lanes, strict=True)
+            for run, ordering_key in zip(lease.batches, lease.ordering_keys, strict=True)
             for entry in run
         ]
         time.sleep(0.002 if entries else 0.01)  # as long as a delivery takes
         ended = time.monotonic()
         for number, lane in entries:
             sys.stdout.write(json.dumps({"id": number, "lane": lane, "from": begun, "until": ended}) + "\n")
-        store.outbox.report(lease, [Delivered(number) for number, _ in entries])
+        store.outbox.record_outcomes(lease, [Delivered(number) for number, _ in entries])
     appending.join()
     store.close()
 

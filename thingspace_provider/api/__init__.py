@@ -7,35 +7,35 @@ and a program, a preview or an update without changes sends nothing.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from thingspace_provider.api.credentials import PRODUCTION, Credentials
+from thingspace_provider.api.credentials import PRODUCTION_BASE_URL, Credentials
 from thingspace_provider.api.limits import Limits
-from thingspace_provider.common.urls import secrets_in, shown
+from thingspace_provider.common.urls import mask_url, url_secrets
 
 if TYPE_CHECKING:
-    from thingspace_provider.api.client import Block, Client, Registration
-    from thingspace_provider.api.deadline import Patience
+    from thingspace_provider.api.client import HistoryPage, Registration, ThingSpaceClient
+    from thingspace_provider.api.deadline import Deadline
 
 __all__ = [
-    "PRODUCTION",
-    "Block",
-    "Client",
+    "PRODUCTION_BASE_URL",
     "Credentials",
+    "Deadline",
+    "HistoryPage",
     "Limits",
-    "Patience",
     "Registration",
-    "secrets_in",
-    "shown",
+    "ThingSpaceClient",
+    "mask_url",
+    "url_secrets",
 ]
 
-_LATER = {
-    "Block": "client",
-    "Client": "client",
-    "Patience": "deadline",
+_LAZY_EXPORTS = {
+    "HistoryPage": "client",
+    "ThingSpaceClient": "client",
+    "Deadline": "deadline",
     "Registration": "client",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _LAZY_EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY_EXPORTS[name]}"), name)

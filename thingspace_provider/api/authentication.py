@@ -14,18 +14,18 @@ from urllib.parse import urlencode
 
 from thingspace_provider.api import error_responses, errors
 from thingspace_provider.api.credentials import Credentials
-from thingspace_provider.api.deadline import Patience
-from thingspace_provider.api.login_guard import LOCKS_AT, Record, RefusedLogins
-from thingspace_provider.api.requester import Wire
-from thingspace_provider.api.transport import Answer
+from thingspace_provider.api.deadline import Deadline
+from thingspace_provider.api.login_guard import LOCKOUT_THRESHOLD, LoginGuard, LoginRecord
+from thingspace_provider.api.requester import ApiRequester
+from thingspace_provider.api.transport import HttpResponse
 
 if TYPE_CHECKING:
     from typing import TypeGuard
 
 JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
-REFRESH_EARLY = 120.0  # seconds before its end at which a token is no longer used
-DEFAULT_LIFE = 3600.0  # seconds a token lives when ThingSpace does not say
-MOST_UNCLEAR = 2  # logins in a row without a clear answer: each may have been a wrong one
+TOKEN_REFRESH_MARGIN_SECONDS = 120.0  # seconds before its end at which a token is no longer used
+DEFAULT_TOKEN_LIFETIME_SECONDS = 3600.0  # seconds a token lives when ThingSpace does not say
+MAX_UNKNOWN_OUTCOMES = 2  # logins in a row without a clear answer: each may have been a wrong one
 UNAVAILABLE = 503
 OK = 200
 
@@ -39,193 +39,199 @@ class Authentication:
     """
 
     def __init__(
-        self, credentials: Credentials, wire: Wire, clock: Callable[[], float], refused_logins: RefusedLogins
+        self, credentials: Credentials, requester: ApiRequester, clock: Callable[[], float], login_guard: LoginGuard
     ) -> None:
         self._credentials = credentials
-        self._wire = wire
+        self._requester = requester
         self._clock = clock
-        self._refused_logins = refused_logins
+        self._login_guard = login_guard
         self._lock = threading.RLock()
-        self._bearer = ""
-        self._bearer_ends = 0.0
+        self._token = ""
+        self._token_expires_at = 0.0
         self._session = ""
-        self._ended: errors.ThingSpaceError | None = None  # after which nothing more is sent with these credentials
-        self._unclear = 0  # logins in a row that ThingSpace may have judged without our hearing it
+        self._blocked_by: errors.ThingSpaceError | None = (
+            None  # after which nothing more is sent with these credentials
+        )
+        self._unknown_outcomes = 0  # logins in a row that ThingSpace may have judged without our hearing it
         self._is_override = False  # the next login is the one that the override allowed
 
-    def headers(self, patience: Patience) -> dict[str, str]:
+    def headers(self, deadline: Deadline) -> dict[str, str]:
         """The headers of an m2m call, with a token and a session that are believed to be good."""
-        with self._alone(patience):
-            self._stop_if_ended()
-            bearer = self._current_bearer(patience)
+        with self._locked(deadline):
+            self._raise_if_blocked()
+            token = self._access_token(deadline)
             if not self._session:
-                self._session = self._login(patience)
-            return self._headers(bearer, self._session)
+                self._session = self._login(deadline)
+            return self._build_headers(token, self._session)
 
-    def forget(self, used: dict[str, str], *, bearer: bool = False, session: bool = False) -> None:
+    def invalidate(self, sent_headers: dict[str, str], *, access_token: bool = False, session: bool = False) -> None:
         """Drop what was refused, unless another thread has already replaced it."""
         with self._lock:
-            if bearer and used["Authorization"] == f"Bearer {self._bearer}":
-                self._bearer = ""
-            if session and used["VZ-M2M-Token"] == self._session:
+            if access_token and sent_headers["Authorization"] == f"Bearer {self._token}":
+                self._token = ""
+            if session and sent_headers["VZ-M2M-Token"] == self._session:
                 self._session = ""
 
-    def logout(self, patience: Patience) -> None:
+    def logout(self, deadline: Deadline) -> None:
         """End the session, if there is one. What goes wrong is no matter: ThingSpace ends it after 20 idle minutes."""
         with self._lock:
             session, self._session = self._session, ""
         if session:
-            headers = self._headers(self._bearer, session)
+            headers = self._build_headers(self._token, session)
             with contextlib.suppress(errors.ThingSpaceError):
-                self._wire.send(patience, "logging out", None, "POST", "/m2m/v1/session/logout", headers)
+                self._requester.send(deadline, "logging out", None, "POST", "/m2m/v1/session/logout", headers)
 
     @contextlib.contextmanager
-    def _alone(self, patience: Patience) -> Iterator[None]:
+    def _locked(self, deadline: Deadline) -> Iterator[None]:
         """Hold the lock; whoever holds it is at most at the end of an operation of its own."""
-        doing, waited = "calling ThingSpace", "the login that another resource began"
-        with patience.noticed(doing, None, waited):
-            held = self._lock.acquire(timeout=patience.left())
-        if not held:
-            raise patience.over(doing, None, f"waited for {waited}")
+        action, waiting_for = "calling ThingSpace", "the login that another resource began"
+        with deadline.log_if_slow(action, None, waiting_for):
+            acquired = self._lock.acquire(timeout=deadline.remaining_seconds())
+        if not acquired:
+            raise deadline.exceeded(action, None, f"waited for {waiting_for}")
         try:
             yield
         finally:
             self._lock.release()
 
     @staticmethod
-    def _headers(bearer: str, session: str) -> dict[str, str]:
-        return {**JSON_HEADERS, "Authorization": f"Bearer {bearer}", "VZ-M2M-Token": session}
+    def _build_headers(token: str, session: str) -> dict[str, str]:
+        return {**JSON_HEADERS, "Authorization": f"Bearer {token}", "VZ-M2M-Token": session}
 
-    def _stop_if_ended(self) -> None:
-        if isinstance(self._ended, errors.Refused):
-            raise errors.LoginHeld(
+    def _raise_if_blocked(self) -> None:
+        if isinstance(self._blocked_by, errors.ErrorResponse):
+            raise errors.LoginBlocked(
                 "calling ThingSpace",
-                answer=f"not tried, because ThingSpace refused these credentials a moment ago "
-                f"({self._ended.status} {self._ended.code}".rstrip()
+                detail=f"not tried, because ThingSpace refused these credentials a moment ago "
+                f"({self._blocked_by.status} {self._blocked_by.code}".rstrip()
                 + ")",
-                remedy="Correct them as the first error says; it holds for every resource of this run.",
+                hint="Correct them as the first error says; it holds for every resource of this run.",
             )
-        if self._ended is not None:
-            raise errors.LoginHeld(
+        if self._blocked_by is not None:
+            raise errors.LoginBlocked(
                 "calling ThingSpace",
-                answer="not tried, because the login of this run was answered with what is no session, and another "
-                f"one may count as a wrong one, of which {LOCKS_AT} in a row lock the user",
-                remedy="Do as the first error says; it holds for every resource of this run.",
+                detail="not tried, because the login of this run was answered with what is no session, and another "
+                f"one may count as a wrong one, of which {LOCKOUT_THRESHOLD} in a row lock the user",
+                hint="Do as the first error says; it holds for every resource of this run.",
             )
 
-    def _current_bearer(self, patience: Patience) -> str:
-        if not self._bearer or self._clock() >= self._bearer_ends:
-            asked = self._clock()
-            document = patience.repeat(lambda: self._fetch_token(patience))  # asked twice, it is the same
+    def _access_token(self, deadline: Deadline) -> str:
+        if not self._token or self._clock() >= self._token_expires_at:
+            requested_at = self._clock()
+            document = deadline.retry_transient(lambda: self._fetch_token(deadline))  # asked twice, it is the same
             token = document.get("access_token")
             if not _is_token(token):
-                raise errors.AnswerNotUnderstood(
-                    "getting an access token", answer="the answer holds no access_token", remedy=_ADDRESS
+                raise errors.UnexpectedResponse(
+                    "getting an access token", detail="the answer holds no access_token", hint=_BASE_URL_HINT
                 )
-            life = _life(document.get("expires_in"))
+            lifetime = _token_lifetime(document.get("expires_in"))
             # ThingSpace hands the same token out again within its hour, so little life may be left:
             # then it is used until it really ends instead of being fetched for every call.
-            self._bearer_ends = asked + (life - REFRESH_EARLY if life > 2 * REFRESH_EARLY else life)
-            self._bearer = token
-        return self._bearer
+            self._token_expires_at = requested_at + (
+                lifetime - TOKEN_REFRESH_MARGIN_SECONDS if lifetime > 2 * TOKEN_REFRESH_MARGIN_SECONDS else lifetime
+            )
+            self._token = token
+        return self._token
 
-    def _fetch_token(self, patience: Patience) -> dict[str, Any]:
+    def _fetch_token(self, deadline: Deadline) -> dict[str, Any]:
         pair = f"{self._credentials.app_key}:{self._credentials.app_secret}".encode()
-        doing = "getting an access token"
+        action = "getting an access token"
         headers = {
             "Accept": "application/json",
             "Content-Type": "application/x-www-form-urlencoded",
             "Authorization": "Basic " + base64.b64encode(pair).decode(),
         }
         body = urlencode({"grant_type": "client_credentials"}).encode()
-        answer = self._wire.send(patience, doing, None, "POST", "/ts/v1/oauth2/token", headers, body)
-        if answer.status != OK:
-            refusal = self._wire.refusal("token", doing, None, answer)
-            if isinstance(refusal, errors.KeyRefused):
-                self._ended = refusal
-            raise refusal
-        return error_responses.json_object(answer.body)
+        response = self._requester.send(deadline, action, None, "POST", "/ts/v1/oauth2/token", headers, body)
+        if response.status != OK:
+            error = self._requester.error_from_response("token", action, None, response)
+            if isinstance(error, errors.ApplicationKeyRejected):
+                self._blocked_by = error
+            raise error
+        return error_responses.parse_json_object(response.body)
 
-    def _login(self, patience: Patience) -> str:
-        doing = f"logging in to ThingSpace as {self._credentials.username}"
-        with self._refused_logins.alone(self._credentials, patience.left()) as is_alone:
-            if not is_alone:
-                raise patience.over(doing, None, "waited for the login that another process began")
-            self._stop_if_held(doing)
-            session = patience.repeat(lambda: self._try_login(doing, patience), lambda _: not self._is_unclear())
-            self._unclear, self._is_override = 0, False
-            self._refused_logins.forget(self._credentials)
+    def _login(self, deadline: Deadline) -> str:
+        action = f"logging in to ThingSpace as {self._credentials.username}"
+        with self._login_guard.lock(self._credentials, deadline.remaining_seconds()) as acquired:
+            if not acquired:
+                raise deadline.exceeded(action, None, "waited for the login that another process began")
+            self._check_login_guard(action)
+            session = deadline.retry_transient(
+                lambda: self._try_login(action, deadline), lambda _: not self._has_too_many_unknown_outcomes()
+            )
+            self._unknown_outcomes, self._is_override = 0, False
+            self._login_guard.clear(self._credentials)
             return session
 
-    def _stop_if_held(self, doing: str) -> None:
+    def _check_login_guard(self, action: str) -> None:
         """Raise LoginHeld when one more login may be one too many."""
-        if self._is_unclear():
-            logins = "1 login" if self._unclear == 1 else f"{self._unclear} logins"
-            raise errors.LoginHeld(
-                doing,
-                answer=f"not tried again in this run, because {logins} got no clear answer and each "
-                f"may count as a wrong one, of which {LOCKS_AT} in a row lock the user",
-                remedy="Run it again when ThingSpace answers.",
+        if self._has_too_many_unknown_outcomes():
+            logins = "1 login" if self._unknown_outcomes == 1 else f"{self._unknown_outcomes} logins"
+            raise errors.LoginBlocked(
+                action,
+                detail=f"not tried again in this run, because {logins} got no clear answer and each "
+                f"may count as a wrong one, of which {LOCKOUT_THRESHOLD} in a row lock the user",
+                hint="Run it again when ThingSpace answers.",
             )
-        known = self._refused_logins.known(self._credentials)
-        if known is None or self._is_override:
+        record = self._login_guard.find_rejected(self._credentials)
+        if record is None or self._is_override:
             return
-        self._is_override = self._refused_logins.spend_override(self._credentials)
+        self._is_override = self._login_guard.use_override(self._credentials)
         if not self._is_override:
-            raise errors.LoginHeld(
-                doing,
-                answer="not tried, because exactly this password was refused before on this machine",
-                remedy=f"{_strikes(known)} Correct THINGSPACE_PASSWORD. "
-                f"{self._refused_logins.one_more(self._credentials)}",
+            raise errors.LoginBlocked(
+                action,
+                detail="not tried, because exactly this password was refused before on this machine",
+                hint=f"{_describe_failed_logins(record)} Correct THINGSPACE_PASSWORD. "
+                f"{self._login_guard.override_hint(self._credentials)}",
             )
 
-    def _is_unclear(self) -> bool:
+    def _has_too_many_unknown_outcomes(self) -> bool:
         """Whether so many logins got no clear answer that no further one is sent: an override allows one alone."""
-        return self._unclear >= (1 if self._is_override else MOST_UNCLEAR)
+        return self._unknown_outcomes >= (1 if self._is_override else MAX_UNKNOWN_OUTCOMES)
 
-    def _try_login(self, doing: str, patience: Patience) -> str:
+    def _try_login(self, action: str, deadline: Deadline) -> str:
         body = json.dumps({"username": self._credentials.username, "password": self._credentials.password}).encode()
-        bearer_renewed = False
+        token_renewed = False
         while True:
-            headers = {**JSON_HEADERS, "Authorization": f"Bearer {self._current_bearer(patience)}"}
-            answer = self._send_login(doing, patience, headers, body)
-            if answer.status // 100 == OK // 100:
-                session = error_responses.json_object(answer.body).get("sessionToken")
+            headers = {**JSON_HEADERS, "Authorization": f"Bearer {self._access_token(deadline)}"}
+            response = self._send_login(action, deadline, headers, body)
+            if response.status // 100 == OK // 100:
+                session = error_responses.parse_json_object(response.body).get("sessionToken")
                 if _is_token(session):
                     return session
                 if (
-                    error_responses.fault_of(answer.body).dialect == "other"
+                    error_responses.parse_error_body(response.body).format == "other"
                 ):  # perhaps a good login, so nothing is recorded
-                    self._ended = errors.AnswerNotUnderstood(
-                        doing,
-                        answer="the answer holds no sessionToken",
-                        remedy=f"{_ADDRESS} It may have counted as a wrong login, so this run sends no other.",
+                    self._blocked_by = errors.UnexpectedResponse(
+                        action,
+                        detail="the answer holds no sessionToken",
+                        hint=f"{_BASE_URL_HINT} It may have counted as a wrong login, so this run sends no other.",
                     )
-                    raise self._ended
-            error = self._wire.refusal("login", doing, None, answer, sent_secrets(headers))
-            if isinstance(error, errors.BearerRefused) and not bearer_renewed:
-                bearer_renewed = True  # the gateway kept it from the login, so it may be tried again
-                self._bearer = ""
+                    raise self._blocked_by
+            error = self._requester.error_from_response("login", action, None, response, header_secrets(headers))
+            if isinstance(error, errors.AccessTokenRejected) and not token_renewed:
+                token_renewed = True  # the gateway kept it from the login, so it may be tried again
+                self._token = ""
                 continue
-            if isinstance(error, errors.ServerFault) and error.status != UNAVAILABLE:
-                self._unclear += 1
-            if isinstance(error, errors.LoginRefused):
-                strikes = _strikes(self._refused_logins.add(self._credentials))
-                error = errors.LoginRefused(
-                    doing, None, error.answer, f"{error.remedy} {strikes}", error.status, error.code
+            if isinstance(error, errors.ServerError) and error.status != UNAVAILABLE:
+                self._unknown_outcomes += 1
+            if isinstance(error, errors.LoginRejected):
+                failed_logins = _describe_failed_logins(self._login_guard.record_failure(self._credentials))
+                error = errors.LoginRejected(
+                    action, None, error.detail, f"{error.hint} {failed_logins}", error.status, error.code
                 )
-                self._ended = error
+                self._blocked_by = error
             raise error
 
-    def _send_login(self, doing: str, patience: Patience, headers: dict[str, str], body: bytes) -> Answer:
+    def _send_login(self, action: str, deadline: Deadline, headers: dict[str, str], body: bytes) -> HttpResponse:
         try:
-            return self._wire.send(patience, doing, None, "POST", "/m2m/v1/session/login", headers, body)
-        except errors.Unreachable as error:
-            self._unclear += error.sent
+            return self._requester.send(deadline, action, None, "POST", "/m2m/v1/session/login", headers, body)
+        except errors.NoResponse as error:
+            self._unknown_outcomes += error.request_sent
             raise
 
 
-def sent_secrets(headers: Mapping[str, str]) -> list[str]:
+def header_secrets(headers: Mapping[str, str]) -> list[str]:
     """Access token and session among the headers of a call."""
     return [headers.get("Authorization", "").removeprefix("Bearer "), headers.get("VZ-M2M-Token", "")]
 
@@ -235,21 +241,21 @@ def _is_token(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and re.fullmatch("[!-~]+", value) is not None
 
 
-def _life(seconds: object) -> float:
+def _token_lifetime(seconds: object) -> float:
     """How long a token lives, as far as the answer's `expires_in` makes sense."""
     try:
-        life = float(str(seconds))
+        lifetime = float(str(seconds))
     except ValueError:
-        return DEFAULT_LIFE
-    return life if 0 < life < math.inf else DEFAULT_LIFE
+        return DEFAULT_TOKEN_LIFETIME_SECONDS
+    return lifetime if 0 < lifetime < math.inf else DEFAULT_TOKEN_LIFETIME_SECONDS
 
 
-def _strikes(record: Record) -> str:
+def _describe_failed_logins(record: LoginRecord) -> str:
     """How near the user is to being locked, as far as this machine knows."""
     return (
-        f"Wrong logins in a row from this machine: {record.strikes}; likely left before ThingSpace locks the user "
-        f"at {LOCKS_AT}: {record.left}."
+        f"Failed logins in a row from this machine: {record.failed_logins}; left before ThingSpace locks the user "
+        f"at {LOCKOUT_THRESHOLD}: {record.remaining}."
     )
 
 
-_ADDRESS = "Check THINGSPACE_BASE_URL: is that ThingSpace, and no proxy in its place?"
+_BASE_URL_HINT = "Check THINGSPACE_BASE_URL: is that ThingSpace, and no proxy in its place?"

@@ -11,24 +11,24 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from thingspace_provider.api import error_responses, errors
-from thingspace_provider.api.authentication import Authentication, sent_secrets
+from thingspace_provider.api.authentication import Authentication, header_secrets
 from thingspace_provider.api.credentials import Credentials
-from thingspace_provider.api.deadline import Patience
+from thingspace_provider.api.deadline import Deadline
 from thingspace_provider.api.limits import Limits
-from thingspace_provider.api.login_guard import RefusedLogins
-from thingspace_provider.api.requester import Pace, Wire
-from thingspace_provider.api.transport import Answer, RequestsTransport, Transport
-from thingspace_provider.common.urls import secrets_in
+from thingspace_provider.api.login_guard import LoginGuard
+from thingspace_provider.api.requester import ApiRequester, RateLimiter
+from thingspace_provider.api.transport import HttpResponse, RequestsTransport, Transport
+from thingspace_provider.common.urls import url_secrets
 
 LOGOUT_SECONDS = 2.0
 OK = 200
 ACCEPTED = 202
 # What a DELETE of something that is not there may be called; the code is not documented.
-MAY_MEAN_GONE = (errors.Refused, errors.InputRefused, errors.RouteRefused)
+POSSIBLE_NOT_FOUND = (errors.ErrorResponse, errors.InputRejected, errors.RouteNotFound)
 
 
 @dataclass(frozen=True)
-class Block:
+class HistoryPage:
     """Queued texts as `history` returns them: `deviceIds`, `message` and `timestamp` each.
 
     Presenting `next` acknowledges them and asks for the next block; it is None when the answer named no place to go
@@ -36,8 +36,8 @@ class Block:
     """
 
     messages: tuple[dict[str, Any], ...] = field(repr=False)
-    next: str | None
-    more: bool
+    next_token: str | None
+    has_more: bool
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Registration:
     password: str = field(default="", repr=False)
 
 
-class Client:
+class ThingSpaceClient:
     """ThingSpace for one set of credentials; safe for use by several threads.
 
     Every call gets a token and a session by itself. A refused token is fetched once more, a refused session
@@ -72,49 +72,51 @@ class Client:
         transport: Transport | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
-        refused_logins: RefusedLogins | None = None,
+        login_guard: LoginGuard | None = None,
     ) -> None:
         self._limits = limits or Limits()
-        self._wire = Wire(credentials, transport or RequestsTransport(), Pace(self._limits.rate, clock))
-        self._authentication = Authentication(credentials, self._wire, clock, refused_logins or RefusedLogins())
-        self._patience: Patience | None = None
+        self._requester = ApiRequester(
+            credentials, transport or RequestsTransport(), RateLimiter(self._limits.calls_per_second, clock)
+        )
+        self._authentication = Authentication(credentials, self._requester, clock, login_guard or LoginGuard())
+        self._deadline: Deadline | None = None
         self._secrets: tuple[object, ...] = ()
 
-    def within(self, patience: Patience, secrets: Iterable[object] = ()) -> Client:
+    def with_deadline(self, deadline: Deadline, secrets: Iterable[object] = ()) -> ThingSpaceClient:
         """The same client for the calls of one operation, which share its time; else each call has its own.
 
         `secrets` are shown in no error, even when ThingSpace repeats them.
         """
         bound = copy.copy(self)
-        bound._patience, bound._secrets = patience, tuple(secrets)  # noqa: SLF001  our own copy
+        bound._deadline, bound._secrets = deadline, tuple(secrets)  # noqa: SLF001  our own copy
         return bound
 
     def login(self) -> None:
         """Get a token and a session now, instead of with the first call."""
-        self._authentication.headers(self._now())
+        self._authentication.headers(self._current_deadline())
 
     def logout(self) -> None:
         """End the session, if there is one, for a program's end: two seconds at most, and no error."""
-        self._authentication.logout(Patience(Limits(LOGOUT_SECONDS, LOGOUT_SECONDS)))
+        self._authentication.logout(Deadline(Limits(LOGOUT_SECONDS, LOGOUT_SECONDS)))
 
     def list_callbacks(self, account: str) -> list[Registration]:
         """The listeners registered for an account, passwords in clear as ThingSpace returns them.
 
         `GET /m2m/v1/callbacks/{account}`. None registered comes as an empty body, `[]` or `null`.
         """
-        doing = "listing callback registrations"
-        answer = self._call("listCallbacks", doing, "GET", f"/callbacks/{_part(account)}", account)
-        if not answer.body.strip():
+        action = "listing callback registrations"
+        response = self._call("listCallbacks", action, "GET", f"/callbacks/{_quote_segment(account)}", account)
+        if not response.body.strip():
             return []
         try:
-            entries = json.loads(answer.body)
+            entries = json.loads(response.body)
         except (ValueError, RecursionError):
-            entries = answer.body
+            entries = response.body
         if entries is None:
             return []
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise _not_understood(doing, account, "the answer is not a list of registrations")
-        return [_registration(entry) for entry in entries]
+            raise _unexpected_response(action, account, "the answer is not a list of registrations")
+        return [_parse_registration(entry) for entry in entries]
 
     def register_callback(self, account: str, registration: Registration) -> None:
         """Register a listener for one service of an account: `POST /m2m/v1/callbacks/{account}`.
@@ -127,31 +129,33 @@ class Client:
             body["username"] = registration.username
         if registration.password:
             body["password"] = registration.password
-        doing = f"registering the {registration.service_name} listener"
-        patience = self._now()
-        tried = False
+        action = f"registering the {registration.service_name} listener"
+        deadline = self._current_deadline()
+        attempted = False
 
         def attempt() -> None:
-            nonlocal tried
-            if tried and registration in self.within(patience).list_callbacks(account):
+            nonlocal attempted
+            if attempted and registration in self.with_deadline(deadline).list_callbacks(account):
                 return
-            tried = True
-            self._once(patience, "registerCallback", doing, "POST", f"/callbacks/{_part(account)}", account, body)
+            attempted = True
+            self._send_with_reauthentication(
+                deadline, "registerCallback", action, "POST", f"/callbacks/{_quote_segment(account)}", account, body
+            )
 
-        patience.repeat(attempt)
+        deadline.retry_transient(attempt)
 
     def deregister_callback(self, account: str, service_name: str) -> None:
         """Remove the listener of one service: `DELETE /m2m/v1/callbacks/{account}/name/{service}`.
 
         That there is none any more is success.
         """
-        path = f"/callbacks/{_part(account)}/name/{_part(service_name)}"
-        doing = f"deregistering the {service_name} listener"
+        path = f"/callbacks/{_quote_segment(account)}/name/{_quote_segment(service_name)}"
+        action = f"deregistering the {service_name} listener"
         try:
-            self._call("deregisterCallback", doing, "DELETE", path, account)
-        except errors.Refused as refusal:
-            listed = self.list_callbacks(account) if type(refusal) in MAY_MEAN_GONE else None
-            if listed is None or any(entry.service_name == service_name for entry in listed):
+            self._call("deregisterCallback", action, "DELETE", path, account)
+        except errors.ErrorResponse as error:
+            registrations = self.list_callbacks(account) if type(error) in POSSIBLE_NOT_FOUND else None
+            if registrations is None or any(entry.service_name == service_name for entry in registrations):
                 raise
 
     def start_callbacks(self, account: str) -> None:
@@ -159,67 +163,75 @@ class Client:
 
         Returning means that ThingSpace accepted the request, not that anything was delivered.
         """
-        doing = "starting SMS callbacks"
-        answer = self._call("startCallbacks", doing, "PUT", f"/sms/{_part(account)}/startCallbacks", account)
-        success = error_responses.json_object(answer.body).get("success")
+        action = "starting SMS callbacks"
+        response = self._call(
+            "startCallbacks", action, "PUT", f"/sms/{_quote_segment(account)}/startCallbacks", account
+        )
+        success = error_responses.parse_json_object(response.body).get("success")
         if success is not True and success != "true":
-            raise _not_understood(doing, account, "ThingSpace did not confirm with success: true")
+            raise _unexpected_response(action, account, "ThingSpace did not confirm with success: true")
 
-    def read_history(self, account: str, next_: str | None = None) -> Block:
+    def read_history(self, account: str, page_token: str | None = None) -> HistoryPage:
         """Read a block of up to 100 queued texts: `GET /m2m/v1/sms/{account}/history[?next=…]`.
 
         `next_`, opaque, is a block's `next`: it acknowledges that block, so store it first. Whether and how a last
         block (200) is acknowledged is not documented; an empty queue may come as an empty body.
         """
-        doing = "reading queued texts"
-        path = f"/sms/{_part(account)}/history" + (f"?next={_part(next_)}" if next_ is not None else "")
-        answer = self._call("smsHistory", doing, "GET", path, account)
-        messages = error_responses.json_object(answer.body).get("messages", None if answer.body.strip() else [])
+        action = "reading queued texts"
+        path = f"/sms/{_quote_segment(account)}/history" + (
+            f"?next={_quote_segment(page_token)}" if page_token is not None else ""
+        )
+        response = self._call("smsHistory", action, "GET", path, account)
+        messages = error_responses.parse_json_object(response.body).get(
+            "messages", None if response.body.strip() else []
+        )
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-            raise _not_understood(doing, account, "the answer holds no list of messages")
-        place = parse_qs(urlsplit(answer.headers.get("location", "")).query).get("next")
-        return Block(tuple(messages), place[0] if place else None, answer.status == ACCEPTED)
+            raise _unexpected_response(action, account, "the answer holds no list of messages")
+        next_tokens = parse_qs(urlsplit(response.headers.get("location", "")).query).get("next")
+        return HistoryPage(tuple(messages), next_tokens[0] if next_tokens else None, response.status == ACCEPTED)
 
-    def _now(self) -> Patience:
+    def _current_deadline(self) -> Deadline:
         """The present operation's time, or that of a call that is an operation of its own."""
-        return self._patience or Patience(self._limits)
+        return self._deadline or Deadline(self._limits)
 
-    def _call(self, operation: str, doing: str, method: str, path: str, account: str) -> Answer:
+    def _call(self, operation: str, action: str, method: str, path: str, account: str) -> HttpResponse:
         """A call that may be repeated: sent twice, it does what it does sent once."""
-        patience = self._now()
-        return patience.repeat(lambda: self._once(patience, operation, doing, method, path, account))
+        deadline = self._current_deadline()
+        return deadline.retry_transient(
+            lambda: self._send_with_reauthentication(deadline, operation, action, method, path, account)
+        )
 
-    def _once(
+    def _send_with_reauthentication(
         self,
-        patience: Patience,
+        deadline: Deadline,
         operation: str,
-        doing: str,
+        action: str,
         method: str,
         path: str,
         account: str,
         body: dict[str, Any] | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send one call, renewing a refused token or session once each."""
         content = None if body is None else json.dumps(body).encode()
-        renewed: set[type[errors.Refused]] = set()
+        renewed: set[type[errors.ErrorResponse]] = set()
         while True:
-            headers = self._authentication.headers(patience)
-            answer = self._wire.send(patience, doing, account, method, f"/m2m/v1{path}", headers, content)
-            if answer.status in {OK, ACCEPTED}:
-                return answer
-            secrets = (*self._secrets, *sent_secrets(headers), *_secrets_in(body or {}))
-            refusal = self._wire.refusal(operation, doing, account, answer, secrets)
-            if type(refusal) in renewed or not isinstance(refusal, errors.BearerRefused | errors.SessionRefused):
-                raise refusal
-            renewed.add(type(refusal))
-            self._authentication.forget(
+            headers = self._authentication.headers(deadline)
+            response = self._requester.send(deadline, action, account, method, f"/m2m/v1{path}", headers, content)
+            if response.status in {OK, ACCEPTED}:
+                return response
+            secrets = (*self._secrets, *header_secrets(headers), *_registration_secrets(body or {}))
+            error = self._requester.error_from_response(operation, action, account, response, secrets)
+            if type(error) in renewed or not isinstance(error, errors.AccessTokenRejected | errors.SessionRejected):
+                raise error
+            renewed.add(type(error))
+            self._authentication.invalidate(
                 headers,
-                bearer=isinstance(refusal, errors.BearerRefused),
-                session=isinstance(refusal, errors.SessionRefused),
+                access_token=isinstance(error, errors.AccessTokenRejected),
+                session=isinstance(error, errors.SessionRejected),
             )
 
 
-def _registration(entry: dict[str, Any]) -> Registration:
+def _parse_registration(entry: dict[str, Any]) -> Registration:
     return Registration(
         service_name=str(entry.get("serviceName") or entry.get("name") or ""),
         url=str(entry.get("url") or ""),
@@ -228,17 +240,17 @@ def _registration(entry: dict[str, Any]) -> Registration:
     )
 
 
-def _secrets_in(body: dict[str, Any]) -> list[object]:
+def _registration_secrets(body: dict[str, Any]) -> list[object]:
     """What is secret in a registration."""
-    return [body.get("password"), *secrets_in(body.get("url", ""))]
+    return [body.get("password"), *url_secrets(body.get("url", ""))]
 
 
-def _not_understood(doing: str, account: str, answer: str) -> errors.AnswerNotUnderstood:
-    return errors.AnswerNotUnderstood(
-        doing, account, answer, "Check THINGSPACE_BASE_URL: is that ThingSpace, and no proxy in its place?"
+def _unexpected_response(action: str, account: str, detail: str) -> errors.UnexpectedResponse:
+    return errors.UnexpectedResponse(
+        action, account, detail, "Check THINGSPACE_BASE_URL: is that ThingSpace, and no proxy in its place?"
     )
 
 
-def _part(text: str) -> str:
+def _quote_segment(text: str) -> str:
     """One segment of a path, nothing in it able to leave its place."""
     return quote(text, safe="")

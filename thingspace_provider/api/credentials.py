@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from thingspace_provider.api.errors import CredentialsMissing
-from thingspace_provider.common.urls import without_user
+from thingspace_provider.common.urls import strip_userinfo
 
-PRODUCTION = "https://thingspace.verizon.com/api"
+PRODUCTION_BASE_URL = "https://thingspace.verizon.com/api"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Credentials:
     app_secret: str = field(repr=False)
     username: str
     password: str = field(repr=False)
-    base_url: str = PRODUCTION
+    base_url: str = PRODUCTION_BASE_URL
 
     def __post_init__(self) -> None:
         try:
@@ -39,25 +39,25 @@ class Credentials:
         if not usable:
             raise CredentialsMissing(
                 "calling ThingSpace",
-                answer=f"the base URL {without_user(self.base_url)!r} is not an http(s) address",
-                remedy=f"Set THINGSPACE_BASE_URL or thingspace:baseUrl, for example {PRODUCTION}.",
+                detail=f"the base URL {strip_userinfo(self.base_url)!r} is not an http(s) address",
+                hint=f"Set THINGSPACE_BASE_URL or thingspace:baseUrl, for example {PRODUCTION_BASE_URL}.",
             )
         if address.scheme == "http" and not is_loopback(address.hostname or ""):
             raise CredentialsMissing(
                 "calling ThingSpace",
-                answer=f"the base URL {without_user(self.base_url)!r} would send the credentials unencrypted",
-                remedy="Use https; plain http is for an emulator on this machine only.",
+                detail=f"the base URL {strip_userinfo(self.base_url)!r} would send the credentials unencrypted",
+                hint="Use https; plain http is for an emulator on this machine only.",
             )
         for name in ("app_key", "app_secret", "username", "password", "base_url"):
-            if not is_utf8(getattr(self, name)):  # an environment may hold any bytes
+            if not is_encodable(getattr(self, name)):  # an environment may hold any bytes
                 raise CredentialsMissing(
                     "calling ThingSpace",
-                    answer=f"the {name.replace('_', ' ')} is not text in UTF-8",
-                    remedy=f"Set THINGSPACE_{name.upper()}, or what else it is given by, anew.",
+                    detail=f"the {name.replace('_', ' ')} is not text in UTF-8",
+                    hint=f"Set THINGSPACE_{name.upper()}, or what else it is given by, anew.",
                 )
 
 
-def is_utf8(text: str) -> bool:
+def is_encodable(text: str) -> bool:
     """Whether it can be sent: half of a surrogate pair cannot, nor what was no UTF-8 when it was read."""
     try:
         text.encode()

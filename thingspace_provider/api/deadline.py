@@ -18,18 +18,18 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 from thingspace_provider.api import errors
 from thingspace_provider.api.limits import Limits
 
-ATTEMPTS = 6  # of one call; with the pauses below some 20 seconds of a ThingSpace that answers at once
-UNSENT_ATTEMPTS = 3  # where no connection comes about, which is mostly a wrong address
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0  # seconds
-SILENCE = 5.0  # seconds of waiting after which it is said what for
-MORE_SECONDS = (
+MAX_ATTEMPTS = 6  # of one call; with the pauses below some 20 seconds of a ThingSpace that answers at once
+MAX_CONNECT_ATTEMPTS = 3  # where no connection comes about, which is mostly a wrong address
+INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 20.0  # seconds
+SLOW_CALL_SECONDS = 5.0  # seconds of waiting after which it is said what for
+RERUN_HINT = (
     "Run it again: what was done is kept, what is missing is done then. "
     "THINGSPACE_DEADLINE allows more seconds for one operation."
 )
 Result = TypeVar("Result")
 
 
-class Patience:
+class Deadline:
     """The time of one operation, from now on.
 
     Args:
@@ -42,49 +42,56 @@ class Patience:
     def __init__(
         self,
         limits: Limits,
-        say: Callable[[str], None] | None = None,
+        log: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._limits = limits
-        self._say = say
+        self._log = log
         self._clock = clock
         self._sleep = sleep
-        self._end = clock() + limits.deadline
-        self._given_up = False
+        self._expires_at = clock() + limits.resource_timeout_seconds
+        self._exhausted = False
 
-    def left(self) -> float:
+    def remaining_seconds(self) -> float:
         """Seconds until the operation has to be over, 0 when it has."""
-        return max(self._end - self._clock(), 0.0)
+        return max(self._expires_at - self._clock(), 0.0)
 
-    def for_answer(self, doing: str, account: str | None) -> float:
+    def response_timeout(self, action: str, account: str | None) -> float:
         """Seconds to wait for the next answer. Raises TookTooLong when there is no time left for one."""
-        left = self.left()
-        if not left:
-            raise self.over(doing, account, "there was no time left to send it")
-        return min(self._limits.answer, left)
+        remaining = self.remaining_seconds()
+        if not remaining:
+            raise self.exceeded(action, account, "there was no time left to send it")
+        return min(self._limits.response_timeout_seconds, remaining)
 
-    def over(self, doing: str, account: str | None, waited: str, remedy: str = MORE_SECONDS) -> errors.TookTooLong:
+    def exceeded(
+        self, action: str, account: str | None, detail: str, hint: str = RERUN_HINT
+    ) -> errors.DeadlineExceeded:
         """The error for an operation whose time is used up."""
-        return errors.TookTooLong(doing, account, f"not done within {self._limits.deadline:g} s: {waited}", remedy)
+        return errors.DeadlineExceeded(
+            action, account, f"not done within {self._limits.resource_timeout_seconds:g} s: {detail}", hint
+        )
 
-    def wait(self, seconds: float, doing: str, account: str | None, why: str, remedy: str) -> None:
+    def sleep(self, seconds: float, action: str, account: str | None, reason: str, hint: str) -> None:
         """Sleep so long and, when it is long, say why. Raises TookTooLong at once when there is less time left."""
-        if seconds >= self.left():
-            raise self.over(doing, account, why, remedy)
-        if seconds >= SILENCE:
-            self._tell(f"{_named(doing, account)}: {why}; waiting {seconds:.0f} s")
+        if seconds >= self.remaining_seconds():
+            raise self.exceeded(action, account, reason, hint)
+        if seconds >= SLOW_CALL_SECONDS:
+            self._report(f"{_format_subject(action, account)}: {reason}; waiting {seconds:.0f} s")
         if seconds > 0:
             self._sleep(seconds)
 
     @contextlib.contextmanager
-    def noticed(self, doing: str, account: str | None, waiting_for: str) -> Iterator[None]:
+    def log_if_slow(self, action: str, account: str | None, waiting_for: str) -> Iterator[None]:
         """Say what is waited for, should the block take longer than a moment."""
-        if self._say is None:
+        if self._log is None:
             yield
             return
-        text = f"{_named(doing, account)}: still waiting for {waiting_for}, {self.left():.0f} s at most"
-        timer = threading.Timer(SILENCE, self._tell, [text])
+        message = (
+            f"{_format_subject(action, account)}: still waiting for {waiting_for}, "
+            f"{self.remaining_seconds():.0f} s at most"
+        )
+        timer = threading.Timer(SLOW_CALL_SECONDS, self._report, [message])
         timer.daemon = True
         timer.start()
         try:
@@ -92,79 +99,81 @@ class Patience:
         finally:
             timer.cancel()
 
-    def repeat(
-        self, attempt: Callable[[], Result], may_repeat: Callable[[errors.ThingSpaceError], bool] = lambda _: True
+    def retry_transient(
+        self, attempt: Callable[[], Result], may_retry: Callable[[errors.ThingSpaceError], bool] = lambda _: True
     ) -> Result:
         """The attempt's result, from as many attempts as it takes, is safe, and there is time for.
 
         Args:
             attempt: does it once, or raises a ThingSpaceError.
-            may_repeat: asked after a passing failure: does another attempt do no harm? Without it, none does.
+            may_retry: asked after a passing failure: does another attempt do no harm? Without it, none does.
         """
 
-        def again(error: BaseException) -> bool:
-            if not isinstance(error, errors.ThingSpaceError) or not is_passing(error):
+        def should_retry(error: BaseException) -> bool:
+            if not isinstance(error, errors.ThingSpaceError) or not is_transient(error):
                 return False
             # Calls stand within calls, as a login within whatever needs it: given up once, given up for all.
-            self._given_up = self._given_up or not may_repeat(error)
-            return not self._given_up
+            self._exhausted = self._exhausted or not may_retry(error)
+            return not self._exhausted
 
         return Retrying(
-            retry=retry_if_exception(again),
-            wait=_pause,
-            stop=self._is_enough,
+            retry=retry_if_exception(should_retry),
+            wait=_backoff_seconds,
+            stop=self._should_stop,
             sleep=self._sleep,
-            before_sleep=self._announce,
-            retry_error_callback=self._give_up,
+            before_sleep=self._log_retry,
+            retry_error_callback=self._raise_last_error,
         )(attempt)
 
-    def _is_enough(self, state: RetryCallState) -> bool:
-        error = _error(state)
-        most = UNSENT_ATTEMPTS if isinstance(error, errors.Unreachable) and not error.sent else ATTEMPTS
-        return state.attempt_number >= most or state.upcoming_sleep >= self.left()
+    def _should_stop(self, state: RetryCallState) -> bool:
+        error = _last_error(state)
+        max_attempts = (
+            MAX_CONNECT_ATTEMPTS if isinstance(error, errors.NoResponse) and not error.request_sent else MAX_ATTEMPTS
+        )
+        return state.attempt_number >= max_attempts or state.upcoming_sleep >= self.remaining_seconds()
 
-    def _give_up(self, state: RetryCallState) -> NoReturn:
+    def _raise_last_error(self, state: RetryCallState) -> NoReturn:
         """Raise the last attempt's error, with how often it was tried."""
-        self._given_up = True
-        error = _error(state)
+        self._exhausted = True
+        error = _last_error(state)
         if state.attempt_number == 1:
             raise error
-        waited = state.seconds_since_start or 0.0
-        raise error.with_answer(f"{error.answer}, after {state.attempt_number} attempts in {waited:.0f} s") from error
+        elapsed = state.seconds_since_start or 0.0
+        raise error.with_detail(f"{error.detail}, after {state.attempt_number} attempts in {elapsed:.0f} s") from error
 
-    def _announce(self, state: RetryCallState) -> None:
-        error = _error(state)
-        self._tell(
-            f"{_named(error.doing, error.account)}: {error.answer}; trying again in {state.upcoming_sleep:.1f} s "
-            f"(attempt {state.attempt_number + 1}, {self.left():.0f} s left)"
+    def _log_retry(self, state: RetryCallState) -> None:
+        error = _last_error(state)
+        self._report(
+            f"{_format_subject(error.action, error.account)}: {error.detail}; "
+            f"trying again in {state.upcoming_sleep:.1f} s (attempt {state.attempt_number + 1}, {self.remaining_seconds():.0f} s left)"  # noqa: E501
         )
 
-    def _tell(self, text: str) -> None:
-        if self._say is not None:
-            self._say(text)
+    def _report(self, message: str) -> None:
+        if self._log is not None:
+            self._log(message)
 
 
-def is_passing(error: errors.ThingSpaceError) -> bool:
+def is_transient(error: errors.ThingSpaceError) -> bool:
     """Whether a failure may be over in a moment."""
-    if isinstance(error, errors.Unreachable):
-        return error.passing
-    return isinstance(error, errors.RateLimited | errors.ServerFault)
+    if isinstance(error, errors.NoResponse):
+        return error.is_transient
+    return isinstance(error, errors.RateLimited | errors.ServerError)
 
 
-_BACK_OFF = wait_exponential(FIRST_PAUSE, LONGEST_PAUSE) + wait_random(0, FIRST_PAUSE)
+_BACKOFF = wait_exponential(INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS) + wait_random(0, INITIAL_BACKOFF_SECONDS)
 
 
-def _pause(state: RetryCallState) -> float:
+def _backoff_seconds(state: RetryCallState) -> float:
     """Seconds to the next attempt: what ThingSpace asked for, and never less than our own back-off."""
-    error = _error(state)
-    asked = error.retry_after if isinstance(error, errors.Refused) else 0.0
-    return max(asked, _BACK_OFF(state))
+    error = _last_error(state)
+    retry_after = error.retry_after if isinstance(error, errors.ErrorResponse) else 0.0
+    return max(retry_after, _BACKOFF(state))
 
 
-def _error(state: RetryCallState) -> errors.ThingSpaceError:
+def _last_error(state: RetryCallState) -> errors.ThingSpaceError:
     """What the last attempt ended in; only such errors are tried again."""
     return cast("errors.ThingSpaceError", state.outcome and state.outcome.exception())
 
 
-def _named(doing: str, account: str | None) -> str:
-    return f"account {account}: {doing}" if account else doing
+def _format_subject(action: str, account: str | None) -> str:
+    return f"account {account}: {action}" if account else action

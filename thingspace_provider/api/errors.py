@@ -40,37 +40,37 @@ class ThingSpaceError(Exception):
         remedy: what to do now.
     """
 
-    def __init__(self, doing: str, account: str | None = None, answer: str = "", remedy: str = "") -> None:
-        super().__init__(doing, account, answer, remedy)
-        self.doing = doing
+    def __init__(self, action: str, account: str | None = None, detail: str = "", hint: str = "") -> None:
+        super().__init__(action, account, detail, hint)
+        self.action = action
         self.account = account
-        self.answer = answer
-        self.remedy = remedy
+        self.detail = detail
+        self.hint = hint
 
     def __str__(self) -> str:
         whom = f" for account {self.account}" if self.account else ""
-        text = f"{self.doing}{whom}"
-        if self.answer:
-            text += f": {self.answer}"
-        if not text.endswith((".", "!", "?")):
-            text += "."
-        return f"{text} {self.remedy}".rstrip()
+        message = f"{self.action}{whom}"
+        if self.detail:
+            message += f": {self.detail}"
+        if not message.endswith((".", "!", "?")):
+            message += "."
+        return f"{message} {self.hint}".rstrip()
 
-    def with_answer(self, answer: str) -> Self:
+    def with_detail(self, detail: str) -> Self:
         """The same error with another account of what came back."""
-        doing, account, _, *rest = self.args
-        return type(self)(doing, account, answer, *rest)
+        action, account, _, *rest = self.args
+        return type(self)(action, account, detail, *rest)
 
 
 class CredentialsMissing(ThingSpaceError):
     """A setting that every call needs is absent, or must not be used as it is."""
 
 
-class SettingUnusable(ThingSpaceError):
+class InvalidSetting(ThingSpaceError):
     """A setting has a value that makes no sense."""
 
 
-class Unreachable(ThingSpaceError):
+class NoResponse(ThingSpaceError):
     """There was no answer.
 
     Args:
@@ -84,24 +84,24 @@ class Unreachable(ThingSpaceError):
 
     def __init__(
         self,
-        doing: str,
+        action: str,
         account: str | None = None,
-        answer: str = "",
-        remedy: str = "",
-        sent: bool = True,
-        passing: bool = True,
+        detail: str = "",
+        hint: str = "",
+        request_sent: bool = True,
+        is_transient: bool = True,
     ) -> None:
-        super().__init__(doing, account, answer, remedy)
-        self.args = (doing, account, answer, remedy, sent, passing)
-        self.sent = sent
-        self.passing = passing
+        super().__init__(action, account, detail, hint)
+        self.args = (action, account, detail, hint, request_sent, is_transient)
+        self.request_sent = request_sent
+        self.is_transient = is_transient
 
 
-class TookTooLong(ThingSpaceError):
+class DeadlineExceeded(ThingSpaceError):
     """The time of the whole operation was used up; the text says what was waited for."""
 
 
-class LoginHeld(ThingSpaceError):
+class LoginBlocked(ThingSpaceError):
     """The call was not tried, because these credentials were refused before."""
 
 
@@ -109,11 +109,11 @@ class ListenerNotReady(ThingSpaceError):
     """The callback URL did not prove that it leads to the listener that was meant."""
 
 
-class AnswerNotUnderstood(ThingSpaceError):
+class UnexpectedResponse(ThingSpaceError):
     """ThingSpace reported success in a form that is not documented."""
 
 
-class Refused(ThingSpaceError):
+class ErrorResponse(ThingSpaceError):
     """ThingSpace, or the gateway before it, answered with an error.
 
     Args:
@@ -128,52 +128,52 @@ class Refused(ThingSpaceError):
 
     def __init__(
         self,
-        doing: str,
+        action: str,
         account: str | None = None,
-        answer: str = "",
-        remedy: str = "",
+        detail: str = "",
+        hint: str = "",
         status: int = 0,
         code: str = "",
         retry_after: float = 0.0,
     ) -> None:
-        super().__init__(doing, account, answer, remedy)
-        self.args = (doing, account, answer, remedy, status, code, retry_after)
+        super().__init__(action, account, detail, hint)
+        self.args = (action, account, detail, hint, status, code, retry_after)
         self.status = status
         self.code = code
         self.retry_after = retry_after
 
 
-class BearerRefused(Refused):
+class AccessTokenRejected(ErrorResponse):
     """The gateway did not accept the OAuth access token."""
 
 
-class KeyRefused(Refused):
+class ApplicationKeyRejected(ErrorResponse):
     """The application key or secret was not accepted for a token."""
 
 
-class LoginRefused(Refused):
+class LoginRejected(ErrorResponse):
     """The user name or password was not accepted, or the user is locked: ThingSpace does not document which."""
 
 
-class SessionRefused(Refused):
+class SessionRejected(ErrorResponse):
     """The session token is missing, has expired after 20 idle minutes, or is not known."""
 
 
-class AccountRefused(Refused):
+class AccountRejected(ErrorResponse):
     """The account does not exist, or does not belong to this user."""
 
 
-class InputRefused(Refused):
+class InputRejected(ErrorResponse):
     """Something in the request is not acceptable to ThingSpace."""
 
 
-class RouteRefused(Refused):
+class RouteNotFound(ErrorResponse):
     """The gateway does not know the address, or refuses it before ThingSpace sees it."""
 
 
-class RateLimited(Refused):
+class RateLimited(ErrorResponse):
     """Too many requests."""
 
 
-class ServerFault(Refused):
+class ServerError(ErrorResponse):
     """ThingSpace failed on its side."""

@@ -15,6 +15,6 @@ class Limits:
         rate: calls a second over all threads; ThingSpace publishes no limit for these calls.
     """
 
-    deadline: float = 120.0
-    answer: float = 30.0
-    rate: float = 100.0
+    resource_timeout_seconds: float = 120.0
+    response_timeout_seconds: float = 30.0
+    calls_per_second: float = 100.0

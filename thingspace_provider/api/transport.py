@@ -14,17 +14,17 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from thingspace_provider.api.credentials import is_loopback
-from thingspace_provider.common.timeouts import in_time
+from thingspace_provider.common.timeouts import run_with_timeout
 
 CONNECT_SECONDS = 5.0
-LARGEST_BODY = 4 * 1024 * 1024  # bytes; the longest documented answer is a page of 100 texts
-CHUNK = 64 * 1024
-CONNECTIONS = 256  # kept open per address; with more threads than that, urllib3 warns at every call
+MAX_BODY_BYTES = 4 * 1024 * 1024  # bytes; the longest documented answer is a page of 100 texts
+CHUNK_BYTES = 64 * 1024
+MAX_POOLED_CONNECTIONS = 256  # kept open per address; with more threads than that, urllib3 warns at every call
 GRACE_SECONDS = 0.2  # for the library's own time-out, which says more exactly what did not come
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """An HTTP answer: status, headers (names in lower case) and the whole body."""
 
     status: int
@@ -32,7 +32,7 @@ class Answer:
     body: bytes
 
 
-class NoAnswer(Exception):
+class TransportError(Exception):
     """The request got no usable answer; the text says why, in words.
 
     Args:
@@ -41,16 +41,18 @@ class NoAnswer(Exception):
         passing: whether it may be different in a moment.
     """
 
-    def __init__(self, text: str, *, sent: bool = True, passing: bool = True) -> None:
-        super().__init__(text)
-        self.sent = sent
-        self.passing = passing
+    def __init__(self, message: str, *, request_sent: bool = True, is_transient: bool = True) -> None:
+        super().__init__(message)
+        self.request_sent = request_sent
+        self.is_transient = is_transient
 
 
 class Transport(Protocol):
     """Sends one request. Safe for use by several threads."""
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
+    ) -> HttpResponse:
         """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
 
 
@@ -66,20 +68,24 @@ class RequestsTransport:
         self._session = requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Without an auth of its own, requests would put a login from ~/.netrc in place of our bearer.
-        self._session.auth = _as_is
+        self._session.auth = _no_auth
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS))
+            self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=MAX_POOLED_CONNECTIONS))
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
+    ) -> HttpResponse:
         """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
         try:
-            return in_time(
+            return run_with_timeout(
                 lambda: self._send(method, url, headers, body, seconds), seconds + GRACE_SECONDS, "thingspace"
             )
         except FutureTimeoutError:
-            raise NoAnswer(f"no whole answer within {seconds:.1f} s") from None
+            raise TransportError(f"no whole answer within {seconds:.1f} s") from None
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
+    ) -> HttpResponse:
         # No proxy stands between this machine and itself.
         proxies = {"no_proxy": "*"} if is_loopback(urlsplit(url).hostname or "") else None
         try:
@@ -94,36 +100,38 @@ class RequestsTransport:
                 verify=self._ca_bundle,
                 stream=True,
             ) as response:
-                return Answer(
+                return HttpResponse(
                     response.status_code,
                     {name.lower(): value for name, value in response.headers.items()},
-                    _read(response),
+                    _read_body(response),
                 )
         except requests.RequestException as error:
-            untrusted = isinstance(error, requests.exceptions.SSLError)
-            sent = not untrusted and not _never_connected(error)
-            raise NoAnswer(_in_words(error, seconds), sent=sent, passing=not untrusted) from error
+            is_untrusted = isinstance(error, requests.exceptions.SSLError)
+            request_sent = not is_untrusted and not _is_connect_error(error)
+            raise TransportError(
+                _describe(error, seconds), request_sent=request_sent, is_transient=not is_untrusted
+            ) from error
 
     def close(self) -> None:
         """Let go of the open connections."""
         self._session.close()
 
 
-def _as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _read(response: requests.Response) -> bytes:
+def _read_body(response: requests.Response) -> bytes:
     """The whole body, as long as it stays in bounds."""
     body = bytearray()
-    for chunk in response.iter_content(CHUNK):
+    for chunk in response.iter_content(CHUNK_BYTES):
         body += chunk
-        if len(body) > LARGEST_BODY:
-            raise NoAnswer(f"the answer is longer than {LARGEST_BODY // 1024} kB", passing=False)
+        if len(body) > MAX_BODY_BYTES:
+            raise TransportError(f"the answer is longer than {MAX_BODY_BYTES // 1024} kB", is_transient=False)
     return bytes(body)
 
 
-def _never_connected(error: requests.RequestException) -> bool:
+def _is_connect_error(error: requests.RequestException) -> bool:
     """Whether the request surely was not sent: there was no connection to send it on."""
     if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
         return True
@@ -131,34 +139,34 @@ def _never_connected(error: requests.RequestException) -> bool:
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)  # a name that does not resolve is the former
 
 
-def _in_words(error: requests.RequestException, seconds: float) -> str:
+def _describe(error: requests.RequestException, seconds: float) -> str:
     """Why there was no answer, without library names, addresses or anything that was sent."""
     if isinstance(error, requests.exceptions.SSLError):
-        return f"the TLS connection was not trusted ({_innermost(error)})"
+        return f"the TLS connection was not trusted ({_describe_root_cause(error)})"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"no connection within {min(CONNECT_SECONDS, seconds):.1f} s"
     if isinstance(error, requests.exceptions.Timeout):
         return f"no answer within {seconds:.1f} s"
     if isinstance(error, requests.exceptions.ConnectionError):
-        return _innermost(error)
+        return _describe_root_cause(error)
     return type(error).__name__
 
 
-def _innermost(error: BaseException) -> str:
+def _describe_root_cause(error: BaseException) -> str:
     """The operating system's own words at the bottom of a chain of wrapped errors."""
-    seen = innermost(error)
-    if isinstance(seen, OSError) and seen.strerror:
-        return seen.strerror.lower()
-    return type(seen).__name__
+    cause = root_cause(error)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return type(cause).__name__
 
 
-def innermost(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """What a chain of wrapped errors began with."""
-    seen = error
+    current = error
     while True:
-        inner = seen.__cause__ or seen.__context__ or getattr(seen, "reason", None)
+        inner = current.__cause__ or current.__context__ or getattr(current, "reason", None)
         if not isinstance(inner, BaseException):
-            inner = next((part for part in seen.args if isinstance(part, BaseException)), None)
+            inner = next((part for part in current.args if isinstance(part, BaseException)), None)
         if inner is None:
-            return seen
-        seen = inner
+            return current
+        current = inner

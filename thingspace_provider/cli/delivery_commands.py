@@ -11,75 +11,80 @@ from typing import Any
 import click
 
 from thingspace_provider.cli import listener_client
-from thingspace_provider.cli.listener_client import Unread
-from thingspace_provider.cli.output import end, table, visible, which_inboxes
+from thingspace_provider.cli.listener_client import ListenerClientError
+from thingspace_provider.cli.output import escape_control_characters, exit_with_error, listener_options, print_table
 
-DELIVERY = ("SINK", "STATE", "ATTEMPTS", "REASON")
-DEAD = ("ID", "SINK", "GIVEN UP", "ATTEMPTS", "REASON", "TEXT")
+DELIVERY_HEADINGS = ("SINK", "STATE", "ATTEMPTS", "REASON")
+DEAD_LETTER_HEADINGS = ("ID", "SINK", "GIVEN UP", "ATTEMPTS", "REASON", "TEXT")
 
 
 @click.command()
 @click.argument("number", metavar="ID")
-@which_inboxes
+@listener_options
 @click.option("--json", "as_json", is_flag=True, help="Print the message as one JSON object.")
 def show(number: str, url: str | None, state_dir: Path, as_json: bool) -> None:
     """One message: when it came and was stored, and how far it is with each sink."""
     try:
-        found = [inbox.journey(number) for inbox in listener_client.chosen(url, state_dir, os.environ)]
-    except Unread as reason:
-        end(f"Error: {reason}.")
-    journeys = [journey for journey in found if journey is not None]
-    if not journeys:
-        end(f"Error: there is no message {visible(number)}: `thingspace messages --json` shows their ids.")
-    for journey in journeys:
+        results = [
+            client.fetch_message(number) for client in listener_client.select_clients(url, state_dir, os.environ)
+        ]
+    except ListenerClientError as error:
+        exit_with_error(f"Error: {error}.")
+    histories = [history for history in results if history is not None]
+    if not histories:
+        exit_with_error(
+            f"Error: there is no message {escape_control_characters(number)}: "
+            "`thingspace messages --json` shows their ids."
+        )
+    for journey in histories:
         if as_json:
             click.echo(json.dumps(journey, ensure_ascii=False))
         else:
-            _tell(journey)
+            _print_history(journey)
 
 
 @click.command()
-@which_inboxes
+@listener_options
 @click.option("--json", "as_json", is_flag=True, help='Print {"deadLetters": […]}.')
-def dead(url: str | None, state_dir: Path, as_json: bool) -> None:
+def dead_letters(url: str | None, state_dir: Path, as_json: bool) -> None:
     """Texts that a sink did not take and that were given up, oldest first."""
     try:
-        sources = listener_client.chosen(url, state_dir, os.environ)
-        found = [letter for inbox in sources for letter in inbox.dead_letters()]
-    except Unread as reason:
-        end(f"Error: {reason}.")
+        clients = listener_client.select_clients(url, state_dir, os.environ)
+        letters = [letter for client in clients for letter in client.fetch_dead_letters()]
+    except ListenerClientError as error:
+        exit_with_error(f"Error: {error}.")
     if as_json:
-        click.echo(json.dumps({"deadLetters": found}, ensure_ascii=False))
-    elif found:
-        table([DEAD, *map(_row, found)], [0] * (len(DEAD) - 1))
+        click.echo(json.dumps({"deadLetters": letters}, ensure_ascii=False))
+    elif letters:
+        print_table([DEAD_LETTER_HEADINGS, *map(_format_row, letters)], [0] * (len(DEAD_LETTER_HEADINGS) - 1))
         click.echo("Have them delivered anew with `thingspace messages retry ID` or `retry --all`.")
     else:
         click.echo("There are no dead letters.")
 
 
-def which_letters(command: Callable[..., Any]) -> Callable[..., Any]:
+def dead_letter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which dead letters."""
     command = click.option("--json", "as_json", is_flag=True, help="Print how many as a JSON object.")(command)
-    command = click.option("--sink", help="Only for this sink.")(which_inboxes(command))
+    command = click.option("--sink", help="Only for this sink.")(listener_options(command))
     command = click.option("--all", "everything", is_flag=True, help="All dead letters.")(command)
     return click.argument("number", metavar="[ID]", required=False)(command)
 
 
 @click.command()
-@which_letters
-def retry(**given: Any) -> None:
+@dead_letter_options
+def retry(**options: Any) -> None:
     """Have a dead letter delivered anew, or all of them."""
-    _settle("retry", "to be delivered anew", **given)
+    _change_dead_letters("retry", "to be delivered anew", **options)
 
 
 @click.command()
-@which_letters
-def discard(**given: Any) -> None:
+@dead_letter_options
+def discard(**options: Any) -> None:
     """Give a dead letter up for good, or all; with --sink, of one that no listener names, also what waits."""
-    _settle("discard", "given up for good", **given)
+    _change_dead_letters("discard", "given up for good", **options)
 
 
-def _settle(
+def _change_dead_letters(
     verb: str,
     meaning: str,
     *,
@@ -93,38 +98,56 @@ def _settle(
     if (number is None) != everything:
         raise click.UsageError("Give either an ID or --all.")
     try:
-        count = sum(inbox.settle(verb, number, sink) for inbox in listener_client.chosen(url, state_dir, os.environ))
-    except Unread as reason:
-        end(f"Error: {reason}.")
+        count = sum(
+            client.change_dead_letters(verb, number, sink)
+            for client in listener_client.select_clients(url, state_dir, os.environ)
+        )
+    except ListenerClientError as error:
+        exit_with_error(f"Error: {error}.")
     if not count and not everything:
-        end(f"Error: message {visible(str(number))} is no dead letter: `thingspace messages dead` shows those.")
-    click.echo(json.dumps({listener_client.SETTLED[verb]: count}) if as_json else f"{count} {meaning}")
+        exit_with_error(
+            f"Error: message {escape_control_characters(str(number))} is no dead letter: "
+            "`thingspace messages dead` shows those."
+        )
+    click.echo(json.dumps({listener_client.RESULT_KEYS[verb]: count}) if as_json else f"{count} {meaning}")
 
 
-def _tell(journey: dict[str, Any]) -> None:
-    devices = ", ".join(f"{device['kind']} {device['id']}" for device in journey["devices"]) or "-"
+def _print_history(history: dict[str, Any]) -> None:
+    devices = ", ".join(f"{device['kind']} {device['id']}" for device in history["devices"]) or "-"
     for name, value in (
-        ("received", journey["receivedAt"]),
-        ("stored", journey["storedAt"] or "-"),
-        ("account", journey["account"]),
+        ("received", history["receivedAt"]),
+        ("stored", history["storedAt"] or "-"),
+        ("account", history["account"]),
         ("device", devices),
-        ("repeats", journey["duplicateOf"]),
-        (journey["kind"], journey["text"] if journey["text"] is not None else journey["body"]),
+        ("repeats", history["duplicateOf"]),
+        (history["kind"], history["text"] if history["text"] is not None else history["body"]),
     ):
         if value is not None:
-            click.echo(f"{name:<12}{visible(str(value))}")
+            click.echo(f"{name:<12}{escape_control_characters(str(value))}")
     rows = [
-        (each["sink"], each["state"], str(each["attempts"]), visible(each["reason"] or "-"))
-        for each in journey["deliveries"]
+        (
+            delivery["sink"],
+            delivery["state"],
+            str(delivery["attempts"]),
+            escape_control_characters(delivery["reason"] or "-"),
+        )
+        for delivery in history["deliveries"]
     ]
     if rows:
-        table([DELIVERY, *rows], [12, 9, 8])
+        print_table([DELIVERY_HEADINGS, *rows], [12, 9, 8])
     else:
         click.echo("It is for no sink: none was named when it was stored.")
 
 
-def _row(letter: dict[str, Any]) -> tuple[str, ...]:
+def _format_row(letter: dict[str, Any]) -> tuple[str, ...]:
     message = letter["message"]
     text = message["text"] if message["text"] is not None else f"({message['kind']})"
-    reason = visible(letter["reason"] or "-")
-    return (message["id"], letter["sink"], letter["givenUpAt"] or "-", str(letter["attempts"]), reason, visible(text))
+    reason = escape_control_characters(letter["reason"] or "-")
+    return (
+        message["id"],
+        letter["sink"],
+        letter["givenUpAt"] or "-",
+        str(letter["attempts"]),
+        reason,
+        escape_control_characters(text),
+    )

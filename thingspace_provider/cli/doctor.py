@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from thingspace_provider.cli.doctor_checks import configuration, environment, listeners, thingspace
-from thingspace_provider.cli.doctor_checks.check import Step, Steps, guarded, secrets_of
-from thingspace_provider.cli.doctor_checks.configuration import Configuration, User
-from thingspace_provider.common.redaction import Secrets
+from thingspace_provider.cli.doctor_checks.check import Check, Checks, environment_secrets, run_guarded
+from thingspace_provider.cli.doctor_checks.configuration import Configuration, ResolvedUser
+from thingspace_provider.common.redaction import Redactor
 from thingspace_provider.lifecycle import validation
 
 COLORS = {"ok": "green", "failed": "red", "skipped": "yellow"}
@@ -40,33 +40,37 @@ def command(stack: str | None, profile: str | None, accounts: tuple[str, ...], a
     """
     if stack is not None and not Path("Pulumi.yaml").is_file():
         raise click.UsageError("--stack needs a Pulumi project, and there is no Pulumi.yaml in this folder")
-    for problem in validation.profile({"profile": profile}):
-        raise click.BadParameter(problem.reason, param_hint="--profile")
-    secrets = secrets_of(os.environ)
-    done = []
-    for step in _steps(stack, profile, accounts, secrets):
-        clean = Step(step.name, step.status, secrets.without(step.what), secrets.without(step.remedy))
-        done.append(clean)
+    for failure in validation.check_profile({"profile": profile}):
+        raise click.BadParameter(failure.reason, param_hint="--profile")
+    redactor = environment_secrets(os.environ)
+    checks = []
+    for check in _run_checks(stack, profile, accounts, redactor):
+        redacted = Check(check.name, check.status, redactor.redact(check.detail), redactor.redact(check.hint))
+        checks.append(redacted)
         if not as_json:
-            _show(clean)
-    is_well = all(step.status != "failed" for step in done)
+            _print_check(redacted)
+    is_ok = all(step.status != "failed" for step in checks)
     if as_json:
-        click.echo(json.dumps({"ok": is_well, "steps": [asdict(step) for step in done]}, ensure_ascii=False))
-    raise SystemExit(0 if is_well else 1)
+        click.echo(json.dumps({"ok": is_ok, "steps": [asdict(step) for step in checks]}, ensure_ascii=False))
+    raise SystemExit(0 if is_ok else 1)
 
 
-def _steps(stack: str | None, profile: str | None, accounts: tuple[str, ...], secrets: Secrets) -> Steps[None]:
-    engine = yield from guarded("environment", environment.steps(), None)
-    found = yield from guarded("stack", configuration.steps(stack, engine, secrets), Configuration())
-    profile = profile or found.value("profile")
-    user = yield from guarded("credentials", configuration.user_steps(profile, found, secrets), User())
-    asked = list(dict.fromkeys(accounts or found.accounts()))
-    registered = yield from guarded("ThingSpace", thingspace.steps(user, asked, secrets), {})
-    yield from guarded("listener", listeners.steps(found, registered, secrets), None)
+def _run_checks(stack: str | None, profile: str | None, accounts: tuple[str, ...], redactor: Redactor) -> Checks[None]:
+    pulumi_cli = yield from run_guarded("environment", environment.run_checks(), None)
+    stack_configuration = yield from run_guarded(
+        "stack", configuration.run_checks(stack, pulumi_cli, redactor), Configuration()
+    )
+    profile = profile or stack_configuration.value("profile")
+    user = yield from run_guarded(
+        "credentials", configuration.check_user(profile, stack_configuration, redactor), ResolvedUser()
+    )
+    account_names = list(dict.fromkeys(accounts or stack_configuration.accounts()))
+    registrations = yield from run_guarded("ThingSpace", thingspace.run_checks(user, account_names, redactor), {})
+    yield from run_guarded("listener", listeners.run_checks(stack_configuration, registrations, redactor), None)
 
 
-def _show(step: Step) -> None:
-    status = click.style(f"{step.status:8}", fg=COLORS[step.status])
-    click.echo(f"{status} {step.name}: {step.what}")
-    if step.remedy:
-        click.echo(f"{'':8} -> {step.remedy}")
+def _print_check(check: Check) -> None:
+    status = click.style(f"{check.status:8}", fg=COLORS[check.status])
+    click.echo(f"{status} {check.name}: {check.detail}")
+    if check.hint:
+        click.echo(f"{'':8} -> {check.hint}")

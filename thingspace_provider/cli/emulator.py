@@ -39,7 +39,7 @@ Examples:
 @click.option("--ca", type=PATH, metavar="FILE", help="A further authority for listeners' certificates, in PEM.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, instead of a text.")
 @click.pass_context
-def command(context: click.Context, /, host: str, port: int, state: Path | None, as_json: bool, **chosen: Any) -> None:
+def command(context: click.Context, /, host: str, port: int, state: Path | None, as_json: bool, **options: Any) -> None:
     """Run an emulator of ThingSpace on this machine, until Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
@@ -47,7 +47,7 @@ def command(context: click.Context, /, host: str, port: int, state: Path | None,
     from thingspace_provider.emulator.runtime.server import PREFIX, base_url, bind, serve  # noqa: PLC0415
     from thingspace_provider.emulator.runtime.state_file import load_state_file  # noqa: PLC0415 - `env` and `--help` need none of it
 
-    setup = _setup(**chosen)
+    setup = _build_config(**options)
     try:
         setup = load_state_file(setup, state) if state is not None else setup
     except InvalidState as error:
@@ -61,7 +61,7 @@ def command(context: click.Context, /, host: str, port: int, state: Path | None,
 
     def ready(emulator: Emulator) -> None:
         facts = emulator.connection(root + PREFIX)
-        click.echo(json.dumps(facts) if as_json else _readable(facts, root))
+        click.echo(json.dumps(facts) if as_json else _ready_text(facts, root))
 
     with server:
         serve(setup, server, ready, state)
@@ -75,8 +75,8 @@ def env(host: str, port: int, as_json: bool) -> None:
     """Print the environment of an emulator that runs, for a shell: eval "$(thingspace emulator env)"."""
     root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     try:
-        with build_opener(ProxyHandler({})).open(f"{root}/_emulator/connection", timeout=5) as answer:
-            facts = json.load(answer)
+        with build_opener(ProxyHandler({})).open(f"{root}/_emulator/connection", timeout=5) as response:
+            facts = json.load(response)
         variables = {
             "THINGSPACE_BASE_URL": facts["url"],
             "THINGSPACE_APP_KEY": facts["appKey"],
@@ -94,7 +94,7 @@ def env(host: str, port: int, as_json: bool) -> None:
         click.echo("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
 
 
-def _setup(
+def _build_config(
     accounts: tuple[str, ...], switches: tuple[str, ...], scenario: Path | None, ca: Path | None
 ) -> EmulatorConfig:
     """What the options together ask for; single switches win over the scenario's."""
@@ -119,13 +119,13 @@ def _setup(
         setup = replace(setup, state=default_state(accounts))
     current = Switches(setup.switches)
     try:
-        current.update(dict(_pair(item) for item in switches))
+        current.update(dict(_parse_pair(item) for item in switches))
     except InvalidSwitch as error:
         raise click.BadParameter(str(error), param_hint="--switch") from error
     return replace(setup, switches=current.as_dict(), ca_file=str(ca) if ca is not None else setup.ca_file)
 
 
-def _readable(facts: dict[str, Any], root: str) -> str:
+def _ready_text(facts: dict[str, Any], root: str) -> str:
     """What a person needs to begin."""
     return "\n".join(
         (
@@ -146,7 +146,7 @@ def _readable(facts: dict[str, Any], root: str) -> str:
     )
 
 
-def _pair(item: str) -> tuple[str, str]:
+def _parse_pair(item: str) -> tuple[str, str]:
     name, equals, value = item.partition("=")
     if not equals:
         raise click.BadParameter(f"{item!r} is not NAME=VALUE", param_hint="--switch")

@@ -29,32 +29,34 @@ def command(paths: tuple[Path, ...], as_json: bool) -> None:
 
     Needs no engine, no passphrase and no network. Exits 1 when something was found.
     """
-    files = _files(paths or (PATH.convert("stacks", None, click.get_current_context()),))
+    files = _find_files(paths or (PATH.convert("stacks", None, click.get_current_context()),))
     try:
-        found = stack_linter.findings(files)
-    except OSError as reason:
-        raise click.UsageError(f"{reason.filename} cannot be read: {reason.strerror}") from None
+        findings = stack_linter.lint_files(files)
+    except OSError as error:
+        raise click.UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
     if as_json:
-        document = {"files": list(map(str, files)), "findings": [finding.as_json() for finding in found]}
+        document = {"files": list(map(str, files)), "findings": [finding.as_json() for finding in findings]}
         click.echo(json.dumps(document, ensure_ascii=False))
     else:
-        for finding in found:
+        for finding in findings:
             click.echo(str(finding))
-        click.echo(f"{_count(len(files), 'stack file')}: {_count(len(found), 'finding') if found else 'nothing found'}")
-    raise SystemExit(1 if found else 0)
+        click.echo(
+            f"{_format_count(len(files), 'stack file')}: {_format_count(len(findings), 'finding') if findings else 'nothing found'}"  # noqa: E501
+        )
+    raise SystemExit(1 if findings else 0)
 
 
-def _files(paths: tuple[Path, ...]) -> list[Path]:
+def _find_files(paths: tuple[Path, ...]) -> list[Path]:
     """The stack files meant, each once."""
     files: dict[Path, Path] = {}
     for path in paths:
-        inside = sorted([*path.glob("Pulumi.*.yaml"), *path.glob("Pulumi.*.yml")]) if path.is_dir() else [path]
-        if not inside:
+        candidates = sorted([*path.glob("Pulumi.*.yaml"), *path.glob("Pulumi.*.yml")]) if path.is_dir() else [path]
+        if not candidates:
             raise click.UsageError(f"there is no Pulumi.<stack>.yaml in {path}")
-        for file in inside:
+        for file in candidates:
             files.setdefault(file.resolve(), file)
     return list(files.values())
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _format_count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

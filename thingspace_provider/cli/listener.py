@@ -11,14 +11,14 @@ from typing import Any, NoReturn
 
 import click
 
-from thingspace_provider.listener.forwarding.sinks.base import SinkUnusable
-from thingspace_provider.listener.forwarding.sinks.factory import tried
+from thingspace_provider.listener.forwarding.sinks.base import InvalidSink
+from thingspace_provider.listener.forwarding.sinks.factory import validate_sinks
 from thingspace_provider.listener.recovery import queue_drainer
 from thingspace_provider.listener.runtime import pid_file, server
-from thingspace_provider.listener.settings.listener_settings import Settings, load
-from thingspace_provider.listener.settings.settings_file import BadSettings
-from thingspace_provider.listener.store.base import StoreFailed, StoreUnusable
-from thingspace_provider.listener.store.store_url import shown
+from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
+from thingspace_provider.listener.settings.settings_file import InvalidSettings
+from thingspace_provider.listener.store.base import StoreError, StoreOpenError
+from thingspace_provider.listener.store.store_url import mask_store_url
 
 EXAMPLE = """
 \b
@@ -54,92 +54,95 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
     What it answers with 200 is on disk. It runs until SIGTERM or SIGINT; on SIGHUP it reads its settings file
     again and takes up accounts, credentials and tokens.
     """
-    given = {_key(name): value for name, value in options.items()}
+    overrides = {_setting_key(name): value for name, value in options.items()}
 
-    def loaded() -> Settings:
-        settings = load(file, os.environ, given)
-        queue_drainer.credentials(settings)
+    def load_and_validate() -> ListenerSettings:
+        settings = load_settings(file, os.environ, overrides)
+        queue_drainer.resolve_credentials(settings)
         return settings
 
     try:
-        settings = loaded()
-    except BadSettings as reason:
-        _end("\n".join(f"Error: {problem}" for problem in reason.problems), 2)
+        settings = load_and_validate()
+    except InvalidSettings as error:
+        _exit_with_error("\n".join(f"Error: {message}" for message in error.errors), 2)
     try:
-        asyncio.run(tried(settings.sinks))
-    except SinkUnusable as reason:
-        _end(f"Error: {reason}", 1)
+        asyncio.run(validate_sinks(settings.sinks))
+    except InvalidSink as error:
+        _exit_with_error(f"Error: {error}", 1)
     if check:
         _check(settings, as_json)
         return
-    held = _held(pid) if pid else None
+    pid_lock = _lock_pid_file(pid) if pid else None
     try:
-        listening = server.bound(settings.host, settings.port)
+        listening = server.bind_socket(settings.host, settings.port)
         store = server.opened(settings)
-    except (server.AddressTaken, StoreUnusable) as reason:
-        _end(f"Error: {reason}", 1)
+    except (server.BindError, StoreOpenError) as error:
+        _exit_with_error(f"Error: {error}", 1)
     url = server.url_of(listening)
 
     def ready() -> None:
-        if held:
-            held.write(url)
-        click.echo(_announced(settings, url) if as_json else _told(settings, url))
+        if pid_lock:
+            pid_lock.write(url)
+        click.echo(_ready_json(settings, url) if as_json else _ready_text(settings, url))
 
     gc.freeze()  # what was imported stays: no need to look through it again and again
-    server.run(settings, listening, store, ready, loaded)
-    if held:
-        held.close()
+    server.run(settings, listening, store, ready, load_and_validate)
+    if pid_lock:
+        pid_lock.close()
 
 
-def _check(settings: Settings, as_json: bool) -> None:
+def _check(settings: ListenerSettings, as_json: bool) -> None:
     """Do once, and undo, all that a start would do and a callback would need."""
     try:
-        server.bound(settings.host, settings.port).close()
+        server.bind_socket(settings.host, settings.port).close()
         store = server.opened(settings)
-        store.prove()
+        store.check_writable()
         store.close()
-    except (server.AddressTaken, StoreUnusable, StoreFailed) as reason:
-        _end(f"Error: {reason}", 1)
-    tried = {
+    except (server.BindError, StoreOpenError, StoreError) as error:
+        _exit_with_error(f"Error: {error}", 1)
+    summary = {
         "accounts": list(settings.accounts),
         "host": settings.host,
         "port": settings.port,
-        "store": shown(settings.store),
+        "store": mask_store_url(settings.store),
     }
     if as_json:
-        click.echo(json.dumps(tried))
+        click.echo(json.dumps(summary))
     else:
         accounts = ", ".join(settings.accounts)
         click.echo(
-            f"a listener can start: {accounts} on {settings.host}:{settings.port}, store {shown(settings.store)}"
+            f"a listener can start: {accounts} on {settings.host}:{settings.port}, "
+            f"store {mask_store_url(settings.store)}"
         )
 
 
-def _held(path: Path) -> pid_file.PidFile:
+def _lock_pid_file(path: Path) -> pid_file.PidFile:
     try:
         return pid_file.PidFile(path)
-    except pid_file.Running:
-        _end(f"Error: a listener with the pid file {path} is running already: stop it or give another file", 1)
-    except OSError as reason:
-        _end(f"Error: the pid file {path} cannot be written: {reason.strerror}", 1)
+    except pid_file.AlreadyRunning:
+        _exit_with_error(
+            f"Error: a listener with the pid file {path} is running already: stop it or give another file", 1
+        )
+    except OSError as error:
+        _exit_with_error(f"Error: the pid file {path} cannot be written: {error.strerror}", 1)
 
 
-def _announced(settings: Settings, url: str) -> str:
+def _ready_json(settings: ListenerSettings, url: str) -> str:
     return json.dumps({"url": url, "callbackUrls": settings.callback_urls(url)})
 
 
-def _told(settings: Settings, url: str) -> str:
+def _ready_text(settings: ListenerSettings, url: str) -> str:
     """For people, and so without the token that the callback URLs hold."""
     base = settings.public_url or url
-    lines = [f"listening on {url}", f"store {shown(settings.store)}"]
+    lines = [f"listening on {url}", f"store {mask_store_url(settings.store)}"]
     lines += [f"account {name}: ThingSpace posts to {base}/callbacks/<path token>/{name}" for name in settings.accounts]
     return "\n".join([*lines, "stop with Ctrl+C"])
 
 
-def _key(option: str) -> str:
+def _setting_key(option: str) -> str:
     return "publicUrl" if option == "public_url" else option
 
 
-def _end(message: str, status: int) -> NoReturn:
+def _exit_with_error(message: str, status: int) -> NoReturn:
     click.echo(message, err=True)
     raise SystemExit(status)

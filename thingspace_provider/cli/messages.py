@@ -15,10 +15,10 @@ import click
 from click.core import ParameterSource
 
 from thingspace_provider.cli import delivery_commands, listener_client
-from thingspace_provider.cli.listener_client import Inbox, Unread, Wanted
-from thingspace_provider.cli.output import end, table, visible, which_inboxes
+from thingspace_provider.cli.listener_client import ListenerClient, ListenerClientError, MessageFilters
+from thingspace_provider.cli.output import escape_control_characters, exit_with_error, listener_options, print_table
 
-POLL_SECONDS, LONGEST_PAUSE = 0.5, 8.0
+POLL_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 8.0
 HEADINGS = ("ARRIVED", "ACCOUNT", "DEVICE", "TEXT")
 WIDTHS = (25, 17, 22)
 
@@ -36,14 +36,14 @@ Examples:
 
 
 @click.group(epilog=EXAMPLE, invoke_without_command=True)
-@which_inboxes
+@listener_options
 @click.option("--account", help="Only the texts of this account.")
 @click.option("--device", help="Only those of this device: an identifier, as 5551230001 or mdn:5551230001.")
 @click.option("--text", help="Only those that contain this.")
 @click.option("--from", metavar="TIME", help="Received then or later, as 2026-03-01 or 2026-03-01T08:15:30Z.")
 @click.option("--until", metavar="TIME", help="Received then or before; a day is meant whole.")
 @click.option(
-    "--limit", type=click.IntRange(1, listener_client.PAGE), default=100, show_default=True, help="The newest N."
+    "--limit", type=click.IntRange(1, listener_client.PAGE_SIZE), default=100, show_default=True, help="The newest N."
 )
 @click.option("--follow", is_flag=True, help="Go on with what arrives, until Ctrl+C.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"messages": […]}; with --follow one message a line.')
@@ -56,7 +56,7 @@ def command(
     limit: int,
     follow: bool,
     as_json: bool,
-    **wanted: str | None,
+    **filters: str | None,
 ) -> None:
     """The texts that a listener has stored, newest last.
 
@@ -67,108 +67,119 @@ def command(
             raise click.UsageError(f"Give options behind `{context.invoked_subcommand}`.")
         return
     try:
-        sources, found = _newest(listener_client.chosen(url, state_dir, os.environ), limit, wanted)
+        clients, messages = _fetch_newest(listener_client.select_clients(url, state_dir, os.environ), limit, filters)
         if follow:
-            _follow(sources, wanted, found, as_json)
+            _follow(clients, filters, messages, as_json)
         elif as_json:
-            click.echo(json.dumps({"messages": found}, ensure_ascii=False))
-        elif found:
-            _print([HEADINGS, *map(_row, found)])
-        elif any(wanted.values()):
+            click.echo(json.dumps({"messages": messages}, ensure_ascii=False))
+        elif messages:
+            _print_rows([HEADINGS, *map(_format_row, messages)])
+        elif any(filters.values()):
             click.echo("No such text has arrived.")
         else:
             click.echo("No text has arrived yet. Have a device send one, or see with `--follow` when one comes.")
-    except Unread as reason:
-        end(f"Error: {reason}.")
+    except ListenerClientError as error:
+        exit_with_error(f"Error: {error}.")
 
 
 command.add_command(delivery_commands.show)
-command.add_command(delivery_commands.dead)
+command.add_command(delivery_commands.dead_letters)
 command.add_command(delivery_commands.retry)
 command.add_command(delivery_commands.discard)
 
 
-def _newest(sources: list[Inbox], limit: int, wanted: Wanted) -> tuple[list[Inbox], list[dict[str, Any]]]:
+def _fetch_newest(
+    clients: list[ListenerClient], limit: int, filters: MessageFilters
+) -> tuple[list[ListenerClient], list[dict[str, Any]]]:
     """The inboxes that answer and their newest messages; one that was stopped does not hide the others."""
-    answers = [(inbox, _tried(inbox, limit, wanted)) for inbox in sources]
-    answering = [inbox for inbox, answer in answers if not isinstance(answer, listener_client.Unreachable)]
-    found = []
-    for _, answer in answers:
+    results = [(client, _fetch_or_error(client, limit, filters)) for client in clients]
+    available = [inbox for inbox, result in results if not isinstance(result, listener_client.ListenerUnavailable)]
+    messages = []
+    for _, answer in results:
         if isinstance(answer, list):
-            found += answer
-        elif not answering:
+            messages += answer
+        elif not available:
             raise answer
         else:
             click.echo(f"Note: {answer}.", err=True)
-    return answering, _by_arrival(found)[-limit:]
+    return available, _sort_by_receive_time(messages)[-limit:]
 
 
-def _tried(inbox: Inbox, limit: int, wanted: Wanted) -> list[dict[str, Any]] | listener_client.Unreachable:
+def _fetch_or_error(
+    client: ListenerClient, limit: int, filters: MessageFilters
+) -> list[dict[str, Any]] | listener_client.ListenerUnavailable:
     try:
-        return inbox.newest(limit, wanted)
-    except listener_client.Unreachable as problem:
-        return problem
+        return client.fetch_newest(limit, filters)
+    except listener_client.ListenerUnavailable as error:
+        return error
 
 
-class Followed:
+class Follower:
     """An inbox that is asked again and again: while it cannot be read less and less often, and its cursor stays."""
 
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
-        self._pause = 0.0  # 0 while it answers
-        self._due = 0.0
+    def __init__(self, client: ListenerClient) -> None:
+        self._client = client
+        self._backoff_seconds = 0.0  # 0 while it answers
+        self._next_attempt_at = 0.0
 
-    def later(self, wanted: Wanted) -> list[dict[str, Any]]:
+    def fetch_next(self, filters: MessageFilters) -> list[dict[str, Any]]:
         """What came since the last question, nothing while it cannot be read, which is told once. Raises Unread."""
-        if time.monotonic() < self._due:
+        if time.monotonic() < self._next_attempt_at:
             return []
         try:
-            found = self._inbox.later(wanted)
-        except listener_client.Unreachable as problem:
-            if not self._pause:
-                click.echo(f"Note: {problem}. It is asked again.", err=True)
-            self._pause = min(2 * self._pause or POLL_SECONDS, LONGEST_PAUSE)
-            self._due = time.monotonic() + self._pause
+            messages = self._client.fetch_next(filters)
+        except listener_client.ListenerUnavailable as error:
+            if not self._backoff_seconds:
+                click.echo(f"Note: {error}. It is asked again.", err=True)
+            self._backoff_seconds = min(2 * self._backoff_seconds or POLL_SECONDS, MAX_BACKOFF_SECONDS)
+            self._next_attempt_at = time.monotonic() + self._backoff_seconds
             return []
-        if self._pause:
-            click.echo(f"Note: the listener at {self._inbox.url} answers again.", err=True)
-        self._pause = 0.0
-        return found
+        if self._backoff_seconds:
+            click.echo(f"Note: the listener at {self._client.url} answers again.", err=True)
+        self._backoff_seconds = 0.0
+        return messages
 
 
-def _follow(sources: list[Inbox], wanted: Wanted, found: list[dict[str, Any]], as_json: bool) -> NoReturn:
-    followed = [Followed(inbox) for inbox in sources]
+def _follow(
+    clients: list[ListenerClient], filters: MessageFilters, messages: list[dict[str, Any]], as_json: bool
+) -> NoReturn:
+    followers = [Follower(client) for client in clients]
     try:
         if not as_json:
-            _print([HEADINGS])
+            _print_rows([HEADINGS])
         while True:
             if as_json:
-                for message in found:
+                for message in messages:
                     click.echo(json.dumps(message, ensure_ascii=False))
             else:
-                _print(map(_row, found))
-            if not found:
+                _print_rows(map(_format_row, messages))
+            if not messages:
                 time.sleep(POLL_SECONDS)
-            found = _by_arrival(message for inbox in followed for message in inbox.later(wanted))
+            messages = _sort_by_receive_time(message for inbox in followers for message in inbox.fetch_next(filters))
     except KeyboardInterrupt:
         raise SystemExit(0) from None
 
 
-def _by_arrival(messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _sort_by_receive_time(messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of several listeners in one order; stable, so that each keeps its order of storage."""
     return sorted(messages, key=lambda message: str(message["receivedAt"]))
 
 
-def _row(message: dict[str, Any]) -> tuple[str, ...]:
-    arrived = datetime.fromisoformat(str(message["receivedAt"]).replace("Z", "+00:00")).astimezone()
+def _format_row(message: dict[str, Any]) -> tuple[str, ...]:
+    received_at = datetime.fromisoformat(str(message["receivedAt"]).replace("Z", "+00:00")).astimezone()
     devices = [f"{device['kind']} {device['id']}" for device in message["devices"]]
-    text = visible(str(message["text"]))
+    text = escape_control_characters(str(message["text"]))
     if message["duplicateOf"] is not None:
         text = f"{text}  (delivered again)"
     device = devices[0] + (f" +{len(devices) - 1}" if len(devices) > 1 else "") if devices else "-"
-    return (arrived.isoformat(" ", "seconds"), visible(str(message["account"])), visible(device), text)
+    return (
+        received_at.isoformat(" ", "seconds"),
+        escape_control_characters(str(message["account"])),
+        escape_control_characters(device),
+        text,
+    )
 
 
-def _print(rows: Iterable[tuple[str, ...]]) -> None:
-    table(rows, WIDTHS)
+def _print_rows(rows: Iterable[tuple[str, ...]]) -> None:
+    print_table(rows, WIDTHS)
     sys.stdout.flush()

@@ -9,10 +9,17 @@ from typing import Any, NoReturn
 
 import click
 
-INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # categories that could steer a terminal or hide a text's order
+ESCAPED_CATEGORIES = (
+    "Cc",
+    "Cf",
+    "Cs",
+    "Co",
+    "Zl",
+    "Zp",
+)  # categories that could steer a terminal or hide a text's order
 
 
-def which_inboxes(command: Callable[..., Any]) -> Callable[..., Any]:
+def listener_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say whose texts."""
     url = click.option("--url", help="A listener elsewhere; its apiToken is in THINGSPACE_LISTENER_API_TOKEN.")
     state_dir = click.option(
@@ -27,23 +34,24 @@ def which_inboxes(command: Callable[..., Any]) -> Callable[..., Any]:
     return url(state_dir(command))
 
 
-def visible(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """A text without anything that a terminal would obey: control characters are written as escapes."""
     return "".join(
-        ascii(character)[1:-1] if unicodedata.category(character) in INVISIBLE else character for character in text
+        ascii(character)[1:-1] if unicodedata.category(character) in ESCAPED_CATEGORIES else character
+        for character in text
     )
 
 
-def table(rows: Iterable[tuple[str, ...]], least: Sequence[int]) -> None:
+def print_table(rows: Iterable[tuple[str, ...]], min_widths: Sequence[int]) -> None:
     """Print rows of one length; each column but the last has at least the width given."""
     rows = list(rows)
-    widths = [max([width, *(len(row[column]) for row in rows)]) for column, width in enumerate(least)]
+    widths = [max([width, *(len(row[column]) for row in rows)]) for column, width in enumerate(min_widths)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         click.echo("  ".join([*cells, row[-1]]))
 
 
-def end(message: str) -> NoReturn:
+def exit_with_error(message: str) -> NoReturn:
     """Say why it failed, and end with 1."""
     click.echo(message, err=True)
     raise SystemExit(1)

@@ -28,10 +28,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thingspace_provider import api
-from thingspace_provider.api.errors import CredentialsMissing, SettingUnusable
+from thingspace_provider.api.errors import CredentialsMissing, InvalidSetting
 
 # field of Credentials -> (environment variable without prefix, configuration key without namespace)
-SETTINGS = {
+CREDENTIAL_SETTINGS = {
     "app_key": ("APP_KEY", "appKey"),
     "app_secret": ("APP_SECRET", "appSecret"),
     "username": ("USERNAME", "username"),
@@ -40,8 +40,8 @@ SETTINGS = {
 }
 # field of Limits -> (environment variable, configuration key without namespace, least, most)
 LIMITS = {
-    "deadline": ("THINGSPACE_DEADLINE", "deadline", 1, 3600),
-    "rate": ("THINGSPACE_CALLS_PER_SECOND", "callsPerSecond", 0.1, 1000),
+    "resource_timeout_seconds": ("THINGSPACE_DEADLINE", "deadline", 1, 3600),
+    "calls_per_second": ("THINGSPACE_CALLS_PER_SECOND", "callsPerSecond", 0.1, 1000),
 }
 Config = Callable[[str], "str | None"]  # "thingspace:appKey" -> value
 
@@ -51,70 +51,70 @@ class Source:
     """A value of a setting, and where it stands in the words of the person who wrote it there."""
 
     value: str = field(repr=False)
-    place: str
+    origin: str
 
 
-def sources(profile: str | None, environment: Mapping[str, str], config: Config) -> dict[str, list[Source]]:
+def find_sources(profile: str | None, environment: Mapping[str, str], config: Config) -> dict[str, list[Source]]:
     """Every place that holds a setting, by field of Credentials; the first of a list wins, none means missing."""
-    prefix = _prefix(profile)
-    configured = _profile(profile, config) if profile else None
-    found = {}
-    for name, (variable, key) in SETTINGS.items():
+    prefix = _variable_prefix(profile)
+    configured = _read_profile(profile, config) if profile else None
+    sources_by_field = {}
+    for name, (variable, key) in CREDENTIAL_SETTINGS.items():
         value = config(f"thingspace:{key}") if configured is None else str(configured.get(key) or "")
-        places = [
+        candidates = [
             (environment.get(prefix + variable), f"environment variable {prefix}{variable}"),
-            (value, f"stack config {_configured_as(profile, key)}"),
+            (value, f"stack config {_config_key(profile, key)}"),
         ]
         if name == "base_url":  # users of one program mostly share one address
             if profile:
-                places.append((environment.get("THINGSPACE_BASE_URL"), "environment variable THINGSPACE_BASE_URL"))
-                places.append((config("thingspace:baseUrl"), "stack config thingspace:baseUrl"))
-            places.append((api.PRODUCTION, "default"))
-        found[name] = [Source(value, place) for value, place in places if value]
-    return found
+                candidates.append((environment.get("THINGSPACE_BASE_URL"), "environment variable THINGSPACE_BASE_URL"))
+                candidates.append((config("thingspace:baseUrl"), "stack config thingspace:baseUrl"))
+            candidates.append((api.PRODUCTION_BASE_URL, "default"))
+        sources_by_field[name] = [Source(value, origin) for value, origin in candidates if value]
+    return sources_by_field
 
 
-def credentials(profile: str | None, environment: Mapping[str, str], config: Config) -> api.Credentials:
+def resolve_credentials(profile: str | None, environment: Mapping[str, str], config: Config) -> api.Credentials:
     """The credentials of a profile, or of the default user when profile is None.
 
     Raises CredentialsMissing and names everything that is missing at once.
     """
-    found = sources(profile, environment, config)
-    values = {name: places[0].value for name, places in found.items() if places}
+    sources_by_field = find_sources(profile, environment, config)
+    values = {name: field_sources[0].value for name, field_sources in sources_by_field.items() if field_sources}
     missing = [
-        f"{_prefix(profile)}{variable} (or stack config {_configured_as(profile, key)})"
-        for name, (variable, key) in SETTINGS.items()
+        f"{_variable_prefix(profile)}{variable} (or stack config {_config_key(profile, key)})"
+        for name, (variable, key) in CREDENTIAL_SETTINGS.items()
         if name not in values
     ]
     if missing:
         raise CredentialsMissing(
             "calling ThingSpace",
-            answer="no credentials for " + (f"profile {profile}" if profile else "ThingSpace") + ": "
+            detail="no credentials for " + (f"profile {profile}" if profile else "ThingSpace") + ": "
             "missing " + ", ".join(missing),
-            remedy="Export them where `pulumi` runs, or set them with `pulumi config set --secret`. "
+            hint="Export them where `pulumi` runs, or set them with `pulumi config set --secret`. "
             "To try it without a ThingSpace account, use `thingspace emulator`.",
         )
     return api.Credentials(**values)
 
 
-def place(profile: str | None, environment: Mapping[str, str], config: Config) -> str:
+def base_url_fingerprint(profile: str | None, environment: Mapping[str, str], config: Config) -> str:
     """Tells the ThingSpace that a profile calls from others: a short digest of its address, without a user in it."""
-    address = re.sub("//[^/]*@", "//", sources(profile, environment, config)["base_url"][0].value.rstrip("/"))
-    return hashlib.sha256(address.encode(errors="replace")).hexdigest()[:8]
+    base_url = re.sub("//[^/]*@", "//", find_sources(profile, environment, config)["base_url"][0].value.rstrip("/"))
+    return hashlib.sha256(base_url.encode(errors="replace")).hexdigest()[:8]
 
 
-def _prefix(profile: str | None) -> str:
+def _variable_prefix(profile: str | None) -> str:
     return f"THINGSPACE_{profile.upper()}_" if profile else "THINGSPACE_"
 
 
-def _configured_as(profile: str | None, key: str) -> str:
+def _config_key(profile: str | None, key: str) -> str:
     return f"thingspace:profiles {profile}.{key}" if profile else f"thingspace:{key}"
 
 
-def limits(environment: Mapping[str, str], config: Config) -> api.Limits:
+def resolve_limits(environment: Mapping[str, str], config: Config) -> api.Limits:
     """The time of an operation and the pace of calls. Raises SettingUnusable."""
-    found = {}
-    for name, (variable, key, least, most) in LIMITS.items():
+    values = {}
+    for name, (variable, key, min_value, max_value) in LIMITS.items():
         text = environment.get(variable) or config(f"thingspace:{key}")
         if not text:
             continue
@@ -122,17 +122,17 @@ def limits(environment: Mapping[str, str], config: Config) -> api.Limits:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not least <= value <= most:
-            raise SettingUnusable(
+        if not min_value <= value <= max_value:
+            raise InvalidSetting(
                 "calling ThingSpace",
-                answer=f"{variable} (or stack config thingspace:{key}) is {text!r}",
-                remedy=f"It is a number from {least:g} to {most:g}.",
+                detail=f"{variable} (or stack config thingspace:{key}) is {text!r}",
+                hint=f"It is a number from {min_value:g} to {max_value:g}.",
             )
-        found[name] = value
-    return api.Limits(**found)
+        values[name] = value
+    return api.Limits(**values)
 
 
-def _profile(profile: str, config: Config) -> dict[str, Any]:
+def _read_profile(profile: str, config: Config) -> dict[str, Any]:
     """The profile's entry in thingspace:profiles, a JSON object of objects."""
     text = config("thingspace:profiles")
     try:
@@ -140,25 +140,25 @@ def _profile(profile: str, config: Config) -> dict[str, Any]:
     except (ValueError, AttributeError, RecursionError):
         raise CredentialsMissing(
             "calling ThingSpace",
-            answer="thingspace:profiles is not a map of profiles",
-            remedy="Write it as a map in the stack file, profile by profile, each with appKey, appSecret, "
+            detail="thingspace:profiles is not a map of profiles",
+            hint="Write it as a map in the stack file, profile by profile, each with appKey, appSecret, "
             "username and password.",
         ) from None
     return entry if isinstance(entry, dict) else {}
 
 
-class Clients:
+class ClientCache:
     """One client per credentials, so that all resources of a process share one token and one session."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._clients: dict[api.Credentials, api.Client] = {}
+        self._clients: dict[api.Credentials, api.ThingSpaceClient] = {}
 
-    def get(self, credentials: api.Credentials, limits: api.Limits | None = None) -> api.Client:
+    def get(self, credentials: api.Credentials, limits: api.Limits | None = None) -> api.ThingSpaceClient:
         """The client of these credentials, made when it is first asked for."""
         with self._lock:
             if credentials not in self._clients:
-                self._clients[credentials] = api.Client(credentials, limits=limits)
+                self._clients[credentials] = api.ThingSpaceClient(credentials, limits=limits)
             return self._clients[credentials]
 
     def logout(self) -> None:

@@ -11,20 +11,27 @@ from typing import Any
 
 import yaml
 
-from thingspace_provider.api import PRODUCTION, Credentials
+from thingspace_provider.api import PRODUCTION_BASE_URL, Credentials
 from thingspace_provider.api.errors import CredentialsMissing
-from thingspace_provider.config.pulumi_yaml import PLAIN, Reader, entries, text_of
+from thingspace_provider.config.pulumi_yaml import PLAIN, NodeConverter, mapping_items, to_config_string
 from thingspace_provider.config.stack_schema import (
-    KINDS,
-    KNOWN,
+    KNOWN_KEYS,
     NAMESPACE,
     SECRET_KEYS,
-    SWITCHES,
-    problems,
-    read,
-    suggestion,
+    VALUE_TYPES,
+    YAML_1_1_BOOLEANS,
+    did_you_mean,
+    parse_value,
+    validate,
 )
-from thingspace_provider.config.yaml_positions import NotYaml, Place, composed, find, place_of, twice
+from thingspace_provider.config.yaml_positions import (
+    Position,
+    YamlSyntaxError,
+    compose_file,
+    find_duplicate_keys,
+    find_position,
+    to_position,
+)
 from thingspace_provider.lifecycle.model import UNKNOWN, Unknown
 
 TOP_KEYS = {"config", "environment", "encryptionsalt", "encryptedkey", "secretsprovider"}
@@ -39,30 +46,30 @@ class Finding:
     """Something to correct: where, what, and how."""
 
     file: str
-    place: Place
-    what: str
+    position: Position
+    message: str
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.place.line}:{self.place.column}: {self.what}\n    fix: {self.fix}"
+        return f"{self.file}:{self.position.line}:{self.position.column}: {self.message}\n    fix: {self.fix}"
 
     def as_json(self) -> dict[str, Any]:
         """`file`, `line`, `column`, `what`, `fix`."""
-        return {"file": self.file, **asdict(self.place), "what": self.what, "fix": self.fix}
+        return {"file": self.file, **asdict(self.position), "what": self.message, "fix": self.fix}
 
 
-def findings(paths: Iterable[Path]) -> list[Finding]:
+def lint_files(paths: Iterable[Path]) -> list[Finding]:
     """Everything wrong in these stack files, and between them, in the order of files and lines."""
     files = []
-    found = []
+    collected = []
     for path in paths:
         try:
-            files.append(StackFile(path, composed(path)))
-        except NotYaml as reason:  # noqa: PERF203  the other files are looked at all the same
-            found.append(Finding(str(path), reason.place, str(reason), reason.fix))
+            files.append(StackFile(path, compose_file(path)))
+        except YamlSyntaxError as error:  # noqa: PERF203  the other files are looked at all the same
+            collected.append(Finding(str(path), error.position, str(error), error.fix))
     for file in files:
-        found += file.findings()
-    return sorted([*found, *_fights(files)], key=lambda finding: (finding.file, finding.place))
+        collected += file.find_issues()
+    return sorted([*collected, *_account_conflicts(files)], key=lambda finding: (finding.file, finding.position))
 
 
 @dataclass
@@ -71,133 +78,143 @@ class StackFile:
 
     path: Path
     root: yaml.Node | None
-    _found: dict[Finding, None] = field(default_factory=dict, init=False)  # in their order, each once
+    _findings: dict[Finding, None] = field(default_factory=dict, init=False)  # in their order, each once
 
     @cached_property
     def config(self) -> yaml.Node | None:
         """What stands below `config:`."""
-        return next((value for key, value in entries(self.root) if key.value == "config"), None)
+        return next((value for key, value in mapping_items(self.root) if key.value == "config"), None)
 
     @cached_property
     def values(self) -> dict[str, Any]:
         """The values of the keys in our namespace; encrypted ones are UNKNOWN."""
-        reader = _Reader(self._at)
+        converter = _LintConverter(self._add_at)
         values = {}
-        for key, node in entries(self.config):
-            space, _, name = key.value.partition(":")
-            if space == NAMESPACE:
-                value = reader.value(node)
-                values[name] = value if isinstance(value, dict | list | Unknown) else self._text(name, node, value)
+        for key, node in mapping_items(self.config):
+            namespace, _, name = key.value.partition(":")
+            if namespace == NAMESPACE:
+                value = converter.value(node)
+                values[name] = (
+                    value if isinstance(value, dict | list | Unknown) else self._parse_text(name, node, value)
+                )
         return values
 
-    def _text(self, name: str, node: yaml.Node, value: Any) -> Any:
+    def _parse_text(self, name: str, node: yaml.Node, value: Any) -> Any:
         """A value that the engine hands over as text."""
-        text = text_of(value)
-        if name not in KINDS and value is not None and text != node.value and not isinstance(value, bool):
-            what = f"{NAMESPACE}:{name} is not quoted: the engine takes it for a number and hands over another text"
-            self._at(node, what, "Quote it.")
-        return read(name, text)
+        text = to_config_string(value)
+        if name not in VALUE_TYPES and value is not None and text != node.value and not isinstance(value, bool):
+            message = f"{NAMESPACE}:{name} is not quoted: the engine takes it for a number and hands over another text"
+            self._add_at(node, message, "Quote it.")
+        return parse_value(name, text)
 
     @cached_property
     def base_url(self) -> Any:
         """Which ThingSpace this stack is for, as far as its file tells."""
-        given = self.values.get("baseUrl") or PRODUCTION
-        return given.rstrip("/") if isinstance(given, str) else given
+        value = self.values.get("baseUrl") or PRODUCTION_BASE_URL
+        return value.rstrip("/") if isinstance(value, str) else value
 
     @property
     def is_production(self) -> bool:
         """Whether its name says so, or the real ThingSpace is meant."""
         stack = self.path.name.removeprefix("Pulumi.").removesuffix(self.path.suffix)
-        return bool(PRODUCTION_WORDS & set(re.split(r"[-_.]", stack.lower()))) or self.base_url == PRODUCTION
+        return bool(PRODUCTION_WORDS & set(re.split(r"[-_.]", stack.lower()))) or self.base_url == PRODUCTION_BASE_URL
 
-    def findings(self) -> list[Finding]:
+    def find_issues(self) -> list[Finding]:
         """Everything wrong in this file alone."""
-        self._form()
-        self._namespaces()
-        unquoted = set(self._unquoted())
-        for problem in problems(self.values):
-            missing_is_given_elsewhere = "environment" in self._top and problem.path[0] not in self.values
-            if problem.path not in unquoted and not missing_is_given_elsewhere:
-                fix = f"as in  {problem.example}" if problem.example else "Correct or remove it."
-                self.add(problem.path, f"{problem.key} {problem.what}", fix)
-        self._secrets(self.values, ())
-        self._addresses()
-        return list(self._found)
+        self._check_structure()
+        self._check_namespaces()
+        unquoted = set(self._check_quoting())
+        for violation in validate(self.values):
+            may_come_from_environment = "environment" in self._top and violation.path[0] not in self.values
+            if violation.path not in unquoted and not may_come_from_environment:
+                fix = f"as in  {violation.example}" if violation.example else "Correct or remove it."
+                self.add(violation.path, f"{violation.key} {violation.message}", fix)
+        self._check_secrets(self.values, ())
+        self._check_urls()
+        return list(self._findings)
 
-    def add(self, path: tuple[str | int, ...], what: str, fix: str) -> None:
+    def add(self, path: tuple[str | int, ...], message: str, fix: str) -> None:
         """Note something wrong with the value at a path below our namespace."""
-        place = find(self.config, (f"{NAMESPACE}:{path[0]}", *path[1:])) or find(self.root, ("config",)) or Place()
-        self._found[Finding(str(self.path), place, what, fix)] = None
+        position = (
+            find_position(self.config, (f"{NAMESPACE}:{path[0]}", *path[1:]))
+            or find_position(self.root, ("config",))
+            or Position()
+        )
+        self._findings[Finding(str(self.path), position, message, fix)] = None
 
-    def _at(self, node: yaml.Node, what: str, fix: str) -> None:
-        self._found[Finding(str(self.path), place_of(node.start_mark), what, fix)] = None
+    def _add_at(self, node: yaml.Node, message: str, fix: str) -> None:
+        self._findings[Finding(str(self.path), to_position(node.start_mark), message, fix)] = None
 
     @property
     def _top(self) -> dict[str, yaml.ScalarNode]:
-        return {key.value: key for key, _ in entries(self.root)}
+        return {key.value: key for key, _ in mapping_items(self.root)}
 
-    def _form(self) -> None:
+    def _check_structure(self) -> None:
         """Maps where maps belong, and every key once."""
         if self.root is not None and not isinstance(self.root, yaml.MappingNode):
-            self._at(self.root, "a stack file is a map with the key config", "Begin it with config:")
+            self._add_at(self.root, "a stack file is a map with the key config", "Begin it with config:")
         for name, key in self._top.items():
             if name not in TOP_KEYS:
-                inside = "Indent it below config:" if ":" in name else suggestion(name, TOP_KEYS)
-                self._at(key, f"{name} is not a key of a stack file", inside)
-        empty = isinstance(self.config, yaml.ScalarNode) and not self.config.value
-        if self.config is not None and not empty and not isinstance(self.config, yaml.MappingNode):
-            self._at(self.config, "config must be a map", f"as in  {NAMESPACE}:rotation: 1")
-        for key, first in twice(self.root):
-            what = f"{key.value} stands here again, after line {first.start_mark.line + 1}; only one of them can hold"
-            self._at(key, what, "Keep the one that is meant.")
+                fix = "Indent it below config:" if ":" in name else did_you_mean(name, TOP_KEYS)
+                self._add_at(key, f"{name} is not a key of a stack file", fix)
+        is_empty = isinstance(self.config, yaml.ScalarNode) and not self.config.value
+        if self.config is not None and not is_empty and not isinstance(self.config, yaml.MappingNode):
+            self._add_at(self.config, "config must be a map", f"as in  {NAMESPACE}:rotation: 1")
+        for key, first in find_duplicate_keys(self.root):
+            message = (
+                f"{key.value} stands here again, after line {first.start_mark.line + 1}; only one of them can hold"
+            )
+            self._add_at(key, message, "Keep the one that is meant.")
 
-    def _namespaces(self) -> None:
-        for key, _ in entries(self.config):
-            space, colon, name = key.value.rpartition(":")
-            if not isinstance(_Reader(self._at).value(key), str) or not KEY.fullmatch(key.value):
-                self._at(key, f"{key.value} is no key to the engine", f"as in  {NAMESPACE}:rotation: 1")
-            ours = not colon and name in KNOWN
-            close = space != NAMESPACE and re.sub(r"[-_ ]", "", space.lower()).startswith(NAMESPACE)
-            if ours or close:
-                read_there = f"is read by nobody: settings of this program begin with {NAMESPACE}:"
-                self._at(key, f"{key.value} {read_there}", suggestion(name, KNOWN, f"{NAMESPACE}:"))
+    def _check_namespaces(self) -> None:
+        for key, _ in mapping_items(self.config):
+            namespace, colon, name = key.value.rpartition(":")
+            if not isinstance(_LintConverter(self._add_at).value(key), str) or not KEY.fullmatch(key.value):
+                self._add_at(key, f"{key.value} is no key to the engine", f"as in  {NAMESPACE}:rotation: 1")
+            is_unprefixed = not colon and name in KNOWN_KEYS
+            is_similar = namespace != NAMESPACE and re.sub(r"[-_ ]", "", namespace.lower()).startswith(NAMESPACE)
+            if is_unprefixed or is_similar:
+                detail = f"is read by nobody: settings of this program begin with {NAMESPACE}:"
+                self._add_at(key, f"{key.value} {detail}", did_you_mean(name, KNOWN_KEYS, f"{NAMESPACE}:"))
 
-    def _unquoted(self) -> Iterator[tuple[str | int, ...]]:
+    def _check_quoting(self) -> Iterator[tuple[str | int, ...]]:
         """The paths of account names that are no quoted text, and of words that are true or false to YAML 1.1."""
-        for key, node in entries(self.config):
-            space, _, name = key.value.partition(":")
-            for path, item in _plain_inside(node, (name,)) if space == NAMESPACE else ():
+        for key, node in mapping_items(self.config):
+            namespace, _, name = key.value.partition(":")
+            for path, item in _plain_scalars(node, (name,)) if namespace == NAMESPACE else ():
                 if path[:-1] == ("accounts",) and isinstance(path[-1], int):
-                    is_text = isinstance(_Reader(self._at).value(item), str)
-                    danger = (
+                    is_text = isinstance(_LintConverter(self._add_at).value(item), str)
+                    consequence = (
                         "a shorter one would lose its leading zeros" if is_text else "YAML takes it for another value"
                     )
-                    what = f"{NAMESPACE}:accounts: {item.value} is not quoted: {danger}"
-                    self._at(item, what, f'Write "{item.value}", all leading zeros included.')
+                    message = f"{NAMESPACE}:accounts: {item.value} is not quoted: {consequence}"
+                    self._add_at(item, message, f'Write "{item.value}", all leading zeros included.')
                     yield path
-                elif item.value.lower() in SWITCHES:
-                    meant = text_of(SWITCHES[item.value.lower()])
-                    what = f"{NAMESPACE}:{'.'.join(map(str, path))}: {item.value} is text to the engine, not {meant}"
-                    self._at(item, what, f'Write {meant}, or "{item.value}" if the text is meant.')
+                elif item.value.lower() in YAML_1_1_BOOLEANS:
+                    boolean = to_config_string(YAML_1_1_BOOLEANS[item.value.lower()])
+                    message = (
+                        f"{NAMESPACE}:{'.'.join(map(str, path))}: {item.value} is text to the engine, not {boolean}"
+                    )
+                    self._add_at(item, message, f'Write {boolean}, or "{item.value}" if the text is meant.')
                     yield path
 
-    def _secrets(self, values: dict[Any, Any], path: tuple[str, ...]) -> None:
+    def _check_secrets(self, values: dict[Any, Any], path: tuple[str, ...]) -> None:
         """Secrets that are not encrypted, in the default user and in profiles."""
         for key, value in values.items():
             if key in SECRET_KEYS and value is not UNKNOWN and value not in ("", None):
                 name = f"{NAMESPACE}:{'.'.join((*path, key))}"
-                how = f"pulumi config set --secret {'--path ' if path else ''}{name}"
-                fix = f"{how}, and have it changed in ThingSpace if this file was ever committed."
+                command = f"pulumi config set --secret {'--path ' if path else ''}{name}"
+                fix = f"{command}, and have it changed in ThingSpace if this file was ever committed."
                 self.add((*path, key), f"{name} is a secret in clear", fix)
             elif isinstance(value, dict) and (key == "profiles" or path) and len(path) < DEPTH:
-                self._secrets(value, (*path, str(key)))
+                self._check_secrets(value, (*path, str(key)))
 
-    def _addresses(self) -> None:
+    def _check_urls(self) -> None:
         """Where plain http would be wrong, and URLs that several accounts cannot share."""
-        self._base_url(("baseUrl",), self.values.get("baseUrl"))
+        self._check_base_url(("baseUrl",), self.values.get("baseUrl"))
         profiles = self.values.get("profiles")
         for name, entry in (profiles if isinstance(profiles, dict) else {}).items():
-            self._base_url(
+            self._check_base_url(
                 ("profiles", str(name), "baseUrl"), entry.get("baseUrl") if isinstance(entry, dict) else None
             )
         listener, accounts = self.values.get("listener"), self.values.get("accounts")
@@ -213,56 +230,58 @@ class StackFile:
         if not isinstance(url, str):
             return
         if url.startswith("http://") and self.is_production:
-            what = f"{NAMESPACE}:listener.url is plain http: texts and the callback password would travel in clear"
-            self.add(("listener", "url"), what, "Use https:// with a certificate of a public CA.")
+            message = f"{NAMESPACE}:listener.url is plain http: texts and the callback password would travel in clear"
+            self.add(("listener", "url"), message, "Use https:// with a certificate of a public CA.")
         if isinstance(accounts, list) and len(accounts) > 1 and "{account}" not in url:
-            what = f"{NAMESPACE}:listener.url is the same for {len(accounts)} accounts"
-            self.add(("listener", "url"), what, "Put {account} into it, as in https://sms.example.com/{account}")
+            message = f"{NAMESPACE}:listener.url is the same for {len(accounts)} accounts"
+            self.add(("listener", "url"), message, "Put {account} into it, as in https://sms.example.com/{account}")
 
-    def _base_url(self, path: tuple[str, ...], url: Any) -> None:
+    def _check_base_url(self, path: tuple[str, ...], url: Any) -> None:
         if not isinstance(url, str) or not url:
             return
         try:
             Credentials("", "", "", "", url)
-        except CredentialsMissing as reason:
-            self.add(path, f"{NAMESPACE}:{'.'.join(path)}: {reason.answer}", reason.remedy)
+        except CredentialsMissing as error:
+            self.add(path, f"{NAMESPACE}:{'.'.join(path)}: {error.detail}", error.hint)
             return
         if url.startswith("http://") and self.is_production:
-            what = f"{NAMESPACE}:{'.'.join(path)} is plain http in a stack that is called production"
-            self.add(path, what, f"Leave it out, or {PRODUCTION}.")
+            message = f"{NAMESPACE}:{'.'.join(path)} is plain http in a stack that is called production"
+            self.add(path, message, f"Leave it out, or {PRODUCTION_BASE_URL}.")
 
 
-def _plain_inside(node: yaml.Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], yaml.Node]]:
+def _plain_scalars(node: yaml.Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], yaml.Node]]:
     """Values in a map or list that have neither quotes nor a tag, with their paths."""
-    inside: Iterable[tuple[str | int, yaml.Node]] = ()
+    items: Iterable[tuple[str | int, yaml.Node]] = ()
     if isinstance(node, yaml.MappingNode):
-        inside = ((key.value, value) for key, value in entries(node))
+        items = ((key.value, value) for key, value in mapping_items(node))
     elif isinstance(node, yaml.SequenceNode):
-        inside = enumerate(node.value)
-    for part, child in inside:
+        items = enumerate(node.value)
+    for part, child in items:
         if child.tag == PLAIN and child.value:
             yield (*path, part), child
-        yield from _plain_inside(child, (*path, part))
+        yield from _plain_scalars(child, (*path, part))
 
 
-class _Reader(Reader):
+class _LintConverter(NodeConverter):
     """Reads on where the engine would not, and does without what is encrypted: both are UNKNOWN."""
 
-    def __init__(self, found: Callable[[yaml.Node, str, str], None]) -> None:
+    def __init__(self, on_finding: Callable[[yaml.Node, str, str], None]) -> None:
         super().__init__()
-        self._found = found
+        self._on_finding = on_finding
 
-    def refused(self, node: yaml.Node) -> Any:
-        self._found(node, "this value is not what it looks like to YAML", 'Quote it, as "2026-03-01".')
+    def on_invalid(self, node: yaml.Node) -> Any:
+        self._on_finding(node, "this value is not what it looks like to YAML", 'Quote it, as "2026-03-01".')
         return UNKNOWN
 
-    def secret(self, node: yaml.Node, ciphertext: str) -> Any:
+    def on_secret(self, node: yaml.Node, ciphertext: str) -> Any:
         if not CIPHERTEXT.fullmatch(ciphertext):
-            self._found(node, "what stands after secure: is not encrypted", "Set it with pulumi config set --secret.")
+            self._on_finding(
+                node, "what stands after secure: is not encrypted", "Set it with pulumi config set --secret."
+            )
         return UNKNOWN
 
 
-def _fights(files: list[StackFile]) -> Iterator[Finding]:
+def _account_conflicts(files: list[StackFile]) -> Iterator[Finding]:
     """Accounts that two stacks want of the same ThingSpace: each would take the other's registration away."""
     first: dict[tuple[str, str], StackFile] = {}
     for file in files:
@@ -272,6 +291,6 @@ def _fights(files: list[StackFile]) -> Iterator[Finding]:
                 continue
             other = first.setdefault((file.base_url, account), file)
             if other is not file:
-                what = f"account {account} is in {other.path} too, and ThingSpace keeps one listener for it"
-                place = find(file.config, (f"{NAMESPACE}:accounts", index)) or Place()
-                yield Finding(str(file.path), place, what, "Leave it to one of the two stacks.")
+                message = f"account {account} is in {other.path} too, and ThingSpace keeps one listener for it"
+                position = find_position(file.config, (f"{NAMESPACE}:accounts", index)) or Position()
+                yield Finding(str(file.path), position, message, "Leave it to one of the two stacks.")

@@ -14,18 +14,25 @@ import pulumi
 from pulumi.runtime.config import get_config_env
 
 from thingspace_provider.api.errors import ThingSpaceError
-from thingspace_provider.config.credentials import credentials, limits
-from thingspace_provider.config.stack_schema import KNOWN, NAMESPACE, Problem, problems, read, stack_file
+from thingspace_provider.config.credentials import resolve_credentials, resolve_limits
+from thingspace_provider.config.stack_schema import (
+    KNOWN_KEYS,
+    NAMESPACE,
+    Violation,
+    parse_value,
+    stack_file_path,
+    validate,
+)
 from thingspace_provider.hosting import ExternalListener, LocalListener
 from thingspace_provider.resources import CallbackCredential
 
 
-class SettingsError(pulumi.RunError):
+class StackConfigError(pulumi.RunError):
     """The stack's configuration is not usable; ends the program without a traceback, before anything is created."""
 
 
 @dataclass(frozen=True)
-class Listener:
+class HostSettings:
     """Where this stack's listener runs: on this machine, or at a URL that already exists."""
 
     kind: str
@@ -43,7 +50,7 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Settings:
+class StackSettings:
     """What differs between environments.
 
     Args:
@@ -57,7 +64,7 @@ class Settings:
     """
 
     accounts: tuple[str, ...]
-    listener: Listener
+    listener: HostSettings
     triggers: tuple[str, ...] = ()
     rotation: int | str = 1
     adopt: bool = False
@@ -65,36 +72,36 @@ class Settings:
     profile: str | None = None
 
     @classmethod
-    def load(cls) -> Settings:
+    def load(cls) -> StackSettings:
         """Read the present stack's configuration, or raise SettingsError.
 
         Outside of a preview, credentials have to be there too, so that nothing is half done without them.
         """
         config = pulumi.Config(NAMESPACE)
         keys = {key for full in get_config_env() for space, _, key in [full.partition(":")] if space == NAMESPACE}
-        given = {key: read(key, text) for key in keys | KNOWN if (text := config.get(key)) is not None}
+        given = {key: parse_value(key, text) for key in keys | KNOWN_KEYS if (text := config.get(key)) is not None}
         values = {key: value for key, value in given.items() if value is not None}
-        for problem in problems(values):
-            raise SettingsError(_told(problem, stack_file(pulumi.get_stack())))
-        settings = cls._of(values)
+        for violation in validate(values):
+            raise StackConfigError(_format_error(violation, stack_file_path(pulumi.get_stack())))
+        settings = cls._from_values(values)
 
         def configured(key: str) -> str | None:
             return config.get(key.partition(":")[2])
 
         try:
-            limits(os.environ, configured)
+            resolve_limits(os.environ, configured)
             if not pulumi.runtime.is_dry_run():
-                credentials(settings.profile, os.environ, configured)
+                resolve_credentials(settings.profile, os.environ, configured)
         except ThingSpaceError as error:
-            raise SettingsError(str(error)) from None
+            raise StackConfigError(str(error)) from None
         return settings
 
     @classmethod
-    def _of(cls, values: Mapping[str, Any]) -> Settings:
+    def _from_values(cls, values: Mapping[str, Any]) -> StackSettings:
         """From values in which there is no problem."""
         return cls(
             accounts=tuple(values["accounts"]),
-            listener=Listener(**values["listener"]),
+            listener=HostSettings(**values["listener"]),
             triggers=tuple(str(value) for value in values.get("triggers", ())),
             rotation=values.get("rotation", 1),
             adopt=values.get("adopt", False),
@@ -103,7 +110,7 @@ class Settings:
         )
 
 
-def _told(problem: Problem, file: str) -> str:
-    text = f"{problem.key} in {file} {problem.what}"
-    text = text if text.endswith((".", "?")) else f"{text}."
-    return f"{text} Example: {problem.example}" if problem.example else text
+def _format_error(violation: Violation, file: str) -> str:
+    message = f"{violation.key} in {file} {violation.message}"
+    message = message if message.endswith((".", "?")) else f"{message}."
+    return f"{message} Example: {violation.example}" if violation.example else message

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from thingspace_provider.config.pulumi_yaml import Loader, entries
+from thingspace_provider.config.pulumi_yaml import PulumiYamlLoader, mapping_items
 
 # What PyYAML quotes of a file may be part of a password: only single characters and names of tokens are shown.
 QUOTED = re.compile(r"'(?!<|\\.'|\\x..')[^']{2,}'")
@@ -17,87 +17,89 @@ TAB = "\\t"
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class Position:
     """Line and column, both from 1."""
 
     line: int = 1
     column: int = 1
 
 
-class NotYaml(Exception):
+class YamlSyntaxError(Exception):
     """A file cannot be read as YAML; `place` is where reading ended, the text why, `fix` what to do."""
 
     def __init__(
-        self, place: Place, what: str, fix: str = "Correct the line, or the end of the one before it."
+        self, position: Position, message: str, fix: str = "Correct the line, or the end of the one before it."
     ) -> None:
-        super().__init__(what)
-        self.place = place
+        super().__init__(message)
+        self.position = position
         self.fix = fix
 
 
-def composed(path: Path) -> yaml.Node | None:
+def compose_file(path: Path) -> yaml.Node | None:
     """The file's only document as nodes, or None when it is empty. Raises NotYaml, OSError."""
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
-        return yaml.compose(text, Loader=Loader)
+        return yaml.compose(text, Loader=PulumiYamlLoader)
     except UnicodeDecodeError as error:
-        place = _place_of(content[: error.start].decode("utf-8", "replace"))
-        raise NotYaml(place, "this is not UTF-8", "Save the file as UTF-8.") from None
+        position = _position_after(content[: error.start].decode("utf-8", "replace"))
+        raise YamlSyntaxError(position, "this is not UTF-8", "Save the file as UTF-8.") from None
     except yaml.reader.ReaderError as error:
-        place = _place_of(text[: error.position])
-        raise NotYaml(place, f"the character {error.character:#x} is not allowed in YAML", "Remove it.") from None
+        position = _position_after(text[: error.position])
+        raise YamlSyntaxError(
+            position, f"the character {error.character:#x} is not allowed in YAML", "Remove it."
+        ) from None
     except yaml.MarkedYAMLError as error:
-        what = QUOTED.sub("'***'", str(error.problem or error.context or "this is not YAML"))
-        place = place_of(error.problem_mark) if error.problem_mark else Place()
-        if TAB in what:
-            raise NotYaml(place, "a tab cannot indent in YAML", "Use spaces.") from None
-        raise NotYaml(place, what) from None
+        message = QUOTED.sub("'***'", str(error.problem or error.context or "this is not YAML"))
+        position = to_position(error.problem_mark) if error.problem_mark else Position()
+        if TAB in message:
+            raise YamlSyntaxError(position, "a tab cannot indent in YAML", "Use spaces.") from None
+        raise YamlSyntaxError(position, message) from None
     except RecursionError:
-        raise NotYaml(Place(), "this is nested too deeply to be a stack file") from None
+        raise YamlSyntaxError(Position(), "this is nested too deeply to be a stack file") from None
 
 
-def place_of(mark: yaml.Mark) -> Place:
+def to_position(mark: yaml.Mark) -> Position:
     """PyYAML counts from 0."""
-    return Place(mark.line + 1, mark.column + 1)
+    return Position(mark.line + 1, mark.column + 1)
 
 
-def twice(root: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, yaml.ScalarNode]]:
+def find_duplicate_keys(root: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, yaml.ScalarNode]]:
     """Keys that a map has had before, each with its first occurrence."""
     seen: set[yaml.Node] = set()
-    left = [root]
-    while left:
-        node = left.pop()
+    pending = [root]
+    while pending:
+        node = pending.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if isinstance(node, yaml.SequenceNode):
-            left.extend(node.value)
-        firsts: dict[str, yaml.ScalarNode] = {}
+            pending.extend(node.value)
+        first_keys: dict[str, yaml.ScalarNode] = {}
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-            left.append(value)
-            if firsts.setdefault(key.value, key) is not key:
-                yield key, firsts[key.value]
+            pending.append(value)
+            if first_keys.setdefault(key.value, key) is not key:
+                yield key, first_keys[key.value]
 
 
-def find(node: yaml.Node | None, path: tuple[str | int, ...]) -> Place | None:
+def find_position(node: yaml.Node | None, path: tuple[str | int, ...]) -> Position | None:
     """Where a key, or an item of a list, stands; for what is missing, where it would stand."""
-    place = None
+    position = None
     for part in path:
-        key, node = _child(node, part)
+        key, node = _find_child(node, part)
         if key is None:
             break
-        place = place_of(key.start_mark)
-    return place
+        position = to_position(key.start_mark)
+    return position
 
 
-def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
+def _find_child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part]
-    return next(((key, value) for key, value in entries(node) if key.value == part), (None, None))
+    return next(((key, value) for key, value in mapping_items(node) if key.value == part), (None, None))
 
 
-def _place_of(before: str) -> Place:
+def _position_after(before: str) -> Position:
     """The place behind some text."""
     lines = before.split("\n")
-    return Place(len(lines), len(lines[-1]) + 1)
+    return Position(len(lines), len(lines[-1]) + 1)

@@ -39,5 +39,5 @@ class ExternalListener:
         if self._credential is not None and "{path_token}" in self.url:
             token = self._credential.path_token
         return pulumi.Output.all(account_name, token).apply(
-            lambda known: self.url.replace("{account}", known[0]).replace("{path_token}", known[1])
+            lambda values: self.url.replace("{account}", values[0]).replace("{path_token}", values[1])
         )

@@ -59,7 +59,7 @@ class LocalListener(Resource, name="LocalListener"):
                 "previous_passwords": credential.previous_passwords,
                 "path_token": credential.path_token,
                 "port": port,
-                "state_dir": state_dir or _state_dir(name),
+                "state_dir": state_dir or _default_state_dir(name),
             },
             ["url", "port", "pid", "revision", "running", "port_given"],
             opts,
@@ -71,5 +71,5 @@ class LocalListener(Resource, name="LocalListener"):
         return pulumi.Output.concat(self.url, "/callbacks/", self.path_token, "/", account_name)
 
 
-def _state_dir(name: str) -> str:
+def _default_state_dir(name: str) -> str:
     return f"{os.environ.get('THINGSPACE_STATE_DIR') or STATE_DIR}/listeners/{pulumi.get_stack()}-{name}"

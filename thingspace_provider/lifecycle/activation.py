@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from thingspace_provider.lifecycle import validation
 from thingspace_provider.lifecycle.model import (
-    Checked,
+    CheckResult,
     Context,
-    Created,
-    Current,
-    Difference,
+    CreateResult,
+    DiffResult,
+    FingerprintOf,
+    ReadResult,
     State,
-    Where,
-    is_elsewhere,
+    base_url_changed,
     is_unknown,
 )
 
-COMPARED = ("accountName", "triggers", "registrationUrl", "profile")
+DIFF_KEYS = ("accountName", "triggers", "registrationUrl", "profile")
 
 
-class SmsCallbackActivation:
+class ActivationLifecycle:
     """inputs: accountName, triggers (list), registrationUrl, profile. outputs: these and more. id: account.
 
     The outputs add lastActivatedAt, and place, which tells the ThingSpace that was called from others.
@@ -30,26 +30,29 @@ class SmsCallbackActivation:
     another ThingSpace.
     """
 
-    def check(self, news: State) -> Checked:
+    def check(self, news: State) -> CheckResult:
         """Find wrong inputs; no network."""
-        checked = {key: news[key] for key in COMPARED if news.get(key) is not None}
-        return Checked(checked, validation.account_name(news) + validation.triggers(news) + validation.profile(news))
+        checked = {key: news[key] for key in DIFF_KEYS if news.get(key) is not None}
+        return CheckResult(
+            checked,
+            validation.check_account_name(news) + validation.check_triggers(news) + validation.check_profile(news),
+        )
 
-    def diff(self, olds: State, news: State, where: Where) -> Difference:
+    def diff(self, olds: State, news: State, fingerprint_of: FingerprintOf) -> DiffResult:
         """Another account is another resource; everything else sends the call again."""
-        changed = [key for key in COMPARED if olds.get(key) != news.get(key)]
+        changed = [key for key in DIFF_KEYS if olds.get(key) != news.get(key)]
         moved = "accountName" in changed and not is_unknown(news.get("accountName"))
-        again = bool(changed) or is_elsewhere(olds, news.get("profile"), where)
-        return Difference(again, ["accountName"] if moved else [])
+        must_update = bool(changed) or base_url_changed(olds, news.get("profile"), fingerprint_of)
+        return DiffResult(must_update, ["accountName"] if moved else [])
 
-    def create(self, context: Context, inputs: State) -> Created:
+    def create(self, context: Context, inputs: State) -> CreateResult:
         """Send startCallbacks; sending it twice does no harm."""
-        return Created(inputs["accountName"], self._start(context, inputs))
+        return CreateResult(inputs["accountName"], self._start(context, inputs))
 
-    def read(self, context: Context, outputs: State) -> Current:
+    def read(self, context: Context, outputs: State) -> ReadResult:
         """ThingSpace cannot be asked, so what is remembered stays."""
         del context
-        return Current(outputs, {key: outputs[key] for key in COMPARED if key in outputs})
+        return ReadResult(outputs, {key: outputs[key] for key in DIFF_KEYS if key in outputs})
 
     def update(self, context: Context, olds: State, news: State) -> State:
         """Send startCallbacks again."""
@@ -58,12 +61,12 @@ class SmsCallbackActivation:
 
     def delete(self, context: Context, outputs: State) -> None:
         """Nothing is sent: callbacks end when the registration does."""
-        context.say(
+        context.log(
             f"account {outputs.get('accountName')}: forgotten, nothing sent. ThingSpace has no call that stops SMS "
             "callbacks; texts go on to whatever listener is registered, or wait in the queue."
         )
 
     def _start(self, context: Context, inputs: State) -> State:
         context.client(inputs.get("profile")).start_callbacks(inputs["accountName"])
-        place = context.where(inputs.get("profile"))
-        return {**inputs, "lastActivatedAt": context.timestamp(), "place": place}
+        fingerprint = context.fingerprint(inputs.get("profile"))
+        return {**inputs, "lastActivatedAt": context.timestamp(), "place": fingerprint}

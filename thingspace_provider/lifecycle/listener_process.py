@@ -22,23 +22,23 @@ STOP_SECONDS = 10.0
 START_SECONDS = 20.0
 POLL_SECONDS = 0.05
 # What a listener may see of the environment: no ThingSpace or Pulumi credential is among it.
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SYSTEMROOT")
+INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SYSTEMROOT")
 
 _children: list[subprocess.Popen[bytes]] = []  # ours until we end; kept so that they can be reaped
 
 
-class NotStarted(Exception):
+class ProcessStartError(Exception):
     """The process ended or stayed silent; the text is the last thing it said."""
 
 
-def holder(pid_file: Path) -> int | None:
+def running_pid(pid_file: Path) -> int | None:
     """The pid of the process that holds the lock on its pid file, or None when no process does.
 
     The file is empty before the holder is ready, and for the moment in which it ends.
     """
     _reap()
-    end = time.monotonic() + START_SECONDS
-    while _is_locked(pid_file) and time.monotonic() < end:
+    deadline = time.monotonic() + START_SECONDS
+    while _is_locked(pid_file) and time.monotonic() < deadline:
         with contextlib.suppress(ValueError, KeyError, OSError):
             return int(json.loads(pid_file.read_text())["pid"])
         time.sleep(POLL_SECONDS)
@@ -63,7 +63,7 @@ def start(command: list[str], pid_file: Path, log: Path) -> int:
     """
     pid_file.unlink(missing_ok=True)
     log.touch(mode=0o600)
-    begins = log.stat().st_size
+    offset = log.stat().st_size
     with log.open("ab") as sink:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -71,46 +71,46 @@ def start(command: list[str], pid_file: Path, log: Path) -> int:
             stdout=subprocess.DEVNULL,
             stderr=sink,
             start_new_session=True,
-            env={name: os.environ[name] for name in INHERITED if name in os.environ},
+            env={name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ},
         )
     _children.append(process)
-    end = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_SECONDS
     while process.poll() is None:
-        if pid_file.exists() and pid_file.stat().st_size and holder(pid_file) == process.pid:
+        if pid_file.exists() and pid_file.stat().st_size and running_pid(pid_file) == process.pid:
             return process.pid
-        if time.monotonic() > end:
+        if time.monotonic() > deadline:
             process.kill()
             process.wait()
-            raise NotStarted(f"it was not ready within {START_SECONDS:g} s")
+            raise ProcessStartError(f"it was not ready within {START_SECONDS:g} s")
         time.sleep(POLL_SECONDS)
-    raise NotStarted(_last_words(log, begins) or f"it ended with status {process.returncode}")
+    raise ProcessStartError(_last_log_line(log, offset) or f"it ended with status {process.returncode}")
 
 
 def stop(pid_file: Path) -> None:
     """End the listener that holds the pid file: politely, then, after STOP_SECONDS, at once."""
     for signal_number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
-        pid = holder(pid_file)
+        pid = running_pid(pid_file)
         if pid is None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal_number)
-        if wait_for(lambda: holder(pid_file) is None, seconds):
-            wait_for(partial(_is_reaped, pid), seconds)  # it lets go of the lock a moment before it has ended
+        if wait_until(lambda: running_pid(pid_file) is None, seconds):
+            wait_until(partial(_has_exited, pid), seconds)  # it lets go of the lock a moment before it has ended
             return
-    raise TimeoutError(f"the listener process {holder(pid_file)} does not end")
+    raise TimeoutError(f"the listener process {running_pid(pid_file)} does not end")
 
 
-def wait_for(true: Callable[[], bool], seconds: float) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     """Whether it became true in time."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
     return True
 
 
-def is_free(host: str, port: int) -> bool:
+def is_port_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed connection's remains do not count
@@ -126,14 +126,14 @@ def _reap() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
 
 
-def _is_reaped(pid: int) -> bool:
+def _has_exited(pid: int) -> bool:
     """Whether it is no child of ours, or no more."""
     _reap()
     return all(child.pid != pid for child in _children)
 
 
-def _last_words(log: Path, begins: int) -> str:
+def _last_log_line(log: Path, offset: int) -> str:
     with log.open("rb") as file:
-        file.seek(begins)
+        file.seek(offset)
         lines = file.read().decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else ""

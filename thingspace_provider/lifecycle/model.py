@@ -14,7 +14,9 @@ from typing import Any, Final, Protocol
 from thingspace_provider import api
 
 State = dict[str, Any]  # keys in camelCase, as they stand in the stack's state
-Where = Callable[["str | None"], str]  # profile -> what tells its ThingSpace from others; no network, no credentials
+FingerprintOf = Callable[
+    ["str | None"], str
+]  # profile -> what tells its ThingSpace from others; no network, no credentials
 
 
 class Unknown:
@@ -37,7 +39,7 @@ def is_unknown(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Failure:
+class CheckFailure:
     """A wrong input: its key, and what is wrong with it and how it would be right.
 
     The engine prints the value of the named key, so a secret is reported under the key "".
@@ -48,15 +50,15 @@ class Failure:
 
 
 @dataclass
-class Checked:
+class CheckResult:
     """Inputs with defaults filled in and forms made equal; usable when there are no failures."""
 
     inputs: State
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[CheckFailure] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Difference:
+class DiffResult:
     """What an update would mean: nothing, an update in place, or a replacement because of some keys."""
 
     changes: bool
@@ -65,7 +67,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Created:
+class CreateResult:
     """A new resource: its id and everything to remember of it."""
 
     id: str
@@ -73,7 +75,7 @@ class Created:
 
 
 @dataclass(frozen=True)
-class Current:
+class ReadResult:
     """What was found of a resource: everything to remember, and the inputs as they now are.
 
     secrets: keys of both that are secrets whatever the program thinks of them, because somebody else set them.
@@ -95,36 +97,36 @@ class Context:
         where: which ThingSpace a profile calls.
     """
 
-    client: Callable[[str | None], api.Client]
-    say: Callable[[str], None]
+    client: Callable[[str | None], api.ThingSpaceClient]
+    log: Callable[[str], None]
     now: Callable[[], dt.datetime]
-    where: Where
+    fingerprint: FingerprintOf
 
     def timestamp(self) -> str:
         """The present time for the state: ISO 8601 in UTC, whole seconds."""
         return self.now().astimezone(dt.timezone.utc).isoformat(timespec="seconds")
 
 
-def is_elsewhere(olds: State, profile: object, where: Where) -> bool:
+def base_url_changed(olds: State, profile: object, fingerprint_of: FingerprintOf) -> bool:
     """Whether something was done at another ThingSpace than the one of the profile. States of 0.1.0 do not tell."""
     if "place" not in olds or not (profile is None or isinstance(profile, str)):
         return False
-    return bool(olds["place"] != where(profile))
+    return bool(olds["place"] != fingerprint_of(profile))
 
 
 class Lifecycle(Protocol):
     """The behaviour of one kind of resource. check and diff use no network."""
 
-    def check(self, news: State) -> Checked:
+    def check(self, news: State) -> CheckResult:
         """Fill in defaults and find what is wrong, before anything is changed."""
 
-    def diff(self, olds: State, news: State, where: Where) -> Difference:
+    def diff(self, olds: State, news: State, fingerprint_of: FingerprintOf) -> DiffResult:
         """Compare what is remembered (outputs) with what is wanted (checked inputs)."""
 
-    def create(self, context: Context, inputs: State) -> Created:
+    def create(self, context: Context, inputs: State) -> CreateResult:
         """Make it so; running it again after an interruption ends in the same."""
 
-    def read(self, context: Context, outputs: State) -> Current | None:
+    def read(self, context: Context, outputs: State) -> ReadResult | None:
         """What is really there, or None when it is gone."""
 
     def update(self, context: Context, olds: State, news: State) -> State:

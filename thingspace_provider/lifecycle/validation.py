@@ -6,13 +6,13 @@ import re
 from urllib.parse import urlsplit
 
 from thingspace_provider.common.urls import DEFAULT_PORTS
-from thingspace_provider.lifecycle.model import Failure, State, Unknown, is_unknown
+from thingspace_provider.lifecycle.model import CheckFailure, State, Unknown, is_unknown
 
 # ThingSpace accepts these ports for new registrations and no others.
 ACCEPTED_PORTS = frozenset({80, 443, *range(9001, 9007), *range(28200, 28221), *range(50551, 50560)})
-PORTS_IN_WORDS = "80, 443, 9001-9006, 28200-28220 or 50551-50559"
-LONGEST_CREDENTIAL = 40  # characters, each of user name and password
-PROFILE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+ACCEPTED_PORTS_TEXT = "80, 443, 9001-9006, 28200-28220 or 50551-50559"
+MAX_CREDENTIAL_LENGTH = 40  # characters, each of user name and password
+PROFILE_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 # The only values in these fields that ThingSpace's own pages get wrong or leave unclear.
 MISLEADING_SERVICES = {
@@ -27,43 +27,43 @@ def is_accepted_port(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value in ACCEPTED_PORTS
 
 
-def account_name(state: State, key: str = "accountName") -> list[Failure]:
+def check_account_name(state: State, key: str = "accountName") -> list[CheckFailure]:
     """An account name is opaque text; a number has lost its leading zeros on the way."""
-    return account_problems(key, state.get(key))
+    return account_name_errors(key, state.get(key))
 
 
-def account_problems(key: str, value: object) -> list[Failure]:
+def account_name_errors(key: str, value: object) -> list[CheckFailure]:
     """What is wrong with one account name."""
     if is_unknown(value):
         return []
     if isinstance(value, int | float) and not isinstance(value, bool):
         return [
-            Failure(
+            CheckFailure(
                 key,
                 f"{value} is a number, and a number has no leading zeros: "
                 'quote the account name, as "0000123456-00001"',
             )
         ]
     if not isinstance(value, str) or not value:
-        return [Failure(key, 'an account name is needed, as "0000123456-00001"')]
+        return [CheckFailure(key, 'an account name is needed, as "0000123456-00001"')]
     if value != value.strip() or not value.isprintable() or "/" in value or " " in value:
-        return [Failure(key, f"{value!r} is not an account name: no spaces, slashes or control characters")]
+        return [CheckFailure(key, f"{value!r} is not an account name: no spaces, slashes or control characters")]
     return []
 
 
-def profile(state: State) -> list[Failure]:
+def check_profile(state: State) -> list[CheckFailure]:
     """A profile becomes part of the names of environment variables."""
     value = state.get("profile")
     if value is None or is_unknown(value):
         return []
     if isinstance(value, str) and value.lower() == "listener":
-        return [Failure("profile", "listener is taken: THINGSPACE_LISTENER_PASSWORD is the listener's own")]
-    if isinstance(value, str) and PROFILE.fullmatch(value):
+        return [CheckFailure("profile", "listener is taken: THINGSPACE_LISTENER_PASSWORD is the listener's own")]
+    if isinstance(value, str) and PROFILE_PATTERN.fullmatch(value):
         return []
-    return [Failure("profile", f"{value!r} is not a profile name: letters, digits and _, as plant_a")]
+    return [CheckFailure("profile", f"{value!r} is not a profile name: letters, digits and _, as plant_a")]
 
 
-def credential(state: State, *keys: str) -> list[Failure]:
+def check_credential(state: State, *keys: str) -> list[CheckFailure]:
     """User name and password that ThingSpace sends back: text of at most 40 characters each."""
     failures = []
     for key in keys:
@@ -71,37 +71,39 @@ def credential(state: State, *keys: str) -> list[Failure]:
         if value is None or is_unknown(value):
             continue
         if not isinstance(value, str):
-            failures.append(Failure("", f"{key} must be text"))
-        elif len(value) > LONGEST_CREDENTIAL:
+            failures.append(CheckFailure("", f"{key} must be text"))
+        elif len(value) > MAX_CREDENTIAL_LENGTH:
             failures.append(
-                Failure("", f"{key} is {len(value)} characters long; ThingSpace takes {LONGEST_CREDENTIAL} at most")
+                CheckFailure(
+                    "", f"{key} is {len(value)} characters long; ThingSpace takes {MAX_CREDENTIAL_LENGTH} at most"
+                )
             )
     return failures
 
 
-def credentials(state: State, key: str) -> list[Failure]:
+def check_password_list(state: State, key: str) -> list[CheckFailure]:
     """A list of passwords, each as `credential` has it."""
     values = state.get(key)
     if values is None or isinstance(values, Unknown):
         return []
     if not isinstance(values, list):
-        return [Failure("", f"{key} must be a list")]
-    return [failure for value in values for failure in credential({key: value}, key)]
+        return [CheckFailure("", f"{key} must be a list")]
+    return [failure for value in values for failure in check_credential({key: value}, key)]
 
 
-def service_name(state: State) -> list[Failure]:
+def check_service_name(state: State) -> list[CheckFailure]:
     """Service names are case-sensitive words; the traps in ThingSpace's pages are named."""
     value = state.get("serviceName")
     if is_unknown(value):
         return []
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z]+", value):
-        return [Failure("serviceName", f"{value!r} is not a service name, as EnhancedConnectivityService")]
+        return [CheckFailure("serviceName", f"{value!r} is not a service name, as EnhancedConnectivityService")]
     if value in MISLEADING_SERVICES:
-        return [Failure("serviceName", f"{value}: {MISLEADING_SERVICES[value]}")]
+        return [CheckFailure("serviceName", f"{value}: {MISLEADING_SERVICES[value]}")]
     return []
 
 
-def callback_url(state: State) -> list[Failure]:
+def check_callback_url(state: State) -> list[CheckFailure]:
     """A URL that ThingSpace will accept: http(s), a host, an accepted port, no user and no fragment.
 
     Reported under the key "", because the path may hold a token.
@@ -109,11 +111,11 @@ def callback_url(state: State) -> list[Failure]:
     value = state.get("url")
     if is_unknown(value):
         return []
-    problem = url_problem(value)
-    return [Failure("", f"url: {problem}")] if problem else []
+    error = callback_url_error(value)
+    return [CheckFailure("", f"url: {error}")] if error else []
 
 
-def url_problem(value: object) -> str | None:
+def callback_url_error(value: object) -> str | None:
     """What is wrong with a callback URL, without repeating it."""
     if not isinstance(value, str) or not value:
         return "a callback URL is needed, as https://sms.example.com/callbacks/0000123456-00001"
@@ -128,7 +130,7 @@ def url_problem(value: object) -> str | None:
     except ValueError:
         return "the port is not a number up to 65535"
     if not is_accepted_port(port):
-        return f"port {port} is refused by ThingSpace for callbacks; it accepts {PORTS_IN_WORDS}"
+        return f"port {port} is refused by ThingSpace for callbacks; it accepts {ACCEPTED_PORTS_TEXT}"
     if parts.username or parts.password:
         return "ThingSpace does no HTTP authentication: give username and password as inputs of their own"
     if parts.fragment or any(not c.isprintable() or c in " <>\\'" for c in value):
@@ -136,9 +138,9 @@ def url_problem(value: object) -> str | None:
     return None
 
 
-def triggers(state: State) -> list[Failure]:
+def check_triggers(state: State) -> list[CheckFailure]:
     """Triggers are a list, as in every resource that runs again when a value changes."""
     value = state.get("triggers")
     if value is None or isinstance(value, list) or is_unknown(value):
         return []
-    return [Failure("triggers", 'a list is needed, as ["2026-03-01"]: a changed value sends startCallbacks again')]
+    return [CheckFailure("triggers", 'a list is needed, as ["2026-03-01"]: a changed value sends startCallbacks again')]

@@ -8,33 +8,35 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from thingspace_provider.listener.admin.deliveries_api import Tracing
+from thingspace_provider.listener.admin.deliveries_api import DeliveriesApi
 from thingspace_provider.listener.admin.health import Health
-from thingspace_provider.listener.admin.inbox_page import Page
-from thingspace_provider.listener.admin.messages_api import Reading
-from thingspace_provider.listener.ingest.callback_endpoint import PREFIX, Door
+from thingspace_provider.listener.admin.inbox_page import InboxPage
+from thingspace_provider.listener.admin.messages_api import MessagesApi
+from thingspace_provider.listener.ingest.callback_endpoint import PREFIX, CallbackEndpoint
 from thingspace_provider.listener.observability.metrics import Metrics
 
 
-class Listener:
+class ListenerApp:
     """Callbacks go straight to the door; everything else through Starlette."""
 
-    def __init__(self, door: Door, reading: Reading, tracing: Tracing, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, door: CallbackEndpoint, reading: MessagesApi, tracing: DeliveriesApi, health: Health, metrics: Metrics
+    ) -> None:
         self._door = door
         routes = [
-            Route("/", Page(reading).show),
-            Route("/healthz", health.alive),
-            Route("/readyz", health.ready),
+            Route("/", InboxPage(reading).show),
+            Route("/healthz", health.liveness),
+            Route("/readyz", health.readiness),
             Route("/metrics", metrics.show),
             Route("/v1/messages", reading.messages),
-            Route("/v1/messages/{id}", tracing.journey),
+            Route("/v1/messages/{id}", tracing.show_message),
             Route("/v1/dead-letters", tracing.dead_letters),
             Route("/v1/dead-letters/retry", tracing.retry, methods=["POST"]),
             Route("/v1/dead-letters/discard", tracing.discard, methods=["POST"]),
             Route("/v1/dead-letters/{id}/retry", tracing.retry, methods=["POST"]),
             Route("/v1/dead-letters/{id}/discard", tracing.discard, methods=["POST"]),
         ]
-        absent = dict.fromkeys((404, 405), _absent)
+        absent = dict.fromkeys((404, 405), _not_found)
         self._rest = Starlette(routes=routes, exception_handlers=absent)
         self._rest.router.redirect_slashes = False
 
@@ -46,7 +48,7 @@ class Listener:
             await self._rest(scope, receive, send)
 
 
-async def _absent(request: Request, reason: Exception) -> Response:
+async def _not_found(request: Request, reason: Exception) -> Response:
     """The same as the door's NOT_FOUND."""
     del request, reason
     return PlainTextResponse("not found", 404)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 TEXT, SENT, CONFIRMATION, FAULT, OTHER = KINDS = ("text", "sent", "confirmation", "fault", "other")
-SECRET = ("username", "password")
-ATTEMPT = ("callbackCount", "maxCallbackThreshold")  # differ between two deliveries of one callback
-NUMBERS = ("mdn", "msisdn")
+SECRET_FIELDS = ("username", "password")
+PER_ATTEMPT_FIELDS = ("callbackCount", "maxCallbackThreshold")  # differ between two deliveries of one callback
+PHONE_NUMBER_KINDS = ("mdn", "msisdn")
 # Children of deviceResponse that belong to other services than SMS.
 OTHER_SERVICES = re.compile(r"(de)?activate|suspend|restore|changeIdentifier|prlInformation|usage", re.IGNORECASE)
 SPACE = re.compile(r"[ \t\n\r]*")
@@ -31,16 +31,16 @@ class Device(NamedTuple):
     id: str
 
 
-def device_of(devices: Sequence[Device]) -> str:
+def primary_device(devices: Sequence[Device]) -> str:
     """One name for the sender, as `mdn:5551230001`, whatever the order of its identifiers; "" without any.
 
     The number comes first, because texts that name fewer identifiers than others name at least that.
     """
-    known = sorted(devices, key=lambda device: (device.kind not in NUMBERS, device))
+    known = sorted(devices, key=lambda device: (device.kind not in PHONE_NUMBER_KINDS, device))
     return f"{known[0].kind}:{known[0].id}" if known else ""
 
 
-class Malformed(Exception):
+class MalformedBody(Exception):
     """The body is not a JSON object."""
 
 
@@ -70,7 +70,7 @@ class Callback:
 
 
 @dataclass(frozen=True)
-class Body:
+class UnverifiedBody:
     """A body that is JSON, not yet believed: who it claims to be from, and what it says."""
 
     username: object = field(repr=False)
@@ -81,21 +81,21 @@ class Body:
     def callback(self) -> Callback:
         """What it says."""
         message = self.fields.get("smsMessage")
-        text = None if message is None else _printed(message)
+        text = None if message is None else _to_text(message)
         kind = _kind(self.fields) if text is None else TEXT
-        kept = [written for name, written in self.members if name not in ATTEMPT]
+        kept = [written for name, written in self.members if name not in PER_ATTEMPT_FIELDS]
         request_id = self.fields.get("requestId")
         return Callback(
             kind=kind,
             devices=_devices(self.fields.get("deviceIds")),
             text=text,
-            request_id=_printed(request_id) if request_id else None,
+            request_id=_to_text(request_id) if request_id else None,
             content=",".join(kept) if text is None else text,
             raw=f"{{{','.join(written for _, written in self.members)}}}".encode("utf-8", "surrogateescape"),
         )
 
 
-def read(body: bytes) -> Body:
+def parse_body(body: bytes) -> UnverifiedBody:
     """Decode a body once. Raises Malformed.
 
     Bytes that are not UTF-8 are no reason to refuse a text: they are kept as they came, and shown as U+FFFD.
@@ -104,25 +104,25 @@ def read(body: bytes) -> Body:
     try:
         members = list(_members(source))
     except (ValueError, IndexError, RecursionError):
-        raise Malformed from None
+        raise MalformedBody from None
     fields = {name: value for name, value, _ in members}
-    public = tuple((name, written) for name, _, written in members if name.lower() not in SECRET)
-    return Body(fields.get("username"), fields.get("password"), fields, public)
+    public = tuple((name, written) for name, _, written in members if name.lower() not in SECRET_FIELDS)
+    return UnverifiedBody(fields.get("username"), fields.get("password"), fields, public)
 
 
-def queued(entry: dict[str, Any]) -> Callback:
+def parse_history_message(entry: dict[str, Any]) -> Callback:
     """A text as ThingSpace's queue shows it: `deviceIds`, `message`, `timestamp`."""
     said = entry.get("message")
-    text = "" if said is None else _printed(said)
+    text = "" if said is None else _to_text(said)
     written = json.dumps(entry).encode()
     at = entry.get("timestamp")
-    return Callback(TEXT, _devices(entry.get("deviceIds")), text, None, text, written, _printed(at) if at else "")
+    return Callback(TEXT, _devices(entry.get("deviceIds")), text, None, text, written, _to_text(at) if at else "")
 
 
-def reread(kind: str, raw: bytes) -> Callback:
+def reparse(kind: str, raw: bytes) -> Callback:
     """What was stored with this kind and body. A text whose body is none that is posted was read from the queue."""
-    posted = read(raw).callback()
-    return queued(json.loads(raw)) if kind == TEXT != posted.kind else posted
+    posted = parse_body(raw).callback()
+    return parse_history_message(json.loads(raw)) if kind == TEXT != posted.kind else posted
 
 
 def _members(source: str) -> Iterator[tuple[str, Any, str]]:
@@ -162,7 +162,7 @@ def _kind(fields: dict[str, Any]) -> str:
     children = response if isinstance(response, dict) else {}
     delivery = children.get("smsDeliveryResponse")
     inner = delivery.get("faultResponse") if isinstance(delivery, dict) else None
-    if _says_something(fields.get("faultResponse")) or _says_something(inner):
+    if _is_present(fields.get("faultResponse")) or _is_present(inner):
         return FAULT
     if "smsDeliveryResponse" in children:
         return CONFIRMATION
@@ -172,20 +172,20 @@ def _kind(fields: dict[str, Any]) -> str:
     return FAULT if isinstance(status, str) and status.lower() == "failed" else SENT
 
 
-def _says_something(fault: object) -> bool:
+def _is_present(fault: object) -> bool:
     return any(fault.values()) if isinstance(fault, dict) else bool(fault)
 
 
 def _devices(value: object) -> tuple[Device, ...]:
     entries = value if isinstance(value, list) else [value]
     return tuple(
-        Device(_printed(entry.get("kind") or "").lower(), _printed(entry["id"]))
+        Device(_to_text(entry.get("kind") or "").lower(), _to_text(entry["id"]))
         for entry in entries
         if isinstance(entry, dict) and entry.get("id")
     )
 
 
-def _printed(value: object) -> str:
+def _to_text(value: object) -> str:
     """Text as it is, anything else as JSON; what cannot be written as UTF-8 becomes U+FFFD."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return SURROGATE.sub("\ufffd", text)

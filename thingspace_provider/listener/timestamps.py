@@ -9,13 +9,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 ISO = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,6})?\d*(Z|[+-]\d{2}:\d{2})?")
 
 
-def iso(microseconds: int) -> str:
+def format_timestamp(microseconds: int) -> str:
     """Microseconds after 1970 as `2026-03-01T08:15:30.250Z`."""
     moment = EPOCH + timedelta(microseconds=microseconds)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def microseconds(text: str) -> int:
+def parse_timestamp(text: str) -> int:
     """The other way round; UTC unless it says otherwise. Raises ValueError."""
     found = ISO.fullmatch(text)
     if not found:

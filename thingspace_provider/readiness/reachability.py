@@ -19,15 +19,15 @@ import requests
 from requests.utils import get_environ_proxies, select_proxy
 
 from thingspace_provider.api.credentials import is_loopback
-from thingspace_provider.api.transport import NoAnswer, innermost
-from thingspace_provider.common.timeouts import in_time
+from thingspace_provider.api.transport import TransportError, root_cause
+from thingspace_provider.common.timeouts import run_with_timeout
 from thingspace_provider.common.urls import DEFAULT_PORTS
 from thingspace_provider.readiness import tls_errors
 
-TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+TUNNEL_ERROR = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
-class NotProven(Exception):
+class ProbeFailed(Exception):
     """One attempt failed.
 
     Args:
@@ -36,11 +36,11 @@ class NotProven(Exception):
         remedy: what to do about it.
     """
 
-    def __init__(self, step: str, what: str, remedy: str) -> None:
-        super().__init__(step, what, remedy)
+    def __init__(self, step: str, detail: str, hint: str) -> None:
+        super().__init__(step, detail, hint)
         self.step = step
-        self.what = what
-        self.remedy = remedy
+        self.detail = detail
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def target(url: str) -> Target:
+def parse_target(url: str) -> Target:
     """Host, port and proxy of a URL that was checked before."""
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -65,24 +65,24 @@ def target(url: str) -> Target:
     return Target(host, parts.port or DEFAULT_PORTS[parts.scheme], proxy)
 
 
-def addresses(to: Target, seconds: float) -> list[str]:
+def resolve(target: Target, seconds: float) -> list[str]:
     """The addresses of the host, or NotProven when there are none; not for use where a proxy looks them up."""
     try:
-        return in_time(lambda: _look_up(to), seconds, "thingspace-lookup")
+        return run_with_timeout(lambda: _look_up(target), seconds, "thingspace-lookup")
     except FutureTimeoutError:
-        what = f"no name server told the address of {to.host} within {seconds:g} s"
+        detail = f"no name server told the address of {target.host} within {seconds:g} s"
     except UnicodeError:
-        what = f"{to.host} cannot be a host name"
+        detail = f"{target.host} cannot be a host name"
     except OSError as error:
-        what = f"{to.host} does not resolve ({(error.strerror or 'no address').lower()})"
-    raise NotProven(
-        "name", what, "Look for a slip in the host name; a DNS record that is new needs time until it is seen."
+        detail = f"{target.host} does not resolve ({(error.strerror or 'no address').lower()})"
+    raise ProbeFailed(
+        "name", detail, "Look for a slip in the host name; a DNS record that is new needs time until it is seen."
     )
 
 
-def _look_up(to: Target) -> list[str]:
-    found = socket.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
-    return sorted({str(entry[4][0]) for entry in found})
+def _look_up(target: Target) -> list[str]:
+    entries = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    return sorted({str(entry[4][0]) for entry in entries})
 
 
 def is_private(address: str) -> bool:
@@ -90,43 +90,45 @@ def is_private(address: str) -> bool:
     return not ipaddress.ip_address(address).is_global
 
 
-def not_reached(to: Target, error: NoAnswer, ca_bundle: str, seconds: float) -> NotProven:
+def explain_transport_error(target: Target, error: TransportError, ca_bundle: str, seconds: float) -> ProbeFailed:
     """Which step it was that gave no answer."""
-    outer, cause = error.__cause__, innermost(error)
+    outer, cause = error.__cause__, root_cause(error)
     if isinstance(outer, requests.exceptions.ProxyError):
-        return _not_through_proxy(to, cause)
+        return _explain_proxy_error(target, cause)
     if isinstance(cause, ssl.SSLError):
-        return NotProven("TLS", *tls_errors.in_words(cause, to.host, to.port, to.proxy, ca_bundle, seconds))
+        return ProbeFailed(
+            "TLS", *tls_errors.explain_tls_error(cause, target.host, target.port, target.proxy, ca_bundle, seconds)
+        )
     if isinstance(cause, socket.gaierror):
-        return NotProven("name", f"{to.host} does not resolve", "Look for a slip in the host name.")
+        return ProbeFailed("name", f"{target.host} does not resolve", "Look for a slip in the host name.")
     if outer is None or isinstance(outer, requests.exceptions.ReadTimeout):
-        return NotProven(
+        return ProbeFailed(
             "answer",
-            f"{to.address} took the connection, but {error}",
+            f"{target.address} took the connection, but {error}",
             "What listens there is not up yet, hangs, or waits for TLS where the URL says http (or the reverse).",
         )
     if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, ConnectionError):
-        return NotProven(
-            "answer", f"{to.address} does not speak HTTP", "If it speaks TLS there, the URL begins with https://."
+        return ProbeFailed(
+            "answer", f"{target.address} does not speak HTTP", "If it speaks TLS there, the URL begins with https://."
         )
     if isinstance(cause, ConnectionResetError | BrokenPipeError):  # http.client's RemoteDisconnected is one too
-        return NotProven(
+        return ProbeFailed(
             "connection",
-            f"{to.address} closed the connection without an answer",
+            f"{target.address} closed the connection without an answer",
             "Look into the log of what listens there; a load balancer without a backend does this too.",
         )
-    return NotProven(
+    return ProbeFailed(
         "connection",
-        f"{to.address}: {error}",
-        f"Start what listens there and open port {to.port} for the internet: firewall, security group, load balancer.",
+        f"{target.address}: {error}",
+        f"Start what listens there and open port {target.port} for the internet: firewall, security group, load balancer.",  # noqa: E501
     )
 
 
-def _not_through_proxy(to: Target, cause: BaseException) -> NotProven:
-    refused = TUNNEL.search(str(cause))
-    what = f"answered {refused.group(1)}" if refused else "cannot be reached"
-    return NotProven(
+def _explain_proxy_error(target: Target, cause: BaseException) -> ProbeFailed:
+    match = TUNNEL_ERROR.search(str(cause))
+    detail = f"answered {match.group(1)}" if match else "cannot be reached"
+    return ProbeFailed(
         "connection",
-        f"the proxy on this machine's way out (HTTPS_PROXY) {what} when asked for {to.address}",
+        f"the proxy on this machine's way out (HTTPS_PROXY) {detail} when asked for {target.address}",
         "Either the proxy does not let this machine through (NO_PROXY leaves it out), or the name or port is wrong.",
     )

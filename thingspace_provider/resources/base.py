@@ -13,10 +13,10 @@ from pulumi import dynamic
 
 MODULE = "thingspace"
 T = TypeVar("T")
-_STACKS = threading.RLock()  # programs that run side by side in threads share sys
+_TRACEBACK_LIMIT_LOCK = threading.RLock()  # programs that run side by side in threads share sys
 
 
-def camel(name: str) -> str:
+def to_camel_case(name: str) -> str:
     """The spelling of a name in the state: `account_name` is `accountName`."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
@@ -51,13 +51,13 @@ class Resource(dynamic.Resource, module=MODULE, name="Resource"):
         opts: pulumi.ResourceOptions | None = None,
         secret_outputs: Sequence[str] = (),
     ) -> None:
-        type(self)._names = {key: camel(key) for key in (*inputs, *outputs)}  # noqa: SLF001  the same for every instance
+        type(self)._names = {key: to_camel_case(key) for key in (*inputs, *outputs)}  # noqa: SLF001  the same for every instance
         # None makes an output unknown in a preview; without its key it would never become an attribute.
         props = dict.fromkeys(outputs) | {key: value for key, value in inputs.items() if value is not None}
         if secret_outputs:
             own = pulumi.ResourceOptions(additional_secret_outputs=list(secret_outputs))
             opts = pulumi.ResourceOptions.merge(own, opts)
-        with _without_stack():
+        with _omit_stack_trace():
             super().__init__(provider, name, props, opts)
 
     def translate_input_property(self, prop: str) -> str:
@@ -70,24 +70,24 @@ class Resource(dynamic.Resource, module=MODULE, name="Resource"):
 
 
 @contextlib.contextmanager
-def _without_stack() -> Iterator[None]:
+def _omit_stack_trace() -> Iterator[None]:
     """Keep the SDK from storing the Python stack of a constructor with its resource.
 
     That would be more than half of the state: a dozen paths of this machine, the first of them in this file. The SDK
     has no switch for it, but like everything that reads stacks it keeps to `sys.tracebacklimit`.
     """
-    with _STACKS:
-        before = getattr(sys, "tracebacklimit", None)
+    with _TRACEBACK_LIMIT_LOCK:
+        previous_limit = getattr(sys, "tracebacklimit", None)
         sys.tracebacklimit = 1
         try:
             yield
         finally:
-            if before is None:
+            if previous_limit is None:
                 del sys.tracebacklimit
             else:
-                sys.tracebacklimit = before
+                sys.tracebacklimit = previous_limit
 
 
-def secret(value: pulumi.Input[T] | None) -> pulumi.Output[T] | None:
+def as_secret(value: pulumi.Input[T] | None) -> pulumi.Output[T] | None:
     """The value as a secret; what is not given stays so."""
     return None if value is None else pulumi.Output.secret(value)

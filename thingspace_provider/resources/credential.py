@@ -41,18 +41,18 @@ class CallbackCredential(Resource, name="CallbackCredential"):
         )
 
     @property
-    def settings(self) -> pulumi.Output[dict[str, Any]]:
+    def listener_settings(self) -> pulumi.Output[dict[str, Any]]:
         """The listener's settings as its settings file spells them; a secret.
 
         Its previousPassword is a text, or a list when there are several.
         """
-        known = {
+        values = {
             "username": self.username,
             "password": self.password,
             "previousPassword": pulumi.Output.all(self.previous_password, self.previous_passwords).apply(_one_or_list),
             "pathToken": self.path_token,
         }
-        return pulumi.Output.secret(pulumi.Output.all(**known).apply(dict))
+        return pulumi.Output.secret(pulumi.Output.all(**values).apply(dict))
 
 
 def _one_or_list(previous: list[Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from thingspace_provider.providers import CallbackRegistrationProvider
-from thingspace_provider.resources.base import Resource, secret
+from thingspace_provider.resources.base import Resource, as_secret
 
 
 class CallbackRegistration(Resource, name="CallbackRegistration"):
@@ -59,7 +59,7 @@ class CallbackRegistration(Resource, name="CallbackRegistration"):
                 "url": url,
                 "service_name": service_name,
                 "username": username,
-                "password": secret(password),
+                "password": as_secret(password),
                 "adopt": adopt,
                 "readiness": readiness,
                 "profile": profile,

@@ -46,7 +46,7 @@ class SmsCallbacks(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("thingspace:index:SmsCallbacks", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
+        child_opts = pulumi.ResourceOptions(parent=self)
         self.registrations = {}
         self.activations = {}
         for account in account_names:
@@ -59,7 +59,7 @@ class SmsCallbacks(pulumi.ComponentResource):
                 adopt=adopt,
                 readiness=listener.readiness,
                 profile=profile,
-                opts=inside,
+                opts=child_opts,
             )
             self.registrations[account] = registration
             self.activations[account] = SmsCallbackActivation(
@@ -68,8 +68,12 @@ class SmsCallbacks(pulumi.ComponentResource):
                 triggers=[*triggers, registration.registered_at, listener.revision],
                 registration_url=registration.endpoint,
                 profile=profile,
-                opts=inside,
+                opts=child_opts,
             )
         self.register_outputs(
-            {"lastActivatedAt": {account: it.last_activated_at for account, it in self.activations.items()}}
+            {
+                "lastActivatedAt": {
+                    account: activation.last_activated_at for account, activation in self.activations.items()
+                }
+            }
         )

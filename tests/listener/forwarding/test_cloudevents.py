@@ -13,12 +13,12 @@ from tests.support.sample_messages import build_stored_message
 from thingspace_provider.listener import callback_parser
 from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.forwarding import cloudevents
-from thingspace_provider.listener.forwarding.cloudevents import event_of
+from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
 
 
 def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:
     event = from_structured_event(
-        HTTPMessage({"content-type": cloudevents.CONTENT_TYPE}, event_of(build_stored_message()).body)
+        HTTPMessage({"content-type": cloudevents.CONTENT_TYPE}, to_cloudevent(build_stored_message()).body)
     )
     assert event.get_specversion() == "1.0"
     assert event.get_type() == "com.verizon.thingspace.sms.received"
@@ -39,33 +39,35 @@ def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:
 @pytest.mark.parametrize("kind", callback_parser.KINDS)
 def test_every_kind_has_its_own_type_and_status_callbacks_have_the_status_of_thingspace(kind: str) -> None:
     content = "T" if kind == callback_parser.TEXT else None
-    event = json.loads(event_of(build_stored_message(kind=kind, text=content, raw=b'{"status":"Success"}')).body)
+    event = json.loads(to_cloudevent(build_stored_message(kind=kind, text=content, raw=b'{"status":"Success"}')).body)
     assert event["type"] == cloudevents.TYPES[kind]
     assert len(set(cloudevents.TYPES.values())) == len(callback_parser.KINDS)
     assert event["data"].get("body") == (None if content else '{"status":"Success"}')
 
 
 def test_an_event_is_the_same_bytes_each_time_and_no_other_message_has_its_id() -> None:
-    assert event_of(build_stored_message()) == event_of(build_stored_message())
+    assert to_cloudevent(build_stored_message()) == to_cloudevent(build_stored_message())
     others = [
         build_stored_message(id=18),
         build_stored_message(account="other"),
         build_stored_message(received=1),
         build_stored_message(raw=b"{}"),
     ]
-    assert len({event_of(message).id for message in (build_stored_message(), *others)}) == 5
+    assert len({to_cloudevent(message).id for message in (build_stored_message(), *others)}) == 5
 
 
 def test_the_key_is_the_device_whatever_else_a_text_names() -> None:
     number, card = Device("mdn", "5551230001"), Device("iccid", "89148000001234567890")
     named = [(number,), (card, number), (number, card)]
-    assert {event_of(build_stored_message(devices=devices)).key for devices in named} == {"mdn:5551230001"}
-    without_device = event_of(build_stored_message(devices=()))
-    assert without_device.key == "0000123456-00001"
+    assert {to_cloudevent(build_stored_message(devices=devices)).partition_key for devices in named} == {
+        "mdn:5551230001"
+    }
+    without_device = to_cloudevent(build_stored_message(devices=()))
+    assert without_device.partition_key == "0000123456-00001"
     assert "subject" not in json.loads(without_device.body)
 
 
 def test_an_account_with_odd_characters_still_makes_a_valid_source() -> None:
-    event = json.loads(event_of(dataclasses.replace(build_stored_message(), account="a/b ü")).body)
+    event = json.loads(to_cloudevent(dataclasses.replace(build_stored_message(), account="a/b ü")).body)
     assert event["source"] == "/thingspace/accounts/a%2Fb%20%C3%BC"
     assert event["data"]["account"] == "a/b ü"

@@ -65,7 +65,7 @@ def test_a_long_backlog_is_counted_once_for_many_concurrent_requests() -> None:
     async def fetch_metrics() -> None:
         figures = ForwardingMetrics(CollectorRegistry())
         figures.backlogs = count_slowly
-        await asyncio.gather(*(figures.count() for _ in range(50)))
+        await asyncio.gather(*(figures.refresh_backlog() for _ in range(50)))
 
     asyncio.run(fetch_metrics())
     assert len(counted) == 1

@@ -20,19 +20,19 @@ from tests.support.callback_servers import create_tls_context
 from tests.support.callback_servers import run_callback_server as callback_server
 from tests.support.sample_messages import build_stored_message
 from tests.support.webhook_receiver import Receiver
-from thingspace_provider.listener.forwarding.cloudevents import Event, event_of
-from thingspace_provider.listener.forwarding.sinks.base import Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.cloudevents import CloudEvent, to_cloudevent
+from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, SinkUnavailable
 from thingspace_provider.listener.forwarding.sinks.http import LONGEST_PAUSE, HttpSink, pause
 from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(os.urandom(32)).decode()}" for _ in range(3))
 
 
-def deliver(url: str, *secrets: str, event: Event | None = None, seconds: float = 10) -> None:
+def deliver(url: str, *secrets: str, event: CloudEvent | None = None, seconds: float = 10) -> None:
     async def work() -> None:
         sink = HttpSink(HttpSettings(name="hub", url=url, secrets=secrets or (OLD,), timeout_seconds=seconds))
         try:
-            await sink.deliver(event or event_of(build_stored_message()))
+            await sink.deliver(event or to_cloudevent(build_stored_message()))
         finally:
             await sink.close()
 
@@ -45,7 +45,7 @@ def test_a_receiver_gets_a_cloudevent_that_the_standards_own_library_verifies(re
     assert Webhook(OLD).verify(received.body, received.headers)["data"]["text"] == "T=21.5 °C"
     headers = {name.lower(): value for name, value in received.headers.items()}
     event = from_http_event(HTTPMessage(headers, received.body))
-    assert event.get_id() == headers["webhook-id"] == event_of(build_stored_message()).id
+    assert event.get_id() == headers["webhook-id"] == to_cloudevent(build_stored_message()).id
     with pytest.raises(WebhookVerificationError):
         Webhook(OTHER).verify(received.body, received.headers)
     with pytest.raises(WebhookVerificationError):
@@ -69,9 +69,9 @@ def test_any_2xx_is_delivered(receiver: Receiver, status: int) -> None:
 @pytest.mark.parametrize(
     ("meaning", "statuses"),
     [
-        (Unacceptable, (400, 406, 409, 410, 411, 413, 414, 415, 422, 431)),
-        (Unavailable, (401, 403, 404, 405, 429, 502, 503, 504)),
-        (Undelivered, (408, 425, 418, 500, 507)),
+        (MessageRejected, (400, 406, 409, 410, 411, 413, 414, 415, 422, 431)),
+        (SinkUnavailable, (401, 403, 404, 405, 429, 502, 503, 504)),
+        (DeliveryError, (408, 425, 418, 500, 507)),
     ],
 )
 def test_each_error_response_has_one_meaning(
@@ -87,7 +87,7 @@ def test_each_error_response_has_one_meaning(
 def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     redirect_target = Receiver()
     receiver.responder = lambda _: (307, {"location": redirect_target.url})
-    with pytest.raises(Unavailable, match="answered 307"):
+    with pytest.raises(SinkUnavailable, match="answered 307"):
         deliver(receiver.url)
     assert redirect_target.requests == []
     redirect_target.close()
@@ -102,13 +102,13 @@ def test_a_slow_or_unreachable_receiver_is_retried_and_no_message_holds_the_url(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     receiver.responder = lambda _: 5.0
-    with pytest.raises(Undelivered) as slow:
+    with pytest.raises(DeliveryError) as slow:
         deliver(receiver.url, seconds=0.2)
     receiver.down()
-    with pytest.raises(Unavailable) as down:
+    with pytest.raises(SinkUnavailable) as down:
         deliver(receiver.url)
     monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
-    with pytest.raises(Unavailable) as nowhere:
+    with pytest.raises(SinkUnavailable) as nowhere:
         deliver("http://nobody.invalid/?token=invented-url-token")
     reasons = [str(raised.value) for raised in (slow, down, nowhere)]
     assert reasons == [
@@ -121,7 +121,7 @@ def test_a_slow_or_unreachable_receiver_is_retried_and_no_message_holds_the_url(
 def test_a_certificate_of_an_unknown_authority_is_rejected() -> None:
     with (
         callback_server(context=create_tls_context(trustme.CA().issue_cert("127.0.0.1"))) as running,
-        pytest.raises(Unavailable, match="certificate is not trusted"),
+        pytest.raises(SinkUnavailable, match="certificate is not trusted"),
     ):
         deliver(running.url(path="/"))
 
@@ -145,7 +145,7 @@ def test_an_answer_without_end_is_not_read() -> None:
         server = await asyncio.start_server(endless, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         sink = HttpSink(HttpSettings(name="hub", url=f"http://127.0.0.1:{port}/", secrets=(OLD,)))
-        await asyncio.wait_for(sink.deliver(event_of(build_stored_message())), 10)
+        await asyncio.wait_for(sink.deliver(to_cloudevent(build_stored_message())), 10)
         await sink.close()
         await asyncio.wait_for(ended.wait(), 10)
         server.close()
@@ -155,9 +155,9 @@ def test_an_answer_without_end_is_not_read() -> None:
 
 def test_retry_after_is_understood_as_seconds_and_as_a_date_and_never_believed_for_long(receiver: Receiver) -> None:
     receiver.responder = lambda _: (503, {"retry-after": "7"})
-    with pytest.raises(Unavailable) as raised:
+    with pytest.raises(SinkUnavailable) as raised:
         deliver(receiver.url)
-    assert raised.value.after == 7
+    assert raised.value.retry_after_seconds == 7
     assert 25 < pause(formatdate(time.time() + 30, usegmt=True)) <= 30
     assert pause("99999999999999999999") == pause("Fri, 31 Dec 9999 23:59:59 GMT") == LONGEST_PAUSE
     huge = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"

@@ -20,9 +20,9 @@ from tests.support.kafka_broker import MECHANISM, MISSING, PASSWORD, USER, Kafka
 from tests.support.listener_process import ListenerProcess
 from tests.support.sample_messages import build_stored_message
 from thingspace_provider.listener.callback_parser import Device
-from thingspace_provider.listener.forwarding.cloudevents import event_of
+from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
 from thingspace_provider.listener.forwarding.sinks import kafka
-from thingspace_provider.listener.forwarding.sinks.base import SinkUnusable, Unacceptable, Unavailable
+from thingspace_provider.listener.forwarding.sinks.base import InvalidSink, MessageRejected, SinkUnavailable
 from thingspace_provider.listener.forwarding.sinks.kafka import KafkaSink
 from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 
@@ -52,7 +52,7 @@ async def deliver_messages(kafka_settings: KafkaSettings, *messages: str, device
     try:
         for number, message in enumerate(messages):
             await sink.deliver(
-                event_of(build_stored_message(id=number, text=message, devices=(Device("mdn", device),)))
+                to_cloudevent(build_stored_message(id=number, text=message, devices=(Device("mdn", device),)))
             )
     finally:
         await sink.close()
@@ -91,9 +91,9 @@ def test_each_text_is_a_cloudevent_keyed_by_its_device_and_in_order(broker: Kafk
 @pytest.mark.long
 def test_a_record_that_the_broker_never_takes_is_unacceptable_and_a_missing_topic_is_not(broker: KafkaBroker) -> None:
     broker.create_topic("small", **{"max.message.bytes": "200"})
-    with pytest.raises(Unacceptable, match="MSG_SIZE_TOO_LARGE"):
+    with pytest.raises(MessageRejected, match="MSG_SIZE_TOO_LARGE"):
         asyncio.run(deliver_messages(build_settings(broker.address, "small"), "x" * 500))
-    with pytest.raises(Unavailable, match="UNKNOWN_TOPIC"):
+    with pytest.raises(SinkUnavailable, match="UNKNOWN_TOPIC"):
         asyncio.run(deliver_messages(build_settings(broker.address, "nowhere"), "a"))
 
 
@@ -137,7 +137,7 @@ def test_a_broker_that_cannot_be_trusted_or_does_not_trust_us_is_unavailable_and
         r"_MSG_TIMED_OUT": {"security_protocol": "SASL_PLAINTEXT"},
     }
     for expected_error, change in cases.items():
-        with pytest.raises(Unavailable, match=expected_error) as failed:
+        with pytest.raises(SinkUnavailable, match=expected_error) as failed:
             asyncio.run(deliver_messages(build_protected_settings(broker, "guarded", seconds=10, **change), "a"))
         assert "sentinel" not in str(failed.value)
         assert PASSWORD not in str(failed.value)
@@ -151,7 +151,7 @@ def test_brokers_that_are_not_there_are_unavailable_in_time_and_the_event_loop_g
         while not attempt.done():
             await asyncio.sleep(0.01)
             ticks += 1
-        with pytest.raises(Unavailable, match=r"_MSG_TIMED_OUT: 127\.0\.0\.1:1/bootstrap: .*refused"):
+        with pytest.raises(SinkUnavailable, match=r"_MSG_TIMED_OUT: 127\.0\.0\.1:1/bootstrap: .*refused"):
             await attempt
         return ticks
 
@@ -163,22 +163,22 @@ def test_brokers_that_are_not_there_are_unavailable_in_time_and_the_event_loop_g
 def test_a_report_that_does_not_come_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka, "REPORT_SECONDS", 1 - 60)  # long before librdkafka itself would report a time-out
     silent: dict[str, Any] = {"delivery_report_only_error": True, "test_mock_num_brokers": 1}  # librdkafka's own broker
-    with pytest.raises(Unavailable, match=r"no delivery report within 1 s"):
+    with pytest.raises(SinkUnavailable, match=r"no delivery report within 1 s"):
         asyncio.run(deliver_messages(build_settings("127.0.0.1:1", seconds=60, **silent), "a"))
 
 
 def test_a_value_of_the_wrong_type_is_reported_without_the_value() -> None:
     wrong = replace(build_settings("127.0.0.1:1"), properties={"stats_cb": "hidden"})
-    with pytest.raises(SinkUnusable, match="sink stream: properties has a value of the wrong kind") as failed:
+    with pytest.raises(InvalidSink, match="sink stream: properties has a value of the wrong kind") as failed:
         asyncio.run(deliver_messages(wrong, "a"))
     assert "hidden" not in str(failed.value)
 
 
 def test_a_property_that_librdkafka_does_not_take_is_named_without_its_value() -> None:
-    with pytest.raises(SinkUnusable, match=r'sink stream: .*"compression\.codec"') as unknown:
+    with pytest.raises(InvalidSink, match=r'sink stream: .*"compression\.codec"') as unknown:
         asyncio.run(deliver_messages(build_settings("127.0.0.1:1", compression_codec="hidden"), "a"))
     assert "hidden" not in str(unknown.value)
-    with pytest.raises(SinkUnusable, match=r'sink stream: No such configuration property: "compresion"'):
+    with pytest.raises(InvalidSink, match=r'sink stream: No such configuration property: "compresion"'):
         asyncio.run(deliver_messages(build_settings("127.0.0.1:1", compresion="hidden"), "a"))
 
 

@@ -12,18 +12,18 @@ import pytest
 
 from tests.support.listener_process import build_settings
 from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings, KafkaSettings
-from thingspace_provider.listener.settings.listener_settings import Settings, load
-from thingspace_provider.listener.settings.settings_file import BadSettings
+from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
+from thingspace_provider.listener.settings.settings_file import InvalidSettings
 
 SECRET = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
 HTTP = {"name": "hub", "kind": "http", "url": "https://hub.example.com/sms?token=hidden", "secrets": [SECRET]}
 KAFKA = {"name": "stream", "kind": "kafka", "bootstrapServers": "kafka-1:9092,kafka-2:9092", "topic": "device-texts"}
 
 
-def load_sinks(tmp_path: Path, sinks: object, **environment: str) -> Settings:
+def load_sinks(tmp_path: Path, sinks: object, **environment: str) -> ListenerSettings:
     file = tmp_path / "settings.json"
     file.write_text(json.dumps(build_settings(tmp_path, sinks=sinks)))
-    return load(file, environment, {})
+    return load_settings(file, environment, {})
 
 
 def test_sinks_come_from_the_file_or_as_json_from_the_environment_which_wins(tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
     ],
 )
 def test_an_invalid_setting_is_named_without_its_value(tmp_path: Path, sink: Any, expected: str) -> None:
-    with pytest.raises(BadSettings) as bad:
+    with pytest.raises(InvalidSettings) as bad:
         load_sinks(tmp_path, [sink])
-    (error,) = bad.value.problems
+    (error,) = bad.value.errors
     assert error.startswith(f"sinks (settings file {tmp_path / 'settings.json'}): {expected}")
     assert 'Example: [{"name": "hub"' in error
     assert "hidden" not in error
@@ -105,13 +105,15 @@ def test_an_invalid_setting_is_named_without_its_value(tmp_path: Path, sink: Any
 
 def test_several_wrong_sinks_are_all_named_and_two_of_one_name_are_one_too_many(tmp_path: Path) -> None:
     with pytest.raises(
-        BadSettings, match=r"sink 1: name must be .*; sink 3: url must be .*; two sinks are called"
+        InvalidSettings, match=r"sink 1: name must be .*; sink 3: url must be .*; two sinks are called"
     ) as bad:
         load_sinks(tmp_path, [HTTP | {"name": "?"}, HTTP, HTTP | {"url": "x"}, KAFKA | {"name": "hub"}])
-    assert len(bad.value.problems) == 1
+    assert len(bad.value.errors) == 1
 
 
 @pytest.mark.parametrize("value", ["[", '"hub"', "7", "{}"])
 def test_json_in_the_environment_must_be_a_list(tmp_path: Path, value: str) -> None:
-    with pytest.raises(BadSettings, match=r"sinks \(environment variable THINGSPACE_LISTENER_SINKS\): (is not|must)"):
+    with pytest.raises(
+        InvalidSettings, match=r"sinks \(environment variable THINGSPACE_LISTENER_SINKS\): (is not|must)"
+    ):
         load_sinks(tmp_path, None, THINGSPACE_LISTENER_SINKS=value)

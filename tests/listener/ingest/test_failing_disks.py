@@ -15,8 +15,8 @@ from tests.support.crash_points import fail_calls, get_skip_reason
 from tests.support.forwarding_harness import build_sink, read_metric, wait_until
 from tests.support.listener_process import ACCOUNT, ListenerProcess, NotReady, build_text_callback
 from tests.support.webhook_receiver import Receiver
-from thingspace_provider.listener.callback_parser import read
-from thingspace_provider.listener.store.base import Arrival
+from thingspace_provider.listener.callback_parser import parse_body
+from thingspace_provider.listener.store.base import IncomingCallback
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
 
 Start = Callable[..., ListenerProcess]
@@ -185,7 +185,7 @@ def test_a_backlog_of_100000_messages_delays_no_response(start: Start, receiver:
             for number in numbers
         ]
         moment = now - (99 - batch) * 61_000_000  # so that a start has not all of them to compare with
-        store.append([Arrival(ACCOUNT, moment, read(body).callback()) for body in bodies])
+        store.append([IncomingCallback(ACCOUNT, moment, parse_body(body).callback()) for body in bodies])
     store.close()
     listener = start(sinks=[build_sink(receiver)])
     for number in range(20):

@@ -12,17 +12,21 @@ from hypothesis import strategies as st
 from tests.support.emulator_process import EmulatorProcess, wait_until
 from tests.support.listener_process import ListenerProcess, build_text_callback
 from tests.support.recovery_harness import build_recovery_settings, has_all_messages, register
-from thingspace_provider.api import Client
-from thingspace_provider.listener.ingest.source_addresses import PUBLISHED, Sources, read_addresses
-from thingspace_provider.listener.settings.values import Wrong
+from thingspace_provider.api import ThingSpaceClient
+from thingspace_provider.listener.ingest.source_addresses import (
+    PUBLISHED_ADDRESSES,
+    SourceAddressPolicy,
+    read_addresses,
+)
+from thingspace_provider.listener.settings.values import InvalidValue
 from thingspace_provider.listener.store.disk_space import Space, read_space
 
 Start = Callable[..., ListenerProcess]
-THINGSPACE_ADDRESS, UNEXPECTED_ADDRESS = PUBLISHED[0], "203.0.113.9"
+THINGSPACE_ADDRESS, UNEXPECTED_ADDRESS = PUBLISHED_ADDRESSES[0], "203.0.113.9"
 
 
-def build_policy(hops: int = 0, addresses: tuple[str, ...] = PUBLISHED) -> Sources:
-    return Sources("enforce", read_addresses(list(addresses)), hops)
+def build_policy(hops: int = 0, addresses: tuple[str, ...] = PUBLISHED_ADDRESSES) -> SourceAddressPolicy:
+    return SourceAddressPolicy("enforce", read_addresses(list(addresses)), hops)
 
 
 def build_request(*forwarded: str, peer: str = "10.0.0.1") -> dict[str, object]:
@@ -44,15 +48,17 @@ def build_request(*forwarded: str, peer: str = "10.0.0.1") -> dict[str, object]:
     ],
 )
 def test_the_sender_is_whom_the_outermost_of_our_proxies_saw(hops: int, forwarded: list[str], expected: str) -> None:
-    assert build_policy(hops).of(build_request(*forwarded)) == expected
+    assert build_policy(hops).client_address(build_request(*forwarded)) == expected
 
 
 @given(st.lists(st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=30), max_size=5))
 def test_nothing_that_a_sender_writes_changes_what_the_proxy_saw(written: list[str]) -> None:
     lines = [*written, UNEXPECTED_ADDRESS] if written else [UNEXPECTED_ADDRESS]
-    seen = build_policy(1).of({"headers": [(b"x-forwarded-for", ", ".join(lines).encode("latin-1"))], "client": None})
+    seen = build_policy(1).client_address(
+        {"headers": [(b"x-forwarded-for", ", ".join(lines).encode("latin-1"))], "client": None}
+    )
     assert seen == UNEXPECTED_ADDRESS
-    assert not build_policy(1).expect(seen)
+    assert not build_policy(1).is_expected(seen)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +71,7 @@ def test_nothing_that_a_sender_writes_changes_what_the_proxy_saw(written: list[s
     ],
 )
 def test_an_address_is_known_however_a_proxy_writes_it(written: str) -> None:
-    assert build_policy().expect(written)
+    assert build_policy().is_expected(written)
 
 
 @pytest.mark.parametrize(
@@ -81,19 +87,19 @@ def test_an_address_is_known_however_a_proxy_writes_it(written: str) -> None:
     ],
 )
 def test_anything_else_is_not_expected(written: str) -> None:
-    assert not build_policy().expect(written)
+    assert not build_policy().is_expected(written)
 
 
 def test_networks_and_the_newer_protocol_can_be_expected() -> None:
     expected = build_policy(addresses=("198.51.100.0/24", "2001:db8::/32"))
-    assert expected.expect("198.51.100.77")
-    assert expected.expect("[2001:db8::5]:443")
-    assert not expected.expect(THINGSPACE_ADDRESS)
+    assert expected.is_expected("198.51.100.77")
+    assert expected.is_expected("[2001:db8::5]:443")
+    assert not expected.is_expected(THINGSPACE_ADDRESS)
 
 
 @pytest.mark.parametrize("value", ["198.51.100.7", ["nowhere"], ["198.51.100.7/8"], [17]])
 def test_addresses_that_are_none_are_refused(value: object) -> None:
-    with pytest.raises(Wrong):
+    with pytest.raises(InvalidValue):
         read_addresses(value)
 
 
@@ -133,7 +139,7 @@ def test_an_unexpected_address_gets_404_and_the_probe_still_works_when_enforced(
 
 @pytest.mark.parametrize("value", ["", "much", "5 apples", "100%", "-1", -1, True, 1.5, ["1MB"]])
 def test_space_that_is_no_amount_is_refused(value: object) -> None:
-    with pytest.raises(Wrong, match="5%"):
+    with pytest.raises(InvalidValue, match="5%"):
         read_space(value)
 
 
@@ -157,7 +163,7 @@ def test_a_full_disk_is_not_ready_but_alive_and_takes_what_it_can(start: Start) 
 
 @pytest.mark.long
 def test_callbacks_pass_a_proxy_and_rejected_ones_are_recovered_from_the_queue(
-    start: Start, any_port_emulator: EmulatorProcess, thingspace: Client
+    start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     listener = start(sources="enforce", trustedHops=1, **build_recovery_settings(any_port_emulator, "history"))
     register(thingspace, listener)

@@ -24,14 +24,14 @@ from tests.support.recovery_harness import (
     read_events,
     register,
 )
-from thingspace_provider.api import Client
+from thingspace_provider.api import ThingSpaceClient
 
 Start = Callable[..., ListenerProcess]
 
 
 @pytest.mark.parametrize("mode", [pytest.param("startCallbacks", marks=pytest.mark.long), "history"])
 def test_messages_that_were_queued_while_the_listener_was_down_are_stored_after_a_start(
-    start: Start, any_port_emulator: EmulatorProcess, thingspace: Client, mode: str
+    start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient, mode: str
 ) -> None:
     first = start(port=reserve_port())
     register(thingspace, first)
@@ -109,7 +109,7 @@ def test_a_rejected_login_is_known_after_a_restart_when_only_the_store_persists(
 
 
 def test_a_text_whose_answers_were_lost_is_known_again_when_it_comes_out_of_the_queue(
-    start: Start, any_port_emulator: EmulatorProcess, thingspace: Client
+    start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     first = start(port=reserve_port())
     register(thingspace, first)
@@ -126,7 +126,7 @@ def test_a_text_whose_answers_were_lost_is_known_again_when_it_comes_out_of_the_
 
 @pytest.mark.long
 def test_a_text_that_was_refused_comes_once_it_can_be_taken(
-    start: Start, any_port_emulator: EmulatorProcess, thingspace: Client
+    start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     listener = start(**build_recovery_settings(any_port_emulator, "startCallbacks"))
     assert wait_until(has_recovered(listener, 1))
@@ -145,7 +145,7 @@ def test_a_text_that_was_refused_comes_once_it_can_be_taken(
 
 @pytest.mark.long
 def test_a_text_that_the_store_could_not_take_comes_once_it_can(
-    start: Start, any_port_emulator: EmulatorProcess, thingspace: Client
+    start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     """A second connection that holds the write lock is what a failing disk looks like to a writer."""
     listener = start(**build_recovery_settings(any_port_emulator, "startCallbacks"))
@@ -296,7 +296,7 @@ def test_recovery_is_postponed_while_the_disk_is_too_full(
 @pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_no_queued_message_is_lost_when_the_listener_is_killed_during_recovery(
-    start: Start, any_port_emulator: EmulatorProcess, thingspace: Client, mode: str
+    start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient, mode: str
 ) -> None:
     first = start(port=reserve_port())
     register(thingspace, first)

@@ -24,10 +24,10 @@ from tests.support.recovery_harness import (
     read_events,
     register,
 )
-from thingspace_provider.api import Client, Credentials, errors
-from thingspace_provider.api.login_guard import OVERRIDE
-from thingspace_provider.listener.recovery.queue_drainer import SharedRefusals
-from thingspace_provider.listener.recovery.queue_recovery import TURN
+from thingspace_provider.api import Credentials, ThingSpaceClient, errors
+from thingspace_provider.api.login_guard import OVERRIDE_VARIABLE
+from thingspace_provider.listener.recovery.queue_drainer import ReplicatedLoginGuard
+from thingspace_provider.listener.recovery.queue_recovery import LEADER_LEASE
 from thingspace_provider.listener.store.postgres.store import PostgresStore
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
 
@@ -68,7 +68,7 @@ def count_results(listeners: list[ListenerProcess]) -> list[str]:
 @pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_one_of_several_listeners_that_start_together_runs_recovery(
-    replicas: Replicas, any_port_emulator: EmulatorProcess, thingspace: Client, mode: str
+    replicas: Replicas, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient, mode: str
 ) -> None:
     expected = [f"queued {number}" for number in range(105)]
     for message in expected:
@@ -109,20 +109,20 @@ def test_a_value_of_the_override_allows_one_login_among_all_listeners(
     def drain_queue(machine: str) -> str:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
         try:
-            Client(wrong, refused_logins=SharedRefusals(store.shared)).start_callbacks(ACCOUNT)
+            ThingSpaceClient(wrong, login_guard=ReplicatedLoginGuard(store.coordination)).start_callbacks(ACCOUNT)
         except errors.ThingSpaceError as error:
             return f"{type(error).__name__}: {error}"
         return "done"
 
     assert drain_queue("first").startswith("LoginRefused")
-    monkeypatch.setenv(OVERRIDE, "1")
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     assert drain_queue("second").startswith("LoginRefused")
     (tmp_path / "unwritable").write_text("")
-    monkeypatch.setenv(OVERRIDE, "0")
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "0")
     assert drain_queue("unwritable").startswith("LoginRefused")
-    monkeypatch.setenv(OVERRIDE, "1")
+    monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     for machine in ("first", "second", "third", "unwritable"):
-        assert f"{OVERRIDE}=2 (its present value was used for one already)" in drain_queue(machine)
+        assert f"{OVERRIDE_VARIABLE}=2 (its present value was used for one already)" in drain_queue(machine)
     assert any_port_emulator.count_calls()["login"] == 3
     store.close()
 
@@ -156,9 +156,9 @@ def test_a_leader_lease_held_by_another_replica_is_logged(
     other = PostgresStore(postgres.url(), "shown")
     event = "other listeners have been asking for queued texts all the time"
     assert wait_until(
-        lambda: count_recovery_runs(listener) == 1 and other.shared.noted(f"turn {TURN}") == 0
+        lambda: count_recovery_runs(listener) == 1 and other.coordination.get_value(f"turn {LEADER_LEASE}") == 0
     )  # it gave it back
-    with other.shared.turn(TURN) as mine:
+    with other.coordination.leader_lease(LEADER_LEASE) as mine:
         assert wait_until(lambda: read_events(listener, event) != [], 40)
         assert mine()
     other.close()

@@ -5,51 +5,51 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thingspace_provider.listener.recovery.schedule import Schedule
+from thingspace_provider.listener.recovery.schedule import RecoverySchedule
 
 SETTLE, EVERY = 10.0, 900.0
 
 
 def test_recovery_runs_after_the_start_and_then_at_its_interval() -> None:
-    schedule = Schedule(SETTLE, EVERY, 0)
+    schedule = RecoverySchedule(SETTLE, EVERY, 0)
     assert schedule.due == 10
-    schedule.asked(10, 11)
+    schedule.completed(10, 11)
     assert schedule.due == 911
 
 
 def test_a_rejection_is_followed_by_a_run_after_the_delay() -> None:
-    schedule = Schedule(SETTLE, EVERY, 0)
-    schedule.asked(10, 11)
-    schedule.wanted(500)
-    schedule.wanted(505)  # does not put it off
+    schedule = RecoverySchedule(SETTLE, EVERY, 0)
+    schedule.completed(10, 11)
+    schedule.request(500)
+    schedule.request(505)  # does not put it off
     assert schedule.due == 510
 
 
 def test_continued_rejections_are_followed_by_decreasingly_frequent_runs_until_a_quiet_time() -> None:
-    schedule = Schedule(SETTLE, EVERY, 0)
+    schedule = RecoverySchedule(SETTLE, EVERY, 0)
     times = []
     now = 10.0
     for _ in range(7):
-        schedule.asked(now, now)
-        schedule.wanted(now + 1)
+        schedule.completed(now, now)
+        schedule.request(now + 1)
         times.append(schedule.due - now)
         now = schedule.due
     assert times == [60, 120, 240, 480, 900, 900, 900]
-    schedule.asked(now, now)  # and no further refusal
-    schedule.asked(now + 900, now + 900)
-    schedule.wanted(now + 901)
+    schedule.completed(now, now)  # and no further refusal
+    schedule.completed(now + 900, now + 900)
+    schedule.request(now + 901)
     assert schedule.due == now + 960
 
 
 def test_a_rejection_during_a_run_is_not_forgotten() -> None:
-    schedule = Schedule(SETTLE, EVERY, 0)
-    schedule.wanted(12)
-    schedule.asked(10, 15)
+    schedule = RecoverySchedule(SETTLE, EVERY, 0)
+    schedule.request(12)
+    schedule.completed(10, 15)
     assert schedule.due == 75
 
 
 def test_failed_runs_are_retried_with_increasing_backoff() -> None:
-    schedule = Schedule(SETTLE, EVERY, 0)
+    schedule = RecoverySchedule(SETTLE, EVERY, 0)
     pauses = []
     now = 10.0
     for _ in range(6):
@@ -57,28 +57,28 @@ def test_failed_runs_are_retried_with_increasing_backoff() -> None:
         pauses.append(schedule.due - now)
         now = schedule.due
     assert pauses == [60, 120, 240, 480, 900, 900]
-    schedule.asked(now, now)
+    schedule.completed(now, now)
     assert schedule.due == now + 900
 
 
 def test_a_run_of_another_listener_counts_for_a_start_but_for_a_rejection_only_after_the_delay() -> None:
-    schedule = Schedule(SETTLE, EVERY, 100)
-    assert schedule.enough == 100
-    schedule.wanted(105)
-    assert schedule.enough == 115
+    schedule = RecoverySchedule(SETTLE, EVERY, 100)
+    assert schedule.satisfied_after == 100
+    schedule.request(105)
+    assert schedule.satisfied_after == 115
 
 
 @given(
     st.lists(st.tuples(st.sampled_from(["wanted", "asked", "failed", "postponed"]), st.floats(0, 2000)), max_size=60)
 )
 def test_recovery_always_runs_again_and_not_too_often(steps: list[tuple[str, float]]) -> None:
-    schedule, now, last = Schedule(SETTLE, EVERY, 0), 0.0, -SETTLE * 6
+    schedule, now, last = RecoverySchedule(SETTLE, EVERY, 0), 0.0, -SETTLE * 6
     for step, seconds in steps:
         now = max(now, schedule.due) if step in ("asked", "failed", "postponed") else now + seconds
         if step == "asked":
             assert now >= last + 60 - 1e-6
             last = now
-            schedule.asked(now, now)
+            schedule.completed(now, now)
         else:
             getattr(schedule, step)(now)
         assert schedule.due <= now + EVERY

@@ -8,17 +8,17 @@ import pytest
 
 from tests.support.listener_process import build_settings as complete
 from thingspace_provider.listener.recovery import queue_drainer
-from thingspace_provider.listener.settings.listener_settings import Settings, load
-from thingspace_provider.listener.settings.settings_file import BadSettings
+from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
+from thingspace_provider.listener.settings.settings_file import InvalidSettings
 
 USER = {"appKey": "key", "appSecret": "sentinel-1", "username": "uws", "password": "sentinel-2"}
 
 
-def load_from_file(folder: Path, environment: dict[str, str] | None = None, **changes: Any) -> Settings:
+def load_from_file(folder: Path, environment: dict[str, str] | None = None, **changes: Any) -> ListenerSettings:
     file = folder / "settings.json"
     file.write_text(json.dumps(complete(folder, **changes)))
-    settings = load(file, environment or {}, {})
-    queue_drainer.credentials(settings)
+    settings = load_settings(file, environment or {}, {})
+    queue_drainer.resolve_credentials(settings)
     return settings
 
 
@@ -29,7 +29,7 @@ def test_recovery_is_off_by_default_even_with_thingspace_credentials(tmp_path: P
 
 def test_the_environment_of_pulumi_up_gives_the_credentials_and_wins_over_the_file(tmp_path: Path) -> None:
     environment = {"THINGSPACE_LISTENER_HEAL": "history", "THINGSPACE_PASSWORD": "sentinel-3"}
-    user = queue_drainer.credentials(load_from_file(tmp_path, environment, thingspace=USER))
+    user = queue_drainer.resolve_credentials(load_from_file(tmp_path, environment, thingspace=USER))
     assert user is not None
     assert (user.username, user.password) == ("uws", "sentinel-3")
     assert user.base_url == "https://thingspace.verizon.com/api"
@@ -58,7 +58,7 @@ def test_the_environment_of_pulumi_up_gives_the_credentials_and_wins_over_the_fi
 def test_invalid_recovery_settings_are_reported_before_the_start(
     tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(BadSettings) as invalid:
+    with pytest.raises(InvalidSettings) as invalid:
         load_from_file(tmp_path, **changes)
     assert words.format(file=tmp_path / "settings.json") in str(invalid.value)
     assert "sentinel" not in str(invalid.value)

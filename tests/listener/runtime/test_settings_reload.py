@@ -25,8 +25,8 @@ from tests.support.listener_process import (
     build_text_callback,
     clean_environment,
 )
-from thingspace_provider.listener.settings.listener_settings import load
-from thingspace_provider.listener.settings.settings_file import BadSettings
+from thingspace_provider.listener.settings.listener_settings import load_settings
+from thingspace_provider.listener.settings.settings_file import InvalidSettings
 
 Start = Callable[..., ListenerProcess]
 SECRETS = (PASSWORD, PREVIOUS, PATH_TOKEN, API_TOKEN, "a text that nobody else shall read")
@@ -106,8 +106,8 @@ def test_several_previous_passwords_are_all_good(start: Start, given: object) ->
 def test_an_invalid_previous_password_is_reported_without_its_value(tmp_path: Path, given: object) -> None:
     file = tmp_path / "settings.json"
     file.write_text(json.dumps(build_settings(tmp_path, previousPassword=given)))
-    with pytest.raises(BadSettings, match="previousPassword") as bad:
-        load(file, {}, {})
+    with pytest.raises(InvalidSettings, match="previousPassword") as bad:
+        load_settings(file, {}, {})
     assert "sentinel" not in str(bad.value)
 
 
@@ -115,7 +115,7 @@ def test_in_the_environment_several_previous_passwords_are_json(tmp_path: Path) 
     file = tmp_path / "settings.json"
     file.write_text(json.dumps(build_settings(tmp_path)))
     for value, passwords in (("one", ("one",)), ('["one", "other"]', ("one", "other")), ("[]", ())):
-        listener_settings = load(file, {"THINGSPACE_LISTENER_PREVIOUS_PASSWORD": value}, {})
+        listener_settings = load_settings(file, {"THINGSPACE_LISTENER_PREVIOUS_PASSWORD": value}, {})
         assert listener_settings.previous_password == passwords
 
 

@@ -10,20 +10,20 @@ import pytest
 
 from tests.support.listener_process import PASSWORD, build_settings
 from thingspace_provider.listener.runtime import server
-from thingspace_provider.listener.settings.listener_settings import Settings, load
-from thingspace_provider.listener.settings.settings_file import BadSettings
+from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
+from thingspace_provider.listener.settings.settings_file import InvalidSettings
 
 
-def load_content(folder: Path, content: str, **environment: str) -> Settings:
+def load_content(folder: Path, content: str, **environment: str) -> ListenerSettings:
     file = folder / "settings"
     file.write_text(content)
-    return load(file, environment, {})
+    return load_settings(file, environment, {})
 
 
 def load_error(folder: Path, content: str, **environment: str) -> str:
-    with pytest.raises(BadSettings) as bad:
+    with pytest.raises(InvalidSettings) as bad:
         load_content(folder, content, **environment)
-    (error,) = bad.value.problems
+    (error,) = bad.value.errors
     return error
 
 
@@ -107,5 +107,5 @@ def test_bytes_in_the_environment_that_are_no_utf8_are_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("host", ["127.0.0..1", "x" * 70])
 def test_a_host_that_can_be_no_name_cannot_be_listened_on(host: str) -> None:
-    with pytest.raises(server.AddressTaken, match="this machine does not know that name"):
-        server.bound(host, 0)
+    with pytest.raises(server.BindError, match="this machine does not know that name"):
+        server.bind_socket(host, 0)

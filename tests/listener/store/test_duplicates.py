@@ -8,15 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, ListenerProcess, build_text_callback
-from thingspace_provider.listener.callback_parser import read
-from thingspace_provider.listener.store.base import Arrival
-from thingspace_provider.listener.store.duplicates import MOST, WINDOW, Window
+from thingspace_provider.listener.callback_parser import parse_body
+from thingspace_provider.listener.store.base import IncomingCallback
+from thingspace_provider.listener.store.duplicates import MAX_REMEMBERED, WINDOW_US, DuplicateWindow
 
 Start = Callable[..., ListenerProcess]
 
 
-def build_incoming_callback(at: int, message: str = "T=1", **more: Any) -> Arrival:
-    return Arrival(ACCOUNT, at, read(json.dumps(build_text_callback(message, **more)).encode()).callback())
+def build_incoming_callback(at: int, message: str = "T=1", **more: Any) -> IncomingCallback:
+    return IncomingCallback(
+        ACCOUNT, at, parse_body(json.dumps(build_text_callback(message, **more)).encode()).callback()
+    )
 
 
 def fetch_duplicate_marks(listener: ListenerProcess, **parameters: Any) -> list[str | None]:
@@ -90,25 +92,25 @@ def test_status_callbacks_about_one_message_to_several_devices_are_no_duplicates
 
 
 def test_an_equal_text_after_the_window_is_new() -> None:
-    window = Window()
+    window = DuplicateWindow()
     assert window.first(build_incoming_callback(0), 1) is None
-    assert window.first(build_incoming_callback(WINDOW), 2) == 1
-    assert window.first(build_incoming_callback(WINDOW + 1), 3) is None
-    assert window.first(build_incoming_callback(2 * WINDOW), 4) == 3
+    assert window.first(build_incoming_callback(WINDOW_US), 2) == 1
+    assert window.first(build_incoming_callback(WINDOW_US + 1), 3) is None
+    assert window.first(build_incoming_callback(2 * WINDOW_US), 4) == 3
 
 
 def test_a_clock_that_is_set_back_neither_hides_nor_invents_duplicates() -> None:
-    window = Window()
-    hour = 60 * WINDOW
+    window = DuplicateWindow()
+    hour = 60 * WINDOW_US
     assert window.first(build_incoming_callback(hour), 1) is None
-    assert window.first(build_incoming_callback(hour - WINDOW // 2), 2) == 1
+    assert window.first(build_incoming_callback(hour - WINDOW_US // 2), 2) == 1
     assert window.first(build_incoming_callback(0), 3) is None
     assert window.first(build_incoming_callback(1), 4) == 3
 
 
 def test_the_window_stays_small_however_many_messages_come() -> None:
-    window = Window()
+    window = DuplicateWindow()
     callback = build_incoming_callback(0).callback
-    for number in range(MOST + 1000):
-        window.first(Arrival(str(number), number, callback), number)
-    assert len(window) == MOST
+    for number in range(MAX_REMEMBERED + 1000):
+        window.first(IncomingCallback(str(number), number, callback), number)
+    assert len(window) == MAX_REMEMBERED

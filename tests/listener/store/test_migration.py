@@ -18,7 +18,7 @@ from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT
 from tests.support.postgres_server import PostgresServer
 from thingspace_provider.listener import callback_parser
 from thingspace_provider.listener.callback_parser import Device
-from thingspace_provider.listener.store.base import Arrival, Selection, Stored
+from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, StoredMessage
 from thingspace_provider.listener.store.postgres.schema import VERSION
 from thingspace_provider.listener.store.postgres.store import PostgresStore
 from thingspace_provider.listener.store.sqlite import schema
@@ -35,8 +35,8 @@ def file(tmp_path: Path) -> Path:
     return Path(shutil.copy(VERSION_1, tmp_path / "inbox.sqlite3"))
 
 
-def find_messages(store: SqliteStore, **narrowed: Any) -> list[Stored]:
-    return store.read(Selection(**{"limit": 100, **narrowed}))
+def find_messages(store: SqliteStore, **narrowed: Any) -> list[StoredMessage]:
+    return store.find(MessageQuery(**{"limit": 100, **narrowed}))
 
 
 def test_everything_of_version_1_is_there_and_can_be_selected(file: Path) -> None:
@@ -50,10 +50,10 @@ def test_everything_of_version_1_is_there_and_can_be_selected(file: Path) -> Non
         (5, ACCOUNT, "confirmation", None),
     ]
     assert [one.duplicate_of for one in stored] == [None, 1, None, None, None]
-    assert {one.stored for one in stored} == {None}
+    assert {one.stored_at for one in stored} == {None}
     assert stored[0].devices == (Device("iccid", "89148000001234567890"), Device("meid", "A1000001ABCDEF"))
     assert [one.id for one in find_messages(store, device="a1000001abcdef")] == [1, 2]
-    assert store.outbox.take("a", 10, lease=1).runs == ()
+    assert store.outbox.acquire("a", 10, lease=1).batches == ()
     store.close()
 
 
@@ -94,12 +94,12 @@ def test_recorded_values_are_there_after_a_restart_also_in_a_file_of_version_3(f
     connection.close()
     store = SqliteStore(file)
     assert len(find_messages(store)) == 5
-    assert store.shared.noted("a") == 0
+    assert store.coordination.get_value("a") == 0
     for number in (7, 8):
-        store.shared.note("a", number)
+        store.coordination.set_value("a", number)
     store.close()
     store = SqliteStore(file)
-    assert (store.shared.noted("a"), store.shared.noted("b")) == (8, 0)
+    assert (store.coordination.get_value("a"), store.coordination.get_value("b")) == (8, 0)
     store.close()
 
 
@@ -112,9 +112,9 @@ def test_a_database_of_version_1_supports_new_functions(postgres: PostgresServer
             (json.dumps([{**ROW_1, "account": ACCOUNT, "devices": '[["mdn", "1"]]', "named": ["1"]}]),),
         )
     store = PostgresStore(url, "shown", ["a"])
-    [first] = store.read(Selection(limit=10))
-    store.append([Arrival(ACCOUNT, 5, callback_parser.queued({"message": "T=1"}), first.id)])
-    assert [message.duplicate_of for message in store.read(Selection(limit=10))] == [None, first.id]
+    [first] = store.find(MessageQuery(limit=10))
+    store.append([IncomingCallback(ACCOUNT, 5, callback_parser.parse_history_message({"message": "T=1"}), first.id)])
+    assert [message.duplicate_of for message in store.find(MessageQuery(limit=10))] == [None, first.id]
     store.close()
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT version FROM thingspace.version").fetchall() == [(VERSION,)]

@@ -30,21 +30,21 @@ from tests.support.listener_process import (
     clean_environment,
 )
 from tests.support.postgres_server import PASSWORD, PostgresServer
-from thingspace_provider.listener.ingest.callback_endpoint import ANSWER_SECONDS
-from thingspace_provider.listener.settings.values import Wrong
-from thingspace_provider.listener.store.base import Selection, StoreFailed, StoreUnusable
+from thingspace_provider.listener.ingest.callback_endpoint import RESPONSE_TIMEOUT_SECONDS
+from thingspace_provider.listener.settings.values import InvalidValue
+from thingspace_provider.listener.store.base import MessageQuery, StoreError, StoreOpenError
 from thingspace_provider.listener.store.postgres import connections as postgres_link
 from thingspace_provider.listener.store.postgres import coordination
 from thingspace_provider.listener.store.postgres import store as postgres_store
-from thingspace_provider.listener.store.postgres.connections import Link, Watch
-from thingspace_provider.listener.store.postgres.outbox import TAKE
+from thingspace_provider.listener.store.postgres.connections import Connection, ConnectionWatchdog
+from thingspace_provider.listener.store.postgres.outbox import LEASE
 from thingspace_provider.listener.store.postgres.store import PostgresStore
-from thingspace_provider.listener.store.store_url import read_address, shown
+from thingspace_provider.listener.store.store_url import mask_store_url, parse_store_url
 
 TOP = Path(__file__).resolve().parents[3]
 
 Start = Callable[..., ListenerProcess]
-EVERYTHING = Selection(limit=100_000)
+EVERYTHING = MessageQuery(limit=100_000)
 TIMEOUT_SECONDS = 6  # seconds: 2 were promised, and a busy machine adds to what it measures; who hangs takes 10
 SECRETS = (PASSWORD, PASSWORD.replace("%40", "@"))
 
@@ -156,7 +156,7 @@ def test_an_entry_is_leased_by_one_replica_and_each_device_gets_its_messages_in_
             process.kill()
     had = [json.loads(line) for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
     store = PostgresStore(url, "shown", ["a"])
-    stored = store.read(EVERYTHING)
+    stored = store.find(EVERYTHING)
     store.close()
     assert len(stored) == 2 * replicas * message_count
     assert sum(message.duplicate_of is not None for message in stored) == (replicas - 1) * message_count
@@ -183,10 +183,10 @@ def test_entries_that_another_replica_is_leasing_are_skipped(postgres: PostgresS
     )
     values = {"sink": "a", "limit": 1, "run": 2, "token": 1, "lease": 1_000_000_000}
     with psycopg.connect(url) as other:
-        assert len(other.execute(TAKE.encode(), values).fetchall()) == 1
-        lease = store.outbox.take("a", 10, lease=30, run=2)
-        assert [entry.stored.text for run in lease.runs for entry in run] == ["2"]
-    assert store.outbox.take("a", 10, lease=30).runs == ()
+        assert len(other.execute(LEASE.encode(), values).fetchall()) == 1
+        lease = store.outbox.acquire("a", 10, lease=30, run=2)
+        assert [entry.stored.text for run in lease.batches for entry in run] == ["2"]
+    assert store.outbox.acquire("a", 10, lease=30).batches == ()
     store.close()
 
 
@@ -217,7 +217,9 @@ def test_no_acknowledged_text_is_lost_when_the_server_is_killed(
 
 def test_the_response_timeout_is_longer_than_the_store_timeout() -> None:
     assert (
-        postgres_store.APPEND_SECONDS + postgres_link.GRACE_SECONDS + postgres_link.WATCH_SECONDS < ANSWER_SECONDS < 2
+        postgres_store.APPEND_SECONDS + postgres_link.GRACE_SECONDS + postgres_link.WATCH_SECONDS
+        < RESPONSE_TIMEOUT_SECONDS
+        < 2
     )
 
 
@@ -231,13 +233,13 @@ def test_a_connection_that_hangs_times_out_and_is_replaced(postgres: PostgresSer
     os.kill(backend, signal.SIGSTOP)
     try:
         begun = time.monotonic()
-        with pytest.raises(StoreFailed):
+        with pytest.raises(StoreError):
             store.append([store_replica.build_incoming_callback("meanwhile", 2)])
         assert time.monotonic() - begun < TIMEOUT_SECONDS
         store.append([store_replica.build_incoming_callback("after", 3)])
     finally:
         os.kill(backend, signal.SIGCONT)
-    assert {"before", "after"} <= {message.text for message in store.read(EVERYTHING)}
+    assert {"before", "after"} <= {message.text for message in store.find(EVERYTHING)}
     store.close()
 
 
@@ -250,11 +252,11 @@ def test_a_write_lock_that_is_never_released_does_not_block_other_replicas(
     with psycopg.connect(url) as connection:
         connection.execute("SELECT thingspace.turn()")
         begun = time.monotonic()
-        with pytest.raises(StoreFailed, match="timeout"):
+        with pytest.raises(StoreError, match="timeout"):
             store.append([store_replica.build_incoming_callback("1", 1)])
         assert time.monotonic() - begun < TIMEOUT_SECONDS
     store.append([store_replica.build_incoming_callback("2", 1)])
-    assert [message.text for message in store.read(EVERYTHING)] == ["2"]
+    assert [message.text for message in store.find(EVERYTHING)] == ["2"]
     store.close()
 
 
@@ -263,21 +265,25 @@ def test_replicas_that_start_at_once_on_an_empty_database_make_its_tables_once(p
     with ThreadPoolExecutor(8) as threads:
         stores = list(threads.map(lambda _: PostgresStore(url, "shown"), range(8)))
     for store in stores:
-        store.prove()
+        store.check_writable()
         store.close()
 
 
 def test_a_leader_lease_is_held_by_one_replica_and_values_are_shared_by_all(postgres: PostgresServer) -> None:
     url = postgres.create_database()
     first, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
-    with first.shared.turn("heal") as mine, other.shared.turn("heal") as theirs, other.shared.turn("else") as third:
+    with (
+        first.coordination.leader_lease("heal") as mine,
+        other.coordination.leader_lease("heal") as theirs,
+        other.coordination.leader_lease("else") as third,
+    ):
         assert (mine(), theirs(), third()) == (True, False, True)
-    with other.shared.turn("heal") as theirs:
+    with other.coordination.leader_lease("heal") as theirs:
         assert theirs()
-    assert other.shared.noted("when") == 0
-    first.shared.note("when", 7)
-    first.shared.note("when", 8)
-    assert other.shared.noted("when") == 8
+    assert other.coordination.get_value("when") == 0
+    first.coordination.set_value("when", 7)
+    first.coordination.set_value("when", 8)
+    assert other.coordination.get_value("when") == 8
     first.close()
     other.close()
 
@@ -290,28 +296,32 @@ def test_a_leader_lease_expires_when_it_is_not_renewed(
     first, other = PostgresStore(url, "shown"), PostgresStore(url, "shown")
 
     def is_held_by_other() -> bool:
-        with other.shared.turn("heal") as has_turn:
+        with other.coordination.leader_lease("heal") as has_turn:
             return has_turn()
 
     monkeypatch.setattr(coordination, "LEASE_SECONDS", 4.0)
     monkeypatch.setattr(coordination, "RENEW_SECONDS", 0.1)
-    with first.shared.turn("heal") as mine:
-        ends = first.shared.noted("turn heal")
-        assert wait_until(lambda: first.shared.now() > ends)
+    with first.coordination.leader_lease("heal") as mine:
+        ends = first.coordination.get_value("turn heal")
+        assert wait_until(lambda: first.coordination.now() > ends)
         assert not is_held_by_other()
         assert mine()
     monkeypatch.setattr(coordination, "RENEW_SECONDS", 1000.0)
-    with first.shared.turn("heal") as lost:
+    with first.coordination.leader_lease("heal") as lost:
         assert lost()
         assert not is_held_by_other()
         assert wait_until(is_held_by_other)
         assert not lost()
         monkeypatch.setattr(coordination, "LEASE_SECONDS", 1000.0)
-        leader_lease = other.shared.turn("heal")
+        leader_lease = other.coordination.leader_lease("heal")
         assert leader_lease.__enter__()()
-    assert first.shared.noted("turn heal") > first.shared.now()  # who lost it does not give back what another has
+    assert (
+        first.coordination.get_value("turn heal") > first.coordination.now()
+    )  # who lost it does not give back what another has
     leader_lease.__exit__(None, None, None)
-    first.shared.note("turn heal", first.shared.now() + 3 * 10**9)  # as after a clock was set back by an hour
+    first.coordination.set_value(
+        "turn heal", first.coordination.now() + 3 * 10**9
+    )  # as after a clock was set back by an hour
     assert is_held_by_other()
     first.close()
     other.close()
@@ -323,8 +333,8 @@ def test_commits_are_durable_whatever_the_database_says_and_a_server_without_fsy
     url = postgres.create_database()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
-        watch = Watch()
-        link = Link(url, watch, 1.0)
+        watch = ConnectionWatchdog()
+        link = Connection(url, watch, 1.0)
         assert link.rows("SHOW synchronous_commit") == [("on",)]
         link.close()
         watch.close()
@@ -335,7 +345,7 @@ def test_commits_are_durable_whatever_the_database_says_and_a_server_without_fsy
             deadline = time.monotonic() + 10
             while connection.execute("SHOW fsync").fetchone() != ("off",):
                 assert time.monotonic() < deadline
-            with pytest.raises(StoreUnusable, match=r"shown cannot be used as a store: .*fsync = off"):
+            with pytest.raises(StoreOpenError, match=r"shown cannot be used as a store: .*fsync = off"):
                 PostgresStore(url, "shown")
         finally:
             connection.execute("ALTER SYSTEM RESET fsync")
@@ -349,7 +359,7 @@ def test_a_database_of_a_newer_version_is_left_alone(postgres: PostgresServer) -
     PostgresStore(url, "shown").close()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("UPDATE thingspace.version SET version = 99")
-    with pytest.raises(StoreUnusable, match="newer version"):
+    with pytest.raises(StoreOpenError, match="newer version"):
         PostgresStore(url, "shown")
 
 
@@ -390,8 +400,8 @@ def test_a_database_that_cannot_be_opened_is_reported_without_the_password(
     postgres: PostgresServer, old: str, new: str, expected: str
 ) -> None:
     url = postgres.url().replace(old.format(port=postgres.port), new)
-    with pytest.raises(StoreUnusable) as failed:
-        PostgresStore(url, shown(url.partition("?")[0]))
+    with pytest.raises(StoreOpenError) as failed:
+        PostgresStore(url, mask_store_url(url.partition("?")[0]))
     message = str(failed.value)
     assert expected in message
     assert message.startswith("postgresql://inbox:***@127.0.0.1:")
@@ -411,8 +421,8 @@ def test_a_database_that_cannot_be_opened_is_reported_without_the_password(
     ],
 )
 def test_an_address_that_cannot_be_read_is_refused_without_repeating_it(address: str) -> None:
-    with pytest.raises(Wrong) as invalid:
-        read_address(address)
+    with pytest.raises(InvalidValue) as invalid:
+        parse_store_url(address)
     assert not any(piece in str(invalid.value) for piece in ("secr", "et@", "inbox:"))
 
 
@@ -429,7 +439,7 @@ def test_an_address_that_cannot_be_read_is_refused_without_repeating_it(address:
     ],
 )
 def test_an_address_is_shown_without_its_password(address: str, seen: str) -> None:
-    assert shown(read_address(address)) == seen
+    assert mask_store_url(parse_store_url(address)) == seen
 
 
 def test_a_missing_driver_is_named_with_what_installs_it(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.emulator_process import wait_until
 from tests.support.listener_process import ACCOUNT, build_text_callback
-from thingspace_provider.listener.callback_parser import TEXT, read
-from thingspace_provider.listener.store.base import Arrival, Selection, StoreFailed
-from thingspace_provider.listener.store.query_sql import select
+from thingspace_provider.listener.callback_parser import TEXT, parse_body
+from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, StoreError
+from thingspace_provider.listener.store.query_sql import build_query
 from thingspace_provider.listener.store.sqlite.reader import CONDITIONS, Reader
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
 
@@ -24,11 +24,13 @@ STEPS = 1000  # of SQLite's machine
 def test_a_minute_of_a_device_is_found_without_a_scan_of_all_its_messages(tmp_path: Path) -> None:
     path = tmp_path / "inbox.sqlite3"
     store = SqliteStore(path)
-    callback = read(json.dumps(build_text_callback("T=1", "5551230001")).encode()).callback()
+    callback = parse_body(json.dumps(build_text_callback("T=1", "5551230001")).encode()).callback()
     for batch in range(10):
-        store.append([Arrival(ACCOUNT, (batch * 1000 + number) * 1_000_000, callback) for number in range(1000)])
-        store.tidy()
-    minute = Selection(
+        store.append(
+            [IncomingCallback(ACCOUNT, (batch * 1000 + number) * 1_000_000, callback) for number in range(1000)]
+        )
+        store.run_maintenance()
+    minute = MessageQuery(
         limit=1000,
         account=ACCOUNT,
         kind=TEXT,
@@ -36,7 +38,7 @@ def test_a_minute_of_a_device_is_found_without_a_scan_of_all_its_messages(tmp_pa
         received_from=5_000_000_000,
         received_until=5_060_000_000,
     )
-    assert len(store.read(minute)) == 61
+    assert len(store.find(minute)) == 61
     store.close()
     looks = [0]
 
@@ -46,7 +48,7 @@ def test_a_minute_of_a_device_is_found_without_a_scan_of_all_its_messages(tmp_pa
 
     connection = apsw.Connection(str(path))
     connection.set_progress_handler(look, STEPS)
-    query, values = select(minute, "callbacks", CONDITIONS)
+    query, values = build_query(minute, "callbacks", CONDITIONS)
     assert len(connection.execute(query, values).fetchall()) == 61
     connection.close()
     assert looks[0] * STEPS < 10_000
@@ -61,7 +63,7 @@ def test_a_reader_is_interrupted_when_the_store_is_closed(tmp_path: Path) -> Non
     def endlessly() -> None:
         try:
             reader.rows(ENDLESS, {})
-        except StoreFailed as error:
+        except StoreError as error:
             reasons.append(str(error))
 
     thread = threading.Thread(target=endlessly)
@@ -70,5 +72,5 @@ def test_a_reader_is_interrupted_when_the_store_is_closed(tmp_path: Path) -> Non
     reader.close()
     thread.join()
     assert len(reasons) == 1
-    with pytest.raises(StoreFailed, match="closed"):
+    with pytest.raises(StoreError, match="closed"):
         reader.rows("SELECT 1", {})

@@ -12,25 +12,34 @@ from typing import Any
 import pytest
 
 from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, build_text_callback
-from thingspace_provider.listener.callback_parser import queued, read, reread
-from thingspace_provider.listener.store.base import Arrival, Claim, Dead, Delivered, Failed, Parcel, Selection, Store
-from thingspace_provider.listener.store.duplicates import AHEAD, WINDOW, Posted
+from thingspace_provider.listener.callback_parser import parse_body, parse_history_message, reparse
+from thingspace_provider.listener.store.base import (
+    DeadLettered,
+    Delivered,
+    IncomingCallback,
+    Lease,
+    MessageQuery,
+    OutboxEntry,
+    RetryLater,
+    Store,
+)
+from thingspace_provider.listener.store.duplicates import MAX_CLOCK_SKEW_US, WINDOW_US, QueuedDuplicateFinder
 from thingspace_provider.listener.store.postgres import store as postgres_store
 from thingspace_provider.listener.store.postgres.store import PostgresStore
 from thingspace_provider.listener.store.sqlite import writer
 from thingspace_provider.listener.store.sqlite.reader import Reader
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
-from thingspace_provider.listener.timestamps import microseconds
+from thingspace_provider.listener.timestamps import parse_timestamp
 
 Open = Callable[..., Store]
-EVERYTHING = Selection(limit=100_000)
+EVERYTHING = MessageQuery(limit=100_000)
 LEASE_SECONDS = 30.0
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens the store of this test, for sinks; again after a `close`. It has time: nobody waits for an answer."""
-    monkeypatch.setattr(writer, "TURN_SECONDS", 60.0)
+    monkeypatch.setattr(writer, "WRITE_LOCK_TIMEOUT_SECONDS", 60.0)
     monkeypatch.setattr(postgres_store, "APPEND_SECONDS", 60.0)
     opened: list[Store] = []
     url = request.getfixturevalue("postgres").create_database() if request.param == "postgresql" else ""
@@ -47,25 +56,27 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 
 def build_incoming_callback(
     message: str = "T=1", device: str = "1", at: int = 0, account: str = ACCOUNT, **more: Any
-) -> Arrival:
-    return Arrival(account, at, read(json.dumps(build_text_callback(message, device, **more)).encode()).callback())
+) -> IncomingCallback:
+    return IncomingCallback(
+        account, at, parse_body(json.dumps(build_text_callback(message, device, **more)).encode()).callback()
+    )
 
 
-def message_texts(entries: Claim | list[Parcel] | tuple[Parcel, ...]) -> list[str | None]:
-    flattened = [entry for run in entries.runs for entry in run] if isinstance(entries, Claim) else entries
+def message_texts(entries: Lease | list[OutboxEntry] | tuple[OutboxEntry, ...]) -> list[str | None]:
+    flattened = [entry for run in entries.batches for entry in run] if isinstance(entries, Lease) else entries
     return [parcel.stored.text for parcel in flattened]
 
 
-def acquire(store: Store, sink: str = "a", limit: int = 100, run: int = 1, lease: float = LEASE_SECONDS) -> Claim:
-    return store.outbox.take(sink, limit, lease=lease, run=run)
+def acquire(store: Store, sink: str = "a", limit: int = 100, run: int = 1, lease: float = LEASE_SECONDS) -> Lease:
+    return store.outbox.acquire(sink, limit, lease=lease, run=run)
 
 
 def deliver_all(store: Store, sink: str = "a", run: int = 1) -> list[str | None]:
     """Everything that is due now, in the order of delivery."""
     delivered: list[str | None] = []
-    while (lease := acquire(store, sink, run=run)).runs:
+    while (lease := acquire(store, sink, run=run)).batches:
         delivered += message_texts(lease)
-        store.outbox.report(lease, [Delivered(entry.stored.id) for batch in lease.runs for entry in batch])
+        store.outbox.record_outcomes(lease, [Delivered(entry.stored.id) for batch in lease.batches for entry in batch])
     return delivered
 
 
@@ -79,24 +90,26 @@ def test_what_is_stored_is_read_as_it_came(open_store: Open) -> None:
         at=78, smsMessage=None, deviceResponse={"smsDeliveryResponse": {"confirmation": "Delivered"}}
     )
     store.append([came, status_callback])
-    first, second = store.read(EVERYTHING)
-    assert (first.account, first.received, first.duplicate_of) == (ACCOUNT, 77, None)
+    first, second = store.find(EVERYTHING)
+    assert (first.account, first.received_at, first.duplicate_of) == (ACCOUNT, 77, None)
     for stored, expected in ((first, came.callback), (second, status_callback.callback)):
         assert (stored.kind, stored.devices, stored.text) == (expected.kind, expected.devices, expected.text)
-        assert (stored.request_id, stored.raw) == (expected.request_id, expected.raw)
-    assert first.stored is not None
-    assert before <= first.stored <= time.time_ns() // 1000 + 5_000_000
+        assert (stored.request_id, stored.body) == (expected.request_id, expected.raw)
+    assert first.stored_at is not None
+    assert before <= first.stored_at <= time.time_ns() // 1000 + 5_000_000
     assert second.id > first.id
 
 
 @pytest.mark.parametrize("message", ["caf\ufffd", "a\0b", {"a\0": 1}, ""])
 def test_a_text_out_of_the_queue_is_read_as_it_was_there(open_store: Open, message: object) -> None:
     store = open_store()
-    came = queued({"deviceIds": [{"kind": "mdn", "id": "1"}], "message": message, "timestamp": "2026-03-01T13:15:30Z"})
-    store.append([Arrival(ACCOUNT, 0, came)])
-    (stored,) = store.read(EVERYTHING)
-    assert (stored.kind, stored.text, stored.request_id, stored.raw) == ("text", came.text, None, came.raw)
-    assert reread(stored.kind, stored.raw) == came
+    came = parse_history_message(
+        {"deviceIds": [{"kind": "mdn", "id": "1"}], "message": message, "timestamp": "2026-03-01T13:15:30Z"}
+    )
+    store.append([IncomingCallback(ACCOUNT, 0, came)])
+    (stored,) = store.find(EVERYTHING)
+    assert (stored.kind, stored.text, stored.request_id, stored.body) == ("text", came.text, None, came.raw)
+    assert reparse(stored.kind, stored.body) == came
 
 
 def test_a_query_narrows_by_everything_it_names(open_store: Open) -> None:
@@ -111,10 +124,10 @@ def test_a_query_narrows_by_everything_it_names(open_store: Open) -> None:
             build_incoming_callback("4", "8", at=5000, smsMessage=None),
         ]
     )
-    first = store.read(EVERYTHING)[0].id
+    first = store.find(EVERYTHING)[0].id
 
     def find_ids(**narrowed: Any) -> list[int]:
-        return [stored.id - first for stored in store.read(Selection(**{"limit": 100, **narrowed}))]
+        return [stored.id - first for stored in store.find(MessageQuery(**{"limit": 100, **narrowed}))]
 
     assert find_ids() == [0, 1, 2, 3, 4]
     assert find_ids(limit=2) == [0, 1]
@@ -143,39 +156,39 @@ def test_a_batch_that_cannot_be_stored_is_not_stored_in_part(open_store: Open) -
     store = open_store("a")
     wrong = build_incoming_callback("2")
     nameless: Any = None  # which the database refuses
-    broken = Arrival(nameless, 0, wrong.callback)
+    broken = IncomingCallback(nameless, 0, wrong.callback)
     with pytest.raises(Exception, match=r"(?i)null"):
         store.append([build_incoming_callback("1"), broken])
-    assert store.read(EVERYTHING) == []
+    assert store.find(EVERYTHING) == []
     store.append([build_incoming_callback("1")])
-    assert store.read(EVERYTHING)[0].duplicate_of is None
+    assert store.find(EVERYTHING)[0].duplicate_of is None
     assert deliver_all(store) == ["1"]
 
 
 def test_a_text_that_was_posted_and_queued_all_the_same_is_known_by_its_time(open_store: Open) -> None:
     store = open_store()
-    posted = Posted(store.read)
-    at = microseconds("2026-03-01T08:15:30-05:00")
+    posted = QueuedDuplicateFinder(store.find)
+    at = parse_timestamp("2026-03-01T08:15:30-05:00")
     both = [{"id": "1", "kind": "mdn"}, {"id": "2", "kind": "ICCID"}]
     store.append(
         [
             build_incoming_callback("a", at=at + 500_000, requestId="r"),
             build_incoming_callback("b\0", at=at, deviceIds=both),
             build_incoming_callback("b\0", at=at, deviceIds=both),
-            build_incoming_callback("c", at=at - AHEAD - 1),
-            build_incoming_callback("c", at=at + WINDOW + 1, device="2"),
+            build_incoming_callback("c", at=at - MAX_CLOCK_SKEW_US - 1),
+            build_incoming_callback("c", at=at + WINDOW_US + 1, device="2"),
             build_incoming_callback("c", at=at, account=OTHER_ACCOUNT),
         ]
     )
 
     def again(message: str, timestamp: str = "2026-03-01T13:15:30.0000Z", kind: str = "mdn") -> int | None:
         device = {"kind": kind, "id": "1"}
-        message_callback = queued(
+        message_callback = parse_history_message(
             {"deviceIds": [{"kind": "eid", "id": "9"}, device], "message": message, "timestamp": timestamp}
         )
         first = posted.first(ACCOUNT, message_callback)
-        store.append([Arrival(ACCOUNT, at + 100 * WINDOW, message_callback, first)])
-        stored = store.read(EVERYTHING)
+        store.append([IncomingCallback(ACCOUNT, at + 100 * WINDOW_US, message_callback, first)])
+        stored = store.find(EVERYTHING)
         assert stored[-1].duplicate_of == first
         return None if first is None else [stored_message.id for stored_message in stored].index(first)
 
@@ -190,28 +203,32 @@ def test_a_text_that_was_posted_and_queued_all_the_same_is_known_by_its_time(ope
 
 def test_equal_queued_messages_with_different_times_are_no_duplicates(open_store: Open) -> None:
     store = open_store()
-    posted = Posted(store.read)
+    posted = QueuedDuplicateFinder(store.find)
     for second, message in enumerate(("T=1", "T=1")):
         timestamp = f"2026-03-01T13:15:3{second}Z"
-        message_callback = queued(
+        message_callback = parse_history_message(
             {"deviceIds": [{"kind": "mdn", "id": "1"}], "message": message, "timestamp": timestamp}
         )
         store.append(
-            [Arrival(ACCOUNT, microseconds(timestamp), message_callback, posted.first(ACCOUNT, message_callback))]
+            [
+                IncomingCallback(
+                    ACCOUNT, parse_timestamp(timestamp), message_callback, posted.first(ACCOUNT, message_callback)
+                )
+            ]
         )
-    assert [stored_message.duplicate_of for stored_message in store.read(EVERYTHING)] == [None, None]
+    assert [stored_message.duplicate_of for stored_message in store.find(EVERYTHING)] == [None, None]
 
 
 def test_what_was_posted_accounts_for_one_queued_text_also_when_it_repeats_another(open_store: Open) -> None:
     store = open_store()
-    posted = Posted(store.read)
-    begin = microseconds("2026-03-01T13:15:00Z")
+    posted = QueuedDuplicateFinder(store.find)
+    begin = parse_timestamp("2026-03-01T13:15:00Z")
     store.append([build_incoming_callback("OK", at=begin + second * 1_000_000) for second in (0, 15, 19, 30)])
-    first = store.read(EVERYTHING)[0].id
+    first = store.find(EVERYTHING)[0].id
 
     def repeats(second: int) -> int | None:
         body = {"deviceIds": [{"kind": "mdn", "id": "1"}], "message": "OK", "timestamp": f"2026-03-01T13:15:{second}Z"}
-        return posted.first(ACCOUNT, queued(body))
+        return posted.first(ACCOUNT, parse_history_message(body))
 
     assert repeats(14) == first, "posted at 15 s, and marked as a repetition itself; at 19 s once more"
     assert repeats(29) == first
@@ -233,9 +250,9 @@ def test_copies_name_the_first_of_a_minute_or_of_a_request(open_store: Open) -> 
     )
     store.append(
         [
-            build_incoming_callback(at=WINDOW),
-            build_incoming_callback(at=WINDOW + 1),
-            build_incoming_callback(at=WINDOW + 2),
+            build_incoming_callback(at=WINDOW_US),
+            build_incoming_callback(at=WINDOW_US + 1),
+            build_incoming_callback(at=WINDOW_US + 2),
             build_incoming_callback(at=0, account="b"),
         ]
     )
@@ -243,12 +260,12 @@ def test_copies_name_the_first_of_a_minute_or_of_a_request(open_store: Open) -> 
     store = open_store()
     store.append(
         [
-            build_incoming_callback(at=2 * WINDOW),
-            build_incoming_callback("later", at=9 * WINDOW, requestId="r"),
-            build_incoming_callback(at=9 * WINDOW),
+            build_incoming_callback(at=2 * WINDOW_US),
+            build_incoming_callback("later", at=9 * WINDOW_US, requestId="r"),
+            build_incoming_callback(at=9 * WINDOW_US),
         ]
     )
-    stored = store.read(EVERYTHING)
+    stored = store.find(EVERYTHING)
     numbers = [message.id for message in stored]
     marks = [None if one.duplicate_of is None else numbers.index(one.duplicate_of) for one in stored]
     assert marks == [None, 0, None, None, 0, None, 5, None, 5, 2, None]
@@ -276,10 +293,10 @@ def test_a_message_is_leased_after_the_older_messages_of_its_device_only(open_st
     store.append([build_incoming_callback("1c", "1"), build_incoming_callback("1x", "1", account=OTHER_ACCOUNT)])
     lease = acquire(store)
     assert message_texts(lease) == ["1a", "2a", "1x"]
-    assert acquire(store).runs == ()
-    ids = {entry.stored.text: entry.stored.id for run in lease.runs for entry in run}
-    store.outbox.report(
-        lease, [Failed(ids["1a"], "HTTP 500", LEASE_SECONDS), Delivered(ids["2a"]), Delivered(ids["1x"])]
+    assert acquire(store).batches == ()
+    ids = {entry.stored.text: entry.stored.id for run in lease.batches for entry in run}
+    store.outbox.record_outcomes(
+        lease, [RetryLater(ids["1a"], "HTTP 500", LEASE_SECONDS), Delivered(ids["2a"]), Delivered(ids["1x"])]
     )
     store.append([build_incoming_callback("2b", "2"), build_incoming_callback("1d", "1")])
     assert deliver_all(store) == ["2b"]
@@ -292,7 +309,7 @@ def test_a_device_is_in_order_whichever_of_its_identifiers_a_text_names(open_sto
     store.append([build_incoming_callback(message, deviceIds=devices) for message, devices in named.items()])
     lease = acquire(store)
     assert message_texts(lease) == ["1"]
-    store.outbox.report(lease, [Failed(lease.runs[0][0].stored.id, "HTTP 500", 0.0)])
+    store.outbox.record_outcomes(lease, [RetryLater(lease.batches[0][0].stored.id, "HTTP 500", 0.0)])
     assert deliver_all(store) == ["1", "2", "3"]
 
 
@@ -301,11 +318,11 @@ def test_a_failed_entry_is_leased_again_after_its_delay_before_later_entries(ope
     store.append([build_incoming_callback("1"), build_incoming_callback("2")])
     for attempts in range(3):
         lease = acquire(store)
-        [[entry]] = lease.runs
+        [[entry]] = lease.batches
         assert (entry.stored.text, entry.delivery.attempts) == ("1", attempts)
-        assert entry.delivery.reason == (f"HTTP 50{attempts - 1}" if attempts else None)
-        store.outbox.report(lease, [Failed(entry.stored.id, f"HTTP 50{attempts}", 0.0)])
-    store.outbox.report(acquire(store), [])  # given back
+        assert entry.delivery.last_error == (f"HTTP 50{attempts - 1}" if attempts else None)
+        store.outbox.record_outcomes(lease, [RetryLater(entry.stored.id, f"HTTP 50{attempts}", 0.0)])
+    store.outbox.record_outcomes(acquire(store), [])  # given back
     assert deliver_all(store) == ["1", "2"]
 
 
@@ -313,24 +330,28 @@ def test_batches_hold_one_device_and_are_short_while_many_devices_wait(open_stor
     store = open_store("a")
     store.append([build_incoming_callback(f"{device}{number}", device) for number in range(4) for device in ("1", "2")])
     lease = acquire(store, limit=5, run=10)
-    assert [message_texts(run) for run in lease.runs] == [["10", "11"], ["20", "21"]]
-    store.outbox.report(lease, [])
+    assert [message_texts(run) for run in lease.batches] == [["10", "11"], ["20", "21"]]
+    store.outbox.record_outcomes(lease, [])
     lease = acquire(store, limit=100, run=3)
-    assert [message_texts(run) for run in lease.runs] == [["10", "11", "12"], ["20", "21", "22"]]
-    first, second = lease.runs
-    store.outbox.report(
+    assert [message_texts(run) for run in lease.batches] == [["10", "11", "12"], ["20", "21", "22"]]
+    first, second = lease.batches
+    store.outbox.record_outcomes(
         lease,
         [
             Delivered(first[0].stored.id),
-            Failed(first[1].stored.id, "no", LEASE_SECONDS),
-            Failed(first[2].stored.id, "not counted: the one before it failed", 0.0),
-            Dead(second[0].stored.id, "HTTP 410"),
+            RetryLater(first[1].stored.id, "no", LEASE_SECONDS),
+            RetryLater(first[2].stored.id, "not counted: the one before it failed", 0.0),
+            DeadLettered(second[0].stored.id, "HTTP 410"),
             Delivered(second[1].stored.id),
         ],
     )
     assert deliver_all(store, run=10) == ["22", "23"]
-    states = [history.deliveries[0] for number in (2, 4, 6) if (history := store.journey(first[0].stored.id + number))]
-    assert [(delivery.state, delivery.attempts, delivery.reason) for delivery in states] == [
+    states = [
+        history.deliveries[0]
+        for number in (2, 4, 6)
+        if (history := store.delivery_history(first[0].stored.id + number))
+    ]
+    assert [(delivery.state, delivery.attempts, delivery.last_error) for delivery in states] == [
         ("waiting", 1, "no"),
         ("waiting", 0, None),
         ("waiting", 0, None),
@@ -342,9 +363,9 @@ def test_the_outcome_of_a_batch_is_recorded_without_waiting_for_the_others_of_it
     store.append([build_incoming_callback(f"{device}{number}", device) for number in (1, 2) for device in "xyz"])
     lease = acquire(store)
     index = message_texts(lease).index("y1")
-    store.outbox.report(lease.only(index), [Delivered(lease.runs[index][0].stored.id)])
+    store.outbox.record_outcomes(lease.subset(index), [Delivered(lease.batches[index][0].stored.id)])
     assert message_texts(acquire(store)) == ["y2"]
-    store.outbox.report(lease.only(*(other for other in range(3) if other != index)), [])
+    store.outbox.record_outcomes(lease.subset(*(other for other in range(3) if other != index)), [])
     assert sorted(str(message) for message in message_texts(acquire(store))) == ["x1", "z1"]
 
 
@@ -353,16 +374,16 @@ def test_an_expired_lease_is_released_and_late_outcomes_are_ignored(open_store: 
     store.append([build_incoming_callback("1"), build_incoming_callback("2")])
     slow = acquire(store, run=2, lease=0.05)
     deadline = time.monotonic() + 10
-    while not (lease := acquire(store, run=2)).runs:
+    while not (lease := acquire(store, run=2)).batches:
         assert time.monotonic() < deadline
     assert message_texts(lease) == ["1", "2"]
-    store.outbox.report(slow, [Delivered(entry.stored.id) for entry in slow.runs[0]])
-    assert acquire(store).runs == ()
+    store.outbox.record_outcomes(slow, [Delivered(entry.stored.id) for entry in slow.batches[0]])
+    assert acquire(store).batches == ()
     [backlog] = store.outbox.backlogs()
-    assert backlog.waiting == 2
-    store.outbox.report(lease, [Delivered(parcel.stored.id) for parcel in lease.runs[0]])
+    assert backlog.pending == 2
+    store.outbox.record_outcomes(lease, [Delivered(parcel.stored.id) for parcel in lease.batches[0]])
     [backlog] = store.outbox.backlogs()
-    assert backlog.waiting == 0
+    assert backlog.pending == 0
 
 
 def test_devices_are_found_before_and_after_they_are_indexed_and_across_a_restart(tmp_path: Path) -> None:
@@ -374,12 +395,12 @@ def test_devices_are_found_before_and_after_they_are_indexed_and_across_a_restar
         )
         expected = [number + 1 for number in range(900 * (part + 1)) if number % 900 % 7 == 3]
         for _ in range(2):
-            assert [message.id for message in store.read(Selection(limit=9999, device="A3"))] == expected
-            store.tidy()
+            assert [message.id for message in store.find(MessageQuery(limit=9999, device="A3"))] == expected
+            store.run_maintenance()
         store.close()
         store = SqliteStore(tmp_path / "inbox.sqlite3")
-    assert store.remove(received_before=10**9, limit=9999).removed == 2700
-    assert store.read(Selection(limit=9999, device="a3")) == []
+    assert store.purge(received_before=10**9, limit=9999).removed == 2700
+    assert store.find(MessageQuery(limit=9999, device="a3")) == []
     store.close()
 
 
@@ -391,11 +412,11 @@ def test_the_duplicate_window_is_reloaded_after_a_start_before_the_next_message(
     store.append([build_incoming_callback(str(number), at=number) for number in range(1200)])
     store.close()
     store = SqliteStore(tmp_path / "inbox.sqlite3")
-    store.tidy()
+    store.run_maintenance()
     with monkeypatch.context() as patched:
         patched.setattr(Reader, "rows", lambda *_: pytest.fail("it reads now"))
         store.append([build_incoming_callback(str(number), at=2000) for number in (0, 1199, 1200)])
-    assert [message.duplicate_of for message in store.read(EVERYTHING)[-3:]] == [1, 1200, None]
+    assert [message.duplicate_of for message in store.find(EVERYTHING)[-3:]] == [1, 1200, None]
     store.close()
 
 
@@ -408,7 +429,7 @@ def test_the_duplicate_window_is_not_reloaded_for_each_message_with_a_request_id
     with monkeypatch.context() as patched:
         patched.setattr(Reader, "rows", lambda *_: pytest.fail("it reads now"))
         store.append([build_incoming_callback(at=1, requestId="r"), build_incoming_callback(at=1, requestId="s")])
-    assert [message.duplicate_of for message in store.read(EVERYTHING)] == [None, 1, None]
+    assert [message.duplicate_of for message in store.find(EVERYTHING)] == [None, 1, None]
     store.close()
 
 
@@ -417,7 +438,7 @@ def test_leased_and_delayed_entries_are_due_at_the_next_start(tmp_path: Path) ->
     store = SqliteStore(tmp_path / "inbox.sqlite3", ["a"])
     store.append([build_incoming_callback("1"), build_incoming_callback("2", "2"), build_incoming_callback("1b")])
     lease = acquire(store)
-    store.outbox.report(lease, [Failed(lease.runs[0][0].stored.id, "no", LEASE_SECONDS)])
+    store.outbox.record_outcomes(lease, [RetryLater(lease.batches[0][0].stored.id, "no", LEASE_SECONDS)])
     assert message_texts(acquire(store)) == ["2"]
     store.close()
     store = SqliteStore(tmp_path / "inbox.sqlite3", ["a"])
@@ -436,18 +457,18 @@ def test_dead_letters_block_no_other_entry_and_can_be_listed_retried_and_discard
         ]
     )
     lease = acquire(store, run=2)
-    dead = [entry for run in lease.runs for entry in run]
-    store.outbox.report(lease, [Dead(parcel.stored.id, "HTTP 410") for parcel in dead])
+    dead = [entry for run in lease.batches for entry in run]
+    store.outbox.record_outcomes(lease, [DeadLettered(parcel.stored.id, "HTTP 410") for parcel in dead])
     lease = acquire(store)
     assert message_texts(lease) == ["4"]
     letters = store.outbox.dead_letters("a", 2)
     assert message_texts(letters) == ["1", "2"]
-    assert (letters[0].delivery.reason, letters[0].delivery.attempts) == ("HTTP 410", 1)
+    assert (letters[0].delivery.last_error, letters[0].delivery.attempts) == ("HTTP 410", 1)
     assert message_texts(store.outbox.dead_letters("a", 2, after=letters[-1].stored.id)) == ["3"]
     assert store.outbox.dead_letters("b", 10) == []
     assert store.outbox.retry("a", [letters[1].stored.id, 999]) == 1
-    assert acquire(store).runs == (), "4 of the same device is under way"
-    store.outbox.report(lease, [Delivered(lease.runs[0][0].stored.id)])
+    assert acquire(store).batches == (), "4 of the same device is under way"
+    store.outbox.record_outcomes(lease, [Delivered(lease.batches[0][0].stored.id)])
     assert deliver_all(store) == ["2"]
     assert store.outbox.retry("a", [letters[0].stored.id]) == 1
     assert deliver_all(store) == ["1"]
@@ -458,8 +479,10 @@ def test_dead_letters_block_no_other_entry_and_can_be_listed_retried_and_discard
 def test_thousands_of_dead_letters_are_retried_in_the_order_of_their_devices(open_store: Open) -> None:
     store = open_store("a")
     store.append([build_incoming_callback(str(number), str(number % 7), number) for number in range(1500)])
-    while (lease := acquire(store, limit=1000, run=1000)).runs:
-        store.outbox.report(lease, [Dead(entry.stored.id, "HTTP 410") for run in lease.runs for entry in run])
+    while (lease := acquire(store, limit=1000, run=1000)).batches:
+        store.outbox.record_outcomes(
+            lease, [DeadLettered(entry.stored.id, "HTTP 410") for run in lease.batches for entry in run]
+        )
     assert store.outbox.retry("a") == 1500
     delivered = deliver_all(store, run=50)
     assert len(delivered) == 1500
@@ -471,7 +494,10 @@ def test_thousands_of_dead_letters_are_retried_in_the_order_of_their_devices(ope
 
 def test_backlogs_count_pending_entries_their_age_and_dead_letters(open_store: Open) -> None:
     store = open_store("a", "b")
-    assert [(backlog.sink, backlog.waiting, backlog.oldest, backlog.dead) for backlog in store.outbox.backlogs()] == [
+    assert [
+        (backlog.sink, backlog.pending, backlog.oldest_received_at, backlog.dead_letters)
+        for backlog in store.outbox.backlogs()
+    ] == [
         ("a", 0, None, 0),
         ("b", 0, None, 0),
     ]
@@ -483,12 +509,14 @@ def test_backlogs_count_pending_entries_their_age_and_dead_letters(open_store: O
         ]
     )
     lease = acquire(store)
-    store.outbox.report(lease, [Dead(lease.runs[0][0].stored.id, "no"), Delivered(lease.runs[1][0].stored.id)])
+    store.outbox.record_outcomes(
+        lease, [DeadLettered(lease.batches[0][0].stored.id, "no"), Delivered(lease.batches[1][0].stored.id)]
+    )
     store.close()
     store = open_store("a")
-    backlogs = {one.sink: (one.waiting, one.oldest, one.dead) for one in store.outbox.backlogs()}
+    backlogs = {one.sink: (one.pending, one.oldest_received_at, one.dead_letters) for one in store.outbox.backlogs()}
     assert backlogs == {"a": (1, 30, 1), "b": (3, 10, 0)}
-    assert (store.outbox.is_served("a"), store.outbox.is_served("b")) == (True, False)
+    assert (store.outbox.has_active_listener("a"), store.outbox.has_active_listener("b")) == (True, False)
     assert store.outbox.discard("b") == 0, "what waits is not a dead letter"
     assert store.outbox.discard("b", waiting=True) == 3
     assert [one.sink for one in store.outbox.backlogs()] == ["a"]
@@ -497,49 +525,49 @@ def test_backlogs_count_pending_entries_their_age_and_dead_letters(open_store: O
 def test_a_delivery_history_has_attempts_and_next_attempt_of_every_sink(open_store: Open) -> None:
     store = open_store("a", "b", "c")
     store.append([build_incoming_callback("1", at=10), build_incoming_callback("2", at=11)])
-    number = store.read(EVERYTHING)[0].id
-    store.outbox.report(acquire(store, "a"), [Delivered(number)])
-    store.outbox.report(acquire(store, "b"), [Failed(number, "HTTP 503", 60.0)])
-    history = store.journey(number)
+    number = store.find(EVERYTHING)[0].id
+    store.outbox.record_outcomes(acquire(store, "a"), [Delivered(number)])
+    store.outbox.record_outcomes(acquire(store, "b"), [RetryLater(number, "HTTP 503", 60.0)])
+    history = store.delivery_history(number)
     assert history is not None
-    assert (history.stored.text, history.stored.received) == ("1", 10)
+    assert (history.stored.text, history.stored.received_at) == ("1", 10)
     a, b, c = history.deliveries
-    assert (a.sink, a.state, a.attempts, a.reason, a.due) == ("a", "delivered", 1, None, None)
-    assert (b.sink, b.state, b.attempts, b.reason) == ("b", "waiting", 1, "HTTP 503")
-    assert a.changed is not None
-    assert b.changed is not None
-    assert b.due is not None
-    assert abs(b.due - b.changed - 60_000_000) < 1_000_000
-    assert (c.sink, c.state, c.attempts, c.changed, c.due) == ("c", "waiting", 0, None, 0)
-    behind = store.journey(number + 1)
+    assert (a.sink, a.state, a.attempts, a.last_error, a.next_attempt_at) == ("a", "delivered", 1, None, None)
+    assert (b.sink, b.state, b.attempts, b.last_error) == ("b", "waiting", 1, "HTTP 503")
+    assert a.updated_at is not None
+    assert b.updated_at is not None
+    assert b.next_attempt_at is not None
+    assert abs(b.next_attempt_at - b.updated_at - 60_000_000) < 1_000_000
+    assert (c.sink, c.state, c.attempts, c.updated_at, c.next_attempt_at) == ("c", "waiting", 0, None, 0)
+    behind = store.delivery_history(number + 1)
     assert behind is not None
-    assert [delivery.due for delivery in behind.deliveries] == [0, None, None]
-    assert store.journey(number + 2) is None
+    assert [delivery.next_attempt_at for delivery in behind.deliveries] == [0, None, None]
+    assert store.delivery_history(number + 2) is None
 
 
 def test_only_old_messages_without_pending_entries_are_purged_and_no_id_is_reused(open_store: Open) -> None:
     store = open_store("a")
     store.append([build_incoming_callback(str(number), str(number), number) for number in range(6)])
-    first = store.read(EVERYTHING)[0].id
+    first = store.find(EVERYTHING)[0].id
     lease = acquire(store)
     delivered = [Delivered(first + number) for number in range(2, 6)]
-    store.outbox.report(lease, [Dead(first, "no"), Failed(first + 1, "no", 60.0), *delivered])
-    removal = store.remove(received_before=5, limit=2)
+    store.outbox.record_outcomes(lease, [DeadLettered(first, "no"), RetryLater(first + 1, "no", 60.0), *delivered])
+    removal = store.purge(received_before=5, limit=2)
     assert (removal.removed, removal.after) == (0, (1, first + 1))
-    removal = store.remove(received_before=5, limit=2, after=(1, first + 1))
+    removal = store.purge(received_before=5, limit=2, after=(1, first + 1))
     assert (removal.removed, removal.after) == (2, (3, first + 3))
-    removal = store.remove(received_before=5, limit=3, after=(3, first + 3))
+    removal = store.purge(received_before=5, limit=3, after=(3, first + 3))
     assert (removal.removed, removal.after) == (1, None)
-    assert [message.id - first for message in store.read(EVERYTHING)] == [0, 1, 5]
-    assert [one.id - first for one in store.read(Selection(limit=9, device="2"))] == []
-    assert store.journey(first + 2) is None
+    assert [message.id - first for message in store.find(EVERYTHING)] == [0, 1, 5]
+    assert [one.id - first for one in store.find(MessageQuery(limit=9, device="2"))] == []
+    assert store.delivery_history(first + 2) is None
     assert store.outbox.discard("a") == 1
-    store.outbox.report(lease, [])
-    assert store.remove(received_before=9, limit=10).removed == 2
+    store.outbox.record_outcomes(lease, [])
+    assert store.purge(received_before=9, limit=10).removed == 2
     store.close()
     store = open_store()
     store.append([build_incoming_callback("new", at=100)])
-    assert store.read(EVERYTHING)[-1].id > first + 5
+    assert store.find(EVERYTHING)[-1].id > first + 5
 
 
 def test_leases_in_many_threads_never_overlap_and_keep_the_order(open_store: Open) -> None:
@@ -559,16 +587,16 @@ def test_leases_in_many_threads_never_overlap_and_keep_the_order(open_store: Ope
             appended.set()
 
     def forward() -> None:
-        while not appended.is_set() or any(backlog.waiting for backlog in store.outbox.backlogs()):
+        while not appended.is_set() or any(backlog.pending for backlog in store.outbox.backlogs()):
             lease = acquire(store, limit=10, run=4)
-            mine = [(int(entry.stored.devices[0].id), entry.stored.id) for run in lease.runs for entry in run]
+            mine = [(int(entry.stored.devices[0].id), entry.stored.id) for run in lease.batches for entry in run]
             with guard:
                 duplicates.extend(device for device in {device for device, _ in mine} if device in under_way)
                 under_way.update(device for device, _ in mine)
                 seen.extend(mine)
             with guard:
                 under_way.difference_update(device for device, _ in mine)
-            store.outbox.report(lease, [Delivered(number) for _, number in mine])
+            store.outbox.record_outcomes(lease, [Delivered(number) for _, number in mine])
 
     threads = [threading.Thread(target=append), *(threading.Thread(target=forward) for _ in range(4))]
     for thread in threads:
@@ -586,9 +614,9 @@ def test_messages_received_while_a_clock_was_ahead_do_not_block_the_purge_of_lat
     store = open_store()
     came = [*range(1000, 1005), 2, 1, 2, 1000, 1]
     store.append([build_incoming_callback(str(index), str(index), received) for index, received in enumerate(came)])
-    first = store.read(EVERYTHING)[0].id
-    removal = store.remove(received_before=10, limit=3)
+    first = store.find(EVERYTHING)[0].id
+    removal = store.purge(received_before=10, limit=3)
     assert (removal.removed, removal.after) == (3, (2, first + 5))
-    removal = store.remove(received_before=10, limit=3, after=(2, first + 5))
+    removal = store.purge(received_before=10, limit=3, after=(2, first + 5))
     assert (removal.removed, removal.after) == (1, None)
-    assert [message.received for message in store.read(EVERYTHING)] == [*range(1000, 1005), 1000]
+    assert [message.received_at for message in store.find(EVERYTHING)] == [*range(1000, 1005), 1000]

@@ -10,60 +10,60 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from thingspace_provider.api.errors import ThingSpaceError
-from thingspace_provider.common.redaction import Secrets
+from thingspace_provider.common.redaction import Redactor
 
 Result = TypeVar("Result")
-Steps = Generator["Step", None, Result]
+Checks = Generator["Check", None, Result]
 SECRET_VARIABLE = re.compile(r"THINGSPACE_\w*(KEY|SECRET|PASSWORD|TOKEN)\w*|PULUMI_(ACCESS_TOKEN|CONFIG_PASSPHRASE)")
 
 
 @dataclass(frozen=True)
-class Step:
+class Check:
     """What was looked at, how it went, what was seen; for a failure, what to do now."""
 
     name: str
     status: Literal["ok", "failed", "skipped"]
-    what: str
-    remedy: str = ""
+    detail: str
+    hint: str = ""
 
 
-def ok(name: str, what: str) -> Step:
+def ok(name: str, detail: str) -> Check:
     """It is as it should be."""
-    return Step(name, "ok", what)
+    return Check(name, "ok", detail)
 
 
-def skipped(name: str, why: str) -> Step:
+def skipped(name: str, reason: str) -> Check:
     """It was not looked at, or there is nothing to look at."""
-    return Step(name, "skipped", why)
+    return Check(name, "skipped", reason)
 
 
-def failed(name: str, what: str, remedy: str) -> Step:
+def failed(name: str, detail: str, hint: str) -> Check:
     """It is not as it should be."""
-    return Step(name, "failed", what, remedy)
+    return Check(name, "failed", detail, hint)
 
 
-def refused(name: str, error: ThingSpaceError) -> Step:
+def failed_with(name: str, error: ThingSpaceError) -> Check:
     """A call or a setting that did not pass, in its own words."""
     whom = f" for account {error.account}" if error.account else ""
-    return failed(name, f"{error.doing}{whom}: {error.answer}", error.remedy)
+    return failed(name, f"{error.action}{whom}: {error.detail}", error.hint)
 
 
-def guarded(name: str, part: Steps[Result], otherwise: Result) -> Steps[Result]:
+def run_guarded(name: str, checks: Checks[Result], default: Result) -> Checks[Result]:
     """The part's steps and result; one that breaks down says so, and the parts after it go on."""
     try:
-        return (yield from part)
+        return (yield from checks)
     except ThingSpaceError as error:
-        yield refused(name, error)
+        yield failed_with(name, error)
     except Exception as error:  # noqa: BLE001  its text may quote a secret: only its kind and place are shown
-        where = traceback.extract_tb(error.__traceback__)[-1]
+        frame = traceback.extract_tb(error.__traceback__)[-1]
         yield failed(
             name,
-            f"an unforeseen {type(error).__name__} in {Path(where.filename).name} line {where.lineno}",
+            f"an unforeseen {type(error).__name__} in {Path(frame.filename).name} line {frame.lineno}",
             "This is a defect of thingspace-provider; the other steps do not depend on it.",
         )
-    return otherwise
+    return default
 
 
-def secrets_of(environment: Mapping[str, str]) -> Secrets:
+def environment_secrets(environment: Mapping[str, str]) -> Redactor:
     """The secrets that an environment holds."""
-    return Secrets(value for name, value in environment.items() if SECRET_VARIABLE.fullmatch(name))
+    return Redactor(value for name, value in environment.items() if SECRET_VARIABLE.fullmatch(name))

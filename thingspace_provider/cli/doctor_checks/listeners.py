@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thingspace_provider.api import Registration, shown
+from thingspace_provider.api import Registration, mask_url
 from thingspace_provider.api.errors import ListenerNotReady
-from thingspace_provider.cli.doctor_checks.check import Step, Steps, failed, ok, refused, skipped
+from thingspace_provider.cli.doctor_checks.check import Check, Checks, failed, failed_with, ok, skipped
 from thingspace_provider.cli.doctor_checks.configuration import Configuration
-from thingspace_provider.cli.doctor_checks.thingspace import Registered
-from thingspace_provider.common.redaction import Secrets
+from thingspace_provider.cli.doctor_checks.thingspace import RegistrationsByAccount
+from thingspace_provider.common.redaction import Redactor
 from thingspace_provider.lifecycle import listener_process, readiness
 from thingspace_provider.lifecycle.registration import SMS_SERVICE
-from thingspace_provider.readiness.probe import Expected
-from thingspace_provider.readiness.reachability import NotProven
+from thingspace_provider.readiness.probe import ExpectedListener
+from thingspace_provider.readiness.reachability import ProbeFailed
 
-PROOF_SECONDS = 5.0
-PROOFS_SECONDS = 60.0  # for all accounts together
+PROBE_TIMEOUT_SECONDS = 5.0
+PROBES_TIMEOUT_SECONDS = 60.0  # for all accounts together
 SECRET_SETTINGS = ("password", "previousPassword", "pathToken", "apiToken")
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalListenerFiles:
     """A local listener of the stack, by the settings it runs with."""
 
     folder: Path
@@ -46,94 +46,116 @@ class Local:
         )
 
 
-def steps(configuration: Configuration, registered: Registered, secrets: Secrets) -> Steps[None]:
+def run_checks(configuration: Configuration, registered: RegistrationsByAccount, redactor: Redactor) -> Checks[None]:
     """Nothing is sent to a listener but the question for its proof."""
-    wanted = configuration.value("listener")
-    kind = wanted.get("kind") if isinstance(wanted, dict) else None
-    known = _locals(configuration.stack, secrets) if kind == "local" else []
-    for listener in known:
-        yield _running(listener)
-    if kind == "local" and not known:
+    host_settings = configuration.value("listener")
+    kind = host_settings.get("kind") if isinstance(host_settings, dict) else None
+    local_listeners = _find_local_listeners(configuration.stack, redactor) if kind == "local" else []
+    for listener in local_listeners:
+        yield _check_process(listener)
+    if kind == "local" and not local_listeners:
         yield skipped("listener", "this stack has started none on this machine: `pulumi up` does")
-    end = time.monotonic() + PROOFS_SECONDS
+    deadline = time.monotonic() + PROBES_TIMEOUT_SECONDS
     for account, entries in registered.items():
-        if time.monotonic() > end:
-            yield skipped(f"registration {account}", f"the listeners of others took {PROOFS_SECONDS:g} s")
+        if time.monotonic() > deadline:
+            yield skipped(f"registration {account}", f"the listeners of others took {PROBES_TIMEOUT_SECONDS:g} s")
             continue
-        found = next((entry for entry in entries if entry.service_name == SMS_SERVICE), None)
-        local = next((it for it in known if account in it.settings.get("accounts", [])), None)
-        yield from _account(account, found, wanted if isinstance(wanted, dict) else {}, local)
+        registration = next((entry for entry in entries if entry.service_name == SMS_SERVICE), None)
+        local = next(
+            (candidate for candidate in local_listeners if account in candidate.settings.get("accounts", [])), None
+        )
+        yield from _check_account(
+            account, registration, host_settings if isinstance(host_settings, dict) else {}, local
+        )
 
 
-def _locals(stack: str | None, secrets: Secrets) -> list[Local]:
-    top = Path(os.environ.get("THINGSPACE_STATE_DIR") or ".thingspace")
-    found = []
-    for file in sorted(top.glob(f"listeners/{stack}-*/settings.json")):
+def _find_local_listeners(stack: str | None, redactor: Redactor) -> list[LocalListenerFiles]:
+    state_dir = Path(os.environ.get("THINGSPACE_STATE_DIR") or ".thingspace")
+    listeners = []
+    for file in sorted(state_dir.glob(f"listeners/{stack}-*/settings.json")):
         try:
             settings = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if isinstance(settings, dict):
-            given = [settings.get(key) for key in SECRET_SETTINGS]
-            secrets.add(one for value in given for one in (value if isinstance(value, list) else [value]))
-            found.append(Local(file.parent, settings))
-    return found
+            secret_values = [settings.get(key) for key in SECRET_SETTINGS]
+            redactor.add(
+                secret for value in secret_values for secret in (value if isinstance(value, list) else [value])
+            )
+            listeners.append(LocalListenerFiles(file.parent, settings))
+    return listeners
 
 
-def _running(local: Local) -> Step:
-    pid = listener_process.holder(local.folder / "listener.pid")
+def _check_process(local: LocalListenerFiles) -> Check:
+    pid = listener_process.running_pid(local.folder / "listener.pid")
     if pid is None:
-        what = f"the local listener {local.folder} does not run"
-        return failed("listener", what, f"`pulumi up` starts it; its last words are in {local.folder}/listener.log.")
+        detail = f"the local listener {local.folder} does not run"
+        return failed("listener", detail, f"`pulumi up` starts it; its last words are in {local.folder}/listener.log.")
     return ok("listener", f"process {pid} on {local.origin}")
 
 
-def _account(account: str, found: Registration | None, wanted: dict[str, Any], local: Local | None) -> Steps[None]:
-    registration, proof = f"registration {account}", f"proof {account}"
-    if found is None:
-        waits = "texts wait in ThingSpace's queue"
-        yield skipped(registration, f"none for {SMS_SERVICE}, so {waits}: `pulumi up` registers the stack's listener")
-        yield _proof(proof, account, local.registration(account)) if local else skipped(proof, "nothing is registered")
+def _check_account(
+    account: str, existing: Registration | None, host_settings: dict[str, Any], local: LocalListenerFiles | None
+) -> Checks[None]:
+    registration_check, probe_check = f"registration {account}", f"proof {account}"
+    if existing is None:
+        consequence = "texts wait in ThingSpace's queue"
+        yield skipped(
+            registration_check, f"none for {SMS_SERVICE}, so {consequence}: `pulumi up` registers the stack's listener"
+        )
+        yield (
+            _probe_check(probe_check, account, local.registration(account))
+            if local
+            else skipped(probe_check, "nothing is registered")
+        )
         return
-    problem = _difference(found, wanted, local, account)
-    if problem:
+    difference = _describe_difference(existing, host_settings, local, account)
+    if difference:
         yield failed(
-            registration,
-            f"texts go to {shown(found.url)}, {problem}",
+            registration_check,
+            f"texts go to {mask_url(existing.url)}, {difference}",
             "After `pulumi refresh`, the next `pulumi up` repairs a change of what this stack registered; "
             "thingspace:adopt takes over what somebody else did.",
         )
-        yield skipped(proof, "it is not this stack's listener")
+        yield skipped(probe_check, "it is not this stack's listener")
         return
-    yield ok(registration, f"texts go to {shown(found.url)}")
-    if not (wanted.get("kind") == "local" or wanted.get("readiness") is True):
-        yield skipped(proof, "it is not known to be a listener of this project (thingspace:listener.readiness)")
+    yield ok(registration_check, f"texts go to {mask_url(existing.url)}")
+    if not (host_settings.get("kind") == "local" or host_settings.get("readiness") is True):
+        yield skipped(probe_check, "it is not known to be a listener of this project (thingspace:listener.readiness)")
         return
-    yield _proof(proof, account, found)
+    yield _probe_check(probe_check, account, existing)
 
 
-def _proof(name: str, account: str, found: Registration) -> Step:
+def _probe_check(name: str, account: str, registration: Registration) -> Check:
     """Asked once: whoever waits for a listener to come up runs this again."""
-    said: list[str] = []
+    log_lines: list[str] = []
     try:
-        expected = Expected(account, found.username, found.password)
-        readiness.prover(account).once(found.url, expected, PROOF_SECONDS, said.append)
+        expected = ExpectedListener(account, registration.username, registration.password)
+        readiness.shared_probe(account).check(registration.url, expected, PROBE_TIMEOUT_SECONDS, log_lines.append)
     except ListenerNotReady as error:
-        return refused(name, error)
-    except NotProven as problem:
-        return failed(name, f"{problem.step}: {problem.what} ({shown(found.url)})", problem.remedy)
-    return ok(name, " ".join([f"{shown(found.url)} is our listener, and it knows the credential.", *said]))
+        return failed_with(name, error)
+    except ProbeFailed as error:
+        return failed(name, f"{error.step}: {error.detail} ({mask_url(registration.url)})", error.hint)
+    return ok(
+        name, " ".join([f"{mask_url(registration.url)} is our listener, and it knows the credential.", *log_lines])
+    )
 
 
-def _difference(found: Registration, wanted: dict[str, Any], local: Local | None, account: str) -> str:
+def _describe_difference(
+    registration: Registration, host_settings: dict[str, Any], local: LocalListenerFiles | None, account: str
+) -> str:
     """How the registration is not the stack's, as far as can be known; "" when it may be."""
     if local is not None:
-        ours = local.registration(account)
-        if found.url != ours.url:
-            return f"and this stack's listener is {shown(ours.url)}"
-        return "" if found == ours else "but with another user name or password than this stack's listener knows"
-    url = wanted.get("url")
-    if wanted.get("kind") != "external" or not isinstance(url, str):
+        expected = local.registration(account)
+        if registration.url != expected.url:
+            return f"and this stack's listener is {mask_url(expected.url)}"
+        return (
+            ""
+            if registration == expected
+            else "but with another user name or password than this stack's listener knows"
+        )
+    url = host_settings.get("url")
+    if host_settings.get("kind") != "external" or not isinstance(url, str):
         return ""
-    own = re.escape(url).replace(r"\{account\}", re.escape(account)).replace(r"\{path_token\}", "[^/]+")
-    return "" if re.fullmatch(own, found.url) else f"and this stack wants {shown(url)}"
+    pattern = re.escape(url).replace(r"\{account\}", re.escape(account)).replace(r"\{path_token\}", "[^/]+")
+    return "" if re.fullmatch(pattern, registration.url) else f"and this stack wants {mask_url(url)}"

@@ -9,162 +9,170 @@ import time
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from thingspace_provider.api import Client, Credentials, Limits, Registration
-from thingspace_provider.api.errors import LoginHeld, ThingSpaceError
-from thingspace_provider.api.login_guard import LOCKS_AT, OVERRIDE, RefusedLogins
-from thingspace_provider.api.transport import Answer, NoAnswer, RequestsTransport
-from thingspace_provider.cli.doctor_checks.check import Step, Steps, failed, ok, refused, skipped
-from thingspace_provider.cli.doctor_checks.configuration import User
-from thingspace_provider.common.redaction import Secrets
+from thingspace_provider.api import Credentials, Limits, Registration, ThingSpaceClient
+from thingspace_provider.api.errors import LoginBlocked, ThingSpaceError
+from thingspace_provider.api.login_guard import LOCKOUT_THRESHOLD, OVERRIDE_VARIABLE, LoginGuard
+from thingspace_provider.api.transport import HttpResponse, RequestsTransport, TransportError
+from thingspace_provider.cli.doctor_checks.check import Check, Checks, failed, failed_with, ok, skipped
+from thingspace_provider.cli.doctor_checks.configuration import ResolvedUser
+from thingspace_provider.common.redaction import Redactor
 from thingspace_provider.readiness import reachability
 
 OK = 200
-ANSWER_SECONDS = 10.0
-CLIENT_SECONDS = 20.0  # for one call with its repetitions
-ACCOUNTS_SECONDS = 60.0  # for all accounts together
-Registered = dict[str, list[Registration]]  # by account, for those that could be asked
-CHECK_ADDRESS = (
+RESPONSE_TIMEOUT_SECONDS = 10.0
+CALL_TIMEOUT_SECONDS = 20.0  # for one call with its repetitions
+ACCOUNTS_TIMEOUT_SECONDS = 60.0  # for all accounts together
+RegistrationsByAccount = dict[str, list[Registration]]  # by account, for those that could be asked
+CONNECTIVITY_HINT = (
     "Check the network, the proxy (HTTPS_PROXY, NO_PROXY) and THINGSPACE_BASE_URL (stack config thingspace:baseUrl)."
 )
 
 
-class OneLogin:
+class SingleLoginTransport:
     """Sends what a client sends, but never a second login; remembers what was answered."""
 
     def __init__(self) -> None:
         self.login_was_sent = False
-        self.answered: dict[str, int] = {}
+        self.statuses: dict[str, int] = {}
         self._transport = RequestsTransport()
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
+    ) -> HttpResponse:
         """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
         call = urlsplit(url).path.rpartition("/session/")[2]  # "login", "logout", or another path as it is
         if call == "login":
             if self.login_was_sent:
-                raise NoAnswer("a second login was held back, because a diagnosis costs at most one", passing=False)
+                raise TransportError(
+                    "a second login was held back, because a diagnosis costs at most one", is_transient=False
+                )
             self.login_was_sent = True
-        answer = self._transport.send(method, url, headers, body, seconds)
-        self.answered[call] = answer.status
-        return answer
+        response = self._transport.send(method, url, headers, body, seconds)
+        self.statuses[call] = response.status
+        return response
 
 
-def steps(user: User, accounts: list[str], secrets: Secrets) -> Steps[Registered]:
+def run_checks(user: ResolvedUser, accounts: list[str], redactor: Redactor) -> Checks[RegistrationsByAccount]:
     """Returns the registrations of every account that could be asked."""
     for_all = [f"account {account}" for account in accounts]
     if user.base_url is None:
-        yield from _not_tried(["name", "connection", "token", "login", *for_all], "the address is not usable")
+        yield from _skip_all(["name", "connection", "token", "login", *for_all], "the address is not usable")
         return {}
-    is_reached = yield from _reached(user.base_url)
+    is_reached = yield from _check_connection(user.base_url)
     if user.credentials is None:
-        yield from _not_tried(["refused logins", "token", "login", *for_all], "the credentials are not complete")
+        yield from _skip_all(["refused logins", "token", "login", *for_all], "the credentials are not complete")
         return {}
-    yield _record(user.credentials)
+    yield _check_login_guard(user.credentials)
     if not is_reached:
-        yield from _not_tried(["token", "login", *for_all], "ThingSpace cannot be reached")
+        yield from _skip_all(["token", "login", *for_all], "ThingSpace cannot be reached")
         return {}
-    transport = OneLogin()
-    client = Client(user.credentials, transport, Limits(CLIENT_SECONDS, ANSWER_SECONDS))
+    transport = SingleLoginTransport()
+    client = ThingSpaceClient(user.credentials, transport, Limits(CALL_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS))
     try:
-        if not (yield from _logged_in(client, user.credentials, transport)):
-            yield from _not_tried(for_all, "there is no session")
+        if not (yield from _check_login(client, user.credentials, transport)):
+            yield from _skip_all(for_all, "there is no session")
             return {}
-        found = yield from _listed(client, accounts, secrets)
+        registrations = yield from _check_accounts(client, accounts, redactor)
         client.logout()
-        if transport.answered.get("logout") == OK:
+        if transport.statuses.get("logout") == OK:
             yield ok("logout", "the session is ended")
         else:
             yield skipped("logout", "ThingSpace did not confirm it; it ends an idle session after 20 minutes")
-        return found
+        return registrations
     finally:
         client.logout()
 
 
-def _not_tried(names: Iterable[str], why: str) -> Steps[None]:
+def _skip_all(names: Iterable[str], reason: str) -> Checks[None]:
     for name in names:
-        yield skipped(name, why)
+        yield skipped(name, reason)
 
 
-def _record(credentials: Credentials) -> Step:
+def _check_login_guard(credentials: Credentials) -> Check:
     """What is remembered of wrong passwords, and whether the next login would be held back."""
-    refused_logins = RefusedLogins()
-    record, file = refused_logins.record(credentials), refused_logins.file(credentials)
-    if not record.strikes:
+    login_guard = LoginGuard()
+    record, file = login_guard.record(credentials), login_guard.file(credentials)
+    if not record.failed_logins:
         return ok("refused logins", f"none for {credentials.username} on this machine")
-    known = (
-        f"{record.strikes} wrong in a row from this machine, likely {record.left} left before ThingSpace locks "
-        f"{credentials.username} at {LOCKS_AT} ({file})"
+    detail = (
+        f"{record.failed_logins} wrong in a row from this machine, likely {record.remaining} left before ThingSpace locks "  # noqa: E501
+        f"{credentials.username} at {LOCKOUT_THRESHOLD} ({file})"
     )
-    is_known = refused_logins.known(credentials) is not None
-    if is_known and not refused_logins.may_override(credentials):
+    is_rejected = login_guard.find_rejected(credentials) is not None
+    if is_rejected and not login_guard.may_override(credentials):
         return failed(
             "refused logins",
-            f"{known}; this password is one of them, so the next login is held back",
-            f"Correct the password. {refused_logins.one_more(credentials)}",
+            f"{detail}; this password is one of them, so the next login is held back",
+            f"Correct the password. {login_guard.override_hint(credentials)}",
         )
-    why = f"{OVERRIDE} allows one more try" if is_known else "this password was not among them"
-    return ok("refused logins", f"{known}; {why}, so the next login is tried")
+    reason = f"{OVERRIDE_VARIABLE} allows one more try" if is_rejected else "this password was not among them"
+    return ok("refused logins", f"{detail}; {reason}, so the next login is tried")
 
 
-def _reached(base_url: str) -> Steps[bool]:
+def _check_connection(base_url: str) -> Checks[bool]:
     """Name, connection and TLS, by a request without credentials; whatever it is answered will do."""
-    to = reachability.target(base_url)
-    if to.proxy is not None:
-        yield skipped("name", f"the proxy on the way out looks {to.host} up")
+    target = reachability.parse_target(base_url)
+    if target.proxy is not None:
+        yield skipped("name", f"the proxy on the way out looks {target.host} up")
     else:
         try:
-            addresses = ", ".join(reachability.addresses(to, ANSWER_SECONDS))
-            yield ok("name", addresses if addresses == to.host else f"{to.host} is {addresses}")
-        except reachability.NotProven as problem:
-            yield failed("name", problem.what, CHECK_ADDRESS)
+            addresses = ", ".join(reachability.resolve(target, RESPONSE_TIMEOUT_SECONDS))
+            yield ok("name", addresses if addresses == target.host else f"{target.host} is {addresses}")
+        except reachability.ProbeFailed as error:
+            yield failed("name", error.detail, CONNECTIVITY_HINT)
             yield skipped("connection", "there is no address to connect to")
             return False
     try:
-        RequestsTransport().send("GET", base_url, {"Accept": "application/json"}, None, ANSWER_SECONDS)
-    except NoAnswer as error:
-        yield failed("connection", f"no answer from {base_url} ({error})", CHECK_ADDRESS)
+        RequestsTransport().send("GET", base_url, {"Accept": "application/json"}, None, RESPONSE_TIMEOUT_SECONDS)
+    except TransportError as error:
+        yield failed("connection", f"no answer from {base_url} ({error})", CONNECTIVITY_HINT)
         return False
-    by = "TLS, with a certificate that is trusted" if base_url.startswith("https:") else "plain http on this machine"
-    yield ok("connection", f"{to.address} answers ({by})")
+    protocol = (
+        "TLS, with a certificate that is trusted" if base_url.startswith("https:") else "plain http on this machine"
+    )
+    yield ok("connection", f"{target.address} answers ({protocol})")
     return True
 
 
-def _logged_in(client: Client, credentials: Credentials, transport: OneLogin) -> Steps[bool]:
+def _check_login(client: ThingSpaceClient, credentials: Credentials, transport: SingleLoginTransport) -> Checks[bool]:
     """A token and a session; the error's own words tell which of the two failed."""
     try:
         client.login()
-        problem = None
+        login_error = None
     except ThingSpaceError as error:
-        problem = error
-    if problem is not None and not transport.login_was_sent and not isinstance(problem, LoginHeld):
-        yield refused("token", problem)
+        login_error = error
+    if login_error is not None and not transport.login_was_sent and not isinstance(login_error, LoginBlocked):
+        yield failed_with("token", login_error)
         yield skipped("login", "there is no token")
         return False
     yield ok("token", "the application key and secret are accepted")
-    if isinstance(problem, LoginHeld):
-        yield skipped("login", f"{problem.answer}: see refused logins")
-    elif problem is not None:
-        yield refused("login", problem)
+    if isinstance(login_error, LoginBlocked):
+        yield skipped("login", f"{login_error.detail}: see refused logins")
+    elif login_error is not None:
+        yield failed_with("login", login_error)
     else:
         yield ok("login", f"{credentials.username} is accepted")
-    return problem is None
+    return login_error is None
 
 
-def _listed(client: Client, accounts: list[str], secrets: Secrets) -> Steps[Registered]:
+def _check_accounts(
+    client: ThingSpaceClient, accounts: list[str], redactor: Redactor
+) -> Checks[RegistrationsByAccount]:
     """Each account's registrations."""
     if not accounts:
         yield skipped("accounts", "none are known: --account NAME, or the stack's thingspace:accounts")
-    found: Registered = {}
-    end = time.monotonic() + ACCOUNTS_SECONDS
+    registrations: RegistrationsByAccount = {}
+    deadline = time.monotonic() + ACCOUNTS_TIMEOUT_SECONDS
     for account in accounts:
-        if time.monotonic() > end:
-            yield skipped(f"account {account}", f"the accounts before it took {ACCOUNTS_SECONDS:g} s")
+        if time.monotonic() > deadline:
+            yield skipped(f"account {account}", f"the accounts before it took {ACCOUNTS_TIMEOUT_SECONDS:g} s")
             continue
         try:
-            found[account] = client.list_callbacks(account)
+            registrations[account] = client.list_callbacks(account)
         except ThingSpaceError as error:
-            yield refused(f"account {account}", error)
+            yield failed_with(f"account {account}", error)
             continue
-        secrets.add(entry.password for entry in found[account])
-        services = ", ".join(sorted(entry.service_name for entry in found[account]))
+        redactor.add(entry.password for entry in registrations[account])
+        services = ", ".join(sorted(entry.service_name for entry in registrations[account]))
         yield ok(f"account {account}", f"may be used; listeners for {services}" if services else "may be used")
-    return found
+    return registrations

@@ -28,76 +28,81 @@ from thingspace_provider.listener.admin.messages_api import (
     LIMIT,
     MOST,
     Conflict,
-    Missing,
-    Reading,
-    check_names,
+    MessagesApi,
+    NotFound,
     number,
+    reject_unknown_parameters,
 )
-from thingspace_provider.listener.forwarding.service import Forwarding
-from thingspace_provider.listener.message_json import shown
-from thingspace_provider.listener.store.base import WAITING, Delivery, Parcel, Store, Stored
-from thingspace_provider.listener.timestamps import iso
+from thingspace_provider.listener.forwarding.service import ForwardingService
+from thingspace_provider.listener.message_json import message_to_json
+from thingspace_provider.listener.store.base import WAITING, Delivery, OutboxEntry, Store, StoredMessage
+from thingspace_provider.listener.timestamps import format_timestamp
 
 SKIPPED = "skipped"  # the sink is not for such callbacks
 
 
-class Tracing:
+class DeliveriesApi:
     """Answers in Reading's threads, with its token."""
 
-    def __init__(self, store: Store, reading: Reading, forwarding: Forwarding) -> None:
+    def __init__(self, store: Store, reading: MessagesApi, forwarding: ForwardingService) -> None:
         self._store = store
         self._reading = reading
         self._forwarding = forwarding
 
-    async def journey(self, request: Request) -> Response:
+    async def show_message(self, request: Request) -> Response:
         """One message and its deliveries; 404 when there is none of that id."""
-        return await self._reading.answer(request, lambda: _json(self._journey(_id(request))))
+        return await self._reading.respond(request, lambda: _json(self._journey(_id(request))))
 
     async def dead_letters(self, request: Request) -> Response:
         """What was given up."""
-        return await self._reading.answer(request, lambda: _json(self._dead_letters(request.query_params)))
+        return await self._reading.respond(request, lambda: _json(self._dead_letters(request.query_params)))
 
     async def retry(self, request: Request) -> Response:
         """Let one dead letter wait again, or all; 404 when there is none."""
         outbox = self._store.outbox
-        answer = await self._reading.answer(request, lambda: self._settled(request, "retried", outbox.retry))
-        self._forwarding.wake()
+        answer = await self._reading.respond(
+            request, lambda: self._change_dead_letters(request, "retried", outbox.retry)
+        )
+        self._forwarding.notify()
         return answer
 
     async def discard(self, request: Request) -> Response:
         """Give one dead letter up for good, or all; 404 when there is none, 409 when a listener serves what waits."""
-        return await self._reading.answer(
-            request, lambda: self._settled(request, "discarded", partial(self._discard, "sink" in request.query_params))
+        return await self._reading.respond(
+            request,
+            lambda: self._change_dead_letters(
+                request, "discarded", partial(self._discard, "sink" in request.query_params)
+            ),
         )
 
     def _journey(self, wanted: int) -> dict[str, Any]:
-        found = self._store.journey(wanted)
+        found = self._store.delivery_history(wanted)
         if found is None:
-            raise Missing(f"there is no message {wanted}")
+            raise NotFound(f"there is no message {wanted}")
         stored = found.stored
         return {
-            **shown(stored, whole=True),
-            "storedAt": None if stored.stored is None else iso(stored.stored),
+            **message_to_json(stored, include_body=True),
+            "storedAt": None if stored.stored_at is None else format_timestamp(stored.stored_at),
             "deliveries": [self._delivery(stored, delivery) for delivery in found.deliveries],
         }
 
-    def _delivery(self, stored: Stored, delivery: Delivery) -> dict[str, Any]:
-        wanted = self._forwarding.wants(delivery.sink, stored)
+    def _delivery(self, stored: StoredMessage, delivery: Delivery) -> dict[str, Any]:
+        wanted = self._forwarding.accepts(delivery.sink, stored)
         waits = delivery.state == WAITING
         return {
             "sink": delivery.sink,
             "state": delivery.state if wanted else SKIPPED,
             "attempts": delivery.attempts,
-            "reason": (self._forwarding.trouble(delivery.sink) if waits else None) or delivery.reason,
-            "changedAt": iso(delivery.changed) if delivery.changed else None,
-            "dueAt": iso(delivery.due) if waits and delivery.due else None,
+            "reason": (self._forwarding.sink_error(delivery.sink) if waits else None) or delivery.last_error,
+            "changedAt": format_timestamp(delivery.updated_at) if delivery.updated_at else None,
+            "dueAt": format_timestamp(delivery.next_attempt_at) if waits and delivery.next_attempt_at else None,
         }
 
     def _dead_letters(self, parameters: QueryParams) -> dict[str, Any]:
-        check_names(parameters, ("sink", "after", "limit"))
+        reject_unknown_parameters(parameters, ("sink", "after", "limit"))
         limit = number(parameters, "limit", LIMIT, 1, MOST)
         after = number(parameters, "after", 0, 0, LARGEST_ID)
-        found: list[Parcel] = []
+        found: list[OutboxEntry] = []
         for sink in self._sinks(parameters):
             found += self._store.outbox.dead_letters(sink, limit, after)
         found.sort(key=lambda parcel: (parcel.stored.id, parcel.delivery.sink))
@@ -109,9 +114,9 @@ class Tracing:
 
     def _discard(self, by_name: bool, sink: str, ids: list[int] | None) -> int:
         outbox = self._store.outbox
-        served = outbox.is_served(sink)
+        served = outbox.has_active_listener(sink)
         count = outbox.discard(sink, ids, waiting=by_name and not served)
-        waits = sum(backlog.waiting for backlog in outbox.backlogs() if backlog.sink == sink)
+        waits = sum(backlog.pending for backlog in outbox.backlogs() if backlog.sink == sink)
         if by_name and served and not ids and not count and waits:
             raise Conflict(
                 f"{waits} wait for {sink}, which a listener on this store names, and none is a dead letter: nothing "
@@ -120,37 +125,39 @@ class Tracing:
             )
         return count
 
-    def _settled(self, request: Request, done: str, settle: Callable[[str, list[int] | None], int]) -> bytes:
-        check_names(request.query_params, ("sink",))
+    def _change_dead_letters(
+        self, request: Request, done: str, settle: Callable[[str, list[int] | None], int]
+    ) -> bytes:
+        reject_unknown_parameters(request.query_params, ("sink",))
         ids = [_id(request)] if "id" in request.path_params else None
         count = sum(settle(sink, ids) for sink in self._sinks(request.query_params))
         if ids and not count:
-            raise Missing(f"message {ids[0]} is no dead letter")
+            raise NotFound(f"message {ids[0]} is no dead letter")
         return _json({done: count})
 
     def _sinks(self, parameters: QueryParams) -> list[str]:
         asked = parameters.get("sink")
         known = [backlog.sink for backlog in self._store.outbox.backlogs()]
         if asked is not None and asked not in known:
-            raise Missing(f"there is no sink {asked}: known are {', '.join(known) or 'none'}")
+            raise NotFound(f"there is no sink {asked}: known are {', '.join(known) or 'none'}")
         return known if asked is None else [asked]
 
 
-def _dead_letter(parcel: Parcel) -> dict[str, Any]:
+def _dead_letter(parcel: OutboxEntry) -> dict[str, Any]:
     delivery = parcel.delivery
     return {
         "sink": delivery.sink,
-        "reason": delivery.reason,
+        "reason": delivery.last_error,
         "attempts": delivery.attempts,
-        "givenUpAt": iso(delivery.changed) if delivery.changed else None,
-        "message": shown(parcel.stored, whole=True),
+        "givenUpAt": format_timestamp(delivery.updated_at) if delivery.updated_at else None,
+        "message": message_to_json(parcel.stored, include_body=True),
     }
 
 
 def _id(request: Request) -> int:
     text = request.path_params["id"]
     if not (text.isascii() and text.isdigit() and len(text) < len(str(LARGEST_ID))):
-        raise Missing(f"there is no message {text}")
+        raise NotFound(f"there is no message {text}")
     return int(text)
 
 

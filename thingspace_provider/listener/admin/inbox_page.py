@@ -11,19 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from thingspace_provider.listener.admin.messages_api import Reading
+from thingspace_provider.listener.admin.messages_api import MessagesApi
 
 CONTENT = Path(__file__).with_name("inbox_page.html").read_bytes()
 
 
-def _hashes(tag: bytes) -> str:
+def _csp_hashes(tag: bytes) -> str:
     """What a browser may run: exactly what stands in the file."""
     found = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), CONTENT, re.DOTALL)
     return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(one).digest()).decode()}'" for one in found)
 
 
 HEADERS = {
-    "Content-Security-Policy": f"default-src 'none'; script-src {_hashes(b'script')}; style-src {_hashes(b'style')}; "
+    "Content-Security-Policy": f"default-src 'none'; script-src {_csp_hashes(b'script')}; "
+    f"style-src {_csp_hashes(b'style')}; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "Cache-Control": "no-cache",
@@ -33,10 +34,10 @@ HEADERS = {
 }
 
 
-class Page:
+class InboxPage:
     """Served to anybody, because it holds nothing; but not where nobody may read."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: MessagesApi) -> None:
         self._reading = reading
 
     async def show(self, request: Request) -> Response:

@@ -29,10 +29,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from thingspace_provider.listener.callback_parser import KINDS, TEXT
-from thingspace_provider.listener.ingest.callback_auth import same
-from thingspace_provider.listener.message_json import shown
-from thingspace_provider.listener.store.base import Selection, Store, StoreFailed
-from thingspace_provider.listener.timestamps import microseconds
+from thingspace_provider.listener.ingest.callback_auth import constant_time_equals
+from thingspace_provider.listener.message_json import message_to_json
+from thingspace_provider.listener.store.base import MessageQuery, Store, StoreError
+from thingspace_provider.listener.timestamps import parse_timestamp
 
 LIMIT, MOST = 100, 1000
 LARGEST_ID = 2**63 - 1
@@ -41,11 +41,11 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 DAY = 24 * 3600 * 1_000_000
 
 
-class Unreadable(Exception):
+class InvalidParameter(Exception):
     """A parameter that makes no sense; the text says which and what would."""
 
 
-class Missing(Exception):
+class NotFound(Exception):
     """What was asked for is not there; the text says so."""
 
 
@@ -53,7 +53,7 @@ class Conflict(Exception):
     """What was asked for must not be done as things are; the text says why, and what would help."""
 
 
-class Reading:
+class MessagesApi:
     """Reads in threads of its own, so that no reader delays the carrier. `api_token` may be replaced."""
 
     def __init__(self, store: Store, api_token: str) -> None:
@@ -63,22 +63,22 @@ class Reading:
 
     async def messages(self, request: Request) -> Response:
         """Answer 200, 400 (a parameter), 401 (the token) or 503 (the store)."""
-        return await self.answer(request, lambda: self._page(request.query_params))
+        return await self.respond(request, lambda: self._page(request.query_params))
 
-    async def answer(self, request: Request, page: Callable[[], bytes]) -> Response:
+    async def respond(self, request: Request, page: Callable[[], bytes]) -> Response:
         """Make the JSON of an answer in a thread, for who has the token."""
-        if not self._admits(request.headers.get("authorization", "")):
+        if not self._is_authorized(request.headers.get("authorization", "")):
             error = {"error": "a bearer token is needed: the listener's apiToken"}
             return JSONResponse(error, 401, {"WWW-Authenticate": "Bearer"})
         try:
             content = await asyncio.get_running_loop().run_in_executor(self._threads, page)
-        except Unreadable as reason:
+        except InvalidParameter as reason:
             return JSONResponse({"error": str(reason)}, 400)
-        except Missing as reason:
+        except NotFound as reason:
             return JSONResponse({"error": str(reason)}, 404)
         except Conflict as reason:
             return JSONResponse({"error": str(reason)}, 409)
-        except StoreFailed:
+        except StoreError:
             return JSONResponse({"error": "the store cannot be read now: come again"}, 503)
         return Response(content, media_type="application/json", headers={"Cache-Control": "no-store"})
 
@@ -86,29 +86,31 @@ class Reading:
         """End the threads."""
         self._threads.shutdown()
 
-    def _admits(self, authorization: str) -> bool:
+    def _is_authorized(self, authorization: str) -> bool:
         scheme, _, token = authorization.partition(" ")
-        return scheme.lower() == "bearer" and same(token.strip(), self.api_token) and self.api_token != ""
+        return (
+            scheme.lower() == "bearer" and constant_time_equals(token.strip(), self.api_token) and self.api_token != ""
+        )
 
     def _page(self, parameters: QueryParams) -> bytes:
-        found = self._store.read(_selection(parameters))
+        found = self._store.find(_selection(parameters))
         cursor = str(found[-1].id) if found else parameters.get("after")
-        messages = [shown(stored, whole="kind" in parameters) for stored in found]
+        messages = [message_to_json(stored, include_body="kind" in parameters) for stored in found]
         return json.dumps({"messages": messages, "next": cursor}, ensure_ascii=False).encode()
 
 
-def _selection(parameters: QueryParams) -> Selection:
-    check_names(parameters, PARAMETERS)
+def _selection(parameters: QueryParams) -> MessageQuery:
+    reject_unknown_parameters(parameters, PARAMETERS)
     kind = parameters.get("kind", TEXT)
     if kind not in (*KINDS, "all"):
-        raise Unreadable(f"kind must be one of {', '.join(KINDS)} or all")
+        raise InvalidParameter(f"kind must be one of {', '.join(KINDS)} or all")
     if "last" in parameters and ("after" in parameters or "limit" in parameters):
-        raise Unreadable("last asks for the newest messages: give it without after and limit")
+        raise InvalidParameter("last asks for the newest messages: give it without after and limit")
     last = "last" in parameters
     device_kind, colon, device = parameters.get("device", "").rpartition(":")
     if colon and not device:
-        raise Unreadable("device must be an identifier, as 5551230001 or mdn:5551230001")
-    return Selection(
+        raise InvalidParameter("device must be an identifier, as 5551230001 or mdn:5551230001")
+    return MessageQuery(
         limit=number(parameters, "last" if last else "limit", LIMIT, 1, MOST),
         after=number(parameters, "after", 0, 0, LARGEST_ID),
         before=number(parameters, "before", 1, 1, LARGEST_ID) if "before" in parameters else None,
@@ -116,14 +118,14 @@ def _selection(parameters: QueryParams) -> Selection:
         kind=None if kind == "all" else kind,
         device=device or None,
         device_kind=device_kind or None,
-        received_from=moment(parameters, "from"),
-        received_until=moment(parameters, "until"),
+        received_from=parse_time(parameters, "from"),
+        received_until=parse_time(parameters, "until"),
         contains=parameters.get("text") or None,
-        last=last,
+        newest=last,
     )
 
 
-def moment(parameters: QueryParams, name: str) -> int | None:
+def parse_time(parameters: QueryParams, name: str) -> int | None:
     """A parameter that is a time, in microseconds after 1970; UTC unless it says otherwise. Raises Unreadable.
 
     A day is meant whole: `until` one includes it.
@@ -133,18 +135,18 @@ def moment(parameters: QueryParams, name: str) -> int | None:
     text = parameters[name].replace(" ", "+")  # how a plus sign arrives that was not encoded
     try:
         if not DATE.fullmatch(text):
-            return microseconds(text)
-        begin = microseconds(f"{text}T00:00:00Z")
+            return parse_timestamp(text)
+        begin = parse_timestamp(f"{text}T00:00:00Z")
     except ValueError:
-        raise Unreadable(f"{name} must be a time as 2026-03-01T08:15:30Z or a day as 2026-03-01") from None
+        raise InvalidParameter(f"{name} must be a time as 2026-03-01T08:15:30Z or a day as 2026-03-01") from None
     return begin + DAY - 1 if name == "until" else begin
 
 
-def check_names(parameters: QueryParams, known: Sequence[str]) -> None:
+def reject_unknown_parameters(parameters: QueryParams, known: Sequence[str]) -> None:
     """Raises Unreadable for a parameter that is not known."""
     for name in parameters:
         if name not in known:
-            raise Unreadable(f"{name} is not a parameter: known are {', '.join(known)}")
+            raise InvalidParameter(f"{name} is not a parameter: known are {', '.join(known)}")
 
 
 def number(parameters: QueryParams, name: str, default: int, least: int, most: int) -> int:
@@ -153,5 +155,5 @@ def number(parameters: QueryParams, name: str, default: int, least: int, most: i
     value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else -1
     if not least <= value <= most:
         meaning = "the next of an earlier answer" if name == "after" else f"a number from {least} to {most}"
-        raise Unreadable(f"{name} must be {meaning}")
+        raise InvalidParameter(f"{name} must be {meaning}")
     return value

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Hashable
 
-OPENS_AFTER = 5
+FAILURE_THRESHOLD = 5
 FIRST_SECONDS, LONGEST_SECONDS = 1.0, 60.0  # between two probes
 
 
@@ -19,7 +19,7 @@ def growing(times: int, first: float, longest: float, chance: Callable[[], float
     return min(first * 2.0 ** min(times, 30), longest) * (0.5 + chance() / 2)
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed at first. `clock` tells seconds that only grow; `chance` a number from 0 to 1."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Breaker:
         self.is_open = False
         self.reason = ""  # of the last failure, "" since a success
 
-    def room(self, most: int) -> int:
+    def permits(self, most: int) -> int:
         """How many deliveries may begin now: `most`, none, or one that probes."""
         if not self.is_open:
             return most
@@ -48,7 +48,7 @@ class Breaker:
         """A delivery begins; while it is open, that is the probe."""
         self._probing = self.is_open
 
-    def delivered(self) -> None:
+    def record_success(self) -> None:
         """The sink works. While it is open only the probe can show that: others began before it opened."""
         if self.is_open and not self._probing:
             return
@@ -57,18 +57,18 @@ class Breaker:
         self.is_open = self._probing = False
         self.reason = ""
 
-    def failed(self, device: str, reason: str, *, itself: bool, after: float = 0.0) -> None:
+    def record_failure(self, device: str, reason: str, *, itself: bool, after: float = 0.0) -> None:
         """A delivery failed: because of the sink itself, or perhaps of the event; `after` seconds it wants no other."""
         self.reason = reason
         self._failed.add(object() if itself else device)
         if self.is_open and not self._probing:
             return  # began before it opened
-        if self._probing or len(self._failed) >= OPENS_AFTER or (itself and after > 0):
+        if self._probing or len(self._failed) >= FAILURE_THRESHOLD or (itself and after > 0):
             pause = growing(self._pauses, FIRST_SECONDS, LONGEST_SECONDS, self._chance)
             self._until = self._clock() + max(pause, after)
             self._pauses += 1
             self.is_open, self._probing = True, False
 
-    def gave_up(self) -> None:
+    def abandon_probe(self) -> None:
         """The probe ended without an answer."""
         self._probing = False

@@ -17,10 +17,10 @@ import json
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from thingspace_provider.listener.callback_parser import CONFIRMATION, FAULT, OTHER, SENT, TEXT, device_of
-from thingspace_provider.listener.message_json import shown
-from thingspace_provider.listener.store.base import Stored
-from thingspace_provider.listener.timestamps import iso
+from thingspace_provider.listener.callback_parser import CONFIRMATION, FAULT, OTHER, SENT, TEXT, primary_device
+from thingspace_provider.listener.message_json import message_to_json
+from thingspace_provider.listener.store.base import StoredMessage
+from thingspace_provider.listener.timestamps import format_timestamp
 
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 DIGEST = 8  # bytes
@@ -35,17 +35,17 @@ TYPES = {
 
 
 @dataclass(frozen=True)
-class Event:
+class CloudEvent:
     """One event, ready to be sent: its id, what it is ordered by, and the event in CloudEvents' JSON format."""
 
     id: str
-    key: str
+    partition_key: str
     body: bytes = field(repr=False)
 
 
-def event_of(stored: Stored) -> Event:
+def to_cloudevent(stored: StoredMessage) -> CloudEvent:
     """The event of a stored callback. Its key is the device, or the account when ThingSpace named no device."""
-    device = device_of(stored.devices)
+    device = primary_device(stored.devices)
     number = f"{stored.id}-{_digest(stored)}"
     event = {
         "specversion": "1.0",
@@ -53,15 +53,15 @@ def event_of(stored: Stored) -> Event:
         "source": f"/thingspace/accounts/{quote(stored.account, safe='')}",
         "type": TYPES[stored.kind],
         **({"subject": device} if device else {}),
-        "time": iso(stored.received),
+        "time": format_timestamp(stored.received_at),
         "datacontenttype": "application/json",
-        "data": shown(stored, whole=stored.kind != TEXT),
+        "data": message_to_json(stored, include_body=stored.kind != TEXT),
     }
     body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-    return Event(number, device or stored.account, body)
+    return CloudEvent(number, device or stored.account, body)
 
 
-def _digest(stored: Stored) -> str:
+def _digest(stored: StoredMessage) -> str:
     """Tells the events of two listeners apart that count their messages alike; the same for ever."""
-    said = f"{stored.id}\n{stored.account}\n{stored.received}\n".encode() + stored.raw
+    said = f"{stored.id}\n{stored.account}\n{stored.received_at}\n".encode() + stored.body
     return hashlib.sha256(said).hexdigest()[: 2 * DIGEST]

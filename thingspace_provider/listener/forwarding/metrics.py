@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from thingspace_provider.listener.store.base import Backlog, StoreFailed
+from thingspace_provider.listener.store.base import Backlog, StoreError
 
 OUTCOMES = DELIVERED, FAILED, DEAD, SKIPPED = ("delivered", "failed", "dead", "skipped")
 
-SPARING = 10  # a count holds ten times as long as it took: anybody may ask for metrics, and a long backlog costs
+CACHE_FACTOR = 10  # a count holds ten times as long as it took: anybody may ask for metrics, and a long backlog costs
 
 
 class ForwardingMetrics:
@@ -33,17 +33,17 @@ class ForwardingMetrics:
         self._counting = asyncio.Lock()
         self._fresh_until = 0.0
 
-    def begin(self, sink: str, is_open: Callable[[], bool]) -> None:
+    def register_sink(self, sink: str, is_open: Callable[[], bool]) -> None:
         """Show a sink, with counts of 0."""
         self._open.labels(sink).set_function(is_open)
         for outcome in OUTCOMES:
             self._ended.labels(sink, outcome)
 
-    def ended(self, sink: str, outcome: str) -> None:
+    def record_outcome(self, sink: str, outcome: str) -> None:
         """A delivery ended in one of OUTCOMES."""
         self._ended.labels(sink, outcome).inc()
 
-    async def count(self) -> None:
+    async def refresh_backlog(self) -> None:
         """Look at the outbox; without it when it cannot be read now. However many ask, it is seldom counted anew."""
         async with self._counting:
             begun = time.monotonic()
@@ -51,16 +51,16 @@ class ForwardingMetrics:
                 return
             try:
                 backlogs = await asyncio.get_running_loop().run_in_executor(None, self.backlogs)
-            except StoreFailed:
+            except StoreError:
                 backlogs = ()
             self._show(backlogs)
-            self._fresh_until = begun + SPARING * (time.monotonic() - begun)
+            self._fresh_until = begun + CACHE_FACTOR * (time.monotonic() - begun)
 
     def _show(self, backlogs: Sequence[Backlog]) -> None:
         for gauge in (self._waiting, self._oldest, self._dead):
             gauge.clear()
         for backlog in backlogs:
-            self._waiting.labels(backlog.sink).set(backlog.waiting)
-            self._dead.labels(backlog.sink).set(backlog.dead)
-            age = 0.0 if backlog.oldest is None else time.time() - backlog.oldest / 1_000_000
+            self._waiting.labels(backlog.sink).set(backlog.pending)
+            self._dead.labels(backlog.sink).set(backlog.dead_letters)
+            age = 0.0 if backlog.oldest_received_at is None else time.time() - backlog.oldest_received_at / 1_000_000
             self._oldest.labels(backlog.sink).set(max(age, 0.0))

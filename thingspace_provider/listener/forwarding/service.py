@@ -9,16 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from thingspace_provider.listener.forwarding.forwarder import Forwarder
 from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 from thingspace_provider.listener.forwarding.sinks.base import Sink
-from thingspace_provider.listener.forwarding.sinks.factory import opened
+from thingspace_provider.listener.forwarding.sinks.factory import create_sink
 from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings
-from thingspace_provider.listener.store.base import Outbox, Stored
+from thingspace_provider.listener.store.base import Outbox, StoredMessage
 
 
-class Forwarding:
+class ForwardingService:
     """Forwards from when it is made, in an event loop. Raises SinkUnusable. Without sinks it does nothing."""
 
     def __init__(self, every: Sequence[SinkSettings], outbox: Outbox, metrics: ForwardingMetrics) -> None:
-        sinks: list[tuple[SinkSettings, Sink]] = [(settings, opened(settings)) for settings in every]
+        sinks: list[tuple[SinkSettings, Sink]] = [(settings, create_sink(settings)) for settings in every]
         # A thread for each, so that no sink waits for the store on account of another.
         self._threads = ThreadPoolExecutor(max(1, len(sinks)), thread_name_prefix="forwarding")
         metrics.backlogs = outbox.backlogs
@@ -26,17 +26,17 @@ class Forwarding:
             settings.name: Forwarder(settings, sink, outbox, metrics, self._threads) for settings, sink in sinks
         }
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Something was stored or is to be tried again."""
         for forwarder in self._forwarders.values():
             forwarder.wake()
 
-    def trouble(self, sink: str) -> str | None:
+    def sink_error(self, sink: str) -> str | None:
         """Why nothing goes to a sink now, or None when it works or is none of ours."""
         forwarder = self._forwarders.get(sink)
         return forwarder.breaker.reason if forwarder and forwarder.breaker.is_open else None
 
-    def wants(self, sink: str, stored: Stored) -> bool:
+    def accepts(self, sink: str, stored: StoredMessage) -> bool:
         """Whether such a callback is for a sink; one that is none of ours has had what it wanted."""
         forwarder = self._forwarders.get(sink)
         return forwarder is None or forwarder.wants(stored)

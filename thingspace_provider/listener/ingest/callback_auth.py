@@ -7,13 +7,13 @@ import hmac
 from dataclasses import dataclass, field
 
 
-def same(given: str, expected: str) -> bool:
+def constant_time_equals(given: str, expected: str) -> bool:
     """Whether two texts are equal, in a time that tells nothing about where they differ."""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
 
 
 @dataclass(frozen=True)
-class Credential:
+class ExpectedCredential:
     """User name and password that ThingSpace puts into every callback body.
 
     Previous passwords stay good, because ThingSpace goes on sending one for a quarter of an hour after a change.
@@ -23,12 +23,12 @@ class Credential:
     password: str = field(repr=False)
     previous_passwords: tuple[str, ...] = field(repr=False)
 
-    def admits(self, username: object, password: object) -> bool:
+    def matches(self, username: object, password: object) -> bool:
         """Whether a body's user name and password are the current or previous ones; all are compared, always."""
         if not isinstance(username, str) or not isinstance(password, str):
             return False
-        known = same(username, self.username)
-        good = [same(password, one) for one in (self.password, *self.previous_passwords)]
+        known = constant_time_equals(username, self.username)
+        good = [constant_time_equals(password, one) for one in (self.password, *self.previous_passwords)]
         return known and any(good)
 
     def proof(self, account: str, nonce: str) -> str:

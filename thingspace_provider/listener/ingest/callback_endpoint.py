@@ -15,135 +15,149 @@ from urllib.parse import unquote
 from starlette.types import Receive, Scope, Send
 
 from thingspace_provider.listener import callback_parser
-from thingspace_provider.listener.ingest.callback_auth import Credential, same
-from thingspace_provider.listener.ingest.group_commit import Inbox, Refused
-from thingspace_provider.listener.ingest.responses import NOT_FOUND, Answer
-from thingspace_provider.listener.ingest.source_addresses import ENFORCE, LOG, Sources
-from thingspace_provider.listener.observability.json_log import Refusals
+from thingspace_provider.listener.ingest.callback_auth import ExpectedCredential, constant_time_equals
+from thingspace_provider.listener.ingest.group_commit import GroupCommitter, NotStored
+from thingspace_provider.listener.ingest.responses import NOT_FOUND, StaticResponse
+from thingspace_provider.listener.ingest.source_addresses import ENFORCE, LOG, SourceAddressPolicy
+from thingspace_provider.listener.observability.json_log import ThrottledLog
 from thingspace_provider.listener.observability.metrics import Metrics
-from thingspace_provider.listener.settings.listener_settings import Settings
-from thingspace_provider.listener.store.base import Arrival
+from thingspace_provider.listener.settings.listener_settings import ListenerSettings
+from thingspace_provider.listener.store.base import IncomingCallback
 
 LARGEST = 8192  # bytes of a body; ThingSpace's have some hundred
-ANSWER_SECONDS = 1.8  # ThingSpace tries again after about 4 s without an answer; within 2 is what we promise
+RESPONSE_TIMEOUT_SECONDS = 1.8  # ThingSpace tries again after about 4 s without an answer; within 2 is what we promise
 PREFIX = "/callbacks/"
 SEGMENTS = 2
 LONGEST_SOURCE = 60  # characters that are logged of what may be no address
 NONCE = re.compile(rb"[A-Za-z0-9_-]{16,128}")
-STORED = Answer(200)
-TOO_LARGE = Answer(413, b"a callback body has 8192 bytes at most", close=True)
-ELSEWHERE = Answer(NOT_FOUND.status, b"not found", close=True)  # looks to a stranger like everything else
-MALFORMED = Answer(400, b"the body is not a JSON object")
-FORBIDDEN = Answer(403, b"wrong user name or password")
-LATER = Answer(503, b"not stored: come again", ((b"retry-after", b"1"),))
-REASONS = {
+STORED = StaticResponse(200)
+TOO_LARGE = StaticResponse(413, b"a callback body has 8192 bytes at most", close=True)
+UNEXPECTED_SOURCE = StaticResponse(
+    NOT_FOUND.status, b"not found", close=True
+)  # looks to a stranger like everything else
+MALFORMED = StaticResponse(400, b"the body is not a JSON object")
+FORBIDDEN = StaticResponse(403, b"wrong user name or password")
+RETRY_LATER = StaticResponse(503, b"not stored: come again", ((b"retry-after", b"1"),))
+REJECTION_REASONS = {
     TOO_LARGE: "too large",
     NOT_FOUND: "not found",
-    ELSEWHERE: "not an expected source address",
+    UNEXPECTED_SOURCE: "not an expected source address",
     MALFORMED: "malformed",
     FORBIDDEN: "wrong user name or password",
-    LATER: "not stored in time",
+    RETRY_LATER: "not stored in time",
 }
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """More bytes than a callback may have."""
 
 
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """The sender left before the body was complete."""
 
 
-class Door:
+class CallbackEndpoint:
     """Lets in what comes from ThingSpace. `settings` may be replaced while it runs.
 
     `need` is told the account for which something was refused that may now be in ThingSpace's queue.
     """
 
-    def __init__(self, settings: Settings, inbox: Inbox, metrics: Metrics, need: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: ListenerSettings, inbox: GroupCommitter, metrics: Metrics, on_rejected: Callable[[str], None]
+    ) -> None:
         self._inbox = inbox
-        self._need = need
+        self._need = on_rejected
         self._metrics = metrics
-        self._refusals = Refusals()
+        self._refusals = ThrottledLog()
         self.settings = settings
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ListenerSettings:
         """What it admits."""
         return self._settings
 
     @settings.setter
-    def settings(self, settings: Settings) -> None:
+    def settings(self, settings: ListenerSettings) -> None:
         self._settings = settings
         self._accounts = frozenset(settings.accounts)
-        self._credential = Credential(settings.username, settings.password, settings.previous_password)
-        self._sources = Sources(settings.sources, settings.source_addresses, settings.trusted_hops)
+        self._credential = ExpectedCredential(settings.username, settings.password, settings.previous_password)
+        self._sources = SourceAddressPolicy(settings.sources, settings.source_addresses, settings.trusted_hops)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a path under PREFIX."""
         try:
             if scope["method"] == "POST":
-                answer = await self._take(scope, receive)
+                answer = await self._receive(scope, receive)
                 if answer is not STORED:
-                    self._note(REASONS[answer], scope)
+                    self._record_rejection(REJECTION_REASONS[answer], scope)
             elif scope["method"] == "GET":
-                answer = self._prove(scope)
+                answer = self._respond_to_probe(scope)
             else:
                 answer = NOT_FOUND
-        except Gone:
+        except ClientDisconnected:
             return
         await answer(scope, receive, send)
 
-    async def _take(self, scope: Scope, receive: Receive) -> Answer:
+    async def _receive(self, scope: Scope, receive: Receive) -> StaticResponse:
         arrived, begun = time.time_ns() // 1000, time.monotonic()
         token, account = _segments(scope)
-        if self._sources.mode == ENFORCE and not self._sources.expect(self._sources.of(scope)):
-            if same(token, self._settings.path_token):
+        if self._sources.mode == ENFORCE and not self._sources.is_expected(self._sources.client_address(scope)):
+            if constant_time_equals(token, self._settings.path_token):
                 self._need(account)
-            return ELSEWHERE
+            return UNEXPECTED_SOURCE
         try:
-            raw = await _whole(scope, receive)
-        except TooLarge:
+            raw = await _read_body(scope, receive)
+        except BodyTooLarge:
             return TOO_LARGE
-        if not same(token, self._settings.path_token):
+        if not constant_time_equals(token, self._settings.path_token):
             return NOT_FOUND
         try:
-            body = callback_parser.read(raw)
-        except callback_parser.Malformed:
+            body = callback_parser.parse_body(raw)
+        except callback_parser.MalformedBody:
             return MALFORMED
         if account not in self._accounts:
             return NOT_FOUND
-        if not self._credential.admits(body.username, body.password):
+        if not self._credential.matches(body.username, body.password):
             self._need(account)
             return FORBIDDEN
         try:
             said = body.callback()
-            await self._inbox.keep(Arrival(account, arrived, said), ANSWER_SECONDS - (time.monotonic() - begun))
-        except Refused:
+            await self._inbox.store(
+                IncomingCallback(account, arrived, said), RESPONSE_TIMEOUT_SECONDS - (time.monotonic() - begun)
+            )
+        except NotStored:
             self._need(account)
-            return LATER
-        self._metrics.stored(said.kind)
-        if self._sources.mode == LOG and not self._sources.expect(source := self._sources.of(scope)):
+            return RETRY_LATER
+        self._metrics.record_stored(said.kind)
+        if self._sources.mode == LOG and not self._sources.is_expected(source := self._sources.client_address(scope)):
             self._metrics.unexpected_source.inc()
             said_of = {"client": source[:LONGEST_SOURCE], "account": account}
-            self._refusals.note(REASONS[ELSEWHERE], "callback taken from an unexpected address", **said_of)
+            self._refusals.warn(
+                REJECTION_REASONS[UNEXPECTED_SOURCE], "callback taken from an unexpected address", **said_of
+            )
         return STORED
 
-    def _note(self, reason: str, scope: Scope) -> None:
+    def _record_rejection(self, reason: str, scope: Scope) -> None:
         """Who was refused and why; the account only when it is one of ours, for a stranger may write there anything."""
-        self._metrics.refused(reason)
+        self._metrics.record_rejected(reason)
         account = _segments(scope)[1]
         known = account if account in self._accounts else None
-        self._refusals.note(reason, client=self._sources.of(scope)[:LONGEST_SOURCE], account=known)
+        self._refusals.warn(reason, client=self._sources.client_address(scope)[:LONGEST_SOURCE], account=known)
 
-    def _prove(self, scope: Scope) -> Answer:
+    def _respond_to_probe(self, scope: Scope) -> StaticResponse:
         """Show that this listener knows the credential, without anything being sent that could be used again."""
         token, account = _segments(scope)
         nonce = next((value for name, value in scope["headers"] if name == b"thingspace-probe"), b"")
-        if not same(token, self._settings.path_token) or account not in self._accounts or not NONCE.fullmatch(nonce):
+        if (
+            not constant_time_equals(token, self._settings.path_token)
+            or account not in self._accounts
+            or not NONCE.fullmatch(nonce)
+        ):
             return NOT_FOUND
         proof = self._credential.proof(account, nonce.decode())
-        return Answer(200, json.dumps({"account": account, "proof": proof}).encode(), kind=b"application/json")
+        return StaticResponse(
+            200, json.dumps({"account": account, "proof": proof}).encode(), content_type=b"application/json"
+        )
 
 
 def _segments(scope: Scope) -> tuple[str, str]:
@@ -153,18 +167,18 @@ def _segments(scope: Scope) -> tuple[str, str]:
     return (unquote(parts[0]), unquote(parts[1])) if len(parts) == SEGMENTS else ("", "")
 
 
-async def _whole(scope: Scope, receive: Receive) -> bytes:
+async def _read_body(scope: Scope, receive: Receive) -> bytes:
     """The body; raises TooLarge as early as that is known."""
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value[:10]) > LARGEST):
-            raise TooLarge
+            raise BodyTooLarge
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Gone
+            raise ClientDisconnected
         body += message.get("body", b"")
         if len(body) > LARGEST:
-            raise TooLarge
+            raise BodyTooLarge
         if not message.get("more_body"):
             return bytes(body)

@@ -13,18 +13,18 @@ from typing import ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-IDLE_SECONDS = 30  # between two requests, and before the first
-REQUEST_SECONDS = 2.0  # from a request's first byte to its last
-TAKEN_SECONDS = 10.0  # for a reader to make room for more of an answer
+KEEP_ALIVE_SECONDS = 30  # between two requests, and before the first
+REQUEST_TIMEOUT_SECONDS = 2.0  # from a request's first byte to its last
+WRITE_TIMEOUT_SECONDS = 10.0  # for a reader to make room for more of an answer
 MOST_CONNECTIONS = 12_000
-MOST_AHEAD = 16  # requests that one connection may have sent before the first is answered
+MAX_PIPELINED_REQUESTS = 16  # requests that one connection may have sent before the first is answered
 LARGEST_REQUEST = 65_536  # bytes with headers; a body of 8 kB in the smallest chunks fits
 
-TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+REQUEST_TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-class TooManyAhead(Exception):
+class PipelineLimitExceeded(Exception):
     """Ends the parser's work on what a connection has sent."""
 
 
@@ -74,95 +74,95 @@ class NoUpgradeProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
 
-class PatientProtocol(NoUpgradeProtocol):
+class LimitedHttpProtocol(NoUpgradeProtocol):
     """One connection, whose patience ends.
 
     At `most` connections the one that has gone longest without a whole request makes room for a new one.
     """
 
     most: ClassVar[int] = MOST_CONNECTIONS
-    _unheard: ClassVar[dict[PatientProtocol, None]] = {}  # the eldest first
-    _unread: asyncio.TimerHandle | None = None
+    _idle_connections: ClassVar[dict[LimitedHttpProtocol, None]] = {}  # the eldest first
+    _write_timer: asyncio.TimerHandle | None = None
     _timer: asyncio.TimerHandle | None = None
-    _within = False  # a request has begun and is not complete
+    _request_open = False  # a request has begun and is not complete
     _bytes = 0  # of the request that has begun
-    _routed = False  # its headers are complete, so that the cycle is its own
+    _headers_complete = False  # its headers are complete, so that the cycle is its own
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request, but not for ever."""
         super().connection_made(transport)
-        self._unheard[self] = None
+        self._idle_connections[self] = None
         if len(self.connections) > self.most:
-            self._make_room()
-        self._timer = self.loop.call_later(IDLE_SECONDS, self.transport.close)
+            self._evict_oldest_idle()
+        self._timer = self.loop.call_later(KEEP_ALIVE_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers with the connection."""
         self._stop_timer()
-        self._unheard.pop(self, None)
+        self._idle_connections.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a request that is not complete, and give it a time."""
-        was_within = self._within
+        was_within = self._request_open
         self._bytes += len(data)
         super().data_received(data)
-        if not self._within:
+        if not self._request_open:
             self._bytes = 0
             self._stop_timer()
         elif self._bytes > LARGEST_REQUEST:
-            self._refuse(TOO_LARGE)
+            self._reject(TOO_LARGE)
         elif not was_within:
             self._stop_timer()
-            self._timer = self.loop.call_later(REQUEST_SECONDS, self._refuse, TOO_SLOW)
+            self._timer = self.loop.call_later(REQUEST_TIMEOUT_SECONDS, self._reject, REQUEST_TIMEOUT_RESPONSE)
 
     def on_message_begin(self) -> None:
         """Note the parser's word that a request begins. Uvicorn answers 400 and hangs up when this raises."""
-        if len(self.pipeline) >= MOST_AHEAD:
-            raise TooManyAhead
-        self._within, self._routed = True, False
+        if len(self.pipeline) >= MAX_PIPELINED_REQUESTS:
+            raise PipelineLimitExceeded
+        self._request_open, self._headers_complete = True, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Note that from here on the application answers."""
         super().on_headers_complete()
-        self._routed = not self.parser.should_upgrade()
+        self._headers_complete = not self.parser.should_upgrade()
 
     def on_message_complete(self) -> None:
         """Note the parser's word that a request is whole."""
         super().on_message_complete()
         if not self.parser.should_upgrade():
-            self._within = False
-            self._unheard.pop(self, None)
+            self._request_open = False
+            self._idle_connections.pop(self, None)
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
         if self in self.connections:
-            self._unheard[self] = None
+            self._idle_connections[self] = None
 
     def pause_writing(self) -> None:
         """Give whoever does not take the answer a time, too."""
         super().pause_writing()
-        self._unread = self.loop.call_later(TAKEN_SECONDS, self.transport.abort)
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on: the answer is taken, or the connection is lost."""
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
-    def _make_room(self) -> None:
+    def _evict_oldest_idle(self) -> None:
         """Hang up on the eldest of those that are not being answered."""
-        eldest = next(iter(self._unheard))
-        del self._unheard[eldest]
+        eldest = next(iter(self._idle_connections))
+        del self._idle_connections[eldest]
         eldest.transport.abort()
 
-    def _refuse(self, answer: bytes) -> None:
+    def _reject(self, answer: bytes) -> None:
         """Say why, unless an answer has begun already, and hang up."""
         if not self.transport.is_closing():
-            if not self._routed or not self.cycle.response_started:
+            if not self._headers_complete or not self.cycle.response_started:
                 self.transport.write(answer)
             self.transport.close()
 

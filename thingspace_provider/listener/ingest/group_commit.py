@@ -17,24 +17,24 @@ from queue import Empty, SimpleQueue
 
 from thingspace_provider.listener.observability import json_log
 from thingspace_provider.listener.observability.metrics import Metrics
-from thingspace_provider.listener.store.base import Arrival, Store
+from thingspace_provider.listener.store.base import IncomingCallback, Store
 
-WAITING = 20_000  # callbacks that may wait; a carrier that sends more is asked to come again
+MAX_PENDING = 20_000  # callbacks that may wait; a carrier that sends more is asked to come again
 
 
-class Refused(Exception):
+class NotStored(Exception):
     """It is not known to be stored: the store failed, is too slow, or too much waits. Come again."""
 
 
 @dataclass(eq=False)
-class Wait:
+class PendingCommit:
     """One who waits for a commit; without an arrival, for the proof that a commit is possible."""
 
-    arrival: Arrival | None
+    arrival: IncomingCallback | None
     answer: asyncio.Future[None]
 
 
-class Inbox:
+class GroupCommitter:
     """The only way into the store. Made and used in an event loop; `close` ends its thread."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
@@ -42,27 +42,27 @@ class Inbox:
         self._metrics = metrics
         self._metrics.waiting.set_function(lambda: self._waiting)
         self._failing = ""
-        self.stored: Callable[[], None] = _nobody_listens  # called in the loop after each commit
+        self.on_commit: Callable[[], None] = _no_listener  # called in the loop after each commit
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[Wait | None] = SimpleQueue()
+        self._queue: SimpleQueue[PendingCommit | None] = SimpleQueue()
         self._waiting = 0
         self._closed = False
         self._thread = threading.Thread(target=self._write, name="inbox")
         self._thread.start()
 
-    async def keep(self, arrival: Arrival | None, seconds: float) -> None:
+    async def store(self, arrival: IncomingCallback | None, seconds: float) -> None:
         """Return when it is on disk, at most after `seconds`. Raises Refused.
 
         What was refused for lack of time may still be stored, if its commit had begun: then it comes twice.
         """
         if self._closed:
-            raise Refused("the listener is stopping")
-        if self._waiting >= WAITING:
-            raise Refused(f"{WAITING} callbacks wait already")
+            raise NotStored("the listener is stopping")
+        if self._waiting >= MAX_PENDING:
+            raise NotStored(f"{MAX_PENDING} callbacks wait already")
         answer = self._loop.create_future()
         self._waiting += 1
-        late = self._loop.call_later(seconds, _give_up, answer)
-        self._queue.put(Wait(arrival, answer))
+        late = self._loop.call_later(seconds, _time_out, answer)
+        self._queue.put(PendingCommit(arrival, answer))
         try:
             await answer
         finally:
@@ -76,7 +76,7 @@ class Inbox:
         self._thread.join()
 
     def _write(self) -> None:
-        self._store.tidy()
+        self._store.run_maintenance()
         stopping = False
         while not stopping:
             batch = [self._queue.get()]
@@ -88,46 +88,46 @@ class Inbox:
             if waits:
                 self._commit(waits)
 
-    def _commit(self, waits: list[Wait]) -> None:
-        failure, begun, stored = "", time.monotonic(), _nobody_listens
+    def _commit(self, waits: list[PendingCommit]) -> None:
+        failure, begun, stored = "", time.monotonic(), _no_listener
         try:
             arrivals = [wait.arrival for wait in waits if wait.arrival is not None]
             if arrivals:
                 self._store.append(arrivals)
-                stored = self.stored
-                self._metrics.committed(len(arrivals), time.monotonic() - begun)
+                stored = self.on_commit
+                self._metrics.record_commit(len(arrivals), time.monotonic() - begun)
             else:
-                self._store.prove()
+                self._store.check_writable()
         except Exception as reason:  # noqa: BLE001  whatever it is, this thread must go on and nobody be told "stored"
             failure = f"the store failed: {reason}"
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            self._loop.call_soon_threadsafe(_settle, waits, failure, stored)
+            self._loop.call_soon_threadsafe(_resolve, waits, failure, stored)
         self._tell(failure)
-        self._store.tidy()
+        self._store.run_maintenance()
 
     def _tell(self, failure: str) -> None:
         """Once when it begins to fail, once when it works again."""
         if failure and not self._failing:
-            json_log.tell("the store fails: callbacks are refused", logging.ERROR, reason=failure)
+            json_log.log_event("the store fails: callbacks are refused", logging.ERROR, reason=failure)
         if self._failing and not failure:
-            json_log.tell("the store works again")
+            json_log.log_event("the store works again")
         self._failing = failure
 
 
-def _nobody_listens() -> None:
+def _no_listener() -> None:
     """Nobody is to be told."""
 
 
-def _settle(waits: list[Wait], failure: str, stored: Callable[[], None]) -> None:
+def _resolve(waits: list[PendingCommit], failure: str, stored: Callable[[], None]) -> None:
     for wait in waits:
         if not wait.answer.done():
             if failure:
-                wait.answer.set_exception(Refused(failure))
+                wait.answer.set_exception(NotStored(failure))
             else:
                 wait.answer.set_result(None)
     stored()
 
 
-def _give_up(answer: asyncio.Future[None]) -> None:
+def _time_out(answer: asyncio.Future[None]) -> None:
     if not answer.done():
-        answer.set_exception(Refused("the store is too slow"))
+        answer.set_exception(NotStored("the store is too slow"))

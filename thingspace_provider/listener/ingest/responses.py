@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 PLAIN = b"text/plain; charset=utf-8"
 
 
-class Answer:
+class StaticResponse:
     """One complete answer, made once and sent as often as needed.
 
     `close` ends the connection after it, for a sender whose further bytes nobody will read.
@@ -19,13 +19,13 @@ class Answer:
         body: bytes = b"",
         headers: tuple[tuple[bytes, bytes], ...] = (),
         *,
-        kind: bytes = PLAIN,
+        content_type: bytes = PLAIN,
         close: bool = False,
     ) -> None:
         self.status = status
         all_headers = [(b"content-length", str(len(body)).encode()), *headers]
         if body:
-            all_headers.append((b"content-type", kind))
+            all_headers.append((b"content-type", content_type))
         if close:
             all_headers.append((b"connection", b"close"))
         self._start = {"type": "http.response.start", "status": status, "headers": all_headers}
@@ -39,4 +39,4 @@ class Answer:
 
 
 # The one answer to everything that is not there, so that a stranger cannot tell near from far.
-NOT_FOUND = Answer(404, b"not found")
+NOT_FOUND = StaticResponse(404, b"not found")

@@ -13,10 +13,10 @@ import re
 
 from starlette.types import Scope
 
-from thingspace_provider.listener.settings.values import Wrong, choice, text, type_name, whole_number
+from thingspace_provider.listener.settings.values import InvalidValue, parse_choice, parse_int, parse_text, type_name
 
 OFF, LOG, ENFORCE = MODES = ("off", "log", "enforce")
-PUBLISHED = (
+PUBLISHED_ADDRESSES = (
     "3.87.163.45",
     "3.91.119.203",
     "54.197.62.209",
@@ -28,40 +28,40 @@ PUBLISHED = (
 )
 MOST_HOPS = 10
 WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")  # as some proxies write it
-REMEMBERED = 1024  # answers, by address
+CACHE_SIZE = 1024  # answers, by address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def read_mode(value: object) -> str:
     """One of MODES. Raises Wrong."""
-    return choice(value, MODES)
+    return parse_choice(value, MODES)
 
 
 def read_addresses(value: object) -> tuple[Network, ...]:
     """A list of addresses and networks. Raises Wrong."""
     if not isinstance(value, list):
-        raise Wrong(f"must be a list of addresses, not {type_name(value)}")
+        raise InvalidValue(f"must be a list of addresses, not {type_name(value)}")
     try:
-        return tuple(ipaddress.ip_network(text(one).strip()) for one in value)
+        return tuple(ipaddress.ip_network(parse_text(one).strip()) for one in value)
     except ValueError as reason:
-        raise Wrong(f"must be addresses or networks: {reason}") from None
+        raise InvalidValue(f"must be addresses or networks: {reason}") from None
 
 
 def read_hops(value: object) -> int:
     """How many proxies are ours. Raises Wrong."""
-    return whole_number(value, 0, MOST_HOPS)
+    return parse_int(value, 0, MOST_HOPS)
 
 
-class Sources:
+class SourceAddressPolicy:
     """Which addresses are expected, and how many proxies stand between them and here."""
 
     def __init__(self, mode: str, networks: tuple[Network, ...], hops: int) -> None:
         self.mode = mode
         self._networks = networks
         self._hops = hops
-        self._expects = functools.lru_cache(REMEMBERED)(self._expects_anew)
+        self._expects = functools.lru_cache(CACHE_SIZE)(self._expects_anew)
 
-    def of(self, scope: Scope) -> str:
+    def client_address(self, scope: Scope) -> str:
         """Who sent a request, as far as it can be told; "" when it came past a proxy that should have said so."""
         if not self._hops:
             return str(scope["client"][0]) if scope.get("client") else ""
@@ -69,7 +69,7 @@ class Sources:
         entries = ",".join(lines).split(",")
         return entries[-self._hops].strip() if len(entries) >= self._hops else ""
 
-    def expect(self, source: str) -> bool:
+    def is_expected(self, source: str) -> bool:
         """Whether ThingSpace sends from there."""
         return self._expects(source)
 

@@ -10,11 +10,11 @@ import traceback
 from datetime import datetime, timezone
 from typing import Any
 
-QUIET_SECONDS = 10.0
+THROTTLE_SECONDS = 10.0
 LOG = logging.getLogger("thingspace.listener")
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """`{"time", "level", "event"}` and what the event has besides."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -33,33 +33,33 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def begin() -> None:
+def configure_logging() -> None:
     """Send this process's log to standard error. A server's complaints about strangers' HTTP stay out."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
-def tell(event: str, level: int = logging.INFO, **fields: Any) -> None:
+def log_event(event: str, level: int = logging.INFO, **fields: Any) -> None:
     """Write one line."""
     LOG.log(level, event, extra={"fields": fields})
 
 
-class Refusals:
+class ThrottledLog:
     """Tells of each reason at once, then at most every ten seconds with how often: strangers cannot fill a disk."""
 
     def __init__(self) -> None:
         self._told: dict[str, float] = {}
-        self._unsaid: dict[str, int] = {}
+        self._suppressed: dict[str, int] = {}
 
-    def note(self, reason: str, event: str = "callback refused", **fields: Any) -> None:
+    def warn(self, reason: str, event: str = "callback refused", **fields: Any) -> None:
         """Something was wrong with a callback."""
         now = time.monotonic()
-        count = self._unsaid.get(reason, 0) + 1
-        if now - self._told.get(reason, -QUIET_SECONDS) < QUIET_SECONDS:
-            self._unsaid[reason] = count
+        count = self._suppressed.get(reason, 0) + 1
+        if now - self._told.get(reason, -THROTTLE_SECONDS) < THROTTLE_SECONDS:
+            self._suppressed[reason] = count
             return
-        self._told[reason], self._unsaid[reason] = now, 0
-        tell(event, logging.WARNING, reason=reason, count=count, **fields)
+        self._told[reason], self._suppressed[reason] = now, 0
+        log_event(event, logging.WARNING, reason=reason, count=count, **fields)

@@ -44,20 +44,20 @@ class Metrics:
         )
         self.forwarding = ForwardingMetrics(registry)
 
-    def stored(self, kind: str) -> None:
+    def record_stored(self, kind: str) -> None:
         """A callback of a kind was acknowledged."""
         self._stored.labels(kind).inc()
 
-    def refused(self, reason: str) -> None:
+    def record_rejected(self, reason: str) -> None:
         """A callback was not taken."""
         self._refused.labels(reason).inc()
 
-    def committed(self, callbacks: int, seconds: float) -> None:
+    def record_commit(self, callbacks: int, seconds: float) -> None:
         """A commit has ended well."""
         self._batch.observe(callbacks)
         self._seconds.observe(seconds)
 
-    def asked(self, result: str, texts: int = 0) -> None:
+    def record_recovery_run(self, result: str, texts: int = 0) -> None:
         """The queue was to be asked for (`done`, `another listener did`, `failed`); so many texts were read from it."""
         self._asked.labels(result).inc()
         self._fetched.inc(texts)
@@ -65,5 +65,5 @@ class Metrics:
     async def show(self, request: Request) -> Response:
         """Answer in Prometheus' text format."""
         del request
-        await self.forwarding.count()
+        await self.forwarding.refresh_backlog()
         return Response(generate_latest(self._registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -13,38 +13,38 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from thingspace_provider.api import Block, Client, Credentials, errors
-from thingspace_provider.api.login_guard import Record, RefusedLogins, fingerprint, user_hash, value_hash
+from thingspace_provider.api import Credentials, HistoryPage, ThingSpaceClient, errors
+from thingspace_provider.api.login_guard import LoginGuard, LoginRecord, password_hash, user_hash, value_hash
 from thingspace_provider.listener import callback_parser
 from thingspace_provider.listener.recovery.settings import HISTORY, OFF
-from thingspace_provider.listener.settings.listener_settings import Settings
-from thingspace_provider.listener.settings.settings_file import BadSettings
-from thingspace_provider.listener.store.base import Arrival, StoreFailed
-from thingspace_provider.listener.store.coordination import Shared
+from thingspace_provider.listener.settings.listener_settings import ListenerSettings
+from thingspace_provider.listener.settings.settings_file import InvalidSettings
+from thingspace_provider.listener.store.base import IncomingCallback, StoreError
+from thingspace_provider.listener.store.coordination import Coordination
 
-CREDENTIALS_REFUSED = (errors.LoginRefused, errors.LoginHeld, errors.KeyRefused)
+CREDENTIALS_REFUSED = (errors.LoginRejected, errors.LoginBlocked, errors.ApplicationKeyRejected)
 FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name
 
 
-class NotAsked(Exception):
+class RecoveryError(Exception):
     """ThingSpace could not be asked, or not to the end; the text says why."""
 
 
-class CredentialsRefused(Exception):
+class CredentialsRejected(Exception):
     """ThingSpace does not take the credentials: they must not be tried again."""
 
 
-def credentials(settings: Settings) -> Credentials | None:
+def resolve_credentials(settings: ListenerSettings) -> Credentials | None:
     """The user to ask as, None when healing is off. Raises BadSettings."""
     if settings.heal == OFF:
         return None
     try:
         return Credentials(**{FIELDS.get(key, key): value for key, value in settings.thingspace.items()})
     except errors.CredentialsMissing as reason:
-        raise BadSettings([f"thingspace (settings file or environment): {reason}"]) from None
+        raise InvalidSettings([f"thingspace (settings file or environment): {reason}"]) from None
 
 
-class Healing:
+class QueueDrainer:
     """The way back for queued texts, as one ThingSpace user; used by one thread.
 
     Args:
@@ -57,32 +57,32 @@ class Healing:
     def __init__(
         self,
         user: Credentials,
-        shared: Shared,
+        shared: Coordination,
         permit: Callable[[], None],
-        keep: Callable[[Sequence[Arrival]], None],
+        keep: Callable[[Sequence[IncomingCallback]], None],
     ) -> None:
-        self._client = Client(user, refused_logins=SharedRefusals(shared))
+        self._client = ThingSpaceClient(user, login_guard=ReplicatedLoginGuard(shared))
         self._permit = permit
         self._keep = keep
         self._stored: dict[str, tuple[bytes, str | None]] = {}  # which block was stored last
 
-    def ask(self, account: str, mode: str) -> int:
+    def drain(self, account: str, mode: str) -> int:
         """Have the queue of an account emptied; how many texts that brought, as far as they came this way.
 
         Raises NotAsked, CredentialsRefused, and what `permit` and `keep` raise.
         """
         try:
             if mode == HISTORY:
-                return self._drain(account)
+                return self._read_history(account)
             self._permit()
             self._client.start_callbacks(account)
         except CREDENTIALS_REFUSED as reason:
-            raise CredentialsRefused(str(reason)) from reason
+            raise CredentialsRejected(str(reason)) from reason
         except errors.ThingSpaceError as reason:
-            raise NotAsked(str(reason)) from reason
+            raise RecoveryError(str(reason)) from reason
         return 0
 
-    def _drain(self, account: str) -> int:
+    def _read_history(self, account: str) -> int:
         """Read to the end of the queue.
 
         How the last block is acknowledged is not documented: by its token, by itself, or never. So after a block
@@ -98,64 +98,66 @@ class Healing:
             if not block.messages:
                 return texts
             digest = _digest(block)
-            known = token is None and self._stored.get(account) in {(digest, block.next), (digest, None)}
+            known = token is None and self._stored.get(account) in {(digest, block.next_token), (digest, None)}
             if not known:
                 self._keep([_arrival(account, message) for message in block.messages])
-                self._stored[account] = (digest, block.next)
+                self._stored[account] = (digest, block.next_token)
                 texts += len(block.messages)
-            if digest in seen and block.more:
-                raise NotAsked(f"reading queued texts for account {account}: the same block came again, and more waits")
-            if digest in seen or (known and block.next is None):
+            if digest in seen and block.has_more:
+                raise RecoveryError(
+                    f"reading queued texts for account {account}: the same block came again, and more waits"
+                )
+            if digest in seen or (known and block.next_token is None):
                 return texts
             seen.add(digest)
-            token = block.next
+            token = block.next_token
 
 
-def _arrival(account: str, message: dict[str, Any]) -> Arrival:
-    return Arrival(account, time.time_ns() // 1000, callback_parser.queued(message))
+def _arrival(account: str, message: dict[str, Any]) -> IncomingCallback:
+    return IncomingCallback(account, time.time_ns() // 1000, callback_parser.parse_history_message(message))
 
 
-class SharedRefusals(RefusedLogins):
+class ReplicatedLoginGuard(LoginGuard):
     """A record of refused logins that replicas on other machines see, too."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Coordination) -> None:
         super().__init__()
         self._shared = shared
 
-    def known(self, credentials: Credentials) -> Record | None:
+    def find_rejected(self, credentials: Credentials) -> LoginRecord | None:
         """The record, when these credentials were refused here or to a replica."""
-        known = super().known(credentials)
-        if known is None and self._shared.noted(_name(credentials)):
-            return Record(strikes=1)
+        known = super().find_rejected(credentials)
+        if known is None and self._shared.get_value(_name(credentials)):
+            return LoginRecord(failed_logins=1)
         return known
 
-    def is_spent(self, credentials: Credentials, value: str) -> bool:
+    def is_override_used(self, credentials: Credentials, value: str) -> bool:
         """Whether this value of the override allowed a login before, here or to a replica. Raises StoreFailed."""
-        return super().is_spent(credentials, value) or bool(self._shared.noted(_spent(credentials, value)))
+        return super().is_override_used(credentials, value) or bool(self._shared.get_value(_spent(credentials, value)))
 
-    def spend(self, credentials: Credentials, value: str) -> bool:
+    def mark_override_used(self, credentials: Credentials, value: str) -> bool:
         """Note for all replicas, and for good, that a value of the override is used. Raises StoreFailed."""
-        self._shared.note(_spent(credentials, value), 1)
-        super().spend(credentials, value)  # which a container may be unable to write
+        self._shared.set_value(_spent(credentials, value), 1)
+        super().mark_override_used(credentials, value)  # which a container may be unable to write
         return True
 
-    def add(self, credentials: Credentials) -> Record:
+    def record_failure(self, credentials: Credentials) -> LoginRecord:
         """Remember a refused login. That it cannot be noted for replicas is no reason to forget it here."""
-        with contextlib.suppress(StoreFailed):
-            self._shared.note(_name(credentials), 1)
-        return super().add(credentials)
+        with contextlib.suppress(StoreError):
+            self._shared.set_value(_name(credentials), 1)
+        return super().record_failure(credentials)
 
-    def forget(self, credentials: Credentials) -> None:
+    def clear(self, credentials: Credentials) -> None:
         """A login succeeded."""
-        super().forget(credentials)
-        with contextlib.suppress(StoreFailed):
-            if self._shared.noted(_name(credentials)):
-                self._shared.note(_name(credentials), 0)
+        super().clear(credentials)
+        with contextlib.suppress(StoreError):
+            if self._shared.get_value(_name(credentials)):
+                self._shared.set_value(_name(credentials), 0)
 
 
 def _name(credentials: Credentials) -> str:
     """Under which a refusal is noted."""
-    return f"refused {fingerprint(credentials)}"
+    return f"refused {password_hash(credentials)}"
 
 
 def _spent(credentials: Credentials, value: str) -> str:
@@ -163,5 +165,5 @@ def _spent(credentials: Credentials, value: str) -> str:
     return f"spent {user_hash(credentials)} {value_hash(value)}"
 
 
-def _digest(block: Block) -> bytes:
+def _digest(block: HistoryPage) -> bytes:
     return hashlib.sha256(json.dumps(block.messages, sort_keys=True).encode()).digest()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 
-PAUSES = 6  # the least time between two questions, in settling times: a minute
+MIN_INTERVAL_FACTOR = 6  # the least time between two questions, in settling times: a minute
 
 
-class Schedule:
+class RecoverySchedule:
     """The times of one account, in seconds of one clock that only goes forward.
 
     `due` is when to ask next. `enough` is the moment after which somebody else's question serves as ours.
@@ -29,17 +29,17 @@ class Schedule:
         self._doublings = 0
         self._first, self._last = now, now  # reasons since the last question; the first is infinite without one
         self.due = now + settle
-        self.enough = now
+        self.satisfied_after = now
 
-    def wanted(self, now: float) -> None:
+    def request(self, now: float) -> None:
         """Something was refused."""
         if self._first == math.inf:
             self._first = now
             self.due = min(self.due, max(now + self._settle, self._earliest))
         self._last = now
-        self.enough = now + self._settle
+        self.satisfied_after = now + self._settle
 
-    def asked(self, begun: float, now: float) -> None:
+    def completed(self, begun: float, now: float) -> None:
         """The queue was asked for, between these moments."""
         self._doublings = self._doublings + 1 if self._first <= self._earliest else 0
         self._earliest = now + self._pause
@@ -48,22 +48,22 @@ class Schedule:
             self.due = max(self._last + self._settle, self._earliest)
         else:
             self._first = math.inf
-            self.due, self.enough = now + self._every, now + self._every / 2
+            self.due, self.satisfied_after = now + self._every, now + self._every / 2
 
     def failed(self, now: float) -> None:
         """The queue could not be asked for: later, and later each time."""
         self.due = self._earliest = now + self._pause
         self._doublings += 1
 
-    def postponed(self, now: float, seconds: float | None = None) -> None:
+    def postpone(self, now: float, seconds: float | None = None) -> None:
         """Not now, and not because of ThingSpace; by default for as long as a refusal takes to settle."""
         self.due = now + (self._settle if seconds is None else seconds)
 
     @property
-    def least(self) -> float:
+    def min_interval(self) -> float:
         """The least time between two questions, whoever asked the first."""
-        return min(PAUSES * self._settle, self._every)
+        return min(MIN_INTERVAL_FACTOR * self._settle, self._every)
 
     @property
     def _pause(self) -> float:
-        return min(self.least * 2.0 ** min(self._doublings, 20), self._every)
+        return min(self.min_interval * 2.0 ** min(self._doublings, 20), self._every)

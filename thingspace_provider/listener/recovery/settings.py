@@ -18,7 +18,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from thingspace_provider.listener.settings.values import UNSENDABLE, Wrong, choice, number, text, type_name
+from thingspace_provider.listener.settings.values import (
+    UNENCODABLE,
+    InvalidValue,
+    parse_choice,
+    parse_number,
+    parse_text,
+    type_name,
+)
 
 OFF, START_CALLBACKS, HISTORY = MODES = ("off", "startCallbacks", "history")
 AFTER_SECONDS = 10.0  # a text that was refused is tried once more by ThingSpace, within 2 s or 6, and then queued
@@ -35,31 +42,31 @@ REQUIRED = ("appKey", "appSecret", "username", "password")
 
 def read_mode(value: object) -> str:
     """One of MODES. Raises Wrong."""
-    return choice(value, MODES)
+    return parse_choice(value, MODES)
 
 
 def read_after_seconds(value: object) -> float:
     """Seconds. Raises Wrong."""
-    return number(value, 0.1, 300)
+    return parse_number(value, 0.1, 300)
 
 
 def read_minutes(value: object) -> float:
     """Minutes. Raises Wrong."""
-    return number(value, 0.1, 1440)
+    return parse_number(value, 0.1, 1440)
 
 
-def read_user(value: object) -> dict[str, str]:
+def parse_credentials(value: object) -> dict[str, str]:
     """The mapping `thingspace` of a settings file, by the keys of VARIABLES. Raises Wrong."""
     if not isinstance(value, dict):
-        raise Wrong(f"must be a mapping with the keys {', '.join(VARIABLES)}, not {type_name(value)}")
+        raise InvalidValue(f"must be a mapping with the keys {', '.join(VARIABLES)}, not {type_name(value)}")
     for key in value:
         if key not in VARIABLES:
             close = difflib.get_close_matches(str(key), VARIABLES, 1)
-            raise Wrong(f"{key} is not known: {f'did you mean {close[0]}?' if close else ', '.join(VARIABLES)}")
-    return {key: text(one) for key, one in value.items()}
+            raise InvalidValue(f"{key} is not known: {f'did you mean {close[0]}?' if close else ', '.join(VARIABLES)}")
+    return {key: parse_text(one) for key, one in value.items()}
 
 
-def completed(user: Mapping[str, str], environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def merge_environment(user: Mapping[str, str], environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """The user with what the environment says of it, and a sentence for each thing that is missing."""
     found = {key: environment.get(variable) or user.get(key, "") for key, variable in VARIABLES.items()}
     missing = [
@@ -71,6 +78,6 @@ def completed(user: Mapping[str, str], environment: Mapping[str, str]) -> tuple[
     missing += [
         f"thingspace.{key} (environment variable {VARIABLES[key]}): must be UTF-8 text without NUL"
         for key, value in found.items()
-        if UNSENDABLE.search(value)
+        if UNENCODABLE.search(value)
     ]
     return {key: value for key, value in found.items() if value}, missing

@@ -12,7 +12,7 @@ ASKED_SECONDS = 1.0  # others ask by trying the lock for a moment, which is no r
 PAUSE_SECONDS = 0.02
 
 
-class Running(Exception):
+class AlreadyRunning(Exception):
     """Another process holds the lock."""
 
 
@@ -31,7 +31,7 @@ class PidFile:
                     time.sleep(PAUSE_SECONDS)
                     continue
                 os.close(self._descriptor)
-                raise Running from None
+                raise AlreadyRunning from None
             os.ftruncate(self._descriptor, 0)
             return
 

@@ -8,9 +8,9 @@ import time
 
 from thingspace_provider.listener.observability import json_log
 from thingspace_provider.listener.observability.metrics import Metrics
-from thingspace_provider.listener.store.base import Store, StoreFailed
+from thingspace_provider.listener.store.base import Store, StoreError
 
-EVERY_SECONDS = 600
+INTERVAL_SECONDS = 600
 BATCH = 300  # looked at in one transaction, so that no callback has to wait for it
 PAUSE_SECONDS = 0.1  # between two of these
 DAY = 86_400_000_000  # microseconds
@@ -29,19 +29,19 @@ class Retention:
         while True:
             if self.days:
                 try:
-                    await self._remove(time.time_ns() // 1000 - int(self.days * DAY))
-                except StoreFailed as reason:
-                    json_log.tell("what is old could not be removed", logging.WARNING, reason=str(reason))
-            await asyncio.sleep(EVERY_SECONDS)
+                    await self._purge(time.time_ns() // 1000 - int(self.days * DAY))
+                except StoreError as reason:
+                    json_log.log_event("what is old could not be removed", logging.WARNING, reason=str(reason))
+            await asyncio.sleep(INTERVAL_SECONDS)
 
-    async def _remove(self, received_before: int) -> None:
+    async def _purge(self, received_before: int) -> None:
         removed = 0
         after: tuple[int, int] | None = (0, 0)
         while after is not None:
-            removal = await asyncio.to_thread(self._store.remove, received_before, BATCH, after)
+            removal = await asyncio.to_thread(self._store.purge, received_before, BATCH, after)
             removed += removal.removed
             self._metrics.removed.inc(removal.removed)
             after = removal.after
             await asyncio.sleep(PAUSE_SECONDS)
         if removed:
-            json_log.tell("removed what was older than retentionDays", callbacks=removed)
+            json_log.log_event("removed what was older than retentionDays", callbacks=removed)

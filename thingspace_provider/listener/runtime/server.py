@@ -15,107 +15,111 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from thingspace_provider.listener.admin.deliveries_api import Tracing
+from thingspace_provider.listener.admin.deliveries_api import DeliveriesApi
 from thingspace_provider.listener.admin.health import Health
-from thingspace_provider.listener.admin.messages_api import Reading
-from thingspace_provider.listener.app import Listener
-from thingspace_provider.listener.forwarding.service import Forwarding
-from thingspace_provider.listener.ingest.callback_endpoint import Door
-from thingspace_provider.listener.ingest.connection_limits import IDLE_SECONDS, MOST_CONNECTIONS, PatientProtocol
-from thingspace_provider.listener.ingest.group_commit import Inbox
+from thingspace_provider.listener.admin.messages_api import MessagesApi
+from thingspace_provider.listener.app import ListenerApp
+from thingspace_provider.listener.forwarding.service import ForwardingService
+from thingspace_provider.listener.ingest.callback_endpoint import CallbackEndpoint
+from thingspace_provider.listener.ingest.connection_limits import (
+    KEEP_ALIVE_SECONDS,
+    MOST_CONNECTIONS,
+    LimitedHttpProtocol,
+)
+from thingspace_provider.listener.ingest.group_commit import GroupCommitter
 from thingspace_provider.listener.observability import json_log
 from thingspace_provider.listener.observability.metrics import Metrics
-from thingspace_provider.listener.recovery.queue_recovery import Healer
+from thingspace_provider.listener.recovery.queue_recovery import QueueRecovery
 from thingspace_provider.listener.runtime.retention import Retention
-from thingspace_provider.listener.settings.listener_settings import Settings
-from thingspace_provider.listener.settings.settings_file import BadSettings
+from thingspace_provider.listener.settings.listener_settings import ListenerSettings
+from thingspace_provider.listener.settings.settings_file import InvalidSettings
 from thingspace_provider.listener.store import factory
 from thingspace_provider.listener.store.base import Store
 from thingspace_provider.listener.store.readiness_check import Readiness
-from thingspace_provider.listener.store.store_url import file_of
+from thingspace_provider.listener.store.store_url import sqlite_path
 
 BACKLOG = 2048
 OTHER_DESCRIPTORS = 64  # for the store, the log, and connections that are taken before an elder one is gone
-DRAIN_SECONDS = 3  # an answer takes 2 at most
-ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
+SHUTDOWN_GRACE_SECONDS = 3  # an answer takes 2 at most
+WILDCARD_HOSTS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 
 
-class AddressTaken(Exception):
+class BindError(Exception):
     """Nobody can listen there; the text says why."""
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """A listening socket. Raises AddressTaken."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address, family=family, backlog=BACKLOG)
     except (socket.gaierror, UnicodeError):  # the latter for what can be no name: an empty or a long label
-        raise AddressTaken(f"cannot listen on {host}: this machine does not know that name") from None
+        raise BindError(f"cannot listen on {host}: this machine does not know that name") from None
     except OSError as reason:
         why = os.strerror(reason.errno) if reason.errno else str(reason)
-        raise AddressTaken(f"cannot listen on {host}:{port}: {why}. Give another --host or --port") from None
+        raise BindError(f"cannot listen on {host}:{port}: {why}. Give another --host or --port") from None
 
 
 def url_of(listening: socket.socket) -> str:
     """Where it can be reached from this machine."""
     host, port = listening.getsockname()[:2]
-    host = ANYWHERE.get(host, host)
+    host = WILDCARD_HOSTS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def opened(settings: Settings) -> Store:
+def opened(settings: ListenerSettings) -> Store:
     """The store that the settings name. Raises StoreUnusable."""
-    return factory.opened(settings.store, [sink.name for sink in settings.sinks])
+    return factory.open_store(settings.store, [sink.name for sink in settings.sinks])
 
 
-def folder_of(settings: Settings) -> Path | None:
+def store_directory(settings: ListenerSettings) -> Path | None:
     """Where the store lies, if that is on this machine."""
-    file = file_of(settings.store)
+    file = sqlite_path(settings.store)
     return file.parent if file else None
 
 
-def allow_connections() -> None:
+def raise_descriptor_limit() -> None:
     """As many open connections as the system grants: the default of a shell is soon used up."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     granted, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if granted != resource.RLIM_INFINITY:
-        PatientProtocol.most = min(MOST_CONNECTIONS, granted - OTHER_DESCRIPTORS)
+        LimitedHttpProtocol.most = min(MOST_CONNECTIONS, granted - OTHER_DESCRIPTORS)
 
 
 def run(
-    settings: Settings,
+    settings: ListenerSettings,
     listening: socket.socket,
     store: Store,
     ready: Callable[[], None],
-    reload: Callable[[], Settings],
+    reload: Callable[[], ListenerSettings],
 ) -> None:
     """Serve until SIGTERM or SIGINT, answer what is under way, close the store.
 
     Calls `ready` once it serves, and on SIGHUP `reload` for settings that are to hold from then on.
     """
-    json_log.begin()
-    allow_connections()
+    json_log.configure_logging()
+    raise_descriptor_limit()
     uvloop.run(_serve(settings, listening, store, ready, reload))
 
 
 async def _serve(
-    settings: Settings,
+    settings: ListenerSettings,
     listening: socket.socket,
     store: Store,
     ready: Callable[[], None],
-    reload: Callable[[], Settings],
+    reload: Callable[[], ListenerSettings],
 ) -> None:
     metrics = Metrics()
-    inbox = Inbox(store, metrics)
-    reading = Reading(store, settings.api_token)
-    readiness = Readiness(inbox, settings.free_space, folder_of(settings))
-    healer = Healer(settings, inbox, readiness, metrics, store)
-    door = Door(settings, inbox, metrics, healer.need)
-    forwarding = Forwarding(settings.sinks, store.outbox, metrics.forwarding)
-    inbox.stored = forwarding.wake
-    tracing = Tracing(store, reading, forwarding)
+    inbox = GroupCommitter(store, metrics)
+    reading = MessagesApi(store, settings.api_token)
+    readiness = Readiness(inbox, settings.free_space, store_directory(settings))
+    healer = QueueRecovery(settings, inbox, readiness, metrics, store)
+    door = CallbackEndpoint(settings, inbox, metrics, healer.request_run)
+    forwarding = ForwardingService(settings.sinks, store.outbox, metrics.forwarding)
+    inbox.on_commit = forwarding.notify
+    tracing = DeliveriesApi(store, reading, forwarding)
     health = Health(readiness, healer)
     retention = Retention(store, metrics, settings.retention_days)
 
@@ -125,13 +129,13 @@ async def _serve(
 
     cleaning = asyncio.create_task(retention.run())
     try:
-        server = Server(Listener(door, reading, tracing, health, metrics), begin)
+        server = ListenerServer(ListenerApp(door, reading, tracing, health, metrics), begin)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
-        loop.add_signal_handler(signal.SIGHUP, _rotate, settings, door, reading, healer, retention, reload)
+        loop.add_signal_handler(signal.SIGHUP, _reload_settings, settings, door, reading, healer, retention, reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # what came since the start is answered now
-        json_log.tell("listening", url=url_of(listening), accounts=list(settings.accounts))
+        json_log.log_event("listening", url=url_of(listening), accounts=list(settings.accounts))
         await server.serve(sockets=[listening])
     finally:
         cleaning.cancel()
@@ -139,23 +143,23 @@ async def _serve(
         inbox.close()
         reading.close()
         store.close()
-        json_log.tell("stopped")
+        json_log.log_event("stopped")
 
 
-def _rotate(
-    started: Settings,
-    door: Door,
-    reading: Reading,
-    healer: Healer,
+def _reload_settings(
+    started: ListenerSettings,
+    door: CallbackEndpoint,
+    reading: MessagesApi,
+    healer: QueueRecovery,
     retention: Retention,
-    reload: Callable[[], Settings],
+    reload: Callable[[], ListenerSettings],
 ) -> None:
     """Take up accounts, credentials and tokens; what is bound or open stays as it `started` until a restart."""
     try:
         settings = reload()
-        healer.take_up(settings)
-    except BadSettings as reason:
-        json_log.tell("settings not taken up: the old ones hold", logging.ERROR, problems=reason.problems)
+        healer.apply_settings(settings)
+    except InvalidSettings as reason:
+        json_log.log_event("settings not taken up: the old ones hold", logging.ERROR, problems=reason.errors)
         return
     kept = [
         name
@@ -165,17 +169,17 @@ def _rotate(
     door.settings = settings
     reading.api_token = settings.api_token
     retention.days = settings.retention_days
-    json_log.tell("settings taken up", accounts=list(settings.accounts), after_restart=kept)
+    json_log.log_event("settings taken up", accounts=list(settings.accounts), after_restart=kept)
 
 
-class Server(uvicorn.Server):
+class ListenerServer(uvicorn.Server):
     """Uvicorn that says when it is ready and takes a signal for an order, not for a failure."""
 
-    def __init__(self, app: Listener, ready: Callable[[], None]) -> None:
+    def __init__(self, app: ListenerApp, ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=PatientProtocol,
+                http=LimitedHttpProtocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -183,8 +187,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=IDLE_SECONDS,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
             )
         )
         self._ready = ready

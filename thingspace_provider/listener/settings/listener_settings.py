@@ -30,13 +30,13 @@ from urllib.parse import quote, urlsplit
 from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings, read_sinks
 from thingspace_provider.listener.ingest import source_addresses as origins
 from thingspace_provider.listener.recovery import settings as healing
-from thingspace_provider.listener.settings.settings_file import BadSettings, read_file
-from thingspace_provider.listener.settings.values import Wrong, number, text, type_name
+from thingspace_provider.listener.settings.settings_file import InvalidSettings, read_file
+from thingspace_provider.listener.settings.values import InvalidValue, parse_number, parse_text, type_name
 from thingspace_provider.listener.store import disk_space
-from thingspace_provider.listener.store.store_url import read_address
+from thingspace_provider.listener.store.store_url import parse_store_url
 
-HIGHEST_PORT = 65535
-MOST_DAYS = 36_500
+MAX_PORT = 65535
+MAX_RETENTION_DAYS = 36_500
 TOKEN = re.compile(r"[A-Za-z0-9_~.-]{16,200}")
 ENVIRONMENT = {
     "accounts": "THINGSPACE_LISTENER_ACCOUNTS",
@@ -81,7 +81,7 @@ DEFAULTS: dict[str, Any] = {
     "healMinutes": healing.EVERY_MINUTES,
     "thingspace": {},
     "sources": origins.LOG,
-    "sourceAddresses": origins.read_addresses(list(origins.PUBLISHED)),
+    "sourceAddresses": origins.read_addresses(list(origins.PUBLISHED_ADDRESSES)),
     "trustedHops": 0,
     "freeSpace": disk_space.read_space("100MB"),
     "retentionDays": 0.0,
@@ -92,7 +92,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class ListenerSettings:
     """What a listener needs to know. Secrets stay out of its repr."""
 
     accounts: tuple[str, ...]
@@ -122,7 +122,7 @@ class Settings:
         return {name: f"{base}/callbacks/{self.path_token}/{quote(name, safe='')}" for name in self.accounts}
 
 
-def load(file: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
+def load_settings(file: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> ListenerSettings:
     """Read, merge and validate; `options` has keys of the file, None where an option was not given.
 
     Raises BadSettings with one line per problem.
@@ -141,15 +141,15 @@ def load(file: Path | None, environment: Mapping[str, str], options: Mapping[str
                 problems.append(_missing(key, origin))
             continue
         try:
-            values[key] = READERS[key](value)
-        except Wrong as reason:
+            values[key] = PARSERS[key](value)
+        except InvalidValue as reason:
             problems.append(f"{key} ({origin}): {reason}. Example: {example}")
     if values["heal"] != healing.OFF:
-        values["thingspace"], missing = healing.completed(values["thingspace"], environment)
+        values["thingspace"], missing = healing.merge_environment(values["thingspace"], environment)
         problems += missing
     if problems:
-        raise BadSettings(problems)
-    return Settings(**{_snake(key): value for key, value in values.items()})
+        raise InvalidSettings(problems)
+    return ListenerSettings(**{_snake(key): value for key, value in values.items()})
 
 
 def _missing(key: str, origin: str) -> str:
@@ -164,23 +164,25 @@ def _missing(key: str, origin: str) -> str:
 def _accounts(value: object) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list):
-        raise Wrong(f"must be a list of account names, not {type_name(value)}")
+        raise InvalidValue(f"must be a list of account names, not {type_name(value)}")
     return tuple(dict.fromkeys(_account(name) for name in names))
 
 
 def _account(name: object) -> str:
     if isinstance(name, int | float):
-        raise Wrong(f"{name} is a number, and a number has no leading zeros, which belong to an account name: quote it")
-    account = text(name).strip()
+        raise InvalidValue(
+            f"{name} is a number, and a number has no leading zeros, which belong to an account name: quote it"
+        )
+    account = parse_text(name).strip()
     if not account or not account.isprintable():
-        raise Wrong("an account name is empty or has characters that do not print")
+        raise InvalidValue("an account name is empty or has characters that do not print")
     return account
 
 
 def _token(value: object) -> str:
-    token = text(value)
+    token = parse_text(value)
     if not TOKEN.fullmatch(token):
-        raise Wrong("must be 16 to 200 letters, digits, '-', '_', '.' or '~', so that it fits a URL unchanged")
+        raise InvalidValue("must be 16 to 200 letters, digits, '-', '_', '.' or '~', so that it fits a URL unchanged")
     return token
 
 
@@ -190,47 +192,47 @@ def _passwords(value: object) -> tuple[str, ...]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise Wrong('a text that begins with "[" must be a JSON list of passwords, as ["…"]') from None
-    return tuple(text(one) for one in (value if isinstance(value, list) else [value]) if one != "")
+            raise InvalidValue('a text that begins with "[" must be a JSON list of passwords, as ["…"]') from None
+    return tuple(parse_text(one) for one in (value if isinstance(value, list) else [value]) if one != "")
 
 
 def _port(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= HIGHEST_PORT:
-        raise Wrong(f"must be a number from 0 (any free port) to {HIGHEST_PORT}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_PORT:
+        raise InvalidValue(f"must be a number from 0 (any free port) to {MAX_PORT}")
     return value
 
 
 def _public_url(value: object) -> str:
-    url = text(value).rstrip("/")
+    url = parse_text(value).rstrip("/")
     try:
         parts = urlsplit(url)
         wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
     except ValueError:
         wrong = True
     if wrong or parts.username or parts.password or parts.query or parts.fragment or not url.isprintable():
-        raise Wrong("must be an http(s) URL with a host, and no user, query or fragment")
+        raise InvalidValue("must be an http(s) URL with a host, and no user, query or fragment")
     return url
 
 
-READERS: dict[str, Callable[[object], Any]] = {
+PARSERS: dict[str, Callable[[object], Any]] = {
     "accounts": _accounts,
-    "username": text,
-    "password": text,
+    "username": parse_text,
+    "password": parse_text,
     "previousPassword": _passwords,
     "pathToken": _token,
     "apiToken": _token,
-    "store": read_address,
+    "store": parse_store_url,
     "sinks": read_sinks,
     "heal": healing.read_mode,
     "healAfterSeconds": healing.read_after_seconds,
     "healMinutes": healing.read_minutes,
-    "thingspace": healing.read_user,
+    "thingspace": healing.parse_credentials,
     "sources": origins.read_mode,
     "sourceAddresses": origins.read_addresses,
     "trustedHops": origins.read_hops,
     "freeSpace": disk_space.read_space,
-    "retentionDays": lambda value: number(value, 0, MOST_DAYS),
-    "host": text,
+    "retentionDays": lambda value: parse_number(value, 0, MAX_RETENTION_DAYS),
+    "host": parse_text,
     "port": _port,
     "publicUrl": _public_url,
 }

@@ -12,15 +12,15 @@ import yaml
 LONGEST_NUMBER = 64  # bits: from some thousand digits on Python itself refuses to show one
 
 
-class BadSettings(Exception):
+class InvalidSettings(Exception):
     """Settings that cannot be used; `problems` has one sentence for each thing to correct."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(problems)
-        self.problems = problems
+        self.errors = problems
 
     def __str__(self) -> str:
-        return "\n".join(self.problems)
+        return "\n".join(self.errors)
 
 
 def read_file(file: Path | None, known: list[str]) -> dict[str, Any]:
@@ -33,15 +33,15 @@ def read_file(file: Path | None, known: list[str]) -> dict[str, Any]:
     try:
         content = file.read_text(encoding="utf-8")
     except OSError as reason:
-        raise BadSettings([f"settings file {file} cannot be read: {reason.strerror}"]) from None
+        raise InvalidSettings([f"settings file {file} cannot be read: {reason.strerror}"]) from None
     except UnicodeDecodeError:
-        raise BadSettings([f"settings file {file} is not UTF-8 text"]) from None
+        raise InvalidSettings([f"settings file {file} is not UTF-8 text"]) from None
     document = _parsed(content, file)
     if not isinstance(document, dict):
-        raise BadSettings([f'settings file {file} must hold a mapping of keys, as {{"accounts": […]}}'])
+        raise InvalidSettings([f'settings file {file} must hold a mapping of keys, as {{"accounts": […]}}'])
     problems = [_unknown(str(key), file, known) for key in document if key not in known]
     if problems:
-        raise BadSettings(problems)
+        raise InvalidSettings(problems)
     return document
 
 
@@ -49,26 +49,26 @@ def _parsed(content: str, file: Path) -> object:
     """JSON when it begins like JSON, else YAML; both say where they failed, not what stands there."""
     language = "JSON" if content.lstrip().startswith("{") else "YAML"
     try:
-        return json.loads(content, parse_int=_whole) if language == "JSON" else yaml.load(content, Loader)  # noqa: S506  a safe one
+        return json.loads(content, parse_int=_whole) if language == "JSON" else yaml.load(content, SettingsYamlLoader)  # noqa: S506  a safe one
     except json.JSONDecodeError as reason:
         where = f"line {reason.lineno}, column {reason.colno}"
     except yaml.YAMLError as reason:
         mark = getattr(reason, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "its characters"
-        if isinstance(reason, Unfit):
+        if isinstance(reason, InvalidYamlValue):
             where += ": quote it, if it is to be text"
     except RecursionError:
         where = "depth"
     except ValueError:
         where = "a number is too long"
-    raise BadSettings([f"settings file {file} is not valid {language} ({where})"])
+    raise InvalidSettings([f"settings file {file} is not valid {language} ({where})"])
 
 
-class Unfit(yaml.MarkedYAMLError):
+class InvalidYamlValue(yaml.MarkedYAMLError):
     """A value is not what its form or tag promises, as 2026-13-45, which looks like a day."""
 
 
-class Loader(yaml.SafeLoader):
+class SettingsYamlLoader(yaml.SafeLoader):
     """PyYAML's safe loader, which also says where such a value stands."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -77,7 +77,7 @@ class Loader(yaml.SafeLoader):
             value = super().construct_object(node, deep)
             return _whole(value) if type(value) is int else value
         except (ValueError, LookupError, AttributeError):
-            raise Unfit(problem_mark=node.start_mark) from None
+            raise InvalidYamlValue(problem_mark=node.start_mark) from None
 
 
 def _whole(value: str | int) -> int:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import re
 
-UNSENDABLE = re.compile("[\0\ud800-\udfff]")  # the latter is what bytes that are no UTF-8 become in the environment
+UNENCODABLE = re.compile("[\0\ud800-\udfff]")  # the latter is what bytes that are no UTF-8 become in the environment
 
 
-class Wrong(Exception):
+class InvalidValue(Exception):
     """A value cannot be used; the text says why, without repeating it."""
 
 
-def text(value: object) -> str:
+def parse_text(value: object) -> str:
     """A string as it is, which can be sent and stored. Raises Wrong."""
     if not isinstance(value, str):
-        raise Wrong(f"must be text, not {type_name(value)}: quote it")
-    if UNSENDABLE.search(value):
-        raise Wrong("must be UTF-8 text without NUL")
+        raise InvalidValue(f"must be text, not {type_name(value)}: quote it")
+    if UNENCODABLE.search(value):
+        raise InvalidValue("must be UTF-8 text without NUL")
     return value
 
 
-def whole_number(value: object, least: int, most: int) -> int:
+def parse_int(value: object, least: int, most: int) -> int:
     """A number from `least` to `most`. Raises Wrong."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise Wrong(f"must be a number from {least} to {most}")
+        raise InvalidValue(f"must be a number from {least} to {most}")
     return value
 
 
@@ -36,17 +36,17 @@ def type_name(value: object) -> str:
     return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else type(value).__name__
 
 
-def number(value: object, least: float, most: float) -> float:
+def parse_number(value: object, least: float, most: float) -> float:
     """A number from `least` to `most`, whole or not. Raises Wrong."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise Wrong(f"must be a number from {least:g} to {most:g}")
+        raise InvalidValue(f"must be a number from {least:g} to {most:g}")
     return float(value)
 
 
-def choice(value: object, known: tuple[str, ...]) -> str:
+def parse_choice(value: object, known: tuple[str, ...]) -> str:
     """One of the known words. Raises Wrong."""
     if value is False and "off" in known:  # how YAML reads an unquoted off
         return "off"
     if value not in known:
-        raise Wrong(f"must be one of {', '.join(known)}")
+        raise InvalidValue(f"must be one of {', '.join(known)}")
     return str(value)

@@ -32,21 +32,24 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from thingspace_provider.listener.callback_parser import Callback, Device
-from thingspace_provider.listener.store.coordination import Shared
+from thingspace_provider.listener.store.coordination import Coordination
 
-SERVE_SECONDS, SERVED_SECONDS = 10.0, 60.0  # far apart: a listener that misses a few is not gone
+HEARTBEAT_INTERVAL_SECONDS, HEARTBEAT_TIMEOUT_SECONDS = (
+    10.0,
+    60.0,
+)  # far apart: a listener that misses a few is not gone
 WAITING, DELIVERED, DEAD, DISCARDED = STATES = ("waiting", "delivered", "dead", "discarded")
 
 
-class StoreFailed(Exception):
+class StoreError(Exception):
     """The store could not do it now; what was to be stored is not stored."""
 
 
-class StoreUnusable(Exception):
+class StoreOpenError(Exception):
     """The store cannot be opened, or not with the promise it has to keep; the text says what to do."""
 
 
-class Arrival(NamedTuple):
+class IncomingCallback(NamedTuple):
     """A callback that came for an account, `received` microseconds after 1970 by the listener's clock.
 
     `repeats` is the id of a stored one that it is known to repeat, where a store could not find that out by itself.
@@ -55,11 +58,11 @@ class Arrival(NamedTuple):
     account: str
     received: int
     callback: Callback
-    repeats: int | None = None
+    duplicate_of: int | None = None
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredMessage:
     """One stored callback. Ids grow in the order of storage; times are microseconds after 1970.
 
     `stored` is when its commit began, None for what version 1 stored. `duplicate_of` is the id of the callback that
@@ -72,14 +75,14 @@ class Stored:
     devices: tuple[Device, ...]
     text: str | None
     request_id: str | None
-    received: int
-    stored: int | None
+    received_at: int
+    stored_at: int | None
     duplicate_of: int | None
-    raw: bytes
+    body: bytes
 
 
 @dataclass(frozen=True)
-class Selection:
+class MessageQuery:
     """Which callbacks to read: at most `limit` with ids above `after` and below `before`; None means any.
 
     `device` is an identifier in either case, `device_kind` narrows it; `received_from` and `received_until` are
@@ -97,7 +100,7 @@ class Selection:
     received_from: int | None = None
     received_until: int | None = None
     contains: str | None = None
-    last: bool = False
+    newest: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,43 +118,43 @@ class Delivery:
     sink: str
     state: str
     attempts: int
-    reason: str | None
-    changed: int | None
-    due: int | None
+    last_error: str | None
+    updated_at: int | None
+    next_attempt_at: int | None
 
 
 @dataclass(frozen=True)
-class Parcel:
+class OutboxEntry:
     """A callback and how far it has come with one sink."""
 
-    stored: Stored
+    stored: StoredMessage
     delivery: Delivery
 
 
 @dataclass(frozen=True)
-class Journey:
+class DeliveryHistory:
     """A callback and how far it has come with every sink that it is for."""
 
-    stored: Stored
+    stored: StoredMessage
     deliveries: tuple[Delivery, ...]
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lease:
     """What was taken for a sink: runs of parcels, each run to be delivered in its order.
 
     `token` and `lanes` are the store's: who took it, and the lane of each run.
     """
 
     sink: str
-    runs: tuple[tuple[Parcel, ...], ...]
+    batches: tuple[tuple[OutboxEntry, ...], ...]
     token: int
-    lanes: tuple[int, ...]
+    ordering_keys: tuple[int, ...]
 
-    def only(self, *numbers: int) -> Claim:
+    def subset(self, *numbers: int) -> Lease:
         """The part with these runs, by their place, to be reported without waiting for the others."""
-        runs = tuple(self.runs[number] for number in numbers)
-        return Claim(self.sink, runs, self.token, tuple(self.lanes[number] for number in numbers))
+        runs = tuple(self.batches[number] for number in numbers)
+        return Lease(self.sink, runs, self.token, tuple(self.ordering_keys[number] for number in numbers))
 
 
 class Delivered(NamedTuple):
@@ -160,22 +163,22 @@ class Delivered(NamedTuple):
     id: int
 
 
-class Failed(NamedTuple):
+class RetryLater(NamedTuple):
     """The sink did not take it now; try again after `wait` seconds. It delays the later ones of its device."""
 
     id: int
     reason: str
-    wait: float
+    delay_seconds: float
 
 
-class Dead(NamedTuple):
+class DeadLettered(NamedTuple):
     """The sink will not take it; the next one of its device may go."""
 
     id: int
     reason: str
 
 
-Outcome = Delivered | Failed | Dead
+Outcome = Delivered | RetryLater | DeadLettered
 
 
 @dataclass(frozen=True)
@@ -183,13 +186,13 @@ class Backlog:
     """What a sink must still get: how many, when the oldest of them was received, and how many are dead letters."""
 
     sink: str
-    waiting: int
-    oldest: int | None
-    dead: int
+    pending: int
+    oldest_received_at: int | None
+    dead_letters: int
 
 
 @dataclass(frozen=True)
-class Removal:
+class PurgeResult:
     """How many were removed, and when the one to go on after was received, and its id; None when no older is left."""
 
     removed: int
@@ -199,16 +202,16 @@ class Removal:
 class Outbox(Protocol):
     """What each sink must still get. Called by any thread; every method raises StoreFailed."""
 
-    def take(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Claim:
+    def acquire(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Lease:
         """Take what is due: at most `limit` parcels, `run` of one device, for `lease` seconds.
 
         While many devices wait the runs are short, so that all get their turn.
         """
 
-    def report(self, claim: Claim, outcomes: Sequence[Outcome]) -> None:
+    def record_outcomes(self, claim: Lease, outcomes: Sequence[Outcome]) -> None:
         """Note what became of a claim."""
 
-    def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[Parcel]:
+    def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[OutboxEntry]:
         """Given up for a sink, with ids above `after`, oldest first."""
 
     def retry(self, sink: str, ids: Sequence[int] | None = None) -> int:
@@ -217,10 +220,10 @@ class Outbox(Protocol):
     def discard(self, sink: str, ids: Sequence[int] | None = None, *, waiting: bool = False) -> int:
         """Give dead letters up for good, and on demand also what waits; how many there were."""
 
-    def serve(self, sink: str) -> None:
+    def heartbeat(self, sink: str) -> None:
         """Let others on this store know that the sink is named here; to be called every SERVE_SECONDS."""
 
-    def is_served(self, sink: str) -> bool:
+    def has_active_listener(self, sink: str) -> bool:
         """Whether a listener on this store names the sink, or did within SERVED_SECONDS."""
 
     def backlogs(self) -> list[Backlog]:
@@ -243,25 +246,25 @@ class Store(Protocol):
         """What each sink must still get."""
 
     @property
-    def shared(self) -> Shared:
+    def coordination(self) -> Coordination:
         """What listeners on this store have in common beside texts."""
 
-    def append(self, arrivals: Sequence[Arrival]) -> None:
+    def append(self, arrivals: Sequence[IncomingCallback]) -> None:
         """Store all or none, durably. Raises StoreFailed."""
 
-    def prove(self) -> None:
+    def check_writable(self) -> None:
         """Write something durably that no reader sees. Raises StoreFailed."""
 
-    def tidy(self) -> None:
+    def run_maintenance(self) -> None:
         """Do, at the start and after the answers are out, what would have delayed them."""
 
-    def read(self, selection: Selection) -> list[Stored]:
+    def find(self, selection: MessageQuery) -> list[StoredMessage]:
         """Stored callbacks in the order of storage. Raises StoreFailed."""
 
-    def journey(self, number: int) -> Journey | None:
+    def delivery_history(self, number: int) -> DeliveryHistory | None:
         """One callback and what became of it, or None when there is none of that id. Raises StoreFailed."""
 
-    def remove(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> Removal:
+    def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
         """Look at the next `limit` callbacks received before a moment, remove those that are owed to nobody.
 
         By that time and not by id, because a clock may have been wrong for a while.

@@ -7,17 +7,17 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 
-class Shared(Protocol):
+class Coordination(Protocol):
     """Called by one thread, which is not the one that stores. Every method raises StoreFailed."""
 
-    def turn(self, name: str) -> AbstractContextManager[Callable[[], bool]]:
+    def leader_lease(self, name: str) -> AbstractContextManager[Callable[[], bool]]:
         """Take a turn, for as long as the block lasts; what it gives says whether this listener alone has it now."""
 
     def now(self) -> int:
         """Microseconds after 1970 by one clock for all."""
 
-    def noted(self, name: str) -> int:
+    def get_value(self, name: str) -> int:
         """The number that was noted last under a name, 0 without one."""
 
-    def note(self, name: str, number: int) -> None:
+    def set_value(self, name: str, number: int) -> None:
         """Note a number durably, for all."""

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from thingspace_provider.listener.settings.values import Wrong
+from thingspace_provider.listener.settings.values import InvalidValue
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 AMOUNT = re.compile(r"(\d{1,15}) ?(KB|MB|GB|)|(\d{1,2}) ?%")
@@ -20,7 +20,7 @@ class Space:
     bytes: int
     share: float
 
-    def problem(self, folder: Path) -> str:
+    def shortage(self, folder: Path) -> str:
         """What is wrong with a folder's disk, "" when enough is free."""
         disk = shutil.disk_usage(folder)
         needed = max(self.bytes, int(self.share * disk.total))
@@ -33,5 +33,5 @@ def read_space(value: object) -> Space:
     """Bytes as a number, or a text as `100MB` or `5%`. Raises Wrong."""
     found = AMOUNT.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
     if not found:
-        raise Wrong('must be a number of bytes, or an amount as "100MB", "2GB" or "5%"')
+        raise InvalidValue('must be a number of bytes, or an amount as "100MB", "2GB" or "5%"')
     return Space(0, int(found[3]) / 100) if found[3] else Space(int(found[1]) * UNITS[found[2]], 0)

@@ -12,21 +12,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from thingspace_provider.listener.callback_parser import TEXT, Callback, reread
-from thingspace_provider.listener.store.base import Arrival, Selection, Stored
-from thingspace_provider.listener.store.query_sql import without_nul
-from thingspace_provider.listener.timestamps import microseconds
+from thingspace_provider.listener.callback_parser import TEXT, Callback, reparse
+from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, StoredMessage
+from thingspace_provider.listener.store.query_sql import replace_nul
+from thingspace_provider.listener.timestamps import parse_timestamp
 
-WINDOW = 60_000_000  # microseconds
+WINDOW_US = 60_000_000  # microseconds
 ID_BITS = 63
 LARGEST_ID = (1 << ID_BITS) - 1
-AHEAD = 10_000_000  # by so much ThingSpace's clock may be ahead of ours
-AGAIN = 10_000_000  # within which ThingSpace tries a second time what was not answered
+MAX_CLOCK_SKEW_US = 10_000_000  # by so much ThingSpace's clock may be ahead of ours
+REDELIVERY_WINDOW_US = 10_000_000  # within which ThingSpace tries a second time what was not answered
 MOST_OF_A_DEVICE = 1000  # texts within a window
-MOST = 150_000  # texts remembered; under more than 2,500 a second the window becomes shorter, not the memory larger
+MAX_REMEMBERED = (
+    150_000  # texts remembered; under more than 2,500 a second the window becomes shorter, not the memory larger
+)
 
 
-def request_key(arrival: Arrival) -> str | None:
+def dedup_key(arrival: IncomingCallback) -> str | None:
     """What two deliveries of one request, or two readings of one queued text, have in common; None for others.
 
     All notices about one message to many devices share its request id, so that they differ by device and content.
@@ -39,13 +41,13 @@ def request_key(arrival: Arrival) -> str | None:
     return "\n".join((callback.request_id, callback.kind, repr(sorted(callback.devices)), callback.content))
 
 
-def window_key(arrival: Arrival) -> tuple[object, ...]:
+def window_key(arrival: IncomingCallback) -> tuple[object, ...]:
     """What two deliveries without a request id have in common."""
     callback = arrival.callback
     return (arrival.account, callback.kind, tuple(sorted(callback.devices)), callback.content)
 
 
-class Posted:
+class QueuedDuplicateFinder:
     """Finds what ThingSpace posted here and queued all the same, because no good answer reached it.
 
     What was posted accounts for one queued text only: another is another text. What was posted twice in a row counts
@@ -55,45 +57,47 @@ class Posted:
         read_stored: reads what is stored, or raises.
     """
 
-    def __init__(self, read_stored: Callable[[Selection], list[Stored]]) -> None:
+    def __init__(self, read_stored: Callable[[MessageQuery], list[StoredMessage]]) -> None:
         self._read_stored = read_stored
         self._queued: dict[int, int] = {}  # by the ids of what was posted: ThingSpace's time of the queued text
 
     def first(self, account: str, queued: Callback) -> int | None:
         """The id that a queued text repeats, the same one whenever it is read. Raises what `read_stored` raises."""
         try:
-            at = microseconds(queued.queued_at or "")
+            at = parse_timestamp(queued.queued_at or "")
         except ValueError:
             return None
         free = [one for one in self._equal(account, queued, at) if self._queued.get(one.id, at) == at]
         if not free:
             return None
-        nearest = min(free, key=lambda one: (one.id not in self._queued, abs(one.received - at)))
-        self._queued.update((one.id, at) for one in free if abs(one.received - nearest.received) <= AGAIN)
-        while len(self._queued) > MOST:
+        nearest = min(free, key=lambda one: (one.id not in self._queued, abs(one.received_at - at)))
+        self._queued.update(
+            (one.id, at) for one in free if abs(one.received_at - nearest.received_at) <= REDELIVERY_WINDOW_US
+        )
+        while len(self._queued) > MAX_REMEMBERED:
             del self._queued[next(iter(self._queued))]
         return nearest.duplicate_of or nearest.id
 
-    def _equal(self, account: str, queued: Callback, at: int) -> Iterator[Stored]:
+    def _equal(self, account: str, queued: Callback, at: int) -> Iterator[StoredMessage]:
         """What was posted at that time. What came out of the queue itself has a time of its own: another text."""
-        text = without_nul(queued.text or "")
+        text = replace_nul(queued.text or "")
         for device in queued.devices:
-            of_device = Selection(
+            of_device = MessageQuery(
                 limit=MOST_OF_A_DEVICE,
                 account=account,
                 kind=TEXT,
                 device=device.id,
                 device_kind=device.kind,
-                received_from=at - AHEAD,
-                received_until=at + WINDOW,
+                received_from=at - MAX_CLOCK_SKEW_US,
+                received_until=at + WINDOW_US,
             )
             for one in self._read_stored(of_device):
-                is_equal = without_nul(one.text or "") == text
-                if is_equal and reread(one.kind, one.raw).queued_at is None:
+                is_equal = replace_nul(one.text or "") == text
+                if is_equal and reparse(one.kind, one.body).queued_at is None:
                     yield one
 
 
-class Window:
+class DuplicateWindow:
     """The first deliveries of the last minute, by a hash of account, kind, devices and content."""
 
     def __init__(self) -> None:
@@ -103,11 +107,11 @@ class Window:
     def __len__(self) -> int:
         return len(self._order)
 
-    def first(self, arrival: Arrival, number: int) -> int | None:
+    def first(self, arrival: IncomingCallback, number: int) -> int | None:
         """The id of the one this repeats; None, and remembered as `number`, if it is the first."""
         key = hash(window_key(arrival))
         known = self._firsts.get(key)
-        if known is not None and abs(arrival.received - (known >> ID_BITS)) <= WINDOW:
+        if known is not None and abs(arrival.received - (known >> ID_BITS)) <= WINDOW_US:
             return known & LARGEST_ID
         self._firsts[key] = arrival.received << ID_BITS | number
         self._order.append(key)
@@ -116,5 +120,5 @@ class Window:
 
     def _forget(self, now: int) -> None:
         """What was received again meanwhile goes when that is old; until then it keeps what follows it."""
-        while len(self._order) > MOST or self._firsts.get(self._order[0], 0) >> ID_BITS < now - WINDOW:
+        while len(self._order) > MAX_REMEMBERED or self._firsts.get(self._order[0], 0) >> ID_BITS < now - WINDOW_US:
             self._firsts.pop(self._order.popleft(), None)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thingspace_provider.listener.store.base import Store, StoreUnusable
+from thingspace_provider.listener.store.base import Store, StoreOpenError
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
-from thingspace_provider.listener.store.store_url import file_of, shown
+from thingspace_provider.listener.store.store_url import mask_store_url, sqlite_path
 
 
-def opened(address: str, sinks: Sequence[str] = ()) -> Store:
+def open_store(address: str, sinks: Sequence[str] = ()) -> Store:
     """The store, which notes for these sinks what they must get. Raises StoreUnusable."""
-    if file := file_of(address):
+    if file := sqlite_path(address):
         return SqliteStore(file, sinks)
     try:
         from thingspace_provider.listener.store.postgres.store import PostgresStore  # noqa: PLC0415  an extra
     except ImportError as reason:
-        raise StoreUnusable(
-            f"{shown(address)} cannot be used as a store: {reason.name or reason} is not installed. "
+        raise StoreOpenError(
+            f"{mask_store_url(address)} cannot be used as a store: {reason.name or reason} is not installed. "
             "Install it with: pip install 'thingspace-provider[listener,postgres]'"
         ) from None
-    return PostgresStore(address, shown(address), sinks)
+    return PostgresStore(address, mask_store_url(address), sinks)

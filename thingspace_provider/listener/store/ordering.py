@@ -10,57 +10,57 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from thingspace_provider.listener.callback_parser import device_of
+from thingspace_provider.listener.callback_parser import primary_device
 from thingspace_provider.listener.store.base import (
     DEAD,
     DELIVERED,
     WAITING,
-    Arrival,
-    Claim,
-    Dead,
+    DeadLettered,
     Delivered,
-    Failed,
+    IncomingCallback,
+    Lease,
     Outcome,
+    RetryLater,
 )
 
 
-class Change(NamedTuple):
+class EntryUpdate(NamedTuple):
     """What a report does to one parcel. `tried` is 1 when it counts as an attempt; `wait` in microseconds or None."""
 
     id: int
     state: str
-    tried: int
+    attempt_increment: int
     reason: str | None
-    wait: int | None
+    retry_delay_us: int | None
 
 
-def lane(arrival: Arrival) -> int:
+def ordering_key(arrival: IncomingCallback) -> int:
     """A signed 64-bit number. Two lanes that share one by chance are in order together, which harms nobody.
 
     The device is the one that events name, because ThingSpace does not always give all of its identifiers.
     """
-    named = repr((arrival.account, device_of(arrival.callback.devices))).encode("utf-8", "surrogatepass")
+    named = repr((arrival.account, primary_device(arrival.callback.devices))).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(named, digest_size=8).digest(), "big", signed=True)
 
 
-def changes(claim: Claim, outcomes: Sequence[Outcome]) -> Iterator[Change]:
+def entry_updates(claim: Lease, outcomes: Sequence[Outcome]) -> Iterator[EntryUpdate]:
     """One for each parcel of the claim. After a gap or a failure in a run no further failure counts: one head waits."""
     known = {outcome.id: outcome for outcome in outcomes}
-    for run in claim.runs:
+    for run in claim.batches:
         whole = True
         for parcel in run:
             outcome = known.get(parcel.stored.id)
-            if isinstance(outcome, Failed) and not whole:
+            if isinstance(outcome, RetryLater) and not whole:
                 outcome = None
-            whole = whole and isinstance(outcome, Delivered | Dead)
+            whole = whole and isinstance(outcome, Delivered | DeadLettered)
             yield _change(parcel.stored.id, outcome)
 
 
-def _change(number: int, outcome: Outcome | None) -> Change:
+def _change(number: int, outcome: Outcome | None) -> EntryUpdate:
     if isinstance(outcome, Delivered):
-        return Change(number, DELIVERED, 1, None, None)
-    if isinstance(outcome, Dead):
-        return Change(number, DEAD, 1, outcome.reason, None)
-    if isinstance(outcome, Failed):
-        return Change(number, WAITING, 1, outcome.reason, max(1, int(outcome.wait * 1_000_000)))
-    return Change(number, WAITING, 0, None, None)
+        return EntryUpdate(number, DELIVERED, 1, None, None)
+    if isinstance(outcome, DeadLettered):
+        return EntryUpdate(number, DEAD, 1, outcome.reason, None)
+    if isinstance(outcome, RetryLater):
+        return EntryUpdate(number, WAITING, 1, outcome.reason, max(1, int(outcome.delay_seconds * 1_000_000)))
+    return EntryUpdate(number, WAITING, 0, None, None)

@@ -5,30 +5,30 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from thingspace_provider.listener.store.base import Selection
+from thingspace_provider.listener.store.base import MessageQuery
 
 COLUMNS = "id, account, kind, devices, text, request_id, received, stored, duplicate_of, raw"
 # The ids between which callbacks of a time lie: so few are looked at. Clocks are set back, and `received` decides.
 # The zero keeps PostgreSQL from walking along all ids until it meets the time.
-WITHIN = "SELECT {}(id + 0) FROM {} WHERE received BETWEEN :received_from AND :received_until"
+ID_RANGE_BY_TIME = "SELECT {}(id + 0) FROM {} WHERE received BETWEEN :received_from AND :received_until"
 CONDITIONS = {"before": "id < :before", "account": "account = :account", "kind": "kind = :kind"}
 FOREVER = 2**62
 
 
-def select(selection: Selection, table: str, own: dict[str, str]) -> tuple[str, dict[str, Any]]:
+def build_query(selection: MessageQuery, table: str, own: dict[str, str]) -> tuple[str, dict[str, Any]]:
     """The query, newest first when `last` is asked for, and its values.
 
     `own` has the conditions that a database writes in its own way: `device`, `named` (kind and id, as they stand in
     the JSON of the devices) and `contains`. There `{span}` becomes what every id that is looked for fulfils.
     """
-    device = None if selection.device is None else plain(selection.device)
+    device = None if selection.device is None else fold_ascii_case(selection.device)
     kind = selection.device_kind
     values = {
         **vars(selection),
-        "account": selection.account and without_nul(selection.account),
+        "account": selection.account and replace_nul(selection.account),
         "device": device,
-        "named": device and kind and plain(json.dumps((kind, selection.device), ensure_ascii=False)),
-        "contains": selection.contains and plain(selection.contains),
+        "named": device and kind and fold_ascii_case(json.dumps((kind, selection.device), ensure_ascii=False)),
+        "contains": selection.contains and fold_ascii_case(selection.contains),
     }
     span = "> :after"
     tests = []
@@ -36,20 +36,20 @@ def select(selection: Selection, table: str, own: dict[str, str]) -> tuple[str, 
         values["received_from"] = selection.received_from or 0
         values["received_until"] = FOREVER if selection.received_until is None else selection.received_until
         tests.append("received BETWEEN :received_from AND :received_until")
-        span = f"BETWEEN ({WITHIN.format('min', table)}) AND ({WITHIN.format('max', table)})"
+        span = f"BETWEEN ({ID_RANGE_BY_TIME.format('min', table)}) AND ({ID_RANGE_BY_TIME.format('max', table)})"
         tests.append(f"id {span}")
     conditions = {**CONDITIONS, **own}
     tests += ["id > :after", *(conditions[name].format(span=span) for name in conditions if values[name] is not None)]
-    order = "ORDER BY id DESC" if selection.last else "ORDER BY id"
+    order = "ORDER BY id DESC" if selection.newest else "ORDER BY id"
     return f"SELECT {COLUMNS} FROM {table} WHERE {' AND '.join(tests)} {order} LIMIT :limit", values  # noqa: S608  names only
 
 
-def without_nul(text: str) -> str:
+def replace_nul(text: str) -> str:
     """With another character for NUL, which PostgreSQL does not take."""
     return text.replace("\0", "\ufffd")
 
 
-def plain(text: str) -> str:
+def fold_ascii_case(text: str) -> str:
     """In lower case as databases do it, the letters of ASCII only, and without NUL."""
-    text = without_nul(text)
+    text = replace_nul(text)
     return text.lower() if text.isascii() else "".join(one.lower() if one.isascii() else one for one in text)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from thingspace_provider.listener.settings.values import Wrong, text
+from thingspace_provider.listener.settings.values import InvalidValue, parse_text
 
 SQLITE = "sqlite:///"
 POSTGRES = ("postgresql://", "postgres://")
@@ -15,14 +15,14 @@ MASK = "***"
 HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]+)?")
 
 
-def read_address(value: object) -> str:
+def parse_store_url(value: object) -> str:
     """An address that is as far as can be seen without opening it. Raises Wrong, which does not repeat it."""
-    address = text(value)
-    if (file := file_of(address)) and file.name:
+    address = parse_text(value)
+    if (file := sqlite_path(address)) and file.name:
         return address
     if not address.startswith(POSTGRES):
         scheme = address.partition(":")[0] if "://" in address else "nothing"
-        raise Wrong(
+        raise InvalidValue(
             "must be sqlite:/// followed by the path of a file, or postgresql://user@host/database; "
             f"{scheme} is not supported"
         )
@@ -30,16 +30,18 @@ def read_address(value: object) -> str:
     try:
         netloc = urlsplit(address).netloc
     except ValueError:
-        raise Wrong("is no address: a bracket or a character does not belong there") from None
+        raise InvalidValue("is no address: a bracket or a character does not belong there") from None
     rest = address.partition("://")[2][len(netloc) :]
     if "@" in rest or netloc.count("@") > 1 or not address.isprintable():
-        raise Wrong("has a user name or password with a special character: write it percent-encoded, '/' as %2F")
+        raise InvalidValue("has a user name or password with a special character: write it percent-encoded, '/' as %2F")
     if not all(HOST.fullmatch(host) for host in netloc.rpartition("@")[2].split(",")):
-        raise Wrong("has a port that is not a number, or a password without a host: it is user:password@host:port")
+        raise InvalidValue(
+            "has a port that is not a number, or a password without a host: it is user:password@host:port"
+        )
     return address
 
 
-def shown(address: str) -> str:
+def mask_store_url(address: str) -> str:
     """For people, logs and errors."""
     if address.startswith(SQLITE):
         return address
@@ -51,6 +53,6 @@ def shown(address: str) -> str:
     return f"{scheme}://{masked}{SECRET_PARAMETER.sub(MASK, rest[len(netloc) :])}"
 
 
-def file_of(address: str) -> Path | None:
+def sqlite_path(address: str) -> Path | None:
     """The file of a SQLite store."""
     return Path(address.removeprefix(SQLITE)) if address.startswith(SQLITE) else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from thingspace_provider.listener.forwarding.cloudevents import Event
+from thingspace_provider.listener.forwarding.cloudevents import CloudEvent
 
 
-class Undelivered(Exception):
+class DeliveryError(Exception):
     """The sink did not take it now; the text says why, without any secret. Later may be better.
 
     Args:
@@ -17,25 +17,25 @@ class Undelivered(Exception):
 
     def __init__(self, reason: str, after: float = 0.0) -> None:
         super().__init__(reason)
-        self.after = after
+        self.retry_after_seconds = after
 
 
-class Unavailable(Undelivered):
+class SinkUnavailable(DeliveryError):
     """The sink itself cannot be reached or takes nothing now, whatever the event."""
 
 
-class Unacceptable(Exception):
+class MessageRejected(Exception):
     """The sink works and will never take this event; the text says why, without any secret."""
 
 
-class SinkUnusable(Exception):
+class InvalidSink(Exception):
     """A sink cannot be opened with its settings; the text says what to do."""
 
 
 class Sink(Protocol):
     """Takes one event at a time, many at once. Made and used in an event loop."""
 
-    async def deliver(self, event: Event) -> None:
+    async def deliver(self, event: CloudEvent) -> None:
         """Return when the sink answers for it. Raises Undelivered or Unacceptable."""
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ from thingspace_provider.listener.forwarding.sinks.base import Sink
 from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings, KafkaSettings, SinkSettings
 
 
-def opened(settings: SinkSettings) -> Sink:
+def create_sink(settings: SinkSettings) -> Sink:
     """The sink, within an event loop; nothing is sent yet. Raises SinkUnusable."""
     if isinstance(settings, HttpSettings):
         from thingspace_provider.listener.forwarding.sinks.http import HttpSink  # noqa: PLC0415  a start without sinks is faster
@@ -19,7 +19,7 @@ def opened(settings: SinkSettings) -> Sink:
     raise TypeError(type(settings))
 
 
-async def tried(every: tuple[SinkSettings, ...]) -> None:
+async def validate_sinks(every: tuple[SinkSettings, ...]) -> None:
     """Open and close each. Raises SinkUnusable."""
     for settings in every:
-        await opened(settings).close()
+        await create_sink(settings).close()

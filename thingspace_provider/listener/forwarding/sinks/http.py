@@ -23,16 +23,16 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, Event
-from thingspace_provider.listener.forwarding.sinks.base import Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, CloudEvent
+from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, SinkUnavailable
 from thingspace_provider.listener.forwarding.sinks.settings import SECRET_PREFIX, HttpSettings
 
 CONNECT_SECONDS = 5
-KEPT_SECONDS = 4.0  # for an unused connection: shorter than the 5 s after which many servers close theirs
+KEEP_ALIVE_SECONDS = 4.0  # for an unused connection: shorter than the 5 s after which many servers close theirs
 LONGEST_PAUSE = 3600.0  # seconds that a Retry-After is believed
 SUCCESS = range(200, 300)
-NEVER = frozenset({400, 406, 409, 410, 411, 413, 414, 415, 422, 431})
-NOT_NOW = frozenset({*range(300, 400), 401, 403, 404, 405, 407, 429, 502, 503, 504})
+PERMANENT_STATUSES = frozenset({400, 406, 409, 410, 411, 413, 414, 415, 422, 431})
+UNAVAILABLE_STATUSES = frozenset({*range(300, 400), 401, 403, 404, 405, 407, 429, 502, 503, 504})
 
 
 class HttpSink:
@@ -41,29 +41,29 @@ class HttpSink:
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
         timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds, connect=CONNECT_SECONDS)
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_SECONDS)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         self._session = aiohttp.ClientSession(
             timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
         )
 
-    async def deliver(self, event: Event) -> None:
+    async def deliver(self, event: CloudEvent) -> None:
         """Post it. Raises Undelivered or Unacceptable."""
-        headers = {"content-type": CONTENT_TYPE, **signed(self._settings.secrets, event, int(time.time()))}
+        headers = {"content-type": CONTENT_TYPE, **sign_event(self._settings.secrets, event, int(time.time()))}
         try:
             async with self._session.post(
                 self._settings.url, data=event.body, headers=headers, allow_redirects=False
             ) as answer:
                 status, retry_after = answer.status, answer.headers.get("retry-after", "")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as reason:
-            raise Unavailable(_unreached(reason)) from None
+            raise SinkUnavailable(_explain_connect_error(reason)) from None
         except asyncio.TimeoutError:
-            raise Undelivered(f"no answer within {self._settings.timeout_seconds:g} s") from None
+            raise DeliveryError(f"no answer within {self._settings.timeout_seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as reason:
-            raise Undelivered(f"the connection to the receiver broke ({type(reason).__name__})") from None
-        if status in NEVER:
-            raise Unacceptable(f"the receiver answered {status}")
+            raise DeliveryError(f"the connection to the receiver broke ({type(reason).__name__})") from None
+        if status in PERMANENT_STATUSES:
+            raise MessageRejected(f"the receiver answered {status}")
         if status not in SUCCESS:
-            kind = Unavailable if status in NOT_NOW else Undelivered
+            kind = SinkUnavailable if status in UNAVAILABLE_STATUSES else DeliveryError
             raise kind(f"the receiver answered {status}", pause(retry_after))
 
     async def close(self) -> None:
@@ -71,7 +71,7 @@ class HttpSink:
         await self._session.close()
 
 
-def signed(secrets: Sequence[str], event: Event, now: int) -> dict[str, str]:
+def sign_event(secrets: Sequence[str], event: CloudEvent, now: int) -> dict[str, str]:
     """Standard Webhooks' headers: one signature for each secret, so that either side may rotate first."""
     said = f"{event.id}.{now}.".encode() + event.body
     keys = [base64.b64decode(secret.removeprefix(SECRET_PREFIX)) for secret in secrets]
@@ -95,7 +95,7 @@ def pause(retry_after: str) -> float:
     return min(max(moment.timestamp() - time.time(), 0.0), LONGEST_PAUSE)
 
 
-def _unreached(reason: Exception) -> str:
+def _explain_connect_error(reason: Exception) -> str:
     """Why there is no connection, in words that cannot hold the URL: its path or query may be a secret."""
     if isinstance(reason, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "the receiver's certificate is not trusted, or it speaks no TLS"

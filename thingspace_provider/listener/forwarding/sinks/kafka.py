@@ -16,16 +16,23 @@ import re
 import threading
 from typing import Any
 
-from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, Event
-from thingspace_provider.listener.forwarding.sinks.base import SinkUnusable, Unacceptable, Unavailable, Undelivered
+from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, CloudEvent
+from thingspace_provider.listener.forwarding.sinks.base import (
+    DeliveryError,
+    InvalidSink,
+    MessageRejected,
+    SinkUnavailable,
+)
 from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 
 POLL_SECONDS = 0.5  # how long the thread waits at most until it sees that it is to end
 REPORT_SECONDS = 5.0  # librdkafka reports a failure by itself; it looks for time-outs once a second
 FLUSH_SECONDS = 2.0
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
-QUIET = logging.getLogger("thingspace.listener.kafka")  # librdkafka repeats itself; its last word is in our reasons
-QUIET.disabled = True
+SILENT_LOGGER = logging.getLogger(
+    "thingspace.listener.kafka"
+)  # librdkafka repeats itself; its last word is in our reasons
+SILENT_LOGGER.disabled = True
 
 
 class KafkaSink:
@@ -34,36 +41,36 @@ class KafkaSink:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._kafka = library(settings)
-        self._trouble = ""
-        self._producer = self._made()
+        self._kafka = import_client(settings)
+        self._last_broker_error = ""
+        self._producer = self._create_producer()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name=f"kafka-{settings.name}", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name=f"kafka-{settings.name}", daemon=True)
         self._thread.start()
 
-    async def deliver(self, event: Event) -> None:
+    async def deliver(self, event: CloudEvent) -> None:
         """Produce it and wait for the broker's word. Raises Undelivered or Unacceptable."""
         report: asyncio.Future[Any] = self._loop.create_future()
         try:
             self._producer.produce(
                 self._settings.topic,
                 value=event.body,
-                key=event.key.encode(),
+                key=event.partition_key.encode(),
                 headers=HEADERS,
                 on_delivery=functools.partial(self._report, report),
             )
         except BufferError:
-            raise Unavailable("too much waits for the brokers already") from None
+            raise SinkUnavailable("too much waits for the brokers already") from None
         except self._kafka.KafkaException as reason:
             raise self._failure(reason.args[0]) from None
         seconds = self._settings.timeout_seconds + REPORT_SECONDS
         try:
             error = await asyncio.wait_for(report, seconds)
         except asyncio.TimeoutError:
-            raise Unavailable(f"no delivery report within {seconds:g} s") from None
+            raise SinkUnavailable(f"no delivery report within {seconds:g} s") from None
         if error is not None:
             raise self._failure(error)
-        self._trouble = ""
+        self._last_broker_error = ""
 
     async def close(self) -> None:
         """Give what is under way a moment, then let go of the brokers."""
@@ -76,15 +83,15 @@ class KafkaSink:
         self._producer.purge()
         self._producer.flush(0)
 
-    def _serve(self) -> None:
+    def _poll(self) -> None:
         while not self._ended.is_set():
             self._producer.poll(POLL_SECONDS)
             if self._broken:
                 self._producer.purge()
                 self._producer.flush(0)
-                self._producer = self._made()
+                self._producer = self._create_producer()
 
-    def _made(self) -> Any:
+    def _create_producer(self) -> Any:
         """A new producer. Raises SinkUnusable."""
         self._broken = False
         settings = self._settings
@@ -97,19 +104,19 @@ class KafkaSink:
             "acks": "all",
             "enable.idempotence": True,
             "message.timeout.ms": int(settings.timeout_seconds * 1000),
-            "error_cb": self._note,
+            "error_cb": self._on_error,
         }
         try:
-            return self._kafka.Producer(properties, logger=QUIET)
+            return self._kafka.Producer(properties, logger=SILENT_LOGGER)
         except self._kafka.KafkaException as reason:
-            raise SinkUnusable(f"sink {settings.name}: {_without_values(reason.args[0].str())}") from None
+            raise InvalidSink(f"sink {settings.name}: {_without_values(reason.args[0].str())}") from None
         except (TypeError, ValueError, AttributeError):  # what its binding says of a value that it cannot convert
-            raise SinkUnusable(f"sink {settings.name}: properties has a value of the wrong kind") from None
+            raise InvalidSink(f"sink {settings.name}: properties has a value of the wrong kind") from None
 
-    def _note(self, error: Any) -> None:
+    def _on_error(self, error: Any) -> None:
         """What ails the brokers; that all of them are down is known from it already."""
         if error.code() != self._kafka.KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  librdkafka's own codes begin so
-            self._trouble = error.str()
+            self._last_broker_error = error.str()
 
     def _report(self, report: asyncio.Future[Any], error: Any, message: object) -> None:
         """The broker's word, in the thread that serves."""
@@ -117,20 +124,20 @@ class KafkaSink:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
             self._loop.call_soon_threadsafe(_settle, report, error)
 
-    def _failure(self, error: Any) -> Undelivered | Unacceptable:
+    def _failure(self, error: Any) -> DeliveryError | MessageRejected:
         codes = self._kafka.KafkaError
         if error.code() in (codes.MSG_SIZE_TOO_LARGE, codes.INVALID_RECORD):
-            return Unacceptable(f"the broker answered {error.name()}")
+            return MessageRejected(f"the broker answered {error.name()}")
         self._broken = self._broken or error.fatal()
-        return Unavailable(f"{error.name()}: {self._trouble or error.str()}")
+        return SinkUnavailable(f"{error.name()}: {self._last_broker_error or error.str()}")
 
 
-def library(settings: KafkaSettings) -> Any:
+def import_client(settings: KafkaSettings) -> Any:
     """The module confluent_kafka. Raises SinkUnusable without it."""
     try:
         return importlib.import_module("confluent_kafka")
     except ImportError:
-        raise SinkUnusable(
+        raise InvalidSink(
             f"sink {settings.name} is of kind kafka, which needs an extra: pip install 'thingspace-provider[kafka]'"
         ) from None
 

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from thingspace_provider.listener.callback_parser import KINDS, TEXT
-from thingspace_provider.listener.settings.values import Wrong, text, type_name, whole_number
+from thingspace_provider.listener.settings.values import InvalidValue, parse_int, parse_text, type_name
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -34,7 +34,7 @@ MOST_SECRETS = 2
 MOST_ATTEMPTS = 1000
 LONGEST_SECONDS = 300
 # What the promise rests on; no property may weaken it.
-KEPT_PROPERTIES = {
+RESERVED_PROPERTIES = {
     "acks": "is always all",
     "request.required.acks": "is always all",
     "enable.idempotence": "is always on",
@@ -86,90 +86,90 @@ def read_sinks(value: object) -> tuple[SinkSettings, ...]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise Wrong("is not valid JSON") from None
+            raise InvalidValue("is not valid JSON") from None
     if not isinstance(value, list):
-        raise Wrong(f"must be a list of sinks, not {type_name(value)}")
+        raise InvalidValue(f"must be a list of sinks, not {type_name(value)}")
     sinks, problems = [], []
     for number, entry in enumerate(value, 1):
         try:
             sinks.append(_sink(entry))
-        except Wrong as reason:  # noqa: PERF203  each sink has its own
+        except InvalidValue as reason:  # noqa: PERF203  each sink has its own
             problems.append(f"sink {number}: {reason}")
     names = [sink.name for sink in sinks]
     problems += [f"two sinks are called {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
     if problems:
-        raise Wrong("; ".join(problems))
+        raise InvalidValue("; ".join(problems))
     return tuple(sinks)
 
 
 def _sink(entry: object) -> SinkSettings:
     if not isinstance(entry, dict):
-        raise Wrong(f"must be a mapping, not {type_name(entry)}")
+        raise InvalidValue(f"must be a mapping, not {type_name(entry)}")
     kind = entry.get("kind")
-    if not isinstance(kind, str) or kind not in MAKERS:
-        raise Wrong(f"kind must be one of {', '.join(MAKERS)}")
-    make, own = MAKERS[kind]
+    if not isinstance(kind, str) or kind not in SINK_TYPES:
+        raise InvalidValue(f"kind must be one of {', '.join(SINK_TYPES)}")
+    make, own = SINK_TYPES[kind]
     known = COMMON | own
     unknown = [str(key) for key in entry if key not in known and key != "kind"]
     if unknown:
-        raise Wrong(f"{', '.join(unknown)}: not a setting of kind {kind}; known are kind, {', '.join(known)}")
+        raise InvalidValue(f"{', '.join(unknown)}: not a setting of kind {kind}; known are kind, {', '.join(known)}")
     missing = [key for key in ("name", *own) if key in REQUIRED and entry.get(key) in (None, "", [])]
     if missing:
-        raise Wrong(f"{' and '.join(missing)} must be given")
+        raise InvalidValue(f"{' and '.join(missing)} must be given")
     values = {}
     for key, (argument, read) in known.items():
         if entry.get(key) is not None:
             try:
                 values[argument] = read(entry[key])
-            except Wrong as reason:
-                raise Wrong(f"{key} {reason}") from None
+            except InvalidValue as reason:
+                raise InvalidValue(f"{key} {reason}") from None
     return make(**values)
 
 
 def _name(value: object) -> str:
-    if not NAME.fullmatch(text(value)):
-        raise Wrong("must be at most 50 small letters, digits, '-' and '_'")
-    return text(value)
+    if not NAME.fullmatch(parse_text(value)):
+        raise InvalidValue("must be at most 50 small letters, digits, '-' and '_'")
+    return parse_text(value)
 
 
 def _kinds(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(kind in KINDS for kind in value):
-        raise Wrong(f"must be a list of {', '.join(KINDS)}")
+        raise InvalidValue(f"must be a list of {', '.join(KINDS)}")
     return tuple(dict.fromkeys(value))
 
 
-def _skips(value: object) -> bool:
+def _parse_duplicates(value: object) -> bool:
     if value not in ("forward", "skip"):
-        raise Wrong("must be forward or skip")
+        raise InvalidValue("must be forward or skip")
     return value == "skip"
 
 
 def _url(value: object) -> str:
-    url = text(value)
+    url = parse_text(value)
     try:
         parts = urlsplit(url)
         wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
     except ValueError:
         wrong = True
     if wrong or parts.username or parts.password or parts.fragment or not url.isprintable():
-        raise Wrong("must be an http(s) URL with a host, and no user or fragment")
+        raise InvalidValue("must be an http(s) URL with a host, and no user or fragment")
     return url
 
 
 def _secrets(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_SECRETS:
-        raise Wrong("must be a list of one secret, or two during a rotation")
+        raise InvalidValue("must be a list of one secret, or two during a rotation")
     return tuple(_secret(secret) for secret in value)
 
 
 def _secret(value: object) -> str:
-    secret = text(value)
+    secret = parse_text(value)
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if not secret.startswith(SECRET_PREFIX) or len(key) not in SECRET_BYTES:
-        raise Wrong(
+        raise InvalidValue(
             "must be whsec_ and 24 to 64 bytes in base64, as "
             "`python -c 'import base64, os; print(\"whsec_\" + base64.b64encode(os.urandom(32)).decode())'` prints"
         )
@@ -177,38 +177,38 @@ def _secret(value: object) -> str:
 
 
 def _topic(value: object) -> str:
-    if not TOPIC.fullmatch(text(value)):
-        raise Wrong("must be a topic's name: at most 249 letters, digits, '.', '-' and '_'")
-    return text(value)
+    if not TOPIC.fullmatch(parse_text(value)):
+        raise InvalidValue("must be a topic's name: at most 249 letters, digits, '.', '-' and '_'")
+    return parse_text(value)
 
 
 def _properties(value: object) -> dict[str, str | int | bool]:
     if not isinstance(value, dict) or not all(isinstance(entry, str | int | bool) for entry in value.values()):
-        raise Wrong("must be a mapping of librdkafka's properties to text, numbers, true or false")
+        raise InvalidValue("must be a mapping of librdkafka's properties to text, numbers, true or false")
     for name in value:
-        why = KEPT_PROPERTIES.get(text(name).removeprefix(TOPIC_PREFIX))
+        why = RESERVED_PROPERTIES.get(parse_text(name).removeprefix(TOPIC_PREFIX))
         if INTERNAL.fullmatch(name):
             why = "is for programs"
         if why:
-            raise Wrong(f"must not have {name}, which {why}")
-    return {name: text(entry) if isinstance(entry, str) else entry for name, entry in value.items()}
+            raise InvalidValue(f"must not have {name}, which {why}")
+    return {name: parse_text(entry) if isinstance(entry, str) else entry for name, entry in value.items()}
 
 
 Reader = tuple[str, Callable[[object], Any]]
 COMMON: dict[str, Reader] = {
     "name": ("name", _name),
     "kinds": ("kinds", _kinds),
-    "duplicates": ("skip_duplicates", _skips),
-    "maxAttempts": ("max_attempts", lambda value: whole_number(value, 1, MOST_ATTEMPTS)),
-    "timeoutSeconds": ("timeout_seconds", lambda value: whole_number(value, 1, LONGEST_SECONDS)),
+    "duplicates": ("skip_duplicates", _parse_duplicates),
+    "maxAttempts": ("max_attempts", lambda value: parse_int(value, 1, MOST_ATTEMPTS)),
+    "timeoutSeconds": ("timeout_seconds", lambda value: parse_int(value, 1, LONGEST_SECONDS)),
 }
 HTTP: dict[str, Reader] = {"url": ("url", _url), "secrets": ("secrets", _secrets)}
 KAFKA: dict[str, Reader] = {
-    "bootstrapServers": ("bootstrap_servers", text),
+    "bootstrapServers": ("bootstrap_servers", parse_text),
     "topic": ("topic", _topic),
     "properties": ("properties", _properties),
 }
-MAKERS: dict[str, tuple[Callable[..., SinkSettings], dict[str, Reader]]] = {
+SINK_TYPES: dict[str, tuple[Callable[..., SinkSettings], dict[str, Reader]]] = {
     "http": (HttpSettings, HTTP),
     "kafka": (KafkaSettings, KAFKA),
 }

@@ -13,17 +13,17 @@ from typing import Any
 
 import psycopg
 
-from thingspace_provider.listener.store.base import StoreFailed, StoreUnusable
+from thingspace_provider.listener.store.base import StoreError, StoreOpenError
 
 IDLE = psycopg.pq.TransactionStatus.IDLE
 CONNECT_SECONDS = 2
 GRACE_SECONDS = 0.5  # that a server has to say itself that a statement took too long
 WATCH_SECONDS = 0.1
 # Statistics of a young table mislead the planner, whose plans the functions keep: these tables are never scanned.
-INDEXED = "-c enable_seqscan=off -c enable_bitmapscan=off"
+INDEX_SCANS_ONLY = "-c enable_seqscan=off -c enable_bitmapscan=off"
 
 
-class Watch:
+class ConnectionWatchdog:
     """Cuts connections whose server does not answer: the driver itself would wait for ever."""
 
     def __init__(self) -> None:
@@ -56,13 +56,13 @@ class Watch:
                 for connection in [one for one, until in self._until.items() if until < now]:
                     del self._until[connection]
                     with contextlib.suppress(OSError, psycopg.Error):
-                        _cut(connection)
+                        _shut_down(connection)
 
 
-class Link:
+class Connection:
     """One connection, made when it is needed; `seconds` is what a statement may take."""
 
-    def __init__(self, url: str, watch: Watch, seconds: float, options: str = "") -> None:
+    def __init__(self, url: str, watch: ConnectionWatchdog, seconds: float, options: str = "") -> None:
         self._url = url
         self._watch = watch
         self._seconds = seconds
@@ -72,16 +72,16 @@ class Link:
     def rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Do one statement, a transaction of its own; its rows. Raises StoreFailed."""
         try:
-            connection = self._connection = self._connection or connected(self._url, self._options, self._watch)
+            connection = self._connection = self._connection or connect(self._url, self._options, self._watch)
             with self._watch.limit(connection, self._seconds + GRACE_SECONDS):
                 cursor = connection.execute(query.encode(), values)
                 return cursor.fetchall() if cursor.description else []
         except psycopg.Error as reason:
             if self._connection is not None and self._connection.info.transaction_status != IDLE:
                 self.close()
-            raise StoreFailed(said(reason)) from reason
-        except StoreUnusable as reason:
-            raise StoreFailed(str(reason)) from reason
+            raise StoreError(error_text(reason)) from reason
+        except StoreOpenError as reason:
+            raise StoreError(str(reason)) from reason
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -90,12 +90,12 @@ class Link:
             self._connection = None
 
 
-class Links:
+class ConnectionPool:
     """As many links as are used at the same time; any thread may borrow one."""
 
-    def __init__(self, url: str, watch: Watch, seconds: float, options: str = "") -> None:
+    def __init__(self, url: str, watch: ConnectionWatchdog, seconds: float, options: str = "") -> None:
         self._arguments = (url, watch, seconds, options)
-        self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
 
     def rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """As Link.rows."""
@@ -108,9 +108,9 @@ class Links:
         finally:
             self._idle.put(link)
 
-    def another(self) -> Link:
+    def another(self) -> Connection:
         """One that is not shared; who asked for it closes it."""
-        return Link(*self._arguments)
+        return Connection(*self._arguments)
 
     def close(self) -> None:
         """Close what is idle; call it when nobody borrows any more."""
@@ -118,7 +118,7 @@ class Links:
             self._idle.get_nowait().close()
 
 
-def connected(url: str, options: str, watch: Watch) -> psycopg.Connection[Any]:
+def connect(url: str, options: str, watch: ConnectionWatchdog) -> psycopg.Connection[Any]:
     """A connection that commits each statement durably. Raises psycopg.Error, StoreUnusable when it could not."""
     connection = psycopg.connect(
         url, autocommit=True, connect_timeout=CONNECT_SECONDS, options=options, application_name="thingspace listener"
@@ -132,7 +132,7 @@ def connected(url: str, options: str, watch: Watch) -> psycopg.Connection[Any]:
     return connection
 
 
-def said(reason: psycopg.Error) -> str:
+def error_text(reason: psycopg.Error) -> str:
     """What the server or the driver said, in one line; without the server's details, which quote rows."""
     return " ".join((reason.diag.message_primary or str(reason)).split()) or type(reason).__name__
 
@@ -142,13 +142,13 @@ def _check(connection: psycopg.Connection[Any]) -> None:
     query = "SELECT current_setting('fsync'), current_setting('server_encoding'), pg_is_in_recovery()"
     [(fsync, encoding, standby)] = connection.execute(query).fetchall()
     if fsync != "on":
-        raise StoreUnusable("this PostgreSQL server has fsync = off and can lose what it committed: set it to on")
+        raise StoreOpenError("this PostgreSQL server has fsync = off and can lose what it committed: set it to on")
     if encoding != "UTF8":
-        raise StoreUnusable(f"this PostgreSQL database is in {encoding}: create one WITH ENCODING 'UTF8'")
+        raise StoreOpenError(f"this PostgreSQL database is in {encoding}: create one WITH ENCODING 'UTF8'")
     if standby:
-        raise StoreUnusable("this PostgreSQL server is a standby, which stores nothing: give the primary's address")
+        raise StoreOpenError("this PostgreSQL server is a standby, which stores nothing: give the primary's address")
 
 
-def _cut(connection: psycopg.Connection[Any]) -> None:
+def _shut_down(connection: psycopg.Connection[Any]) -> None:
     with socket.socket(fileno=os.dup(connection.fileno())) as also:
         also.shutdown(socket.SHUT_RDWR)

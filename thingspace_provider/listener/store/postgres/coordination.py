@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from thingspace_provider.listener.store.base import StoreFailed
-from thingspace_provider.listener.store.postgres.connections import Links
+from thingspace_provider.listener.store.base import StoreError
+from thingspace_provider.listener.store.postgres.connections import ConnectionPool
 
 LEASE_SECONDS = 20.0
 RENEW_SECONDS = 5.0
@@ -29,21 +29,21 @@ RENEW = """
 UPDATE thingspace.notes SET number = thingspace.now() + %(lease)s WHERE name = %(name)s AND number = %(end)s
 RETURNING number
 """
-GIVE_BACK = "UPDATE thingspace.notes SET number = 0 WHERE name = %(name)s AND number = %(end)s"
+RELEASE = "UPDATE thingspace.notes SET number = 0 WHERE name = %(name)s AND number = %(end)s"
 
 
 class PostgresShared:
     """A turn is a lease by the server's clock: who dies, hangs or is cut off does not renew it, and others go on."""
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: ConnectionPool) -> None:
         self._links = links
 
     @contextlib.contextmanager
-    def turn(self, name: str) -> Iterator[Callable[[], bool]]:
+    def leader_lease(self, name: str) -> Iterator[Callable[[], bool]]:
         """A thread renews it."""
-        lease = Lease(self._links, f"turn {name}")
+        lease = LeaderLease(self._links, f"turn {name}")
         try:
-            yield lease.is_ours
+            yield lease.is_held
         finally:
             lease.close()
 
@@ -51,20 +51,20 @@ class PostgresShared:
         """The server's clock."""
         return int(self._links.rows(NOW, {})[0][0])
 
-    def noted(self, name: str) -> int:
+    def get_value(self, name: str) -> int:
         """The number that was noted last."""
         found = self._links.rows(NOTED, {"name": name})
         return int(found[0][0]) if found else 0
 
-    def note(self, name: str, number: int) -> None:
+    def set_value(self, name: str, number: int) -> None:
         """Note a number for all."""
         self._links.rows(NOTE, {"name": name, "number": number})
 
 
-class Lease:
+class LeaderLease:
     """Taken when made, unless others have it; renewed until it is closed. Raises StoreFailed."""
 
-    def __init__(self, links: Links, name: str) -> None:
+    def __init__(self, links: ConnectionPool, name: str) -> None:
         self._links = links
         self._name = name
         self._until = 0.0
@@ -75,7 +75,7 @@ class Lease:
         if self._end is not None:
             self._thread.start()
 
-    def is_ours(self) -> bool:
+    def is_held(self) -> bool:
         """Whether nobody else can have it now."""
         return self._end is not None and time.monotonic() < self._until
 
@@ -85,12 +85,12 @@ class Lease:
             self._closed.set()
             self._thread.join()
         if self._end is not None:
-            with contextlib.suppress(StoreFailed):  # then it ends by itself
-                self._change(GIVE_BACK)
+            with contextlib.suppress(StoreError):  # then it ends by itself
+                self._change(RELEASE)
 
     def _renew(self) -> None:
         while self._end is not None and not self._closed.wait(RENEW_SECONDS):
-            with contextlib.suppress(StoreFailed):  # then once more, as long as it lasts
+            with contextlib.suppress(StoreError):  # then once more, as long as it lasts
                 self._change(RENEW)
 
     def _change(self, statement: str) -> None:

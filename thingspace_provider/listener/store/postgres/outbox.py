@@ -10,24 +10,24 @@ from typing import Any
 from thingspace_provider.listener.store.base import (
     DEAD,
     DISCARDED,
-    SERVED_SECONDS,
+    HEARTBEAT_TIMEOUT_SECONDS,
     WAITING,
     Backlog,
-    Claim,
     Delivery,
+    Lease,
+    OutboxEntry,
     Outcome,
-    Parcel,
 )
-from thingspace_provider.listener.store.ordering import changes
-from thingspace_provider.listener.store.postgres.connections import Links
-from thingspace_provider.listener.store.postgres.reader import stored_of
-from thingspace_provider.listener.store.query_sql import COLUMNS, without_nul
+from thingspace_provider.listener.store.ordering import entry_updates
+from thingspace_provider.listener.store.postgres.connections import ConnectionPool
+from thingspace_provider.listener.store.postgres.reader import message_from_row
+from thingspace_provider.listener.store.query_sql import COLUMNS, replace_nul
 
-SETTLED_AT_ONCE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
+STATE_CHANGE_BATCH_SIZE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
 DELIVERY = "sink, state, attempts, reason, changed, due"
 DELIVERY_COLUMNS = 6
 # What another replica is just taking is passed over. Only the head has to be locked: who has it has its lane.
-TAKE = f"""
+LEASE = f"""
 WITH heads AS MATERIALIZED (
     SELECT callback, lane FROM thingspace.outbox WHERE sink = %(sink)s AND due <= thingspace.asked()
     ORDER BY due, callback LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -43,7 +43,7 @@ FROM parcels JOIN thingspace.callbacks ON id = parcels.callback
 WHERE outbox.callback = parcels.callback AND sink = %(sink)s
 RETURNING head, lane, {DELIVERY}, {COLUMNS}
 """  # noqa: S608  names only
-PARCELS = f"""
+ENTRIES = f"""
 SELECT {DELIVERY}, {COLUMNS} FROM thingspace.outbox JOIN thingspace.callbacks ON id = callback
 WHERE sink = %(sink)s AND state = 'dead' AND callback > %(after)s ORDER BY callback LIMIT %(limit)s
 """  # noqa: S608  names only
@@ -57,47 +57,54 @@ SELECT sink, waiting, (SELECT received FROM thingspace.callbacks WHERE id = olde
     ) AS counted GROUP BY sink
 ) AS summed
 """
-REPORT = "SELECT thingspace.report(%(sink)s, %(token)s::bigint, %(changes)s::json, %(lanes)s::bigint[])"
-SERVE = """
+RECORD_OUTCOMES = "SELECT thingspace.report(%(sink)s, %(token)s::bigint, %(changes)s::json, %(lanes)s::bigint[])"
+HEARTBEAT = """
 INSERT INTO thingspace.notes VALUES (%(name)s, thingspace.now())
 ON CONFLICT (name) DO UPDATE SET number = excluded.number
 """
-SERVED = """
+HAS_HEARTBEAT = """
 SELECT EXISTS (SELECT FROM thingspace.notes WHERE name = %(name)s AND number > thingspace.now() - %(span)s)
 """
-MOVE = "SELECT thingspace.move(%(sink)s, %(wanted)s::bigint[], %(old)s, %(new)s, %(most)s)"
+CHANGE_STATE = "SELECT thingspace.move(%(sink)s, %(wanted)s::bigint[], %(old)s, %(new)s, %(most)s)"
 
 
 class PostgresOutbox:
     """Takes for sinks, in competition with other replicas."""
 
-    def __init__(self, links: Links, sinks: Sequence[str]) -> None:
+    def __init__(self, links: ConnectionPool, sinks: Sequence[str]) -> None:
         self._links = links
         self.sinks = list(sinks)
 
-    def take(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Claim:
+    def acquire(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Lease:
         """Take what is due and nobody has."""
         token = secrets.randbits(62)
         values = {"sink": sink, "limit": limit, "run": run, "token": token, "lease": int(lease * 1_000_000)}
-        runs: dict[int, list[Parcel]] = {}
+        runs: dict[int, list[OutboxEntry]] = {}
         lanes: dict[int, int] = {}
-        for head, lane, *row in self._links.rows(TAKE, values):
-            runs.setdefault(head, []).append(_parcel(row))
+        for head, lane, *row in self._links.rows(LEASE, values):
+            runs.setdefault(head, []).append(_entry_from_row(row))
             lanes[head] = lane
         ordered = [tuple(sorted(runs[head], key=lambda parcel: parcel.stored.id)) for head in sorted(runs)]
-        return Claim(sink, tuple(ordered), token, tuple(lanes[head] for head in sorted(runs)))
+        return Lease(sink, tuple(ordered), token, tuple(lanes[head] for head in sorted(runs)))
 
-    def report(self, claim: Claim, outcomes: Sequence[Outcome]) -> None:
+    def record_outcomes(self, claim: Lease, outcomes: Sequence[Outcome]) -> None:
         """Note what became of a claim."""
-        made = [change._asdict() for change in changes(claim, outcomes)]
+        made = [change._asdict() for change in entry_updates(claim, outcomes)]
         for change in made:
-            change["reason"] = change["reason"] and without_nul(change["reason"])
-        values = {"sink": claim.sink, "token": claim.token, "changes": json.dumps(made), "lanes": list(claim.lanes)}
-        self._links.rows(REPORT, values)
+            change["reason"] = change["reason"] and replace_nul(change["reason"])
+        values = {
+            "sink": claim.sink,
+            "token": claim.token,
+            "changes": json.dumps(made),
+            "lanes": list(claim.ordering_keys),
+        }
+        self._links.rows(RECORD_OUTCOMES, values)
 
-    def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[Parcel]:
+    def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[OutboxEntry]:
         """Given up for a sink, oldest first."""
-        return [_parcel(row) for row in self._links.rows(PARCELS, {"sink": sink, "after": after, "limit": limit})]
+        return [
+            _entry_from_row(row) for row in self._links.rows(ENTRIES, {"sink": sink, "after": after, "limit": limit})
+        ]
 
     def retry(self, sink: str, ids: Sequence[int] | None = None) -> int:
         """Let dead letters wait again."""
@@ -108,14 +115,14 @@ class PostgresOutbox:
         states = [DEAD, WAITING] if waiting else [DEAD]
         return sum(self._move(sink, ids, state, DISCARDED) for state in states)
 
-    def serve(self, sink: str) -> None:
+    def heartbeat(self, sink: str) -> None:
         """Note by the server's clock that the sink is named."""
-        self._links.rows(SERVE, {"name": f"serves {sink}"})
+        self._links.rows(HEARTBEAT, {"name": f"serves {sink}"})
 
-    def is_served(self, sink: str) -> bool:
+    def has_active_listener(self, sink: str) -> bool:
         """Whether a replica names it."""
-        values = {"name": f"serves {sink}", "span": int(SERVED_SECONDS * 1_000_000)}
-        return sink in self.sinks or self._links.rows(SERVED, values) == [(True,)]
+        values = {"name": f"serves {sink}", "span": int(HEARTBEAT_TIMEOUT_SECONDS * 1_000_000)}
+        return sink in self.sinks or self._links.rows(HAS_HEARTBEAT, values) == [(True,)]
 
     def backlogs(self) -> list[Backlog]:
         """One for each sink that is named or must still get something."""
@@ -126,12 +133,12 @@ class PostgresOutbox:
     def _move(self, sink: str, ids: Sequence[int] | None, old: str, new: str) -> int:
         """From one state to another, a part at a time; in between, others get their turn."""
         wanted = None if ids is None else list(ids)
-        values = {"sink": sink, "wanted": wanted, "old": old, "new": new, "most": SETTLED_AT_ONCE}
-        counts = [SETTLED_AT_ONCE]
-        while counts[-1] == SETTLED_AT_ONCE:
-            counts += [count for (count,) in self._links.rows(MOVE, values)]
+        values = {"sink": sink, "wanted": wanted, "old": old, "new": new, "most": STATE_CHANGE_BATCH_SIZE}
+        counts = [STATE_CHANGE_BATCH_SIZE]
+        while counts[-1] == STATE_CHANGE_BATCH_SIZE:
+            counts += [count for (count,) in self._links.rows(CHANGE_STATE, values)]
         return sum(counts[1:])
 
 
-def _parcel(row: Sequence[Any]) -> Parcel:
-    return Parcel(stored_of(tuple(row[DELIVERY_COLUMNS:])), Delivery(*row[:DELIVERY_COLUMNS]))
+def _entry_from_row(row: Sequence[Any]) -> OutboxEntry:
+    return OutboxEntry(message_from_row(tuple(row[DELIVERY_COLUMNS:])), Delivery(*row[:DELIVERY_COLUMNS]))

@@ -11,10 +11,12 @@ from typing import Any
 
 import psycopg
 
-from thingspace_provider.listener.store.base import StoreUnusable
+from thingspace_provider.listener.store.base import StoreOpenError
 
 VERSION = 2
-MAKING = 7_264_107_351_262_008  # an advisory lock of this database, for those who make the schema at the same time
+MIGRATION_LOCK_ID = (
+    7_264_107_351_262_008  # an advisory lock of this database, for those who make the schema at the same time
+)
 TABLES = """
 CREATE SCHEMA IF NOT EXISTS thingspace;
 CREATE TABLE thingspace.version (version integer NOT NULL);
@@ -127,15 +129,15 @@ BEGIN
     moment := thingspace.now();
     WITH changed AS (
         UPDATE thingspace.outbox SET state = change.state, due = NULL, taken = NULL,
-               attempts = attempts + change.tried, reason = coalesce(change.reason, outbox.reason),
-               changed = CASE change.tried WHEN 1 THEN moment ELSE changed END
-        FROM json_to_recordset(changes) AS change (id bigint, state text, tried integer, reason text)
+               attempts = attempts + change.attempt_increment, reason = coalesce(change.reason, outbox.reason),
+               changed = CASE change.attempt_increment WHEN 1 THEN moment ELSE changed END
+        FROM json_to_recordset(changes) AS change (id bigint, state text, attempt_increment integer, reason text)
         WHERE callback = change.id AND sink = for_sink AND taken = token
         RETURNING callback)
     SELECT coalesce(array_agg(callback), '{}') INTO ours FROM changed;
-    UPDATE thingspace.outbox SET due = moment + change.wait
-    FROM json_to_recordset(changes) AS change (id bigint, wait bigint)
-    WHERE callback = change.id AND sink = for_sink AND change.wait IS NOT NULL AND callback = ANY (ours);
+    UPDATE thingspace.outbox SET due = moment + change.retry_delay_us
+    FROM json_to_recordset(changes) AS change (id bigint, retry_delay_us bigint)
+    WHERE callback = change.id AND sink = for_sink AND change.retry_delay_us IS NOT NULL AND callback = ANY (ours);
     PERFORM thingspace.promote(for_sink, lanes);
 END $$;
 
@@ -167,10 +169,10 @@ END $$;
 """
 
 
-def bring_up_to_date(connection: psycopg.Connection[Any]) -> None:
+def migrate(connection: psycopg.Connection[Any]) -> None:
     """Make what is not there, once, however many replicas start at the same time. Raises StoreUnusable."""
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (MAKING,))
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK_ID,))
         made = connection.execute("SELECT to_regclass('thingspace.version') IS NOT NULL").fetchone()
         if made != (True,):
             connection.execute(TABLES)
@@ -179,7 +181,7 @@ def bring_up_to_date(connection: psycopg.Connection[Any]) -> None:
             return
         found = connection.execute("SELECT version FROM thingspace.version").fetchone()
         if not found or found[0] > VERSION:
-            raise StoreUnusable(f"it was written by a newer version (schema {found and found[0]}, known is {VERSION})")
+            raise StoreOpenError(f"it was written by a newer version (schema {found and found[0]}, known is {VERSION})")
         if found[0] < VERSION:  # replicas of the version before go on: it calls the functions in the same way
             connection.execute(FUNCTIONS)
             connection.execute("UPDATE thingspace.version SET version = %s", (VERSION,))

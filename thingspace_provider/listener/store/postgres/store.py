@@ -13,22 +13,29 @@ from typing import Any
 import psycopg
 
 from thingspace_provider.listener.store.base import (
-    Arrival,
     Delivery,
-    Journey,
-    Removal,
-    Selection,
-    Stored,
-    StoreUnusable,
+    DeliveryHistory,
+    IncomingCallback,
+    MessageQuery,
+    PurgeResult,
+    StoredMessage,
+    StoreOpenError,
 )
-from thingspace_provider.listener.store.duplicates import WINDOW, request_key, window_key
-from thingspace_provider.listener.store.ordering import lane
-from thingspace_provider.listener.store.postgres.connections import INDEXED, Link, Links, Watch, connected, said
+from thingspace_provider.listener.store.duplicates import WINDOW_US, dedup_key, window_key
+from thingspace_provider.listener.store.ordering import ordering_key
+from thingspace_provider.listener.store.postgres.connections import (
+    INDEX_SCANS_ONLY,
+    Connection,
+    ConnectionPool,
+    ConnectionWatchdog,
+    connect,
+    error_text,
+)
 from thingspace_provider.listener.store.postgres.coordination import PostgresShared
 from thingspace_provider.listener.store.postgres.outbox import DELIVERY, PostgresOutbox
-from thingspace_provider.listener.store.postgres.reader import selected, stored_of
-from thingspace_provider.listener.store.postgres.schema import bring_up_to_date
-from thingspace_provider.listener.store.query_sql import COLUMNS, plain, without_nul
+from thingspace_provider.listener.store.postgres.reader import find_messages, message_from_row
+from thingspace_provider.listener.store.postgres.schema import migrate
+from thingspace_provider.listener.store.query_sql import COLUMNS, fold_ascii_case, replace_nul
 
 OPEN_SECONDS = 30  # others may be making the schema
 APPEND_SECONDS = 1.0  # the carrier waits
@@ -59,48 +66,48 @@ class PostgresStore:
     batch = 500  # some 50 ms: far from APPEND_SECONDS, whose end would refuse all of them
 
     def __init__(self, url: str, shown: str, sinks: Sequence[str] = ()) -> None:
-        self._watch = Watch()
+        self._watch = ConnectionWatchdog()
         try:
-            _prepare(url, shown, self._watch)
-        except StoreUnusable:
+            _migrate(url, shown, self._watch)
+        except StoreOpenError:
             self._watch.close()
             raise
-        self._writer = Link(url, self._watch, APPEND_SECONDS, INDEXED)
-        self._background = Links(url, self._watch, BACKGROUND_SECONDS, INDEXED)
-        self._readers = Links(url, self._watch, READ_SECONDS)
+        self._writer = Connection(url, self._watch, APPEND_SECONDS, INDEX_SCANS_ONLY)
+        self._background = ConnectionPool(url, self._watch, BACKGROUND_SECONDS, INDEX_SCANS_ONLY)
+        self._readers = ConnectionPool(url, self._watch, READ_SECONDS)
         self.outbox = PostgresOutbox(self._background, sinks)
-        self.shared = PostgresShared(self._background)
+        self.coordination = PostgresShared(self._background)
 
-    def append(self, arrivals: Sequence[Arrival]) -> None:
+    def append(self, arrivals: Sequence[IncomingCallback]) -> None:
         """Store all or none: one statement, one commit, one sync of the server's disk."""
         batch = json.dumps([_row(arrival) for arrival in arrivals])
         self._writer.rows(APPEND, {"batch": batch, "sinks": self.outbox.sinks})
 
-    def prove(self) -> None:
+    def check_writable(self) -> None:
         """Write the one row that is there for this."""
         self._writer.rows("UPDATE thingspace.proof SET written = written + 1")
 
-    def tidy(self) -> None:
+    def run_maintenance(self) -> None:
         """The server does that."""
 
-    def read(self, selection: Selection) -> list[Stored]:
+    def find(self, selection: MessageQuery) -> list[StoredMessage]:
         """Stored callbacks in the order of storage."""
-        return selected(self._readers, selection)
+        return find_messages(self._readers, selection)
 
-    def journey(self, number: int) -> Journey | None:
+    def delivery_history(self, number: int) -> DeliveryHistory | None:
         """One callback and what became of it."""
         found = self._readers.rows(ONE, {"id": number})
         if not found:
             return None
         deliveries = self._readers.rows(DELIVERIES, {"id": number})
-        return Journey(stored_of(found[0]), tuple(Delivery(*row) for row in deliveries))
+        return DeliveryHistory(message_from_row(found[0]), tuple(Delivery(*row) for row in deliveries))
 
-    def remove(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> Removal:
+    def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
         """Remove what is old and owed to nobody."""
         received, number = after
         values = {"before": received_before, "limit": limit, "received": received, "id": number}
         looked_at = self._background.rows(REMOVE, values)
-        return Removal(looked_at[0][0] if looked_at else 0, looked_at[-1][1:] if len(looked_at) == limit else None)
+        return PurgeResult(looked_at[0][0] if looked_at else 0, looked_at[-1][1:] if len(looked_at) == limit else None)
 
     def close(self) -> None:
         """Close every connection."""
@@ -110,36 +117,36 @@ class PostgresStore:
         self._watch.close()
 
 
-def _prepare(url: str, shown: str, watch: Watch) -> None:
+def _migrate(url: str, shown: str, watch: ConnectionWatchdog) -> None:
     try:
         options = f"-c statement_timeout={OPEN_SECONDS * 1000}"
-        with connected(url, options, watch) as connection, watch.limit(connection, OPEN_SECONDS + 1):
-            bring_up_to_date(connection)
+        with connect(url, options, watch) as connection, watch.limit(connection, OPEN_SECONDS + 1):
+            migrate(connection)
     except psycopg.ProgrammingError as reason:
         # What the driver says of an address that it cannot read repeats the address; a server's refusal has a code.
-        why = said(reason) if reason.sqlstate else "the address is not a PostgreSQL URL that libpq can read"
-        raise StoreUnusable(f"{shown} cannot be used as a store: {why}") from None
+        why = error_text(reason) if reason.sqlstate else "the address is not a PostgreSQL URL that libpq can read"
+        raise StoreOpenError(f"{shown} cannot be used as a store: {why}") from None
     except psycopg.Error as reason:
-        raise StoreUnusable(f"{shown} cannot be used as a store: {said(reason)}") from None
-    except StoreUnusable as reason:
-        raise StoreUnusable(f"{shown} cannot be used as a store: {reason}") from None
+        raise StoreOpenError(f"{shown} cannot be used as a store: {error_text(reason)}") from None
+    except StoreOpenError as reason:
+        raise StoreOpenError(f"{shown} cannot be used as a store: {reason}") from None
 
 
-def _row(arrival: Arrival) -> dict[str, Any]:
+def _row(arrival: IncomingCallback) -> dict[str, Any]:
     """An element of what the function `append` takes."""
-    callback, key = arrival.callback, request_key(arrival)
+    callback, key = arrival.callback, dedup_key(arrival)
     same = ("request", arrival.account, key) if key else ("window", *window_key(arrival))
     return {
         "account": arrival.account,
         "kind": callback.kind,
         "devices": json.dumps(callback.devices, ensure_ascii=False),
-        "named": sorted({plain(device.id) for device in callback.devices}),
-        "text": callback.text and without_nul(callback.text),
-        "request_id": callback.request_id and without_nul(callback.request_id),
+        "named": sorted({fold_ascii_case(device.id) for device in callback.devices}),
+        "text": callback.text and replace_nul(callback.text),
+        "request_id": callback.request_id and replace_nul(callback.request_id),
         "same": blake2b(repr(same).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
-        "span": None if key else WINDOW,
+        "span": None if key else WINDOW_US,
         "received": arrival.received,
         "raw": callback.raw.hex(),
-        "lane": lane(arrival),
-        "repeats": arrival.repeats,
+        "lane": ordering_key(arrival),
+        "repeats": arrival.duplicate_of,
     }

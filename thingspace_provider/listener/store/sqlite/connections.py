@@ -9,49 +9,49 @@ from typing import IO
 
 import apsw
 
-from thingspace_provider.listener.store.base import StoreUnusable
-from thingspace_provider.listener.store.sqlite.schema import bring_up_to_date
+from thingspace_provider.listener.store.base import StoreOpenError
+from thingspace_provider.listener.store.sqlite.schema import migrate
 
-FIXED = 3051003  # SQLite 3.51.3: before it, a WAL reset while another connection reads could lose commits
+MIN_SQLITE_VERSION = 3051003  # SQLite 3.51.3: before it, a WAL reset while another connection reads could lose commits
 SYNCHRONOUS_FULL = 2
 BUSY_MILLISECONDS = 1000
 
 
-def locked(path: Path) -> IO[str]:
+def lock_store(path: Path) -> IO[str]:
     """Hold the lock file beside the store, so that no second listener opens it. Raises StoreUnusable."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _private(path.with_name(f"{path.name}.lock"))
+        lock = _open_private(path.with_name(f"{path.name}.lock"))
     except OSError as reason:
-        raise StoreUnusable(f"{path} cannot be used as a store: {reason.strerror}") from reason
+        raise StoreOpenError(f"{path} cannot be used as a store: {reason.strerror}") from reason
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise StoreUnusable(
+        raise StoreOpenError(
             f"{path} is the store of another listener that is running: stop that one or give another store"
         ) from None
     return lock
 
 
-def opened(path: Path) -> apsw.Connection:
+def open_writer(path: Path) -> apsw.Connection:
     """A connection that writes. Raises StoreUnusable or apsw.Error."""
-    if apsw.SQLITE_VERSION_NUMBER < FIXED:
-        raise StoreUnusable(f"SQLite {apsw.sqlite_lib_version()} can lose commits: install apsw 3.51.3 or newer")
+    if apsw.SQLITE_VERSION_NUMBER < MIN_SQLITE_VERSION:
+        raise StoreOpenError(f"SQLite {apsw.sqlite_lib_version()} can lose commits: install apsw 3.51.3 or newer")
     try:
-        _private(path).close()
+        _open_private(path).close()
     except OSError as reason:
-        raise StoreUnusable(reason.strerror) from reason
+        raise StoreOpenError(reason.strerror) from reason
     connection = _connected(path, "FULL")
     # Asked back, because SQLite goes on without a word where a file system cannot do it.
     if connection.pragma("journal_mode") != "wal" or connection.pragma("synchronous") != SYNCHRONOUS_FULL:
-        raise StoreUnusable("its file system cannot keep SQLite's write-ahead log: use a local disk")
-    bring_up_to_date(connection)
+        raise StoreOpenError("its file system cannot keep SQLite's write-ahead log: use a local disk")
+    migrate(connection)
     _sync_folder(path.parent)
     return connection
 
 
-def opened_again(path: Path) -> apsw.Connection:
+def open_background_writer(path: Path) -> apsw.Connection:
     """A second connection that writes, for what may be done again: its commits are synced only with later ones."""
     return _connected(path, "NORMAL")
 
@@ -64,7 +64,7 @@ def _connected(path: Path, synchronous: str) -> apsw.Connection:
     return connection
 
 
-def _private(path: Path) -> IO[str]:
+def _open_private(path: Path) -> IO[str]:
     """A file that only this user can read; not handed on to child processes."""
     return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")  # noqa: PTH123  the mode must be there from the first moment
 

@@ -21,7 +21,7 @@ class SqliteShared:
         self._writer = writer
         self._reader = reader
 
-    def turn(self, name: str) -> AbstractContextManager[Callable[[], bool]]:
+    def leader_lease(self, name: str) -> AbstractContextManager[Callable[[], bool]]:
         """It has."""
         del name
         return contextlib.nullcontext(lambda: True)
@@ -30,12 +30,12 @@ class SqliteShared:
         """This machine's clock."""
         return time.time_ns() // 1000
 
-    def noted(self, name: str) -> int:
+    def get_value(self, name: str) -> int:
         """The number that was noted last."""
         found = self._reader.rows(NOTED, {"name": name})
         return int(found[0][0]) if found else 0
 
-    def note(self, name: str, number: int) -> None:
+    def set_value(self, name: str, number: int) -> None:
         """Note a number."""
         with self._writer.transaction() as writer:
             writer.execute(NOTE, (name, number))

@@ -15,22 +15,22 @@ from thingspace_provider.listener.store.base import (
     DEAD,
     DISCARDED,
     WAITING,
-    Arrival,
     Backlog,
-    Claim,
     Delivery,
+    IncomingCallback,
+    Lease,
+    OutboxEntry,
     Outcome,
-    Parcel,
 )
-from thingspace_provider.listener.store.ordering import changes, lane
+from thingspace_provider.listener.store.ordering import entry_updates, ordering_key
 from thingspace_provider.listener.store.query_sql import COLUMNS
-from thingspace_provider.listener.store.sqlite.reader import Reader, stored_of
+from thingspace_provider.listener.store.sqlite.reader import Reader, message_from_row
 from thingspace_provider.listener.store.sqlite.writer import Writer
 
-SETTLED_AT_ONCE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
+STATE_CHANGE_BATCH_SIZE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
 PAUSE_SECONDS = 0.001  # between two of these: whoever waits for its turn gets it
 
-NOTE = """
+ENQUEUE = """
 INSERT INTO outbox (callback, sink, lane, due)
 SELECT row.value->>0, sink.value, row.value->>1,
        CASE WHEN row.value->>2 AND NOT EXISTS (
@@ -41,16 +41,16 @@ FROM json_each(?) AS row, json_each(?) AS sink
 HEADS = """
 SELECT callback, lane FROM outbox WHERE sink = :sink AND due <= :now ORDER BY due, callback LIMIT :limit
 """
-RUN = """
+BATCH = """
 SELECT callback FROM outbox WHERE sink = ? AND lane = ? AND state = 'waiting' AND callback >= ? ORDER BY callback
 LIMIT ?
 """
-TAKE = """
+LEASE = """
 UPDATE outbox SET taken = :token, due = CASE WHEN due IS NOT NULL THEN :until END
 WHERE sink = :sink AND callback IN (SELECT value FROM json_each(:ids))
 """
 # No head is set here, not even for a moment two of one lane: the failed ones become heads in a second step.
-REPORT = """
+RECORD_OUTCOMES = """
 UPDATE outbox SET state = change.state, due = NULL, taken = NULL, attempts = attempts + change.tried,
        reason = coalesce(change.reason, outbox.reason), changed = CASE WHEN change.tried THEN :now ELSE changed END
 FROM (SELECT value->>0 AS id, value->>1 AS state, value->>2 AS tried, value->>3 AS reason
@@ -73,14 +73,14 @@ UPDATE outbox SET due = 0 WHERE sink = :sink AND callback IN (
 """
 DELIVERY = "sink, state, attempts, reason, changed, due"
 DELIVERY_COLUMNS = 6
-PARCELS = f"""
+ENTRIES = f"""
 SELECT {DELIVERY}, {COLUMNS} FROM outbox JOIN callbacks ON id = callback WHERE sink = :sink
 """  # noqa: S608  names only
 IN_STATE = """
 SELECT callback FROM outbox WHERE sink = :sink AND state = '{}'
 AND (:wanted IS NULL OR callback IN (SELECT value FROM json_each(:wanted))) LIMIT :limit
 """
-SETTLE = """
+CHANGE_STATE = """
 UPDATE outbox SET state = :state, due = NULL, taken = NULL, changed = :now,
        attempts = CASE WHEN :state = 'waiting' THEN 0 ELSE attempts END
 WHERE sink = :sink AND callback IN (SELECT value FROM json_each(:ids)) RETURNING lane
@@ -108,44 +108,46 @@ class SqliteOutbox:
         with writer.transaction() as connection:  # taken by a process that has ended, or to wait by an earlier clock
             connection.execute("UPDATE outbox SET due = 0, taken = NULL WHERE due > 0")
 
-    def note(self, writer: apsw.Connection, first: int, arrivals: Sequence[Arrival]) -> None:
+    def enqueue(self, writer: apsw.Connection, first: int, arrivals: Sequence[IncomingCallback]) -> None:
         """Within a transaction of the store: each sink must get these, which have the ids from `first` on."""
         if self._sinks:
-            rows = [(number, lane(arrival)) for number, arrival in enumerate(arrivals, first)]
+            rows = [(number, ordering_key(arrival)) for number, arrival in enumerate(arrivals, first)]
             heads = {of: number for number, of in reversed(rows)}
             marked = [(number, of, heads[of] == number) for number, of in rows]
-            writer.execute(NOTE, (json.dumps(marked), json.dumps(self._sinks)))
+            writer.execute(ENQUEUE, (json.dumps(marked), json.dumps(self._sinks)))
 
-    def take(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Claim:
+    def acquire(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Lease:
         """Take what is due."""
-        now, token = self._steady(), secrets.randbits(62)
+        now, token = self._monotonic_us(), secrets.randbits(62)
         with self._writer.transaction() as writer:
             heads: list[tuple[Any, ...]] = writer.execute(HEADS, {"sink": sink, "now": now, "limit": limit}).fetchall()
             runs: list[list[int]] = [[head] for head, _ in heads]
             length = min(run, limit // max(1, len(heads)))
             if length > 1:
-                runs = [_column(writer.execute(RUN, (sink, lane, head, length))) for head, lane in heads]
+                runs = [_column(writer.execute(BATCH, (sink, lane, head, length))) for head, lane in heads]
             taken = json.dumps(list(chain.from_iterable(runs)))
             values = {"token": token, "until": now + int(lease * 1_000_000), "sink": sink, "ids": taken}
-            writer.execute(TAKE, values)
+            writer.execute(LEASE, values)
         self._writer.tidy()
         found = self._parcels(sink, "callback IN (SELECT value FROM json_each(:ids))", ids=taken) if runs else []
         parcels = {parcel.stored.id: parcel for parcel in found}
         whole = tuple(tuple(parcels[number] for number in numbers) for numbers in runs)
-        return Claim(sink, whole, token, tuple(lane for _, lane in heads))
+        return Lease(sink, whole, token, tuple(lane for _, lane in heads))
 
-    def report(self, claim: Claim, outcomes: Sequence[Outcome]) -> None:
+    def record_outcomes(self, claim: Lease, outcomes: Sequence[Outcome]) -> None:
         """Note what became of a claim."""
-        made = list(changes(claim, outcomes))
+        made = list(entry_updates(claim, outcomes))
         values: dict[str, Any] = {"sink": claim.sink, "now": _now(), "token": claim.token}
         with self._writer.transaction() as writer:
-            ours = set(_column(writer.execute(REPORT, {**values, "changes": json.dumps(made)})))
-            failed = [(change.id, change.wait) for change in made if change.wait and change.id in ours]
-            writer.execute(BACK_OFF, {**values, "now": self._steady(), "failed": json.dumps(failed)})
-            writer.execute(PROMOTE, {**values, "lanes": json.dumps(claim.lanes)})
+            ours = set(_column(writer.execute(RECORD_OUTCOMES, {**values, "changes": json.dumps(made)})))
+            failed = [
+                (change.id, change.retry_delay_us) for change in made if change.retry_delay_us and change.id in ours
+            ]
+            writer.execute(BACK_OFF, {**values, "now": self._monotonic_us(), "failed": json.dumps(failed)})
+            writer.execute(PROMOTE, {**values, "lanes": json.dumps(claim.ordering_keys)})
         self._writer.tidy()
 
-    def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[Parcel]:
+    def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[OutboxEntry]:
         """Given up for a sink, oldest first."""
         condition = "state = 'dead' AND callback > :after ORDER BY callback LIMIT :limit"
         return self._parcels(sink, condition, after=after, limit=limit)
@@ -158,10 +160,10 @@ class SqliteOutbox:
         """Give up for good."""
         return self._settle(sink, ids, [DEAD, WAITING] if waiting else [DEAD], DISCARDED)
 
-    def serve(self, sink: str) -> None:
+    def heartbeat(self, sink: str) -> None:
         """There are no others."""
 
-    def is_served(self, sink: str) -> bool:
+    def has_active_listener(self, sink: str) -> bool:
         """Whether it is named here."""
         return sink in self._sinks
 
@@ -171,13 +173,15 @@ class SqliteOutbox:
         counted |= {sink: (waiting, oldest, dead) for sink, waiting, oldest, dead in self._reader.rows(BACKLOGS, {})}
         return [Backlog(sink, *figures) for sink, figures in counted.items()]
 
-    def _steady(self) -> int:
+    def _monotonic_us(self) -> int:
         """Microseconds of a clock that is never set back: what is due in a second must not wait for an hour."""
         return self._began + time.monotonic_ns() // 1000
 
-    def _parcels(self, sink: str, condition: str, **values: Any) -> list[Parcel]:
-        rows = self._reader.rows(f"{PARCELS} AND {condition}", {"sink": sink, **values})
-        return [Parcel(stored_of(row[DELIVERY_COLUMNS:]), Delivery(*row[:DELIVERY_COLUMNS])) for row in rows]
+    def _parcels(self, sink: str, condition: str, **values: Any) -> list[OutboxEntry]:
+        rows = self._reader.rows(f"{ENTRIES} AND {condition}", {"sink": sink, **values})
+        return [
+            OutboxEntry(message_from_row(row[DELIVERY_COLUMNS:]), Delivery(*row[:DELIVERY_COLUMNS])) for row in rows
+        ]
 
     def _settle(self, sink: str, ids: Sequence[int] | None, states: list[str], state: str) -> int:
         wanted = None if ids is None else json.dumps(list(ids))
@@ -188,14 +192,14 @@ class SqliteOutbox:
         count = 0
         while True:
             with self._writer.transaction() as writer:
-                values = {"sink": sink, "wanted": wanted, "limit": SETTLED_AT_ONCE}
+                values = {"sink": sink, "wanted": wanted, "limit": STATE_CHANGE_BATCH_SIZE}
                 part = _column(writer.execute(IN_STATE.format(old), values))
                 moved = {"sink": sink, "ids": json.dumps(part), "state": state, "now": _now()}
-                lanes = _column(writer.execute(SETTLE, moved))
+                lanes = _column(writer.execute(CHANGE_STATE, moved))
                 writer.execute(PROMOTE, {"sink": sink, "lanes": json.dumps(lanes)})
             self._writer.tidy()
             count += len(part)
-            if len(part) < SETTLED_AT_ONCE:
+            if len(part) < STATE_CHANGE_BATCH_SIZE:
                 return count
             time.sleep(PAUSE_SECONDS)
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import apsw
 
 from thingspace_provider.listener.callback_parser import Device
-from thingspace_provider.listener.store.base import Selection, Stored, StoreFailed
-from thingspace_provider.listener.store.query_sql import select
+from thingspace_provider.listener.store.base import MessageQuery, StoredMessage, StoreError
+from thingspace_provider.listener.store.query_sql import build_query
 from thingspace_provider.listener.store.sqlite.connections import BUSY_MILLISECONDS
 
-PATIENCE_SECONDS = 0.01  # for who still reads at the end
+INTERRUPT_INTERVAL_SECONDS = 0.01  # for who still reads at the end
 CONDITIONS = {
     "device": """id IN (
         SELECT callback FROM devices WHERE device = :device AND callback {span}
@@ -25,7 +25,7 @@ CONDITIONS = {
 }
 
 
-class Opened(NamedTuple):
+class ThreadConnection(NamedTuple):
     """A connection, and the lock that its thread holds while it reads: `close` waits for that."""
 
     connection: apsw.Connection
@@ -39,49 +39,49 @@ class Reader:
         self._path = path
         self._threads = threading.local()
         self._guard = threading.Lock()
-        self._opened: list[Opened] = []
+        self._opened: list[ThreadConnection] = []
         self._closed = False
 
     def rows(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         """All rows of a query."""
         try:
-            opened = self._mine()
+            opened = self._thread_connection()
             with opened.using:
                 return opened.connection.execute(query, values).fetchall()
         except apsw.Error as reason:
-            raise StoreFailed(str(reason)) from reason
+            raise StoreError(str(reason)) from reason
 
-    def read(self, selection: Selection) -> list[Stored]:
+    def read(self, selection: MessageQuery) -> list[StoredMessage]:
         """Stored callbacks in the order of storage."""
-        query, values = select(selection, "callbacks", CONDITIONS)
-        found = [stored_of(row) for row in self.rows(query, values)]
-        return found[::-1] if selection.last else found
+        query, values = build_query(selection, "callbacks", CONDITIONS)
+        found = [message_from_row(row) for row in self.rows(query, values)]
+        return found[::-1] if selection.newest else found
 
     def close(self) -> None:
         """Close every connection; who still reads is interrupted, and nobody can begin to."""
         with self._guard:
             self._closed = True
             for opened in self._opened:
-                while not opened.using.acquire(timeout=PATIENCE_SECONDS):
+                while not opened.using.acquire(timeout=INTERRUPT_INTERVAL_SECONDS):
                     opened.connection.interrupt()
                 opened.connection.close()
                 opened.using.release()
 
-    def _mine(self) -> Opened:
-        opened: Opened | None = getattr(self._threads, "opened", None)
+    def _thread_connection(self) -> ThreadConnection:
+        opened: ThreadConnection | None = getattr(self._threads, "opened", None)
         if opened is None:
             with self._guard:
                 if self._closed:
-                    raise StoreFailed("the store is closed")
+                    raise StoreError("the store is closed")
                 connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
                 connection.set_busy_timeout(BUSY_MILLISECONDS)
                 connection.execute("PRAGMA query_only = ON")
-                opened = self._threads.opened = Opened(connection, threading.Lock())
+                opened = self._threads.opened = ThreadConnection(connection, threading.Lock())
                 self._opened.append(opened)
         return opened
 
 
-def stored_of(row: tuple[Any, ...]) -> Stored:
+def message_from_row(row: tuple[Any, ...]) -> StoredMessage:
     """A row of COLUMNS."""
     number, account, kind, devices, *rest = row
-    return Stored(number, account, kind, tuple(Device(*entry) for entry in json.loads(devices)), *rest)
+    return StoredMessage(number, account, kind, tuple(Device(*entry) for entry in json.loads(devices)), *rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from thingspace_provider.listener.store.base import StoreUnusable
+from thingspace_provider.listener.store.base import StoreOpenError
 
 VERSION_1 = """
 CREATE TABLE callbacks (
@@ -60,11 +60,11 @@ CREATE TABLE notes (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITH
 VERSIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
 
 
-def bring_up_to_date(connection: apsw.Connection) -> None:
+def migrate(connection: apsw.Connection) -> None:
     """Take a file from its version to the newest, in one transaction. Raises StoreUnusable for a newer one."""
     version = connection.pragma("user_version")
     if version > len(VERSIONS):
-        raise StoreUnusable(f"it was written by a newer version (schema {version}, known is {len(VERSIONS)})")
+        raise StoreOpenError(f"it was written by a newer version (schema {version}, known is {len(VERSIONS)})")
     if version < len(VERSIONS):
         with connection:
             for step in VERSIONS[version:]:

@@ -12,27 +12,27 @@ from typing import Any
 
 import apsw
 
-from thingspace_provider.listener.callback_parser import reread
+from thingspace_provider.listener.callback_parser import reparse
 from thingspace_provider.listener.store.base import (
-    Arrival,
     Delivery,
-    Journey,
-    Removal,
-    Selection,
-    Stored,
-    StoreFailed,
-    StoreUnusable,
+    DeliveryHistory,
+    IncomingCallback,
+    MessageQuery,
+    PurgeResult,
+    StoredMessage,
+    StoreError,
+    StoreOpenError,
 )
-from thingspace_provider.listener.store.duplicates import WINDOW, Window, request_key
+from thingspace_provider.listener.store.duplicates import WINDOW_US, DuplicateWindow, dedup_key
 from thingspace_provider.listener.store.query_sql import COLUMNS
-from thingspace_provider.listener.store.sqlite.connections import locked, opened, opened_again
+from thingspace_provider.listener.store.sqlite.connections import lock_store, open_background_writer, open_writer
 from thingspace_provider.listener.store.sqlite.coordination import SqliteShared
 from thingspace_provider.listener.store.sqlite.outbox import DELIVERY, SqliteOutbox
-from thingspace_provider.listener.store.sqlite.reader import Reader, stored_of
+from thingspace_provider.listener.store.sqlite.reader import Reader, message_from_row
 from thingspace_provider.listener.store.sqlite.writer import Writer
 
 DEVICES_AT_ONCE = 1000  # callbacks, which takes some 5 ms; so many at least have to be looked through by readers
-RECALLED = 20_000  # newest callbacks that are looked at again after a start, as firsts of duplicates to come
+MAX_RELOADED = 20_000  # newest callbacks that are looked at again after a start, as firsts of duplicates to come
 RECALLED_AT_ONCE = 500
 
 # One statement for a whole batch: SQLite works through it without the interpreter, whose lock the server needs.
@@ -43,7 +43,7 @@ SELECT value->>0, value->>1, value->>2, value->>3, CAST(unhex(value->>4) AS TEXT
 FROM json_each(?)
 """
 # Devices are noted for many callbacks at once: in the order of devices that costs a third of what each by itself does.
-NOTE_DEVICES = """
+INDEX_DEVICES = """
 INSERT OR IGNORE INTO devices
 SELECT lower(device.value->>1) AS named, callbacks.id FROM callbacks, json_each(callbacks.devices) AS device
 WHERE callbacks.id > (SELECT id FROM devices_until) ORDER BY named
@@ -55,7 +55,7 @@ SELECT account, request_key, min(id) FROM callbacks
 WHERE (account, request_key) IN (SELECT value->>0, value->>1 FROM json_each(?)) AND duplicate_of IS NULL
 GROUP BY account, request_key
 """
-RECALL = f"""
+RELOAD = f"""
 SELECT {COLUMNS} FROM callbacks WHERE id > :after AND received >= :since AND request_key IS NULL
 ORDER BY id LIMIT {RECALLED_AT_ONCE}
 """  # noqa: S608  names only
@@ -83,66 +83,68 @@ class SqliteStore:
     batch = 2000
 
     def __init__(self, path: Path, sinks: Sequence[str] = ()) -> None:
-        self._lock = locked(path)
+        self._lock = lock_store(path)
         turn = threading.Lock()
         try:
-            self._writer = Writer(opened(path), turn)
-            self._background = Writer(opened_again(path), turn)
+            self._writer = Writer(open_writer(path), turn)
+            self._background = Writer(open_background_writer(path), turn)
             self._reader = Reader(path)
             self.outbox = SqliteOutbox(self._background, self._reader, sinks)
             with self._writer.transaction() as writer:
                 self._next = _number(writer, LAST_ID) + 1
-                self._noted_until = _number(writer, "SELECT id FROM devices_until")
-        except (apsw.Error, StoreFailed, StoreUnusable) as reason:
+                self._indexed_until = _number(writer, "SELECT id FROM devices_until")
+        except (apsw.Error, StoreError, StoreOpenError) as reason:
             self._lock.close()
-            raise StoreUnusable(f"{path} cannot be used as a store: {reason}") from reason
-        self.shared = SqliteShared(self._writer, self._reader)
-        self._window: Window | None = None
+            raise StoreOpenError(f"{path} cannot be used as a store: {reason}") from reason
+        self.coordination = SqliteShared(self._writer, self._reader)
+        self._window: DuplicateWindow | None = None
 
-    def append(self, arrivals: Sequence[Arrival]) -> None:
+    def append(self, arrivals: Sequence[IncomingCallback]) -> None:
         """Store all or none, in one transaction with one sync."""
         try:
             with self._writer.transaction() as writer:
                 writer.execute(INSERT, (json.dumps(self._rows(writer, arrivals)),))
-                self.outbox.note(writer, self._next, arrivals)
-        except StoreFailed:
+                self.outbox.enqueue(writer, self._next, arrivals)
+        except StoreError:
             self._window = None  # it holds ids that were not given after all
             raise
         self._next += len(arrivals)
 
-    def prove(self) -> None:
+    def check_writable(self) -> None:
         """Write the one row that is there for this."""
         with self._writer.transaction() as writer:
             writer.execute("UPDATE proof SET written = written + 1")
 
-    def tidy(self) -> None:
+    def run_maintenance(self) -> None:
         """Note the devices of what came, when that is much, and copy a long WAL into the database.
 
         Also look again at what came before a start or a failure, which takes some half a second after a peak.
         """
-        with contextlib.suppress(StoreFailed):
-            self._recalled()
+        with contextlib.suppress(StoreError):
+            self._duplicate_window()
         last = self._next - 1
-        if last - self._noted_until >= DEVICES_AT_ONCE:
-            with contextlib.suppress(StoreFailed), self._background.transaction() as writer:
-                writer.execute(NOTE_DEVICES)
+        if last - self._indexed_until >= DEVICES_AT_ONCE:
+            with contextlib.suppress(StoreError), self._background.transaction() as writer:
+                writer.execute(INDEX_DEVICES)
                 writer.execute(NOTED_UNTIL, (last,))
-                self._noted_until = last
+                self._indexed_until = last
         self._writer.tidy()
 
-    def read(self, selection: Selection) -> list[Stored]:
+    def find(self, selection: MessageQuery) -> list[StoredMessage]:
         """Stored callbacks in the order of storage."""
         return self._reader.read(selection)
 
-    def journey(self, number: int) -> Journey | None:
+    def delivery_history(self, number: int) -> DeliveryHistory | None:
         """One callback and what became of it."""
         found = self._reader.rows(f"SELECT {COLUMNS} FROM callbacks WHERE id = :id", {"id": number})  # noqa: S608  names only
         if not found:
             return None
         query = f"SELECT {DELIVERY} FROM outbox WHERE callback = :id ORDER BY sink"  # noqa: S608  names only
-        return Journey(stored_of(found[0]), tuple(Delivery(*row) for row in self._reader.rows(query, {"id": number})))
+        return DeliveryHistory(
+            message_from_row(found[0]), tuple(Delivery(*row) for row in self._reader.rows(query, {"id": number}))
+        )
 
-    def remove(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> Removal:
+    def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
         """Remove what is old and owed to nobody; the space is used again."""
         received, number = after
         values = {"before": received_before, "received": received, "id": number, "limit": limit}
@@ -153,7 +155,7 @@ class SqliteStore:
                 writer.execute(statement, (free,))
             removed = writer.changes()
         self._background.tidy()
-        return Removal(removed, looked_at[-1][:2] if len(looked_at) == limit else None)
+        return PurgeResult(removed, looked_at[-1][:2] if len(looked_at) == limit else None)
 
     def close(self) -> None:
         """Close every connection; the last one copies the WAL into the database."""
@@ -162,9 +164,9 @@ class SqliteStore:
         self._writer.close()
         self._lock.close()
 
-    def _rows(self, writer: apsw.Connection, arrivals: Sequence[Arrival]) -> list[list[Any]]:
-        window = self._recalled()
-        keys = [request_key(arrival) for arrival in arrivals]
+    def _rows(self, writer: apsw.Connection, arrivals: Sequence[IncomingCallback]) -> list[list[Any]]:
+        window = self._duplicate_window()
+        keys = [dedup_key(arrival) for arrival in arrivals]
         firsts = _known_requests(writer, {(a.account, key) for a, key in zip(arrivals, keys, strict=True) if key})
         now = time.time_ns() // 1000
         rows = []
@@ -172,7 +174,7 @@ class SqliteStore:
             callback = arrival.callback
             if key is None:
                 first = window.first(arrival, number)
-            elif (first := firsts.get((arrival.account, key), arrival.repeats)) is None:
+            elif (first := firsts.get((arrival.account, key), arrival.duplicate_of)) is None:
                 firsts[arrival.account, key] = number
             text = None if callback.text is None else callback.text.encode().hex()
             devices = json.dumps(callback.devices, ensure_ascii=False)
@@ -180,16 +182,18 @@ class SqliteStore:
             rows.append([number, *shown, now, callback.raw.hex()])
         return rows
 
-    def _recalled(self) -> Window:
+    def _duplicate_window(self) -> DuplicateWindow:
         """What may still be repeated, also of the callbacks before a start or a failure: those are read once."""
         if self._window is not None:
             return self._window
-        window = Window()
+        window = DuplicateWindow()
         newest = self._reader.rows("SELECT received FROM callbacks ORDER BY id DESC LIMIT 1", {})
-        since, after = newest[0][0] - WINDOW if newest else 0, self._next - RECALLED
-        while rows := self._reader.rows(RECALL, {"since": since, "after": after}):
-            for stored in map(stored_of, rows):
-                window.first(Arrival(stored.account, stored.received, reread(stored.kind, stored.raw)), stored.id)
+        since, after = newest[0][0] - WINDOW_US if newest else 0, self._next - MAX_RELOADED
+        while rows := self._reader.rows(RELOAD, {"since": since, "after": after}):
+            for stored in map(message_from_row, rows):
+                window.first(
+                    IncomingCallback(stored.account, stored.received_at, reparse(stored.kind, stored.body)), stored.id
+                )
             after = rows[-1][0]
         self._window = window
         return window

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import apsw
 
-from thingspace_provider.listener.store.base import StoreFailed
+from thingspace_provider.listener.store.base import StoreError
 
 PAGES_IN_WAL = 4000  # of 4 kB, after which the WAL is copied into the database
-TURN_SECONDS = 1.0
+WRITE_LOCK_TIMEOUT_SECONDS = 1.0
 
 
 class Writer:
@@ -19,7 +19,7 @@ class Writer:
 
     def __init__(self, connection: apsw.Connection, turn: threading.Lock) -> None:
         self._connection = connection
-        self._turn = turn
+        self._write_lock = turn
         self._using = threading.RLock()
         self._pages = 0
         connection.set_wal_hook(self._note_pages)
@@ -27,7 +27,7 @@ class Writer:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
         """All or nothing of what is done inside. Raises StoreFailed."""
-        with self._using, self._in_turn():
+        with self._using, self._hold_write_lock():
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
@@ -36,7 +36,7 @@ class Writer:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 if isinstance(reason, apsw.Error):
-                    raise StoreFailed(str(reason)) from reason
+                    raise StoreError(str(reason)) from reason
                 raise
 
     def tidy(self) -> None:
@@ -53,13 +53,13 @@ class Writer:
             self._connection.close()
 
     @contextlib.contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        if not self._turn.acquire(timeout=TURN_SECONDS):
-            raise StoreFailed("another transaction of this process takes too long")
+    def _hold_write_lock(self) -> Iterator[None]:
+        if not self._write_lock.acquire(timeout=WRITE_LOCK_TIMEOUT_SECONDS):
+            raise StoreError("another transaction of this process takes too long")
         try:
             yield
         finally:
-            self._turn.release()
+            self._write_lock.release()
 
     def _note_pages(self, connection: apsw.Connection, database: str, pages: int) -> int:
         del connection, database
