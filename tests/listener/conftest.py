@@ -64,7 +64,7 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(autouse=True)
 def long_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is opened in the test's own process may take as long as it wants to be connected."""
-    monkeypatch.setattr(connections, "CONNECT_SECONDS", 60)
+    monkeypatch.setattr(connections, "CONNECT_TIMEOUT_SECONDS", 60)
 
 
 @pytest.fixture

@@ -25,12 +25,12 @@ DEVICES = 10
 def build_incoming_callback(message: str, number: int) -> IncomingCallback:
     """Sent by one of the devices."""
     body = json.dumps(build_text_callback(message, device=str(number % DEVICES))).encode()
-    return IncomingCallback(ACCOUNT, time.time_ns() // 1000, parse_body(body).callback())
+    return IncomingCallback(ACCOUNT, time.time_ns() // 1000, parse_body(body).to_callback())
 
 
 def main(url: str, name: str, message_count: str) -> None:
     """Append in one thread, take in another."""
-    postgres.APPEND_SECONDS = 60.0  # no carrier waits here, and another's disk may stall
+    postgres.APPEND_TIMEOUT_SECONDS = 60.0  # no carrier waits here, and another's disk may stall
     store = PostgresStore(url, "the test's database", ["a"])
     appended = threading.Event()
 
@@ -44,10 +44,10 @@ def main(url: str, name: str, message_count: str) -> None:
     appending = threading.Thread(target=append)
     appending.start()
     while not appended.is_set() or any(backlog.pending for backlog in store.outbox.backlogs()):
-        lease = store.outbox.acquire("a", 20, lease=30, run=5)
+        lease = store.outbox.acquire("a", 20, lease_seconds=30, batch_size=5)
         begun = time.monotonic()
         entries = [
-            (entry.stored.id, ordering_key)
+            (entry.message.id, ordering_key)
             for run, ordering_key in zip(lease.batches, lease.ordering_keys, strict=True)
             for entry in run
         ]

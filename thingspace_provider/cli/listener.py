@@ -75,10 +75,10 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
     pid_lock = _lock_pid_file(pid) if pid else None
     try:
         listening = server.bind_socket(settings.host, settings.port)
-        store = server.opened(settings)
+        store = server.open_store(settings)
     except (server.BindError, StoreOpenError) as error:
         _exit_with_error(f"Error: {error}", 1)
-    url = server.url_of(listening)
+    url = server.build_url(listening)
 
     def ready() -> None:
         if pid_lock:
@@ -95,7 +95,7 @@ def _check(settings: ListenerSettings, as_json: bool) -> None:
     """Do once, and undo, all that a start would do and a callback would need."""
     try:
         server.bind_socket(settings.host, settings.port).close()
-        store = server.opened(settings)
+        store = server.open_store(settings)
         store.check_writable()
         store.close()
     except (server.BindError, StoreOpenError, StoreError) as error:
@@ -128,7 +128,7 @@ def _lock_pid_file(path: Path) -> pid_file.PidFile:
 
 
 def _ready_json(settings: ListenerSettings, url: str) -> str:
-    return json.dumps({"url": url, "callbackUrls": settings.callback_urls(url)})
+    return json.dumps({"url": url, "callbackUrls": settings.build_callback_urls(url)})
 
 
 def _ready_text(settings: ListenerSettings, url: str) -> str:

@@ -12,7 +12,7 @@ from thingspace_provider.listener.admin.deliveries_api import DeliveriesApi
 from thingspace_provider.listener.admin.health import Health
 from thingspace_provider.listener.admin.inbox_page import InboxPage
 from thingspace_provider.listener.admin.messages_api import MessagesApi
-from thingspace_provider.listener.ingest.callback_endpoint import PREFIX, CallbackEndpoint
+from thingspace_provider.listener.ingest.callback_endpoint import PATH_PREFIX, CallbackEndpoint
 from thingspace_provider.listener.observability.metrics import Metrics
 
 
@@ -20,35 +20,40 @@ class ListenerApp:
     """Callbacks go straight to the door; everything else through Starlette."""
 
     def __init__(
-        self, door: CallbackEndpoint, reading: MessagesApi, tracing: DeliveriesApi, health: Health, metrics: Metrics
+        self,
+        callback_endpoint: CallbackEndpoint,
+        messages_api: MessagesApi,
+        deliveries_api: DeliveriesApi,
+        health: Health,
+        metrics: Metrics,
     ) -> None:
-        self._door = door
+        self._callback_endpoint = callback_endpoint
         routes = [
-            Route("/", InboxPage(reading).show),
+            Route("/", InboxPage(messages_api).show),
             Route("/healthz", health.liveness),
             Route("/readyz", health.readiness),
             Route("/metrics", metrics.show),
-            Route("/v1/messages", reading.messages),
-            Route("/v1/messages/{id}", tracing.show_message),
-            Route("/v1/dead-letters", tracing.dead_letters),
-            Route("/v1/dead-letters/retry", tracing.retry, methods=["POST"]),
-            Route("/v1/dead-letters/discard", tracing.discard, methods=["POST"]),
-            Route("/v1/dead-letters/{id}/retry", tracing.retry, methods=["POST"]),
-            Route("/v1/dead-letters/{id}/discard", tracing.discard, methods=["POST"]),
+            Route("/v1/messages", messages_api.list_messages),
+            Route("/v1/messages/{id}", deliveries_api.show_message),
+            Route("/v1/dead-letters", deliveries_api.list_dead_letters),
+            Route("/v1/dead-letters/retry", deliveries_api.retry, methods=["POST"]),
+            Route("/v1/dead-letters/discard", deliveries_api.discard, methods=["POST"]),
+            Route("/v1/dead-letters/{id}/retry", deliveries_api.retry, methods=["POST"]),
+            Route("/v1/dead-letters/{id}/discard", deliveries_api.discard, methods=["POST"]),
         ]
-        absent = dict.fromkeys((404, 405), _not_found)
-        self._rest = Starlette(routes=routes, exception_handlers=absent)
-        self._rest.router.redirect_slashes = False
+        exception_handlers = dict.fromkeys((404, 405), _not_found)
+        self._router = Starlette(routes=routes, exception_handlers=exception_handlers)
+        self._router.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["path"].startswith(PREFIX):
-            await self._door(scope, receive, send)
+        if scope["path"].startswith(PATH_PREFIX):
+            await self._callback_endpoint(scope, receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._router(scope, receive, send)
 
 
-async def _not_found(request: Request, reason: Exception) -> Response:
+async def _not_found(request: Request, error: Exception) -> Response:
     """The same as the door's NOT_FOUND."""
-    del request, reason
+    del request, error
     return PlainTextResponse("not found", 404)

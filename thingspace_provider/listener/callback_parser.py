@@ -18,7 +18,7 @@ PER_ATTEMPT_FIELDS = ("callbackCount", "maxCallbackThreshold")  # differ between
 PHONE_NUMBER_KINDS = ("mdn", "msisdn")
 # Children of deviceResponse that belong to other services than SMS.
 OTHER_SERVICES = re.compile(r"(de)?activate|suspend|restore|changeIdentifier|prlInformation|usage", re.IGNORECASE)
-SPACE = re.compile(r"[ \t\n\r]*")
+WHITESPACE = re.compile(r"[ \t\n\r]*")
 SURROGATE = re.compile("[\ud800-\udfff]")
 # A number is kept as it is written: nothing here calculates, and an identifier must not be rounded.
 DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
@@ -36,8 +36,8 @@ def primary_device(devices: Sequence[Device]) -> str:
 
     The number comes first, because texts that name fewer identifiers than others name at least that.
     """
-    known = sorted(devices, key=lambda device: (device.kind not in PHONE_NUMBER_KINDS, device))
-    return f"{known[0].kind}:{known[0].id}" if known else ""
+    ordered = sorted(devices, key=lambda device: (device.kind not in PHONE_NUMBER_KINDS, device))
+    return f"{ordered[0].kind}:{ordered[0].id}" if ordered else ""
 
 
 class MalformedBody(Exception):
@@ -65,7 +65,7 @@ class Callback:
     text: str | None
     request_id: str | None
     content: str
-    raw: bytes
+    body: bytes
     queued_at: str | None = None
 
 
@@ -78,20 +78,20 @@ class UnverifiedBody:
     fields: dict[str, Any] = field(repr=False)
     members: tuple[tuple[str, str], ...] = field(repr=False)
 
-    def callback(self) -> Callback:
+    def to_callback(self) -> Callback:
         """What it says."""
         message = self.fields.get("smsMessage")
         text = None if message is None else _to_text(message)
-        kind = _kind(self.fields) if text is None else TEXT
-        kept = [written for name, written in self.members if name not in PER_ATTEMPT_FIELDS]
+        kind = _classify(self.fields) if text is None else TEXT
+        content_members = [written for name, written in self.members if name not in PER_ATTEMPT_FIELDS]
         request_id = self.fields.get("requestId")
         return Callback(
             kind=kind,
-            devices=_devices(self.fields.get("deviceIds")),
+            devices=_parse_devices(self.fields.get("deviceIds")),
             text=text,
             request_id=_to_text(request_id) if request_id else None,
-            content=",".join(kept) if text is None else text,
-            raw=f"{{{','.join(written for _, written in self.members)}}}".encode("utf-8", "surrogateescape"),
+            content=",".join(content_members) if text is None else text,
+            body=f"{{{','.join(written for _, written in self.members)}}}".encode("utf-8", "surrogateescape"),
         )
 
 
@@ -102,61 +102,63 @@ def parse_body(body: bytes) -> UnverifiedBody:
     """
     source = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     try:
-        members = list(_members(source))
+        members = list(_parse_members(source))
     except (ValueError, IndexError, RecursionError):
         raise MalformedBody from None
     fields = {name: value for name, value, _ in members}
-    public = tuple((name, written) for name, _, written in members if name.lower() not in SECRET_FIELDS)
-    return UnverifiedBody(fields.get("username"), fields.get("password"), fields, public)
+    public_members = tuple((name, written) for name, _, written in members if name.lower() not in SECRET_FIELDS)
+    return UnverifiedBody(fields.get("username"), fields.get("password"), fields, public_members)
 
 
 def parse_history_message(entry: dict[str, Any]) -> Callback:
     """A text as ThingSpace's queue shows it: `deviceIds`, `message`, `timestamp`."""
-    said = entry.get("message")
-    text = "" if said is None else _to_text(said)
-    written = json.dumps(entry).encode()
-    at = entry.get("timestamp")
-    return Callback(TEXT, _devices(entry.get("deviceIds")), text, None, text, written, _to_text(at) if at else "")
+    content = entry.get("message")
+    text = "" if content is None else _to_text(content)
+    body = json.dumps(entry).encode()
+    timestamp = entry.get("timestamp")
+    return Callback(
+        TEXT, _parse_devices(entry.get("deviceIds")), text, None, text, body, _to_text(timestamp) if timestamp else ""
+    )
 
 
-def reparse(kind: str, raw: bytes) -> Callback:
+def reparse(kind: str, body: bytes) -> Callback:
     """What was stored with this kind and body. A text whose body is none that is posted was read from the queue."""
-    posted = parse_body(raw).callback()
-    return parse_history_message(json.loads(raw)) if kind == TEXT != posted.kind else posted
+    callback = parse_body(body).to_callback()
+    return parse_history_message(json.loads(body)) if kind == TEXT != callback.kind else callback
 
 
-def _members(source: str) -> Iterator[tuple[str, Any, str]]:
+def _parse_members(source: str) -> Iterator[tuple[str, Any, str]]:
     """Name, value and source text of each member of the object that the source is; raises ValueError or IndexError."""
-    after = _past(source, 0, "{")
-    mark = "}" if source[after] == "}" else ","
-    after += mark == "}"
-    while mark == ",":
-        start = _skip(source, after)
+    position = _skip_delimiter(source, 0, "{")
+    delimiter = "}" if source[position] == "}" else ","
+    position += delimiter == "}"
+    while delimiter == ",":
+        start = _skip_whitespace(source, position)
         if source[start] != '"':
             raise ValueError("a name must be a string")
         name, colon = DECODER.raw_decode(source, start)
-        value, stop = DECODER.raw_decode(source, _past(source, colon, ":"))
+        value, stop = DECODER.raw_decode(source, _skip_delimiter(source, colon, ":"))
         yield name, value, source[start:stop]
-        end = _skip(source, stop)
-        mark, after = source[end], end + 1
-    if mark != "}" or _skip(source, after) != len(source):
+        end = _skip_whitespace(source, stop)
+        delimiter, position = source[end], end + 1
+    if delimiter != "}" or _skip_whitespace(source, position) != len(source):
         raise ValueError("not one object")
 
 
-def _skip(source: str, at: int) -> int:
-    found = SPACE.match(source, at)
-    return found.end() if found else at
+def _skip_whitespace(source: str, position: int) -> int:
+    match = WHITESPACE.match(source, position)
+    return match.end() if match else position
 
 
-def _past(source: str, at: int, mark: str) -> int:
+def _skip_delimiter(source: str, position: int, delimiter: str) -> int:
     """The place of what follows a punctuation mark."""
-    at = _skip(source, at)
-    if source[at] != mark:
-        raise ValueError(f"{mark} expected")
-    return _skip(source, at + 1)
+    position = _skip_whitespace(source, position)
+    if source[position] != delimiter:
+        raise ValueError(f"{delimiter} expected")
+    return _skip_whitespace(source, position + 1)
 
 
-def _kind(fields: dict[str, Any]) -> str:
+def _classify(fields: dict[str, Any]) -> str:
     """A fault may stand at the top or inside the delivery response; empty fault fields mean none."""
     response = fields.get("deviceResponse")
     children = response if isinstance(response, dict) else {}
@@ -176,7 +178,7 @@ def _is_present(fault: object) -> bool:
     return any(fault.values()) if isinstance(fault, dict) else bool(fault)
 
 
-def _devices(value: object) -> tuple[Device, ...]:
+def _parse_devices(value: object) -> tuple[Device, ...]:
     entries = value if isinstance(value, list) else [value]
     return tuple(
         Device(_to_text(entry.get("kind") or "").lower(), _to_text(entry["id"]))

@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-ISO = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,6})?\d*(Z|[+-]\d{2}:\d{2})?")
+ISO_TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,6})?\d*(Z|[+-]\d{2}:\d{2})?")
 
 
 def format_timestamp(microseconds: int) -> str:
@@ -17,9 +17,9 @@ def format_timestamp(microseconds: int) -> str:
 
 def parse_timestamp(text: str) -> int:
     """The other way round; UTC unless it says otherwise. Raises ValueError."""
-    found = ISO.fullmatch(text)
-    if not found:
+    match = ISO_TIMESTAMP.fullmatch(text)
+    if not match:
         raise ValueError(text)
-    zone = (found[3] or "Z").replace("Z", "+00:00")
-    fraction = int((found[2] or ".0")[1:].ljust(6, "0"))
-    return (datetime.fromisoformat(found[1] + zone) - EPOCH) // timedelta(microseconds=1) + fraction
+    zone = (match[3] or "Z").replace("Z", "+00:00")
+    fraction = int((match[2] or ".0")[1:].ljust(6, "0"))
+    return (datetime.fromisoformat(match[1] + zone) - EPOCH) // timedelta(microseconds=1) + fraction

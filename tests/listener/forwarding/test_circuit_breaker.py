@@ -6,10 +6,10 @@ import pytest
 
 from thingspace_provider.listener.forwarding.circuit_breaker import (
     FAILURE_THRESHOLD,
-    FIRST_SECONDS,
-    LONGEST_SECONDS,
+    INITIAL_BACKOFF_SECONDS,
+    MAX_BACKOFF_SECONDS,
     CircuitBreaker,
-    growing,
+    exponential_backoff,
 )
 
 
@@ -33,7 +33,7 @@ def breaker(clock: Clock) -> CircuitBreaker:
 
 def fail(breaker: CircuitBreaker, times: int, device: str = "a", *, itself: bool = True, after: float = 0) -> None:
     for _ in range(times):
-        breaker.record_failure(device, "broken", itself=itself, after=after)
+        breaker.record_failure(device, "broken", sink_wide=itself, retry_after_seconds=after)
 
 
 def test_it_opens_when_the_sink_itself_failed_often_in_a_row(breaker: CircuitBreaker) -> None:
@@ -42,7 +42,7 @@ def test_it_opens_when_the_sink_itself_failed_often_in_a_row(breaker: CircuitBre
     fail(breaker, FAILURE_THRESHOLD - 1)
     assert breaker.permits(64) == 64
     fail(breaker, 1)
-    assert (breaker.is_open, breaker.permits(64), breaker.reason) == (True, 0, "broken")
+    assert (breaker.is_open, breaker.permits(64), breaker.last_error) == (True, 0, "broken")
 
 
 def test_one_device_alone_never_opens_it_but_many_do(breaker: CircuitBreaker) -> None:
@@ -57,51 +57,58 @@ def test_one_probe_goes_after_each_pause_and_the_pauses_grow_to_a_limit(breaker:
     fail(breaker, FAILURE_THRESHOLD)
     pauses = []
     for _ in range(10):
-        pauses.append(breaker.wait())
-        clock.now += breaker.wait() - 0.001
+        pauses.append(breaker.seconds_until_probe())
+        clock.now += breaker.seconds_until_probe() - 0.001
         assert breaker.permits(64) == 0
         clock.now += 0.002
         assert breaker.permits(64) == 1
-        breaker.begin()
+        breaker.record_start()
         assert breaker.permits(64) == 0
         fail(breaker, 1)
-    assert pauses == pytest.approx([FIRST_SECONDS * 2**number for number in range(6)] + [LONGEST_SECONDS] * 4)
+    assert pauses == pytest.approx(
+        [INITIAL_BACKOFF_SECONDS * 2**number for number in range(6)] + [MAX_BACKOFF_SECONDS] * 4
+    )
 
 
 def test_a_probe_that_is_delivered_closes_it_and_the_next_pause_is_short_again(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
     fail(breaker, FAILURE_THRESHOLD)
-    clock.now += FIRST_SECONDS
-    breaker.begin()
+    clock.now += INITIAL_BACKOFF_SECONDS
+    breaker.record_start()
     breaker.record_success()
-    assert (breaker.is_open, breaker.permits(64), breaker.wait(), breaker.reason) == (False, 64, 0, "")
+    assert (breaker.is_open, breaker.permits(64), breaker.seconds_until_probe(), breaker.last_error) == (
+        False,
+        64,
+        0,
+        "",
+    )
     fail(breaker, FAILURE_THRESHOLD)
-    assert breaker.wait() == FIRST_SECONDS
+    assert breaker.seconds_until_probe() == INITIAL_BACKOFF_SECONDS
 
 
 def test_what_began_before_it_opened_neither_closes_it_nor_lengthens_the_pause(breaker: CircuitBreaker) -> None:
     fail(breaker, FAILURE_THRESHOLD)
     breaker.record_success()
     fail(breaker, 10)
-    assert (breaker.is_open, breaker.wait()) == (True, FIRST_SECONDS)
+    assert (breaker.is_open, breaker.seconds_until_probe()) == (True, INITIAL_BACKOFF_SECONDS)
 
 
 def test_a_probe_without_a_response_permits_the_next(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, FAILURE_THRESHOLD)
-    clock.now += FIRST_SECONDS
-    breaker.begin()
+    clock.now += INITIAL_BACKOFF_SECONDS
+    breaker.record_start()
     breaker.abandon_probe()
     assert breaker.permits(64) == 1
 
 
 def test_a_sink_that_asks_for_a_pause_gets_it_at_once(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, 1, after=30)
-    assert (breaker.is_open, breaker.wait()) == (True, 30)
+    assert (breaker.is_open, breaker.seconds_until_probe()) == (True, 30)
     clock.now += 30
     assert breaker.permits(64) == 1
 
 
 def test_pauses_differ_by_chance_and_never_pass_the_limit() -> None:
-    assert [growing(times, 1, 300, lambda: 1.0) for times in (0, 1, 2, 100)] == [1, 2, 4, 300]
-    assert [growing(times, 1, 300, lambda: 0.0) for times in (0, 1, 2, 100)] == [0.5, 1, 2, 150]
+    assert [exponential_backoff(times, 1, 300, lambda: 1.0) for times in (0, 1, 2, 100)] == [1, 2, 4, 300]
+    assert [exponential_backoff(times, 1, 300, lambda: 0.0) for times in (0, 1, 2, 100)] == [0.5, 1, 2, 150]

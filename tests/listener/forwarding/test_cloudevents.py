@@ -40,8 +40,8 @@ def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:
 def test_every_kind_has_its_own_type_and_status_callbacks_have_the_status_of_thingspace(kind: str) -> None:
     content = "T" if kind == callback_parser.TEXT else None
     event = json.loads(to_cloudevent(build_stored_message(kind=kind, text=content, raw=b'{"status":"Success"}')).body)
-    assert event["type"] == cloudevents.TYPES[kind]
-    assert len(set(cloudevents.TYPES.values())) == len(callback_parser.KINDS)
+    assert event["type"] == cloudevents.EVENT_TYPES[kind]
+    assert len(set(cloudevents.EVENT_TYPES.values())) == len(callback_parser.KINDS)
     assert event["data"].get("body") == (None if content else '{"status":"Success"}')
 
 

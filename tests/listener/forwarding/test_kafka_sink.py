@@ -161,7 +161,7 @@ def test_brokers_that_are_not_there_are_unavailable_in_time_and_the_event_loop_g
 
 
 def test_a_report_that_does_not_come_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka, "REPORT_SECONDS", 1 - 60)  # long before librdkafka itself would report a time-out
+    monkeypatch.setattr(kafka, "REPORT_MARGIN_SECONDS", 1 - 60)  # long before librdkafka itself would report a time-out
     silent: dict[str, Any] = {"delivery_report_only_error": True, "test_mock_num_brokers": 1}  # librdkafka's own broker
     with pytest.raises(SinkUnavailable, match=r"no delivery report within 1 s"):
         asyncio.run(deliver_messages(build_settings("127.0.0.1:1", seconds=60, **silent), "a"))

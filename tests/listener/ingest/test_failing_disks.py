@@ -185,7 +185,7 @@ def test_a_backlog_of_100000_messages_delays_no_response(start: Start, receiver:
             for number in numbers
         ]
         moment = now - (99 - batch) * 61_000_000  # so that a start has not all of them to compare with
-        store.append([IncomingCallback(ACCOUNT, moment, parse_body(body).callback()) for body in bodies])
+        store.append([IncomingCallback(ACCOUNT, moment, parse_body(body).to_callback()) for body in bodies])
     store.close()
     listener = start(sinks=[build_sink(receiver)])
     for number in range(20):

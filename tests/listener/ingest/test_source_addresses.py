@@ -16,17 +16,17 @@ from thingspace_provider.api import ThingSpaceClient
 from thingspace_provider.listener.ingest.source_addresses import (
     PUBLISHED_ADDRESSES,
     SourceAddressPolicy,
-    read_addresses,
+    parse_addresses,
 )
 from thingspace_provider.listener.settings.values import InvalidValue
-from thingspace_provider.listener.store.disk_space import Space, read_space
+from thingspace_provider.listener.store.disk_space import MinFreeDiskSpace, parse_disk_space
 
 Start = Callable[..., ListenerProcess]
 THINGSPACE_ADDRESS, UNEXPECTED_ADDRESS = PUBLISHED_ADDRESSES[0], "203.0.113.9"
 
 
 def build_policy(hops: int = 0, addresses: tuple[str, ...] = PUBLISHED_ADDRESSES) -> SourceAddressPolicy:
-    return SourceAddressPolicy("enforce", read_addresses(list(addresses)), hops)
+    return SourceAddressPolicy("enforce", parse_addresses(list(addresses)), hops)
 
 
 def build_request(*forwarded: str, peer: str = "10.0.0.1") -> dict[str, object]:
@@ -100,7 +100,7 @@ def test_networks_and_the_newer_protocol_can_be_expected() -> None:
 @pytest.mark.parametrize("value", ["198.51.100.7", ["nowhere"], ["198.51.100.7/8"], [17]])
 def test_addresses_that_are_none_are_refused(value: object) -> None:
     with pytest.raises(InvalidValue):
-        read_addresses(value)
+        parse_addresses(value)
 
 
 def test_an_unexpected_address_is_logged_and_counted_and_its_message_is_stored_by_default(start: Start) -> None:
@@ -140,15 +140,15 @@ def test_an_unexpected_address_gets_404_and_the_probe_still_works_when_enforced(
 @pytest.mark.parametrize("value", ["", "much", "5 apples", "100%", "-1", -1, True, 1.5, ["1MB"]])
 def test_space_that_is_no_amount_is_refused(value: object) -> None:
     with pytest.raises(InvalidValue, match="5%"):
-        read_space(value)
+        parse_disk_space(value)
 
 
 def test_space_is_bytes_an_amount_or_a_part_of_the_disk() -> None:
-    assert [read_space(value) for value in (1000, "1KB", "2 GB", "5%")] == [
-        Space(1000, 0),
-        Space(1000, 0),
-        Space(2 * 10**9, 0),
-        Space(0, 0.05),
+    assert [parse_disk_space(value) for value in (1000, "1KB", "2 GB", "5%")] == [
+        MinFreeDiskSpace(1000, 0),
+        MinFreeDiskSpace(1000, 0),
+        MinFreeDiskSpace(2 * 10**9, 0),
+        MinFreeDiskSpace(0, 0.05),
     ]
 
 

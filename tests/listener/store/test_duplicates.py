@@ -17,7 +17,7 @@ Start = Callable[..., ListenerProcess]
 
 def build_incoming_callback(at: int, message: str = "T=1", **more: Any) -> IncomingCallback:
     return IncomingCallback(
-        ACCOUNT, at, parse_body(json.dumps(build_text_callback(message, **more)).encode()).callback()
+        ACCOUNT, at, parse_body(json.dumps(build_text_callback(message, **more)).encode()).to_callback()
     )
 
 
@@ -93,24 +93,24 @@ def test_status_callbacks_about_one_message_to_several_devices_are_no_duplicates
 
 def test_an_equal_text_after_the_window_is_new() -> None:
     window = DuplicateWindow()
-    assert window.first(build_incoming_callback(0), 1) is None
-    assert window.first(build_incoming_callback(WINDOW_US), 2) == 1
-    assert window.first(build_incoming_callback(WINDOW_US + 1), 3) is None
-    assert window.first(build_incoming_callback(2 * WINDOW_US), 4) == 3
+    assert window.find_or_add(build_incoming_callback(0), 1) is None
+    assert window.find_or_add(build_incoming_callback(WINDOW_US), 2) == 1
+    assert window.find_or_add(build_incoming_callback(WINDOW_US + 1), 3) is None
+    assert window.find_or_add(build_incoming_callback(2 * WINDOW_US), 4) == 3
 
 
 def test_a_clock_that_is_set_back_neither_hides_nor_invents_duplicates() -> None:
     window = DuplicateWindow()
     hour = 60 * WINDOW_US
-    assert window.first(build_incoming_callback(hour), 1) is None
-    assert window.first(build_incoming_callback(hour - WINDOW_US // 2), 2) == 1
-    assert window.first(build_incoming_callback(0), 3) is None
-    assert window.first(build_incoming_callback(1), 4) == 3
+    assert window.find_or_add(build_incoming_callback(hour), 1) is None
+    assert window.find_or_add(build_incoming_callback(hour - WINDOW_US // 2), 2) == 1
+    assert window.find_or_add(build_incoming_callback(0), 3) is None
+    assert window.find_or_add(build_incoming_callback(1), 4) == 3
 
 
 def test_the_window_stays_small_however_many_messages_come() -> None:
     window = DuplicateWindow()
     callback = build_incoming_callback(0).callback
     for number in range(MAX_REMEMBERED + 1000):
-        window.first(IncomingCallback(str(number), number, callback), number)
+        window.find_or_add(IncomingCallback(str(number), number, callback), number)
     assert len(window) == MAX_REMEMBERED

@@ -19,7 +19,7 @@ from tests.support.postgres_server import PostgresServer
 from thingspace_provider.listener import callback_parser
 from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, StoredMessage
-from thingspace_provider.listener.store.postgres.schema import VERSION
+from thingspace_provider.listener.store.postgres.schema import SCHEMA_VERSION
 from thingspace_provider.listener.store.postgres.store import PostgresStore
 from thingspace_provider.listener.store.sqlite import schema
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
@@ -53,7 +53,7 @@ def test_everything_of_version_1_is_there_and_can_be_selected(file: Path) -> Non
     assert {one.stored_at for one in stored} == {None}
     assert stored[0].devices == (Device("iccid", "89148000001234567890"), Device("meid", "A1000001ABCDEF"))
     assert [one.id for one in find_messages(store, device="a1000001abcdef")] == [1, 2]
-    assert store.outbox.acquire("a", 10, lease=1).batches == ()
+    assert store.outbox.acquire("a", 10, lease_seconds=1).batches == ()
     store.close()
 
 
@@ -117,4 +117,4 @@ def test_a_database_of_version_1_supports_new_functions(postgres: PostgresServer
     assert [message.duplicate_of for message in store.find(MessageQuery(limit=10))] == [None, first.id]
     store.close()
     with psycopg.connect(url) as connection:
-        assert connection.execute("SELECT version FROM thingspace.version").fetchall() == [(VERSION,)]
+        assert connection.execute("SELECT version FROM thingspace.version").fetchall() == [(SCHEMA_VERSION,)]

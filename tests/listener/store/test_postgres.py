@@ -184,9 +184,9 @@ def test_entries_that_another_replica_is_leasing_are_skipped(postgres: PostgresS
     values = {"sink": "a", "limit": 1, "run": 2, "token": 1, "lease": 1_000_000_000}
     with psycopg.connect(url) as other:
         assert len(other.execute(LEASE.encode(), values).fetchall()) == 1
-        lease = store.outbox.acquire("a", 10, lease=30, run=2)
-        assert [entry.stored.text for run in lease.batches for entry in run] == ["2"]
-    assert store.outbox.acquire("a", 10, lease=30).batches == ()
+        lease = store.outbox.acquire("a", 10, lease_seconds=30, batch_size=2)
+        assert [entry.message.text for run in lease.batches for entry in run] == ["2"]
+    assert store.outbox.acquire("a", 10, lease_seconds=30).batches == ()
     store.close()
 
 
@@ -217,7 +217,7 @@ def test_no_acknowledged_text_is_lost_when_the_server_is_killed(
 
 def test_the_response_timeout_is_longer_than_the_store_timeout() -> None:
     assert (
-        postgres_store.APPEND_SECONDS + postgres_link.GRACE_SECONDS + postgres_link.WATCH_SECONDS
+        postgres_store.APPEND_TIMEOUT_SECONDS + postgres_link.GRACE_SECONDS + postgres_link.WATCH_INTERVAL_SECONDS
         < RESPONSE_TIMEOUT_SECONDS
         < 2
     )
@@ -300,13 +300,13 @@ def test_a_leader_lease_expires_when_it_is_not_renewed(
             return has_turn()
 
     monkeypatch.setattr(coordination, "LEASE_SECONDS", 4.0)
-    monkeypatch.setattr(coordination, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(coordination, "RENEW_INTERVAL_SECONDS", 0.1)
     with first.coordination.leader_lease("heal") as mine:
         ends = first.coordination.get_value("turn heal")
         assert wait_until(lambda: first.coordination.now() > ends)
         assert not is_held_by_other()
         assert mine()
-    monkeypatch.setattr(coordination, "RENEW_SECONDS", 1000.0)
+    monkeypatch.setattr(coordination, "RENEW_INTERVAL_SECONDS", 1000.0)
     with first.coordination.leader_lease("heal") as lost:
         assert lost()
         assert not is_held_by_other()
@@ -335,7 +335,7 @@ def test_commits_are_durable_whatever_the_database_says_and_a_server_without_fsy
         connection.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
         watch = ConnectionWatchdog()
         link = Connection(url, watch, 1.0)
-        assert link.rows("SHOW synchronous_commit") == [("on",)]
+        assert link.fetch_rows("SHOW synchronous_commit") == [("on",)]
         link.close()
         watch.close()
         connection.execute("ALTER ROLE CURRENT_USER RESET synchronous_commit")

@@ -24,7 +24,7 @@ STEPS = 1000  # of SQLite's machine
 def test_a_minute_of_a_device_is_found_without_a_scan_of_all_its_messages(tmp_path: Path) -> None:
     path = tmp_path / "inbox.sqlite3"
     store = SqliteStore(path)
-    callback = parse_body(json.dumps(build_text_callback("T=1", "5551230001")).encode()).callback()
+    callback = parse_body(json.dumps(build_text_callback("T=1", "5551230001")).encode()).to_callback()
     for batch in range(10):
         store.append(
             [IncomingCallback(ACCOUNT, (batch * 1000 + number) * 1_000_000, callback) for number in range(1000)]
@@ -62,15 +62,15 @@ def test_a_reader_is_interrupted_when_the_store_is_closed(tmp_path: Path) -> Non
 
     def endlessly() -> None:
         try:
-            reader.rows(ENDLESS, {})
+            reader.fetch_rows(ENDLESS, {})
         except StoreError as error:
             reasons.append(str(error))
 
     thread = threading.Thread(target=endlessly)
     thread.start()
-    assert wait_until(lambda: any(opened.using.locked() for opened in reader._opened))  # noqa: SLF001  else it may be closed before
+    assert wait_until(lambda: any(opened.lock.locked() for opened in reader._connections))  # noqa: SLF001  else it may be closed before
     reader.close()
     thread.join()
     assert len(reasons) == 1
     with pytest.raises(StoreError, match="closed"):
-        reader.rows("SELECT 1", {})
+        reader.fetch_rows("SELECT 1", {})

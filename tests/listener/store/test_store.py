@@ -40,7 +40,7 @@ LEASE_SECONDS = 30.0
 def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens the store of this test, for sinks; again after a `close`. It has time: nobody waits for an answer."""
     monkeypatch.setattr(writer, "WRITE_LOCK_TIMEOUT_SECONDS", 60.0)
-    monkeypatch.setattr(postgres_store, "APPEND_SECONDS", 60.0)
+    monkeypatch.setattr(postgres_store, "APPEND_TIMEOUT_SECONDS", 60.0)
     opened: list[Store] = []
     url = request.getfixturevalue("postgres").create_database() if request.param == "postgresql" else ""
 
@@ -58,17 +58,17 @@ def build_incoming_callback(
     message: str = "T=1", device: str = "1", at: int = 0, account: str = ACCOUNT, **more: Any
 ) -> IncomingCallback:
     return IncomingCallback(
-        account, at, parse_body(json.dumps(build_text_callback(message, device, **more)).encode()).callback()
+        account, at, parse_body(json.dumps(build_text_callback(message, device, **more)).encode()).to_callback()
     )
 
 
 def message_texts(entries: Lease | list[OutboxEntry] | tuple[OutboxEntry, ...]) -> list[str | None]:
     flattened = [entry for run in entries.batches for entry in run] if isinstance(entries, Lease) else entries
-    return [parcel.stored.text for parcel in flattened]
+    return [parcel.message.text for parcel in flattened]
 
 
 def acquire(store: Store, sink: str = "a", limit: int = 100, run: int = 1, lease: float = LEASE_SECONDS) -> Lease:
-    return store.outbox.acquire(sink, limit, lease=lease, run=run)
+    return store.outbox.acquire(sink, limit, lease_seconds=lease, batch_size=run)
 
 
 def deliver_all(store: Store, sink: str = "a", run: int = 1) -> list[str | None]:
@@ -76,7 +76,7 @@ def deliver_all(store: Store, sink: str = "a", run: int = 1) -> list[str | None]
     delivered: list[str | None] = []
     while (lease := acquire(store, sink, run=run)).batches:
         delivered += message_texts(lease)
-        store.outbox.record_outcomes(lease, [Delivered(entry.stored.id) for batch in lease.batches for entry in batch])
+        store.outbox.record_outcomes(lease, [Delivered(entry.message.id) for batch in lease.batches for entry in batch])
     return delivered
 
 
@@ -94,7 +94,7 @@ def test_what_is_stored_is_read_as_it_came(open_store: Open) -> None:
     assert (first.account, first.received_at, first.duplicate_of) == (ACCOUNT, 77, None)
     for stored, expected in ((first, came.callback), (second, status_callback.callback)):
         assert (stored.kind, stored.devices, stored.text) == (expected.kind, expected.devices, expected.text)
-        assert (stored.request_id, stored.body) == (expected.request_id, expected.raw)
+        assert (stored.request_id, stored.body) == (expected.request_id, expected.body)
     assert first.stored_at is not None
     assert before <= first.stored_at <= time.time_ns() // 1000 + 5_000_000
     assert second.id > first.id
@@ -108,7 +108,7 @@ def test_a_text_out_of_the_queue_is_read_as_it_was_there(open_store: Open, messa
     )
     store.append([IncomingCallback(ACCOUNT, 0, came)])
     (stored,) = store.find(EVERYTHING)
-    assert (stored.kind, stored.text, stored.request_id, stored.body) == ("text", came.text, None, came.raw)
+    assert (stored.kind, stored.text, stored.request_id, stored.body) == ("text", came.text, None, came.body)
     assert reparse(stored.kind, stored.body) == came
 
 
@@ -186,7 +186,7 @@ def test_a_text_that_was_posted_and_queued_all_the_same_is_known_by_its_time(ope
         message_callback = parse_history_message(
             {"deviceIds": [{"kind": "eid", "id": "9"}, device], "message": message, "timestamp": timestamp}
         )
-        first = posted.first(ACCOUNT, message_callback)
+        first = posted.find_original(ACCOUNT, message_callback)
         store.append([IncomingCallback(ACCOUNT, at + 100 * WINDOW_US, message_callback, first)])
         stored = store.find(EVERYTHING)
         assert stored[-1].duplicate_of == first
@@ -212,7 +212,10 @@ def test_equal_queued_messages_with_different_times_are_no_duplicates(open_store
         store.append(
             [
                 IncomingCallback(
-                    ACCOUNT, parse_timestamp(timestamp), message_callback, posted.first(ACCOUNT, message_callback)
+                    ACCOUNT,
+                    parse_timestamp(timestamp),
+                    message_callback,
+                    posted.find_original(ACCOUNT, message_callback),
                 )
             ]
         )
@@ -228,7 +231,7 @@ def test_what_was_posted_accounts_for_one_queued_text_also_when_it_repeats_anoth
 
     def repeats(second: int) -> int | None:
         body = {"deviceIds": [{"kind": "mdn", "id": "1"}], "message": "OK", "timestamp": f"2026-03-01T13:15:{second}Z"}
-        return posted.first(ACCOUNT, parse_history_message(body))
+        return posted.find_original(ACCOUNT, parse_history_message(body))
 
     assert repeats(14) == first, "posted at 15 s, and marked as a repetition itself; at 19 s once more"
     assert repeats(29) == first
@@ -294,7 +297,7 @@ def test_a_message_is_leased_after_the_older_messages_of_its_device_only(open_st
     lease = acquire(store)
     assert message_texts(lease) == ["1a", "2a", "1x"]
     assert acquire(store).batches == ()
-    ids = {entry.stored.text: entry.stored.id for run in lease.batches for entry in run}
+    ids = {entry.message.text: entry.message.id for run in lease.batches for entry in run}
     store.outbox.record_outcomes(
         lease, [RetryLater(ids["1a"], "HTTP 500", LEASE_SECONDS), Delivered(ids["2a"]), Delivered(ids["1x"])]
     )
@@ -309,7 +312,7 @@ def test_a_device_is_in_order_whichever_of_its_identifiers_a_text_names(open_sto
     store.append([build_incoming_callback(message, deviceIds=devices) for message, devices in named.items()])
     lease = acquire(store)
     assert message_texts(lease) == ["1"]
-    store.outbox.record_outcomes(lease, [RetryLater(lease.batches[0][0].stored.id, "HTTP 500", 0.0)])
+    store.outbox.record_outcomes(lease, [RetryLater(lease.batches[0][0].message.id, "HTTP 500", 0.0)])
     assert deliver_all(store) == ["1", "2", "3"]
 
 
@@ -319,9 +322,9 @@ def test_a_failed_entry_is_leased_again_after_its_delay_before_later_entries(ope
     for attempts in range(3):
         lease = acquire(store)
         [[entry]] = lease.batches
-        assert (entry.stored.text, entry.delivery.attempts) == ("1", attempts)
+        assert (entry.message.text, entry.delivery.attempts) == ("1", attempts)
         assert entry.delivery.last_error == (f"HTTP 50{attempts - 1}" if attempts else None)
-        store.outbox.record_outcomes(lease, [RetryLater(entry.stored.id, f"HTTP 50{attempts}", 0.0)])
+        store.outbox.record_outcomes(lease, [RetryLater(entry.message.id, f"HTTP 50{attempts}", 0.0)])
     store.outbox.record_outcomes(acquire(store), [])  # given back
     assert deliver_all(store) == ["1", "2"]
 
@@ -338,18 +341,18 @@ def test_batches_hold_one_device_and_are_short_while_many_devices_wait(open_stor
     store.outbox.record_outcomes(
         lease,
         [
-            Delivered(first[0].stored.id),
-            RetryLater(first[1].stored.id, "no", LEASE_SECONDS),
-            RetryLater(first[2].stored.id, "not counted: the one before it failed", 0.0),
-            DeadLettered(second[0].stored.id, "HTTP 410"),
-            Delivered(second[1].stored.id),
+            Delivered(first[0].message.id),
+            RetryLater(first[1].message.id, "no", LEASE_SECONDS),
+            RetryLater(first[2].message.id, "not counted: the one before it failed", 0.0),
+            DeadLettered(second[0].message.id, "HTTP 410"),
+            Delivered(second[1].message.id),
         ],
     )
     assert deliver_all(store, run=10) == ["22", "23"]
     states = [
         history.deliveries[0]
         for number in (2, 4, 6)
-        if (history := store.delivery_history(first[0].stored.id + number))
+        if (history := store.delivery_history(first[0].message.id + number))
     ]
     assert [(delivery.state, delivery.attempts, delivery.last_error) for delivery in states] == [
         ("waiting", 1, "no"),
@@ -363,7 +366,7 @@ def test_the_outcome_of_a_batch_is_recorded_without_waiting_for_the_others_of_it
     store.append([build_incoming_callback(f"{device}{number}", device) for number in (1, 2) for device in "xyz"])
     lease = acquire(store)
     index = message_texts(lease).index("y1")
-    store.outbox.record_outcomes(lease.subset(index), [Delivered(lease.batches[index][0].stored.id)])
+    store.outbox.record_outcomes(lease.subset(index), [Delivered(lease.batches[index][0].message.id)])
     assert message_texts(acquire(store)) == ["y2"]
     store.outbox.record_outcomes(lease.subset(*(other for other in range(3) if other != index)), [])
     assert sorted(str(message) for message in message_texts(acquire(store))) == ["x1", "z1"]
@@ -377,11 +380,11 @@ def test_an_expired_lease_is_released_and_late_outcomes_are_ignored(open_store: 
     while not (lease := acquire(store, run=2)).batches:
         assert time.monotonic() < deadline
     assert message_texts(lease) == ["1", "2"]
-    store.outbox.record_outcomes(slow, [Delivered(entry.stored.id) for entry in slow.batches[0]])
+    store.outbox.record_outcomes(slow, [Delivered(entry.message.id) for entry in slow.batches[0]])
     assert acquire(store).batches == ()
     [backlog] = store.outbox.backlogs()
     assert backlog.pending == 2
-    store.outbox.record_outcomes(lease, [Delivered(parcel.stored.id) for parcel in lease.batches[0]])
+    store.outbox.record_outcomes(lease, [Delivered(parcel.message.id) for parcel in lease.batches[0]])
     [backlog] = store.outbox.backlogs()
     assert backlog.pending == 0
 
@@ -399,7 +402,7 @@ def test_devices_are_found_before_and_after_they_are_indexed_and_across_a_restar
             store.run_maintenance()
         store.close()
         store = SqliteStore(tmp_path / "inbox.sqlite3")
-    assert store.purge(received_before=10**9, limit=9999).removed == 2700
+    assert store.purge(received_before=10**9, limit=9999).purged == 2700
     assert store.find(MessageQuery(limit=9999, device="a3")) == []
     store.close()
 
@@ -414,7 +417,7 @@ def test_the_duplicate_window_is_reloaded_after_a_start_before_the_next_message(
     store = SqliteStore(tmp_path / "inbox.sqlite3")
     store.run_maintenance()
     with monkeypatch.context() as patched:
-        patched.setattr(Reader, "rows", lambda *_: pytest.fail("it reads now"))
+        patched.setattr(Reader, "fetch_rows", lambda *_: pytest.fail("it reads now"))
         store.append([build_incoming_callback(str(number), at=2000) for number in (0, 1199, 1200)])
     assert [message.duplicate_of for message in store.find(EVERYTHING)[-3:]] == [1, 1200, None]
     store.close()
@@ -427,7 +430,7 @@ def test_the_duplicate_window_is_not_reloaded_for_each_message_with_a_request_id
     store = SqliteStore(tmp_path / "inbox.sqlite3")
     store.append([build_incoming_callback(at=0, requestId="r")])
     with monkeypatch.context() as patched:
-        patched.setattr(Reader, "rows", lambda *_: pytest.fail("it reads now"))
+        patched.setattr(Reader, "fetch_rows", lambda *_: pytest.fail("it reads now"))
         store.append([build_incoming_callback(at=1, requestId="r"), build_incoming_callback(at=1, requestId="s")])
     assert [message.duplicate_of for message in store.find(EVERYTHING)] == [None, 1, None]
     store.close()
@@ -438,7 +441,7 @@ def test_leased_and_delayed_entries_are_due_at_the_next_start(tmp_path: Path) ->
     store = SqliteStore(tmp_path / "inbox.sqlite3", ["a"])
     store.append([build_incoming_callback("1"), build_incoming_callback("2", "2"), build_incoming_callback("1b")])
     lease = acquire(store)
-    store.outbox.record_outcomes(lease, [RetryLater(lease.batches[0][0].stored.id, "no", LEASE_SECONDS)])
+    store.outbox.record_outcomes(lease, [RetryLater(lease.batches[0][0].message.id, "no", LEASE_SECONDS)])
     assert message_texts(acquire(store)) == ["2"]
     store.close()
     store = SqliteStore(tmp_path / "inbox.sqlite3", ["a"])
@@ -458,19 +461,19 @@ def test_dead_letters_block_no_other_entry_and_can_be_listed_retried_and_discard
     )
     lease = acquire(store, run=2)
     dead = [entry for run in lease.batches for entry in run]
-    store.outbox.record_outcomes(lease, [DeadLettered(parcel.stored.id, "HTTP 410") for parcel in dead])
+    store.outbox.record_outcomes(lease, [DeadLettered(parcel.message.id, "HTTP 410") for parcel in dead])
     lease = acquire(store)
     assert message_texts(lease) == ["4"]
     letters = store.outbox.dead_letters("a", 2)
     assert message_texts(letters) == ["1", "2"]
     assert (letters[0].delivery.last_error, letters[0].delivery.attempts) == ("HTTP 410", 1)
-    assert message_texts(store.outbox.dead_letters("a", 2, after=letters[-1].stored.id)) == ["3"]
+    assert message_texts(store.outbox.dead_letters("a", 2, after=letters[-1].message.id)) == ["3"]
     assert store.outbox.dead_letters("b", 10) == []
-    assert store.outbox.retry("a", [letters[1].stored.id, 999]) == 1
+    assert store.outbox.retry("a", [letters[1].message.id, 999]) == 1
     assert acquire(store).batches == (), "4 of the same device is under way"
-    store.outbox.record_outcomes(lease, [Delivered(lease.batches[0][0].stored.id)])
+    store.outbox.record_outcomes(lease, [Delivered(lease.batches[0][0].message.id)])
     assert deliver_all(store) == ["2"]
-    assert store.outbox.retry("a", [letters[0].stored.id]) == 1
+    assert store.outbox.retry("a", [letters[0].message.id]) == 1
     assert deliver_all(store) == ["1"]
     assert store.outbox.discard("a") == 1
     assert (store.outbox.retry("a"), store.outbox.dead_letters("a", 10), deliver_all(store)) == (0, [], [])
@@ -481,7 +484,7 @@ def test_thousands_of_dead_letters_are_retried_in_the_order_of_their_devices(ope
     store.append([build_incoming_callback(str(number), str(number % 7), number) for number in range(1500)])
     while (lease := acquire(store, limit=1000, run=1000)).batches:
         store.outbox.record_outcomes(
-            lease, [DeadLettered(entry.stored.id, "HTTP 410") for run in lease.batches for entry in run]
+            lease, [DeadLettered(entry.message.id, "HTTP 410") for run in lease.batches for entry in run]
         )
     assert store.outbox.retry("a") == 1500
     delivered = deliver_all(store, run=50)
@@ -510,7 +513,7 @@ def test_backlogs_count_pending_entries_their_age_and_dead_letters(open_store: O
     )
     lease = acquire(store)
     store.outbox.record_outcomes(
-        lease, [DeadLettered(lease.batches[0][0].stored.id, "no"), Delivered(lease.batches[1][0].stored.id)]
+        lease, [DeadLettered(lease.batches[0][0].message.id, "no"), Delivered(lease.batches[1][0].message.id)]
     )
     store.close()
     store = open_store("a")
@@ -518,7 +521,7 @@ def test_backlogs_count_pending_entries_their_age_and_dead_letters(open_store: O
     assert backlogs == {"a": (1, 30, 1), "b": (3, 10, 0)}
     assert (store.outbox.has_active_listener("a"), store.outbox.has_active_listener("b")) == (True, False)
     assert store.outbox.discard("b") == 0, "what waits is not a dead letter"
-    assert store.outbox.discard("b", waiting=True) == 3
+    assert store.outbox.discard("b", include_pending=True) == 3
     assert [one.sink for one in store.outbox.backlogs()] == ["a"]
 
 
@@ -530,7 +533,7 @@ def test_a_delivery_history_has_attempts_and_next_attempt_of_every_sink(open_sto
     store.outbox.record_outcomes(acquire(store, "b"), [RetryLater(number, "HTTP 503", 60.0)])
     history = store.delivery_history(number)
     assert history is not None
-    assert (history.stored.text, history.stored.received_at) == ("1", 10)
+    assert (history.message.text, history.message.received_at) == ("1", 10)
     a, b, c = history.deliveries
     assert (a.sink, a.state, a.attempts, a.last_error, a.next_attempt_at) == ("a", "delivered", 1, None, None)
     assert (b.sink, b.state, b.attempts, b.last_error) == ("b", "waiting", 1, "HTTP 503")
@@ -553,17 +556,17 @@ def test_only_old_messages_without_pending_entries_are_purged_and_no_id_is_reuse
     delivered = [Delivered(first + number) for number in range(2, 6)]
     store.outbox.record_outcomes(lease, [DeadLettered(first, "no"), RetryLater(first + 1, "no", 60.0), *delivered])
     removal = store.purge(received_before=5, limit=2)
-    assert (removal.removed, removal.after) == (0, (1, first + 1))
+    assert (removal.purged, removal.after) == (0, (1, first + 1))
     removal = store.purge(received_before=5, limit=2, after=(1, first + 1))
-    assert (removal.removed, removal.after) == (2, (3, first + 3))
+    assert (removal.purged, removal.after) == (2, (3, first + 3))
     removal = store.purge(received_before=5, limit=3, after=(3, first + 3))
-    assert (removal.removed, removal.after) == (1, None)
+    assert (removal.purged, removal.after) == (1, None)
     assert [message.id - first for message in store.find(EVERYTHING)] == [0, 1, 5]
     assert [one.id - first for one in store.find(MessageQuery(limit=9, device="2"))] == []
     assert store.delivery_history(first + 2) is None
     assert store.outbox.discard("a") == 1
     store.outbox.record_outcomes(lease, [])
-    assert store.purge(received_before=9, limit=10).removed == 2
+    assert store.purge(received_before=9, limit=10).purged == 2
     store.close()
     store = open_store()
     store.append([build_incoming_callback("new", at=100)])
@@ -589,7 +592,7 @@ def test_leases_in_many_threads_never_overlap_and_keep_the_order(open_store: Ope
     def forward() -> None:
         while not appended.is_set() or any(backlog.pending for backlog in store.outbox.backlogs()):
             lease = acquire(store, limit=10, run=4)
-            mine = [(int(entry.stored.devices[0].id), entry.stored.id) for run in lease.batches for entry in run]
+            mine = [(int(entry.message.devices[0].id), entry.message.id) for run in lease.batches for entry in run]
             with guard:
                 duplicates.extend(device for device in {device for device, _ in mine} if device in under_way)
                 under_way.update(device for device, _ in mine)
@@ -616,7 +619,7 @@ def test_messages_received_while_a_clock_was_ahead_do_not_block_the_purge_of_lat
     store.append([build_incoming_callback(str(index), str(index), received) for index, received in enumerate(came)])
     first = store.find(EVERYTHING)[0].id
     removal = store.purge(received_before=10, limit=3)
-    assert (removal.removed, removal.after) == (3, (2, first + 5))
+    assert (removal.purged, removal.after) == (3, (2, first + 5))
     removal = store.purge(received_before=10, limit=3, after=(2, first + 5))
-    assert (removal.removed, removal.after) == (1, None)
+    assert (removal.purged, removal.after) == (1, None)
     assert [message.received_at for message in store.find(EVERYTHING)] == [*range(1000, 1005), 1000]

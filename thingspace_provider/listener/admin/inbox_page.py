@@ -18,8 +18,8 @@ CONTENT = Path(__file__).with_name("inbox_page.html").read_bytes()
 
 def _csp_hashes(tag: bytes) -> str:
     """What a browser may run: exactly what stands in the file."""
-    found = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), CONTENT, re.DOTALL)
-    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(one).digest()).decode()}'" for one in found)
+    blocks = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), CONTENT, re.DOTALL)
+    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(block).digest()).decode()}'" for block in blocks)
 
 
 HEADERS = {
@@ -37,12 +37,12 @@ HEADERS = {
 class InboxPage:
     """Served to anybody, because it holds nothing; but not where nobody may read."""
 
-    def __init__(self, reading: MessagesApi) -> None:
-        self._reading = reading
+    def __init__(self, messages_api: MessagesApi) -> None:
+        self._messages_api = messages_api
 
     async def show(self, request: Request) -> Response:
         """The page; without an apiToken there is none."""
         del request
-        if not self._reading.api_token:
+        if not self._messages_api.api_token:
             raise HTTPException(404)
         return Response(CONTENT, media_type="text/html", headers=HEADERS)

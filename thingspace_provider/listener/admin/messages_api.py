@@ -34,11 +34,11 @@ from thingspace_provider.listener.message_json import message_to_json
 from thingspace_provider.listener.store.base import MessageQuery, Store, StoreError
 from thingspace_provider.listener.timestamps import parse_timestamp
 
-LIMIT, MOST = 100, 1000
-LARGEST_ID = 2**63 - 1
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+MAX_ID = 2**63 - 1
 PARAMETERS = ("after", "limit", "last", "before", "account", "kind", "device", "from", "until", "text")
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-DAY = 24 * 3600 * 1_000_000
+DAY_US = 24 * 3600 * 1_000_000
 
 
 class InvalidParameter(Exception):
@@ -58,33 +58,33 @@ class MessagesApi:
 
     def __init__(self, store: Store, api_token: str) -> None:
         self._store = store
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="reading")
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="reading")
         self.api_token = api_token
 
-    async def messages(self, request: Request) -> Response:
+    async def list_messages(self, request: Request) -> Response:
         """Answer 200, 400 (a parameter), 401 (the token) or 503 (the store)."""
-        return await self.respond(request, lambda: self._page(request.query_params))
+        return await self.respond(request, lambda: self._build_page(request.query_params))
 
-    async def respond(self, request: Request, page: Callable[[], bytes]) -> Response:
+    async def respond(self, request: Request, build_content: Callable[[], bytes]) -> Response:
         """Make the JSON of an answer in a thread, for who has the token."""
         if not self._is_authorized(request.headers.get("authorization", "")):
-            error = {"error": "a bearer token is needed: the listener's apiToken"}
-            return JSONResponse(error, 401, {"WWW-Authenticate": "Bearer"})
+            body = {"error": "a bearer token is needed: the listener's apiToken"}
+            return JSONResponse(body, 401, {"WWW-Authenticate": "Bearer"})
         try:
-            content = await asyncio.get_running_loop().run_in_executor(self._threads, page)
-        except InvalidParameter as reason:
-            return JSONResponse({"error": str(reason)}, 400)
-        except NotFound as reason:
-            return JSONResponse({"error": str(reason)}, 404)
-        except Conflict as reason:
-            return JSONResponse({"error": str(reason)}, 409)
+            content = await asyncio.get_running_loop().run_in_executor(self._executor, build_content)
+        except InvalidParameter as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except NotFound as error:
+            return JSONResponse({"error": str(error)}, 404)
+        except Conflict as error:
+            return JSONResponse({"error": str(error)}, 409)
         except StoreError:
             return JSONResponse({"error": "the store cannot be read now: come again"}, 503)
         return Response(content, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown()
+        self._executor.shutdown()
 
     def _is_authorized(self, authorization: str) -> bool:
         scheme, _, token = authorization.partition(" ")
@@ -92,28 +92,28 @@ class MessagesApi:
             scheme.lower() == "bearer" and constant_time_equals(token.strip(), self.api_token) and self.api_token != ""
         )
 
-    def _page(self, parameters: QueryParams) -> bytes:
-        found = self._store.find(_selection(parameters))
-        cursor = str(found[-1].id) if found else parameters.get("after")
-        messages = [message_to_json(stored, include_body="kind" in parameters) for stored in found]
-        return json.dumps({"messages": messages, "next": cursor}, ensure_ascii=False).encode()
+    def _build_page(self, parameters: QueryParams) -> bytes:
+        messages = self._store.find(_parse_query(parameters))
+        cursor = str(messages[-1].id) if messages else parameters.get("after")
+        documents = [message_to_json(message, include_body="kind" in parameters) for message in messages]
+        return json.dumps({"messages": documents, "next": cursor}, ensure_ascii=False).encode()
 
 
-def _selection(parameters: QueryParams) -> MessageQuery:
+def _parse_query(parameters: QueryParams) -> MessageQuery:
     reject_unknown_parameters(parameters, PARAMETERS)
     kind = parameters.get("kind", TEXT)
     if kind not in (*KINDS, "all"):
         raise InvalidParameter(f"kind must be one of {', '.join(KINDS)} or all")
     if "last" in parameters and ("after" in parameters or "limit" in parameters):
         raise InvalidParameter("last asks for the newest messages: give it without after and limit")
-    last = "last" in parameters
+    newest = "last" in parameters
     device_kind, colon, device = parameters.get("device", "").rpartition(":")
     if colon and not device:
         raise InvalidParameter("device must be an identifier, as 5551230001 or mdn:5551230001")
     return MessageQuery(
-        limit=number(parameters, "last" if last else "limit", LIMIT, 1, MOST),
-        after=number(parameters, "after", 0, 0, LARGEST_ID),
-        before=number(parameters, "before", 1, 1, LARGEST_ID) if "before" in parameters else None,
+        limit=parse_int(parameters, "last" if newest else "limit", DEFAULT_LIMIT, 1, MAX_LIMIT),
+        after=parse_int(parameters, "after", 0, 0, MAX_ID),
+        before=parse_int(parameters, "before", 1, 1, MAX_ID) if "before" in parameters else None,
         account=parameters.get("account"),
         kind=None if kind == "all" else kind,
         device=device or None,
@@ -121,7 +121,7 @@ def _selection(parameters: QueryParams) -> MessageQuery:
         received_from=parse_time(parameters, "from"),
         received_until=parse_time(parameters, "until"),
         contains=parameters.get("text") or None,
-        newest=last,
+        newest=newest,
     )
 
 
@@ -136,10 +136,10 @@ def parse_time(parameters: QueryParams, name: str) -> int | None:
     try:
         if not DATE.fullmatch(text):
             return parse_timestamp(text)
-        begin = parse_timestamp(f"{text}T00:00:00Z")
+        start = parse_timestamp(f"{text}T00:00:00Z")
     except ValueError:
         raise InvalidParameter(f"{name} must be a time as 2026-03-01T08:15:30Z or a day as 2026-03-01") from None
-    return begin + DAY - 1 if name == "until" else begin
+    return start + DAY_US - 1 if name == "until" else start
 
 
 def reject_unknown_parameters(parameters: QueryParams, known: Sequence[str]) -> None:
@@ -149,11 +149,11 @@ def reject_unknown_parameters(parameters: QueryParams, known: Sequence[str]) -> 
             raise InvalidParameter(f"{name} is not a parameter: known are {', '.join(known)}")
 
 
-def number(parameters: QueryParams, name: str, default: int, least: int, most: int) -> int:
+def parse_int(parameters: QueryParams, name: str, default: int, min_value: int, max_value: int) -> int:
     """A parameter that is a number. Raises Unreadable."""
     text = parameters.get(name, str(default))
-    value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else -1
-    if not least <= value <= most:
-        meaning = "the next of an earlier answer" if name == "after" else f"a number from {least} to {most}"
-        raise InvalidParameter(f"{name} must be {meaning}")
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) else -1
+    if not min_value <= value <= max_value:
+        expected = "the next of an earlier answer" if name == "after" else f"a number from {min_value} to {max_value}"
+        raise InvalidParameter(f"{name} must be {expected}")
     return value

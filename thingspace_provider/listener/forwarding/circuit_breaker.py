@@ -11,40 +11,42 @@ import time
 from collections.abc import Callable, Hashable
 
 FAILURE_THRESHOLD = 5
-FIRST_SECONDS, LONGEST_SECONDS = 1.0, 60.0  # between two probes
+INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 60.0  # between two probes
 
 
-def growing(times: int, first: float, longest: float, chance: Callable[[], float] = random.random) -> float:
+def exponential_backoff(
+    attempt: int, initial_seconds: float, max_seconds: float, jitter: Callable[[], float] = random.random
+) -> float:
     """Seconds to wait after so many failures: doubled each time, less up to half by chance, lest all come at once."""
-    return min(first * 2.0 ** min(times, 30), longest) * (0.5 + chance() / 2)
+    return min(initial_seconds * 2.0 ** min(attempt, 30), max_seconds) * (0.5 + jitter() / 2)
 
 
 class CircuitBreaker:
     """Closed at first. `clock` tells seconds that only grow; `chance` a number from 0 to 1."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, chance: Callable[[], float] = random.random
+        self, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random
     ) -> None:
         self._clock = clock
-        self._chance = chance
-        self._failed: set[Hashable] = set()  # since the last success: one mark for each failure that counts
-        self._pauses = 0
-        self._until = 0.0
+        self._jitter = jitter
+        self._failures: set[Hashable] = set()  # since the last success: one mark for each failure that counts
+        self._open_count = 0
+        self._next_probe_at = 0.0
         self._probing = False
         self.is_open = False
-        self.reason = ""  # of the last failure, "" since a success
+        self.last_error = ""  # of the last failure, "" since a success
 
-    def permits(self, most: int) -> int:
+    def permits(self, max_deliveries: int) -> int:
         """How many deliveries may begin now: `most`, none, or one that probes."""
         if not self.is_open:
-            return most
-        return 0 if self._probing or self._clock() < self._until else min(most, 1)
+            return max_deliveries
+        return 0 if self._probing or self._clock() < self._next_probe_at else min(max_deliveries, 1)
 
-    def wait(self) -> float:
+    def seconds_until_probe(self) -> float:
         """Seconds until the next probe may begin; 0 when nothing has to wait."""
-        return max(0.0, self._until - self._clock()) if self.is_open and not self._probing else 0.0
+        return max(0.0, self._next_probe_at - self._clock()) if self.is_open and not self._probing else 0.0
 
-    def begin(self) -> None:
+    def record_start(self) -> None:
         """A delivery begins; while it is open, that is the probe."""
         self._probing = self.is_open
 
@@ -52,21 +54,23 @@ class CircuitBreaker:
         """The sink works. While it is open only the probe can show that: others began before it opened."""
         if self.is_open and not self._probing:
             return
-        self._failed.clear()
-        self._pauses = 0
+        self._failures.clear()
+        self._open_count = 0
         self.is_open = self._probing = False
-        self.reason = ""
+        self.last_error = ""
 
-    def record_failure(self, device: str, reason: str, *, itself: bool, after: float = 0.0) -> None:
+    def record_failure(
+        self, ordering_key: str, error: str, *, sink_wide: bool, retry_after_seconds: float = 0.0
+    ) -> None:
         """A delivery failed: because of the sink itself, or perhaps of the event; `after` seconds it wants no other."""
-        self.reason = reason
-        self._failed.add(object() if itself else device)
+        self.last_error = error
+        self._failures.add(object() if sink_wide else ordering_key)
         if self.is_open and not self._probing:
             return  # began before it opened
-        if self._probing or len(self._failed) >= FAILURE_THRESHOLD or (itself and after > 0):
-            pause = growing(self._pauses, FIRST_SECONDS, LONGEST_SECONDS, self._chance)
-            self._until = self._clock() + max(pause, after)
-            self._pauses += 1
+        if self._probing or len(self._failures) >= FAILURE_THRESHOLD or (sink_wide and retry_after_seconds > 0):
+            backoff = exponential_backoff(self._open_count, INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, self._jitter)
+            self._next_probe_at = self._clock() + max(backoff, retry_after_seconds)
+            self._open_count += 1
             self.is_open, self._probing = True, False
 
     def abandon_probe(self) -> None:

@@ -23,9 +23,9 @@ from thingspace_provider.listener.store.base import StoredMessage
 from thingspace_provider.listener.timestamps import format_timestamp
 
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
-DIGEST = 8  # bytes
+DIGEST_BYTES = 8  # bytes
 # Named after ThingSpace, because ThingSpace defines what they mean.
-TYPES = {
+EVENT_TYPES = {
     TEXT: "com.verizon.thingspace.sms.received",
     SENT: "com.verizon.thingspace.sms.sent",
     CONFIRMATION: "com.verizon.thingspace.sms.confirmed",
@@ -43,25 +43,25 @@ class CloudEvent:
     body: bytes = field(repr=False)
 
 
-def to_cloudevent(stored: StoredMessage) -> CloudEvent:
+def to_cloudevent(message: StoredMessage) -> CloudEvent:
     """The event of a stored callback. Its key is the device, or the account when ThingSpace named no device."""
-    device = primary_device(stored.devices)
-    number = f"{stored.id}-{_digest(stored)}"
+    device = primary_device(message.devices)
+    event_id = f"{message.id}-{_digest(message)}"
     event = {
         "specversion": "1.0",
-        "id": number,
-        "source": f"/thingspace/accounts/{quote(stored.account, safe='')}",
-        "type": TYPES[stored.kind],
+        "id": event_id,
+        "source": f"/thingspace/accounts/{quote(message.account, safe='')}",
+        "type": EVENT_TYPES[message.kind],
         **({"subject": device} if device else {}),
-        "time": format_timestamp(stored.received_at),
+        "time": format_timestamp(message.received_at),
         "datacontenttype": "application/json",
-        "data": message_to_json(stored, include_body=stored.kind != TEXT),
+        "data": message_to_json(message, include_body=message.kind != TEXT),
     }
     body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-    return CloudEvent(number, device or stored.account, body)
+    return CloudEvent(event_id, device or message.account, body)
 
 
-def _digest(stored: StoredMessage) -> str:
+def _digest(message: StoredMessage) -> str:
     """Tells the events of two listeners apart that count their messages alike; the same for ever."""
-    said = f"{stored.id}\n{stored.account}\n{stored.received_at}\n".encode() + stored.body
-    return hashlib.sha256(said).hexdigest()[: 2 * DIGEST]
+    content = f"{message.id}\n{message.account}\n{message.received_at}\n".encode() + message.body
+    return hashlib.sha256(content).hexdigest()[: 2 * DIGEST_BYTES]

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from thingspace_provider.listener.forwarding.circuit_breaker import CircuitBreaker, growing
+from thingspace_provider.listener.forwarding.circuit_breaker import CircuitBreaker, exponential_backoff
 from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
-from thingspace_provider.listener.forwarding.metrics import DEAD, DELIVERED, FAILED, SKIPPED, ForwardingMetrics
+from thingspace_provider.listener.forwarding.metrics import DEAD_LETTER, DELIVERED, FAILED, SKIPPED, ForwardingMetrics
 from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, Sink, SinkUnavailable
 from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings
 from thingspace_provider.listener.observability import json_log
@@ -41,11 +41,11 @@ BATCH_SIZE = 20  # texts of one device that are taken together
 PROBE_CANDIDATES = (
     8  # of which one probes: a text that no sink could digest must not be the only one that is ever tried
 )
-LEASE_SECONDS = 15.0  # beyond the time of one delivery; what a dead replica had taken waits as long
+LEASE_MARGIN_SECONDS = 15.0  # beyond the time of one delivery; what a dead replica had taken waits as long
 POLL_INTERVAL_SECONDS = 2.0  # without having been woken
-STORE_SECONDS = 1.0  # before a store that failed is asked again
-DRAIN_SECONDS = 2.0  # at a stop, for what is under way
-INITIAL_BACKOFF_SECONDS, LONGEST_BACK_OFF = 1.0, 300.0
+STORE_RETRY_SECONDS = 1.0  # before a store that failed is asked again
+SHUTDOWN_GRACE_SECONDS = 2.0  # at a stop, for what is under way
+INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 300.0
 
 MAX_TRACKED_FAILURES = 100_000  # failures; others may have delivered or discarded what failed here
 
@@ -56,20 +56,20 @@ T = TypeVar("T")
 class BatchDelivery:
     """One run that is under way: its claim and place there, until when it is ours, and what became of it so far."""
 
-    claim: Lease
+    lease: Lease
     index: int
     lease_expires_at: float
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
-    def lane(self) -> str:
+    def ordering_key(self) -> str:
         """Names the device."""
-        return str(self.claim.ordering_keys[self.index])
+        return str(self.lease.ordering_keys[self.index])
 
     @property
-    def run(self) -> Sequence[OutboxEntry]:
+    def batch(self) -> Sequence[OutboxEntry]:
         """Parcels of one device, in their order."""
-        return self.claim.batches[self.index]
+        return self.lease.batches[self.index]
 
 
 class Forwarder:
@@ -81,156 +81,160 @@ class Forwarder:
         sink: Sink,
         outbox: Outbox,
         metrics: ForwardingMetrics,
-        threads: ThreadPoolExecutor,
+        executor: ThreadPoolExecutor,
     ) -> None:
         self.name = settings.name
         self._settings = settings
         self._sink = sink
         self._outbox = outbox
         self._metrics = metrics
-        self._threads = threads
+        self._executor = executor
         self._loop = asyncio.get_running_loop()
-        self._awake = asyncio.Event()
-        self._under_way: dict[asyncio.Task[None], BatchDelivery] = {}
-        self._ended: list[BatchDelivery] = []
+        self._notified = asyncio.Event()
+        self._in_flight: dict[asyncio.Task[None], BatchDelivery] = {}
+        self._finished: list[BatchDelivery] = []
         self._delivered_count = 0  # how many texts since the start
-        self._failed: dict[int, int] = {}  # how many it had taken when a text failed last; the latest failure is last
-        self._served = -math.inf
+        self._failures: dict[int, int] = {}  # how many it had taken when a text failed last; the latest failure is last
+        self._last_heartbeat = -math.inf
         self._stopping = False
         self.breaker = CircuitBreaker()
         metrics.register_sink(self.name, lambda: self.breaker.is_open)
         self._task = asyncio.create_task(self._run())
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Look now."""
-        self._awake.set()
+        self._notified.set()
 
-    def wants(self, stored: StoredMessage) -> bool:
+    def accepts(self, message: StoredMessage) -> bool:
         """Whether the sink is for such a callback."""
-        repeats = stored.duplicate_of is not None
-        return stored.kind in self._settings.kinds and not (repeats and self._settings.skip_duplicates)
+        is_duplicate = message.duplicate_of is not None
+        return message.kind in self._settings.kinds and not (is_duplicate and self._settings.skip_duplicates)
 
     async def close(self) -> None:
         """Give what is under way a moment, the rest back to the outbox, and let go of the sink."""
         self._stopping = True
-        self.wake()
+        self.notify()
         await self._task
 
     async def _run(self) -> None:
         failing = False
         while not self._stopping:
-            self._awake.clear()
+            self._notified.clear()
             try:
                 await self._send_heartbeat()
-                await self._report()
+                await self._record_outcomes()
                 await self._start_batches()
-            except Exception as reason:  # noqa: BLE001  whatever it is, nothing is lost, and this task must go on
+            except Exception as error:  # noqa: BLE001  whatever it is, nothing is lost, and this task must go on
                 if not failing:
-                    json_log.log_event(
-                        "the outbox fails: texts wait", logging.ERROR, sink=self.name, reason=str(reason)
-                    )
+                    json_log.log_event("the outbox fails: texts wait", logging.ERROR, sink=self.name, reason=str(error))
                 failing = True
-                await asyncio.sleep(STORE_SECONDS)
+                await asyncio.sleep(STORE_RETRY_SECONDS)
                 continue
             failing = False
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(
-                    self._awake.wait(), min(self.breaker.wait() or POLL_INTERVAL_SECONDS, HEARTBEAT_INTERVAL_SECONDS)
+                    self._notified.wait(),
+                    min(self.breaker.seconds_until_probe() or POLL_INTERVAL_SECONDS, HEARTBEAT_INTERVAL_SECONDS),
                 )
-        await self._finish()
+        await self._shut_down()
 
     async def _send_heartbeat(self) -> None:
         """Say now and then that this listener names the sink: what waits for it is not left over."""
         now = self._loop.time()
-        if now >= self._served + HEARTBEAT_INTERVAL_SECONDS:
-            await self._in_thread(self._outbox.heartbeat, self.name)
-            self._served = now
+        if now >= self._last_heartbeat + HEARTBEAT_INTERVAL_SECONDS:
+            await self._run_in_thread(self._outbox.heartbeat, self.name)
+            self._last_heartbeat = now
 
     async def _start_batches(self) -> None:
         """Take what is due and there is room for, and begin to deliver it."""
-        room = self.breaker.permits(MAX_CONCURRENT_BATCHES - len(self._under_way))
-        if room < 1:
+        permits = self.breaker.permits(MAX_CONCURRENT_BATCHES - len(self._in_flight))
+        if permits < 1:
             return
-        probes = self.breaker.is_open
-        lease = LEASE_SECONDS + self._settings.timeout_seconds
-        until = self._loop.time() + lease
-        limit, run = (PROBE_CANDIDATES, 1) if probes else (room, BATCH_SIZE)
-        take = partial(self._outbox.acquire, self.name, limit, lease=lease, run=run)
-        claim = await self._in_thread(take)
-        works = [BatchDelivery(claim, place, until) for place in range(len(claim.batches))]
-        if probes and works:
-            random.shuffle(works)
-            self._ended += works[1:]
-        for work in works[:1] if probes else works:
-            self.breaker.begin()
-            task = asyncio.create_task(self._deliver(work))
-            self._under_way[task] = work
-            task.add_done_callback(self._end)
-        if probes and len(works) > 1:
-            await self._report()
+        is_probing = self.breaker.is_open
+        lease_seconds = LEASE_MARGIN_SECONDS + self._settings.timeout_seconds
+        lease_expires_at = self._loop.time() + lease_seconds
+        limit, batch_size = (PROBE_CANDIDATES, 1) if is_probing else (permits, BATCH_SIZE)
+        acquire = partial(self._outbox.acquire, self.name, limit, lease_seconds=lease_seconds, batch_size=batch_size)
+        lease = await self._run_in_thread(acquire)
+        deliveries = [BatchDelivery(lease, index, lease_expires_at) for index in range(len(lease.batches))]
+        if is_probing and deliveries:
+            random.shuffle(deliveries)
+            self._finished += deliveries[1:]
+        for delivery in deliveries[:1] if is_probing else deliveries:
+            self.breaker.record_start()
+            task = asyncio.create_task(self._deliver(delivery))
+            self._in_flight[task] = delivery
+            task.add_done_callback(self._on_finished)
+        if is_probing and len(deliveries) > 1:
+            await self._record_outcomes()
 
-    async def _deliver(self, work: BatchDelivery) -> None:
+    async def _deliver(self, delivery: BatchDelivery) -> None:
         """One device's texts, one after the other, until one fails."""
-        for parcel in work.run:
-            if self._loop.time() + self._settings.timeout_seconds > work.lease_expires_at or self._stopping:
+        for entry in delivery.batch:
+            if self._loop.time() + self._settings.timeout_seconds > delivery.lease_expires_at or self._stopping:
                 return
-            if not self.wants(parcel.stored):
+            if not self.accepts(entry.message):
                 self._metrics.record_outcome(self.name, SKIPPED)
-                work.outcomes.append(Delivered(parcel.stored.id))
+                delivery.outcomes.append(Delivered(entry.message.id))
                 continue
-            outcome = await self._attempt(parcel, work.lane)
+            outcome = await self._attempt(entry, delivery.ordering_key)
             if outcome is not None:
-                work.outcomes.append(outcome)
+                delivery.outcomes.append(outcome)
             if outcome is None or isinstance(outcome, RetryLater):
                 return
 
-    async def _attempt(self, parcel: OutboxEntry, lane: str) -> Outcome | None:
+    async def _attempt(self, entry: OutboxEntry, ordering_key: str) -> Outcome | None:
         """Deliver one; None when the sink itself does not work, which counts against no text."""
-        number = parcel.stored.id
+        message_id = entry.message.id
         try:
-            await self._sink.deliver(to_cloudevent(parcel.stored))
-        except MessageRejected as reason:
+            await self._sink.deliver(to_cloudevent(entry.message))
+        except MessageRejected as error:
             self._record_success()
-            return self._dead_letter(number, str(reason))
-        except SinkUnavailable as reason:
-            self._record_failure(lane, reason, itself=True)
+            return self._dead_letter(message_id, str(error))
+        except SinkUnavailable as error:
+            self._record_failure(ordering_key, error, sink_wide=True)
             self._metrics.record_outcome(self.name, FAILED)
             return None
-        except DeliveryError as reason:
-            return self._handle_failure(parcel, lane, reason)
-        except Exception as reason:  # noqa: BLE001  whatever it is, the texts of other devices must go on
-            json_log.LOG.exception("a delivery broke off")
-            return self._handle_failure(parcel, lane, DeliveryError(f"the listener failed ({type(reason).__name__})"))
+        except DeliveryError as error:
+            return self._handle_failure(entry, ordering_key, error)
+        except Exception as error:  # noqa: BLE001  whatever it is, the texts of other devices must go on
+            json_log.LOGGER.exception("a delivery broke off")
+            return self._handle_failure(
+                entry, ordering_key, DeliveryError(f"the listener failed ({type(error).__name__})")
+            )
         self._record_success()
         self._delivered_count += 1
-        self._failed.pop(number, None)
+        self._failures.pop(message_id, None)
         self._metrics.record_outcome(self.name, DELIVERED)
-        return Delivered(number)
+        return Delivered(message_id)
 
-    def _handle_failure(self, parcel: OutboxEntry, lane: str, problem: DeliveryError) -> Outcome | None:
+    def _handle_failure(self, entry: OutboxEntry, ordering_key: str, error: DeliveryError) -> Outcome | None:
         """It goes to the dead letters when it failed too often and the sink takes others; else it waits."""
-        reason, delivery, number = str(problem), parcel.delivery, parcel.stored.id
+        error_message, delivery, message_id = str(error), entry.delivery, entry.message.id
         was_open = self.breaker.is_open
-        self._record_failure(lane, problem, itself=False)
+        self._record_failure(ordering_key, error, sink_wide=False)
         if was_open:
             self._metrics.record_outcome(self.name, FAILED)
             return None
         # Counted, because clocks differ. What failed before a start, or elsewhere, has to fail here once more.
-        took = self._failed.pop(number, self._delivered_count if delivery.attempts else 0)
-        if delivery.attempts + 1 >= self._settings.max_attempts and self._delivered_count > took:
-            return self._dead_letter(number, reason)
-        self._failed[number] = self._delivered_count
-        if len(self._failed) > MAX_TRACKED_FAILURES:
-            del self._failed[next(iter(self._failed))]
+        delivered_before = self._failures.pop(message_id, self._delivered_count if delivery.attempts else 0)
+        if delivery.attempts + 1 >= self._settings.max_attempts and self._delivered_count > delivered_before:
+            return self._dead_letter(message_id, error_message)
+        self._failures[message_id] = self._delivered_count
+        if len(self._failures) > MAX_TRACKED_FAILURES:
+            del self._failures[next(iter(self._failures))]
         self._metrics.record_outcome(self.name, FAILED)
-        wait = max(growing(delivery.attempts, INITIAL_BACKOFF_SECONDS, LONGEST_BACK_OFF), problem.retry_after_seconds)
-        self._loop.call_later(wait, self.wake)
-        return RetryLater(number, reason, wait)
+        delay_seconds = max(
+            exponential_backoff(delivery.attempts, INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS),
+            error.retry_after_seconds,
+        )
+        self._loop.call_later(delay_seconds, self.notify)
+        return RetryLater(message_id, error_message, delay_seconds)
 
-    def _dead_letter(self, number: int, reason: str) -> DeadLettered:
-        self._metrics.record_outcome(self.name, DEAD)
-        json_log.log_event("given up: a dead letter", logging.WARNING, sink=self.name, message=number, reason=reason)
-        return DeadLettered(number, reason)
+    def _dead_letter(self, message_id: int, error: str) -> DeadLettered:
+        self._metrics.record_outcome(self.name, DEAD_LETTER)
+        json_log.log_event("given up: a dead letter", logging.WARNING, sink=self.name, message=message_id, reason=error)
+        return DeadLettered(message_id, error)
 
     def _record_success(self) -> None:
         was_open = self.breaker.is_open
@@ -238,46 +242,46 @@ class Forwarder:
         if was_open and not self.breaker.is_open:
             json_log.log_event("the sink works again", sink=self.name)
 
-    def _record_failure(self, lane: str, problem: DeliveryError, *, itself: bool) -> None:
+    def _record_failure(self, ordering_key: str, error: DeliveryError, *, sink_wide: bool) -> None:
         was_open = self.breaker.is_open
-        self.breaker.record_failure(lane, str(problem), itself=itself, after=problem.retry_after_seconds)
+        self.breaker.record_failure(
+            ordering_key, str(error), sink_wide=sink_wide, retry_after_seconds=error.retry_after_seconds
+        )
         if self.breaker.is_open and not was_open:
-            json_log.log_event(
-                "the sink does not work: texts wait", logging.WARNING, sink=self.name, reason=str(problem)
-            )
+            json_log.log_event("the sink does not work: texts wait", logging.WARNING, sink=self.name, reason=str(error))
 
-    def _end(self, task: asyncio.Task[None]) -> None:
-        self._ended.append(self._under_way.pop(task))
-        if not self._under_way:
+    def _on_finished(self, task: asyncio.Task[None]) -> None:
+        self._finished.append(self._in_flight.pop(task))
+        if not self._in_flight:
             self.breaker.abandon_probe()
-        self.wake()
+        self.notify()
 
-    async def _report(self) -> None:
+    async def _record_outcomes(self) -> None:
         """Note what became of what ended; what cannot be noted now is kept for the next time."""
-        claims: dict[int, list[BatchDelivery]] = {}
-        for work in self._ended:
-            claims.setdefault(work.claim.token, []).append(work)
-        for works in claims.values():
-            part = works[0].claim.subset(*(work.index for work in works))
-            outcomes = [outcome for work in works for outcome in work.outcomes]
-            await self._in_thread(self._outbox.record_outcomes, part, outcomes)
-            self._ended = [work for work in self._ended if work not in works]
+        by_token: dict[int, list[BatchDelivery]] = {}
+        for delivery in self._finished:
+            by_token.setdefault(delivery.lease.token, []).append(delivery)
+        for deliveries in by_token.values():
+            lease = deliveries[0].lease.subset(*(work.index for work in deliveries))
+            outcomes = [outcome for work in deliveries for outcome in work.outcomes]
+            await self._run_in_thread(self._outbox.record_outcomes, lease, outcomes)
+            self._finished = [work for work in self._finished if work not in deliveries]
 
-    async def _finish(self) -> None:
-        tasks = list(self._under_way)
+    async def _shut_down(self) -> None:
+        tasks = list(self._in_flight)
         if tasks:
-            await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+            await asyncio.wait(tasks, timeout=SHUTDOWN_GRACE_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
-            await self._report()
-        except StoreError as reason:
+            await self._record_outcomes()
+        except StoreError as error:
             json_log.log_event(
-                "what was delivered last is delivered again", logging.ERROR, sink=self.name, reason=str(reason)
+                "what was delivered last is delivered again", logging.ERROR, sink=self.name, reason=str(error)
             )
         finally:
             await self._sink.close()
 
-    async def _in_thread(self, call: Callable[..., T], *values: object) -> T:
-        return await self._loop.run_in_executor(self._threads, call, *values)
+    async def _run_in_thread(self, function: Callable[..., T], *values: object) -> T:
+        return await self._loop.run_in_executor(self._executor, function, *values)

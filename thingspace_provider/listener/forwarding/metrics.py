@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from thingspace_provider.listener.store.base import Backlog, StoreError
 
-OUTCOMES = DELIVERED, FAILED, DEAD, SKIPPED = ("delivered", "failed", "dead", "skipped")
+OUTCOMES = DELIVERED, FAILED, DEAD_LETTER, SKIPPED = ("delivered", "failed", "dead", "skipped")
 
 CACHE_FACTOR = 10  # a count holds ten times as long as it took: anybody may ask for metrics, and a long backlog costs
 
@@ -19,48 +19,50 @@ class ForwardingMetrics:
     """One set of figures for each sink."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, meaning: str) -> Gauge:
-            return Gauge(f"thingspace_{name}", meaning, ["sink"], registry=registry)
+        def create_gauge(name: str, description: str) -> Gauge:
+            return Gauge(f"thingspace_{name}", description, ["sink"], registry=registry)
 
-        self._ended = Counter(
+        self._deliveries = Counter(
             "thingspace_deliveries", "Deliveries to a sink by how they ended.", ["sink", "outcome"], registry=registry
         )
-        self._open = gauge("sink_breaker_open", "1 while the sink does not work and is left alone.")
-        self._waiting = gauge("outbox_waiting", "Callbacks that the sink must still get.")
-        self._oldest = gauge("outbox_oldest_seconds", "Age of the oldest callback that the sink must still get.")
-        self._dead = gauge("outbox_dead_letters", "Callbacks given up for the sink.")
+        self._breaker_open = create_gauge("sink_breaker_open", "1 while the sink does not work and is left alone.")
+        self._pending = create_gauge("outbox_waiting", "Callbacks that the sink must still get.")
+        self._oldest_age = create_gauge(
+            "outbox_oldest_seconds", "Age of the oldest callback that the sink must still get."
+        )
+        self._dead_letters = create_gauge("outbox_dead_letters", "Callbacks given up for the sink.")
         self.backlogs: Callable[[], Sequence[Backlog]] = list  # asked in a thread
-        self._counting = asyncio.Lock()
-        self._fresh_until = 0.0
+        self._refresh_lock = asyncio.Lock()
+        self._cached_until = 0.0
 
     def register_sink(self, sink: str, is_open: Callable[[], bool]) -> None:
         """Show a sink, with counts of 0."""
-        self._open.labels(sink).set_function(is_open)
+        self._breaker_open.labels(sink).set_function(is_open)
         for outcome in OUTCOMES:
-            self._ended.labels(sink, outcome)
+            self._deliveries.labels(sink, outcome)
 
     def record_outcome(self, sink: str, outcome: str) -> None:
         """A delivery ended in one of OUTCOMES."""
-        self._ended.labels(sink, outcome).inc()
+        self._deliveries.labels(sink, outcome).inc()
 
     async def refresh_backlog(self) -> None:
         """Look at the outbox; without it when it cannot be read now. However many ask, it is seldom counted anew."""
-        async with self._counting:
-            begun = time.monotonic()
-            if begun < self._fresh_until:
+        async with self._refresh_lock:
+            started = time.monotonic()
+            if started < self._cached_until:
                 return
             try:
                 backlogs = await asyncio.get_running_loop().run_in_executor(None, self.backlogs)
             except StoreError:
                 backlogs = ()
-            self._show(backlogs)
-            self._fresh_until = begun + CACHE_FACTOR * (time.monotonic() - begun)
+            self._set_gauges(backlogs)
+            self._cached_until = started + CACHE_FACTOR * (time.monotonic() - started)
 
-    def _show(self, backlogs: Sequence[Backlog]) -> None:
-        for gauge in (self._waiting, self._oldest, self._dead):
+    def _set_gauges(self, backlogs: Sequence[Backlog]) -> None:
+        for gauge in (self._pending, self._oldest_age, self._dead_letters):
             gauge.clear()
         for backlog in backlogs:
-            self._waiting.labels(backlog.sink).set(backlog.pending)
-            self._dead.labels(backlog.sink).set(backlog.dead_letters)
+            self._pending.labels(backlog.sink).set(backlog.pending)
+            self._dead_letters.labels(backlog.sink).set(backlog.dead_letters)
             age = 0.0 if backlog.oldest_received_at is None else time.time() - backlog.oldest_received_at / 1_000_000
-            self._oldest.labels(backlog.sink).set(max(age, 0.0))
+            self._oldest_age.labels(backlog.sink).set(max(age, 0.0))

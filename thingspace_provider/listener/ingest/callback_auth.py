@@ -27,11 +27,13 @@ class ExpectedCredential:
         """Whether a body's user name and password are the current or previous ones; all are compared, always."""
         if not isinstance(username, str) or not isinstance(password, str):
             return False
-        known = constant_time_equals(username, self.username)
-        good = [constant_time_equals(password, one) for one in (self.password, *self.previous_passwords)]
-        return known and any(good)
+        username_matches = constant_time_equals(username, self.username)
+        password_matches = [
+            constant_time_equals(password, candidate) for candidate in (self.password, *self.previous_passwords)
+        ]
+        return username_matches and any(password_matches)
 
-    def proof(self, account: str, nonce: str) -> str:
+    def compute_proof(self, account: str, nonce: str) -> str:
         """HMAC-SHA256 in hex that shows who asks with a nonce that this credential is known here."""
-        said = f"{self.username}:{account}:{nonce}".encode()
-        return hmac.new(self.password.encode(), said, hashlib.sha256).hexdigest()
+        message = f"{self.username}:{account}:{nonce}".encode()
+        return hmac.new(self.password.encode(), message, hashlib.sha256).hexdigest()

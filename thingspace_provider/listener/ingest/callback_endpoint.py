@@ -24,11 +24,11 @@ from thingspace_provider.listener.observability.metrics import Metrics
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings
 from thingspace_provider.listener.store.base import IncomingCallback
 
-LARGEST = 8192  # bytes of a body; ThingSpace's have some hundred
+MAX_BODY_BYTES = 8192  # bytes of a body; ThingSpace's have some hundred
 RESPONSE_TIMEOUT_SECONDS = 1.8  # ThingSpace tries again after about 4 s without an answer; within 2 is what we promise
-PREFIX = "/callbacks/"
-SEGMENTS = 2
-LONGEST_SOURCE = 60  # characters that are logged of what may be no address
+PATH_PREFIX = "/callbacks/"
+SEGMENT_COUNT = 2
+MAX_LOGGED_ADDRESS_LENGTH = 60  # characters that are logged of what may be no address
 NONCE = re.compile(rb"[A-Za-z0-9_-]{16,128}")
 STORED = StaticResponse(200)
 TOO_LARGE = StaticResponse(413, b"a callback body has 8192 bytes at most", close=True)
@@ -63,12 +63,16 @@ class CallbackEndpoint:
     """
 
     def __init__(
-        self, settings: ListenerSettings, inbox: GroupCommitter, metrics: Metrics, on_rejected: Callable[[str], None]
+        self,
+        settings: ListenerSettings,
+        group_committer: GroupCommitter,
+        metrics: Metrics,
+        on_rejected: Callable[[str], None],
     ) -> None:
-        self._inbox = inbox
-        self._need = on_rejected
+        self._group_committer = group_committer
+        self._on_rejected = on_rejected
         self._metrics = metrics
-        self._refusals = ThrottledLog()
+        self._rejection_log = ThrottledLog()
         self.settings = settings
 
     @property
@@ -81,96 +85,102 @@ class CallbackEndpoint:
         self._settings = settings
         self._accounts = frozenset(settings.accounts)
         self._credential = ExpectedCredential(settings.username, settings.password, settings.previous_password)
-        self._sources = SourceAddressPolicy(settings.sources, settings.source_addresses, settings.trusted_hops)
+        self._source_policy = SourceAddressPolicy(settings.sources, settings.source_addresses, settings.trusted_hops)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a path under PREFIX."""
         try:
             if scope["method"] == "POST":
-                answer = await self._receive(scope, receive)
-                if answer is not STORED:
-                    self._record_rejection(REJECTION_REASONS[answer], scope)
+                response = await self._receive(scope, receive)
+                if response is not STORED:
+                    self._record_rejection(REJECTION_REASONS[response], scope)
             elif scope["method"] == "GET":
-                answer = self._respond_to_probe(scope)
+                response = self._respond_to_probe(scope)
             else:
-                answer = NOT_FOUND
+                response = NOT_FOUND
         except ClientDisconnected:
             return
-        await answer(scope, receive, send)
+        await response(scope, receive, send)
 
     async def _receive(self, scope: Scope, receive: Receive) -> StaticResponse:
-        arrived, begun = time.time_ns() // 1000, time.monotonic()
-        token, account = _segments(scope)
-        if self._sources.mode == ENFORCE and not self._sources.is_expected(self._sources.client_address(scope)):
-            if constant_time_equals(token, self._settings.path_token):
-                self._need(account)
+        received_at, started = time.time_ns() // 1000, time.monotonic()
+        path_token, account = _parse_path(scope)
+        if self._source_policy.mode == ENFORCE and not self._source_policy.is_expected(
+            self._source_policy.client_address(scope)
+        ):
+            if constant_time_equals(path_token, self._settings.path_token):
+                self._on_rejected(account)
             return UNEXPECTED_SOURCE
         try:
-            raw = await _read_body(scope, receive)
+            body = await _read_body(scope, receive)
         except BodyTooLarge:
             return TOO_LARGE
-        if not constant_time_equals(token, self._settings.path_token):
+        if not constant_time_equals(path_token, self._settings.path_token):
             return NOT_FOUND
         try:
-            body = callback_parser.parse_body(raw)
+            unverified = callback_parser.parse_body(body)
         except callback_parser.MalformedBody:
             return MALFORMED
         if account not in self._accounts:
             return NOT_FOUND
-        if not self._credential.matches(body.username, body.password):
-            self._need(account)
+        if not self._credential.matches(unverified.username, unverified.password):
+            self._on_rejected(account)
             return FORBIDDEN
         try:
-            said = body.callback()
-            await self._inbox.store(
-                IncomingCallback(account, arrived, said), RESPONSE_TIMEOUT_SECONDS - (time.monotonic() - begun)
+            parsed = unverified.to_callback()
+            await self._group_committer.store(
+                IncomingCallback(account, received_at, parsed), RESPONSE_TIMEOUT_SECONDS - (time.monotonic() - started)
             )
         except NotStored:
-            self._need(account)
+            self._on_rejected(account)
             return RETRY_LATER
-        self._metrics.record_stored(said.kind)
-        if self._sources.mode == LOG and not self._sources.is_expected(source := self._sources.client_address(scope)):
+        self._metrics.record_stored(parsed.kind)
+        if self._source_policy.mode == LOG and not self._source_policy.is_expected(
+            address := self._source_policy.client_address(scope)
+        ):
             self._metrics.unexpected_source.inc()
-            said_of = {"client": source[:LONGEST_SOURCE], "account": account}
-            self._refusals.warn(
-                REJECTION_REASONS[UNEXPECTED_SOURCE], "callback taken from an unexpected address", **said_of
+            fields = {"client": address[:MAX_LOGGED_ADDRESS_LENGTH], "account": account}
+            self._rejection_log.warn(
+                REJECTION_REASONS[UNEXPECTED_SOURCE], "callback taken from an unexpected address", **fields
             )
         return STORED
 
     def _record_rejection(self, reason: str, scope: Scope) -> None:
         """Who was refused and why; the account only when it is one of ours, for a stranger may write there anything."""
         self._metrics.record_rejected(reason)
-        account = _segments(scope)[1]
-        known = account if account in self._accounts else None
-        self._refusals.warn(reason, client=self._sources.client_address(scope)[:LONGEST_SOURCE], account=known)
+        account = _parse_path(scope)[1]
+        known_account = account if account in self._accounts else None
+        self._rejection_log.warn(
+            reason, client=self._source_policy.client_address(scope)[:MAX_LOGGED_ADDRESS_LENGTH], account=known_account
+        )
 
     def _respond_to_probe(self, scope: Scope) -> StaticResponse:
         """Show that this listener knows the credential, without anything being sent that could be used again."""
-        token, account = _segments(scope)
+        path_token, account = _parse_path(scope)
         nonce = next((value for name, value in scope["headers"] if name == b"thingspace-probe"), b"")
         if (
-            not constant_time_equals(token, self._settings.path_token)
+            not constant_time_equals(path_token, self._settings.path_token)
             or account not in self._accounts
             or not NONCE.fullmatch(nonce)
         ):
             return NOT_FOUND
-        proof = self._credential.proof(account, nonce.decode())
+        proof = self._credential.compute_proof(account, nonce.decode())
         return StaticResponse(
             200, json.dumps({"account": account, "proof": proof}).encode(), content_type=b"application/json"
         )
 
 
-def _segments(scope: Scope) -> tuple[str, str]:
+def _parse_path(scope: Scope) -> tuple[str, str]:
     """Path token and account, from the path as it was sent: an account may hold an encoded slash."""
-    raw = scope["raw_path"].decode("ascii", "replace")
-    parts = raw[len(PREFIX) :].split("/")
-    return (unquote(parts[0]), unquote(parts[1])) if len(parts) == SEGMENTS else ("", "")
+    raw_path = scope["raw_path"].decode("ascii", "replace")
+    segments = raw_path[len(PATH_PREFIX) :].split("/")
+    return (unquote(segments[0]), unquote(segments[1])) if len(segments) == SEGMENT_COUNT else ("", "")
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
     """The body; raises TooLarge as early as that is known."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or int(value[:10]) > LARGEST):
+        if name == b"content-length" and (not value.isdigit() or int(value[:10]) > MAX_BODY_BYTES):
             raise BodyTooLarge
     body = bytearray()
     while True:
@@ -178,7 +188,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
         body += message.get("body", b"")
-        if len(body) > LARGEST:
+        if len(body) > MAX_BODY_BYTES:
             raise BodyTooLarge
         if not message.get("more_body"):
             return bytes(body)

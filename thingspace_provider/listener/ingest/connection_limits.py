@@ -16,19 +16,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 KEEP_ALIVE_SECONDS = 30  # between two requests, and before the first
 REQUEST_TIMEOUT_SECONDS = 2.0  # from a request's first byte to its last
 WRITE_TIMEOUT_SECONDS = 10.0  # for a reader to make room for more of an answer
-MOST_CONNECTIONS = 12_000
+MAX_CONNECTIONS = 12_000
 MAX_PIPELINED_REQUESTS = 16  # requests that one connection may have sent before the first is answered
-LARGEST_REQUEST = 65_536  # bytes with headers; a body of 8 kB in the smallest chunks fits
+MAX_REQUEST_BYTES = 65_536  # bytes with headers; a body of 8 kB in the smallest chunks fits
 
 REQUEST_TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+REQUEST_TOO_LARGE_RESPONSE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
 
 
 class PipelineLimitExceeded(Exception):
     """Ends the parser's work on what a connection has sent."""
 
 
-class ConnectMethod(Exception):
+class ConnectMethodError(Exception):
     """A CONNECT request: it has no path and no body, and this server is no proxy."""
 
 
@@ -64,7 +66,7 @@ class NoUpgradeProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin the response, unless the head is parsed again."""
         if self.parser.get_method() == b"CONNECT":
-            raise ConnectMethod
+            raise ConnectMethodError
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
@@ -80,19 +82,19 @@ class LimitedHttpProtocol(NoUpgradeProtocol):
     At `most` connections the one that has gone longest without a whole request makes room for a new one.
     """
 
-    most: ClassVar[int] = MOST_CONNECTIONS
+    max_connections: ClassVar[int] = MAX_CONNECTIONS
     _idle_connections: ClassVar[dict[LimitedHttpProtocol, None]] = {}  # the eldest first
     _write_timer: asyncio.TimerHandle | None = None
     _timer: asyncio.TimerHandle | None = None
     _request_open = False  # a request has begun and is not complete
-    _bytes = 0  # of the request that has begun
+    _request_bytes = 0  # of the request that has begun
     _headers_complete = False  # its headers are complete, so that the cycle is its own
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request, but not for ever."""
         super().connection_made(transport)
         self._idle_connections[self] = None
-        if len(self.connections) > self.most:
+        if len(self.connections) > self.max_connections:
             self._evict_oldest_idle()
         self._timer = self.loop.call_later(KEEP_ALIVE_SECONDS, self.transport.close)
 
@@ -104,15 +106,15 @@ class LimitedHttpProtocol(NoUpgradeProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a request that is not complete, and give it a time."""
-        was_within = self._request_open
-        self._bytes += len(data)
+        was_open = self._request_open
+        self._request_bytes += len(data)
         super().data_received(data)
         if not self._request_open:
-            self._bytes = 0
+            self._request_bytes = 0
             self._stop_timer()
-        elif self._bytes > LARGEST_REQUEST:
-            self._reject(TOO_LARGE)
-        elif not was_within:
+        elif self._request_bytes > MAX_REQUEST_BYTES:
+            self._reject(REQUEST_TOO_LARGE_RESPONSE)
+        elif not was_open:
             self._stop_timer()
             self._timer = self.loop.call_later(REQUEST_TIMEOUT_SECONDS, self._reject, REQUEST_TIMEOUT_RESPONSE)
 
@@ -155,15 +157,15 @@ class LimitedHttpProtocol(NoUpgradeProtocol):
 
     def _evict_oldest_idle(self) -> None:
         """Hang up on the eldest of those that are not being answered."""
-        eldest = next(iter(self._idle_connections))
-        del self._idle_connections[eldest]
-        eldest.transport.abort()
+        oldest = next(iter(self._idle_connections))
+        del self._idle_connections[oldest]
+        oldest.transport.abort()
 
-    def _reject(self, answer: bytes) -> None:
+    def _reject(self, response: bytes) -> None:
         """Say why, unless an answer has begun already, and hang up."""
         if not self.transport.is_closing():
             if not self._headers_complete or not self.cycle.response_started:
-                self.transport.write(answer)
+                self.transport.write(response)
             self.transport.close()
 
     def _stop_timer(self) -> None:

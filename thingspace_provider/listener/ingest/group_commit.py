@@ -30,8 +30,8 @@ class NotStored(Exception):
 class PendingCommit:
     """One who waits for a commit; without an arrival, for the proof that a commit is possible."""
 
-    arrival: IncomingCallback | None
-    answer: asyncio.Future[None]
+    incoming: IncomingCallback | None
+    future: asyncio.Future[None]
 
 
 class GroupCommitter:
@@ -40,34 +40,34 @@ class GroupCommitter:
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
-        self._metrics.waiting.set_function(lambda: self._waiting)
-        self._failing = ""
+        self._metrics.commit_queue_length.set_function(lambda: self._pending)
+        self._store_error = ""
         self.on_commit: Callable[[], None] = _no_listener  # called in the loop after each commit
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[PendingCommit | None] = SimpleQueue()
-        self._waiting = 0
+        self._pending = 0
         self._closed = False
         self._thread = threading.Thread(target=self._write, name="inbox")
         self._thread.start()
 
-    async def store(self, arrival: IncomingCallback | None, seconds: float) -> None:
+    async def store(self, incoming: IncomingCallback | None, timeout_seconds: float) -> None:
         """Return when it is on disk, at most after `seconds`. Raises Refused.
 
         What was refused for lack of time may still be stored, if its commit had begun: then it comes twice.
         """
         if self._closed:
             raise NotStored("the listener is stopping")
-        if self._waiting >= MAX_PENDING:
+        if self._pending >= MAX_PENDING:
             raise NotStored(f"{MAX_PENDING} callbacks wait already")
-        answer = self._loop.create_future()
-        self._waiting += 1
-        late = self._loop.call_later(seconds, _time_out, answer)
-        self._queue.put(PendingCommit(arrival, answer))
+        future = self._loop.create_future()
+        self._pending += 1
+        timer = self._loop.call_later(timeout_seconds, _time_out, future)
+        self._queue.put(PendingCommit(incoming, future))
         try:
-            await answer
+            await future
         finally:
-            late.cancel()
-            self._waiting -= 1
+            timer.cancel()
+            self._pending -= 1
 
     def close(self) -> None:
         """Store what waits, then end the thread. Call it after the last request was answered."""
@@ -81,53 +81,53 @@ class GroupCommitter:
         while not stopping:
             batch = [self._queue.get()]
             with contextlib.suppress(Empty):
-                while len(batch) < self._store.batch:
+                while len(batch) < self._store.max_batch_size:
                     batch.append(self._queue.get_nowait())
             stopping = None in batch
-            waits = [wait for wait in batch if wait is not None and not wait.answer.done()]
-            if waits:
-                self._commit(waits)
+            pending = [commit for commit in batch if commit is not None and not commit.future.done()]
+            if pending:
+                self._commit(pending)
 
-    def _commit(self, waits: list[PendingCommit]) -> None:
-        failure, begun, stored = "", time.monotonic(), _no_listener
+    def _commit(self, pending: list[PendingCommit]) -> None:
+        error_message, started, on_commit = "", time.monotonic(), _no_listener
         try:
-            arrivals = [wait.arrival for wait in waits if wait.arrival is not None]
-            if arrivals:
-                self._store.append(arrivals)
-                stored = self.on_commit
-                self._metrics.record_commit(len(arrivals), time.monotonic() - begun)
+            callbacks = [commit.incoming for commit in pending if commit.incoming is not None]
+            if callbacks:
+                self._store.append(callbacks)
+                on_commit = self.on_commit
+                self._metrics.record_commit(len(callbacks), time.monotonic() - started)
             else:
                 self._store.check_writable()
-        except Exception as reason:  # noqa: BLE001  whatever it is, this thread must go on and nobody be told "stored"
-            failure = f"the store failed: {reason}"
+        except Exception as error:  # noqa: BLE001  whatever it is, this thread must go on and nobody be told "stored"
+            error_message = f"the store failed: {error}"
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            self._loop.call_soon_threadsafe(_resolve, waits, failure, stored)
-        self._tell(failure)
+            self._loop.call_soon_threadsafe(_resolve, pending, error_message, on_commit)
+        self._log_store_state(error_message)
         self._store.run_maintenance()
 
-    def _tell(self, failure: str) -> None:
+    def _log_store_state(self, error_message: str) -> None:
         """Once when it begins to fail, once when it works again."""
-        if failure and not self._failing:
-            json_log.log_event("the store fails: callbacks are refused", logging.ERROR, reason=failure)
-        if self._failing and not failure:
+        if error_message and not self._store_error:
+            json_log.log_event("the store fails: callbacks are refused", logging.ERROR, reason=error_message)
+        if self._store_error and not error_message:
             json_log.log_event("the store works again")
-        self._failing = failure
+        self._store_error = error_message
 
 
 def _no_listener() -> None:
     """Nobody is to be told."""
 
 
-def _resolve(waits: list[PendingCommit], failure: str, stored: Callable[[], None]) -> None:
-    for wait in waits:
-        if not wait.answer.done():
-            if failure:
-                wait.answer.set_exception(NotStored(failure))
+def _resolve(pending: list[PendingCommit], error_message: str, on_commit: Callable[[], None]) -> None:
+    for commit in pending:
+        if not commit.future.done():
+            if error_message:
+                commit.future.set_exception(NotStored(error_message))
             else:
-                wait.answer.set_result(None)
-    stored()
+                commit.future.set_result(None)
+    on_commit()
 
 
-def _time_out(answer: asyncio.Future[None]) -> None:
-    if not answer.done():
-        answer.set_exception(NotStored("the store is too slow"))
+def _time_out(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_exception(NotStored("the store is too slow"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-PLAIN = b"text/plain; charset=utf-8"
+PLAIN_TEXT = b"text/plain; charset=utf-8"
 
 
 class StaticResponse:
@@ -19,7 +19,7 @@ class StaticResponse:
         body: bytes = b"",
         headers: tuple[tuple[bytes, bytes], ...] = (),
         *,
-        content_type: bytes = PLAIN,
+        content_type: bytes = PLAIN_TEXT,
         close: bool = False,
     ) -> None:
         self.status = status

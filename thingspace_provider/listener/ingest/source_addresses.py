@@ -13,7 +13,13 @@ import re
 
 from starlette.types import Scope
 
-from thingspace_provider.listener.settings.values import InvalidValue, parse_choice, parse_int, parse_text, type_name
+from thingspace_provider.listener.settings.values import (
+    InvalidValue,
+    describe_type,
+    parse_choice,
+    parse_int,
+    parse_text,
+)
 
 OFF, LOG, ENFORCE = MODES = ("off", "log", "enforce")
 PUBLISHED_ADDRESSES = (
@@ -26,30 +32,30 @@ PUBLISHED_ADDRESSES = (
     "137.117.33.109",
     "168.62.173.153",
 )
-MOST_HOPS = 10
-WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")  # as some proxies write it
+MAX_PROXY_HOPS = 10
+ADDRESS_WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")  # as some proxies write it
 CACHE_SIZE = 1024  # answers, by address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def read_mode(value: object) -> str:
+def parse_mode(value: object) -> str:
     """One of MODES. Raises Wrong."""
     return parse_choice(value, MODES)
 
 
-def read_addresses(value: object) -> tuple[Network, ...]:
+def parse_addresses(value: object) -> tuple[Network, ...]:
     """A list of addresses and networks. Raises Wrong."""
     if not isinstance(value, list):
-        raise InvalidValue(f"must be a list of addresses, not {type_name(value)}")
+        raise InvalidValue(f"must be a list of addresses, not {describe_type(value)}")
     try:
-        return tuple(ipaddress.ip_network(parse_text(one).strip()) for one in value)
-    except ValueError as reason:
-        raise InvalidValue(f"must be addresses or networks: {reason}") from None
+        return tuple(ipaddress.ip_network(parse_text(entry).strip()) for entry in value)
+    except ValueError as error:
+        raise InvalidValue(f"must be addresses or networks: {error}") from None
 
 
-def read_hops(value: object) -> int:
+def parse_hops(value: object) -> int:
     """How many proxies are ours. Raises Wrong."""
-    return parse_int(value, 0, MOST_HOPS)
+    return parse_int(value, 0, MAX_PROXY_HOPS)
 
 
 class SourceAddressPolicy:
@@ -59,7 +65,7 @@ class SourceAddressPolicy:
         self.mode = mode
         self._networks = networks
         self._hops = hops
-        self._expects = functools.lru_cache(CACHE_SIZE)(self._expects_anew)
+        self._cached_match = functools.lru_cache(CACHE_SIZE)(self._matches_network)
 
     def client_address(self, scope: Scope) -> str:
         """Who sent a request, as far as it can be told; "" when it came past a proxy that should have said so."""
@@ -69,14 +75,14 @@ class SourceAddressPolicy:
         entries = ",".join(lines).split(",")
         return entries[-self._hops].strip() if len(entries) >= self._hops else ""
 
-    def is_expected(self, source: str) -> bool:
+    def is_expected(self, address: str) -> bool:
         """Whether ThingSpace sends from there."""
-        return self._expects(source)
+        return self._cached_match(address)
 
-    def _expects_anew(self, source: str) -> bool:
-        found = WITH_PORT.fullmatch(source)
+    def _matches_network(self, text: str) -> bool:
+        match = ADDRESS_WITH_PORT.fullmatch(text)
         try:
-            address = ipaddress.ip_address((found[1] or found[2]) if found else source)
+            address = ipaddress.ip_address((match[1] or match[2]) if match else text)
         except ValueError:
             return False
         address = getattr(address, "ipv4_mapped", None) or address

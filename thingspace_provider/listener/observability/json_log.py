@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 THROTTLE_SECONDS = 10.0
-LOG = logging.getLogger("thingspace.listener")
+LOGGER = logging.getLogger("thingspace.listener")
 
 
 class JsonFormatter(logging.Formatter):
@@ -19,9 +19,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever the fields hold."""
-        moment = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        timestamp = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
-            "time": moment.replace("+00:00", "Z"),
+            "time": timestamp.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
@@ -44,22 +44,22 @@ def configure_logging() -> None:
 
 def log_event(event: str, level: int = logging.INFO, **fields: Any) -> None:
     """Write one line."""
-    LOG.log(level, event, extra={"fields": fields})
+    LOGGER.log(level, event, extra={"fields": fields})
 
 
 class ThrottledLog:
     """Tells of each reason at once, then at most every ten seconds with how often: strangers cannot fill a disk."""
 
     def __init__(self) -> None:
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         self._suppressed: dict[str, int] = {}
 
     def warn(self, reason: str, event: str = "callback refused", **fields: Any) -> None:
         """Something was wrong with a callback."""
         now = time.monotonic()
         count = self._suppressed.get(reason, 0) + 1
-        if now - self._told.get(reason, -THROTTLE_SECONDS) < THROTTLE_SECONDS:
+        if now - self._logged_at.get(reason, -THROTTLE_SECONDS) < THROTTLE_SECONDS:
             self._suppressed[reason] = count
             return
-        self._told[reason], self._suppressed[reason] = now, 0
+        self._logged_at[reason], self._suppressed[reason] = now, 0
         log_event(event, logging.WARNING, reason=reason, count=count, **fields)

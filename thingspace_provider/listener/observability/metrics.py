@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 
-BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+CALLBACKS_PER_COMMIT_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+COMMIT_DURATION_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 
 class Metrics:
@@ -21,25 +21,37 @@ class Metrics:
         self._stored = Counter(
             "thingspace_callbacks_stored", "Callbacks stored and acknowledged.", ["kind"], registry=registry
         )
-        self._refused = Counter("thingspace_callbacks_refused", "Callbacks not taken.", ["reason"], registry=registry)
+        self._rejected = Counter("thingspace_callbacks_refused", "Callbacks not taken.", ["reason"], registry=registry)
         self.unexpected_source = Counter(
             "thingspace_callbacks_unexpected_source",
             "Callbacks taken from an address that ThingSpace is not known to send from.",
             registry=registry,
         )
-        self._batch = Histogram(
-            "thingspace_commit_callbacks", "Callbacks in one commit.", buckets=BATCHES, registry=registry
+        self._callbacks_per_commit = Histogram(
+            "thingspace_commit_callbacks",
+            "Callbacks in one commit.",
+            buckets=CALLBACKS_PER_COMMIT_BUCKETS,
+            registry=registry,
         )
-        self._seconds = Histogram(
-            "thingspace_commit_seconds", "Time that one commit took.", buckets=SECONDS, registry=registry
+        self._commit_duration = Histogram(
+            "thingspace_commit_seconds",
+            "Time that one commit took.",
+            buckets=COMMIT_DURATION_BUCKETS,
+            registry=registry,
         )
-        self.waiting = Gauge("thingspace_callbacks_waiting", "Callbacks that wait for a commit.", registry=registry)
-        self.removed = Counter("thingspace_callbacks_removed", "Callbacks removed for their age.", registry=registry)
-        self._asked = Counter(
+        self.commit_queue_length = Gauge(
+            "thingspace_callbacks_waiting", "Callbacks that wait for a commit.", registry=registry
+        )
+        self.messages_purged = Counter(
+            "thingspace_callbacks_removed", "Callbacks removed for their age.", registry=registry
+        )
+        self._recovery_runs = Counter(
             "thingspace_queue_asked", "Times the queue was due to be asked for.", ["result"], registry=registry
         )
-        self._fetched = Counter("thingspace_queue_texts_fetched", "Texts read from the queue.", registry=registry)
-        self.healing_stopped = Gauge(
+        self._recovery_messages = Counter(
+            "thingspace_queue_texts_fetched", "Texts read from the queue.", registry=registry
+        )
+        self.recovery_stopped = Gauge(
             "thingspace_healing_stopped", "1 when ThingSpace refused the credentials.", registry=registry
         )
         self.forwarding = ForwardingMetrics(registry)
@@ -50,17 +62,17 @@ class Metrics:
 
     def record_rejected(self, reason: str) -> None:
         """A callback was not taken."""
-        self._refused.labels(reason).inc()
+        self._rejected.labels(reason).inc()
 
     def record_commit(self, callbacks: int, seconds: float) -> None:
         """A commit has ended well."""
-        self._batch.observe(callbacks)
-        self._seconds.observe(seconds)
+        self._callbacks_per_commit.observe(callbacks)
+        self._commit_duration.observe(seconds)
 
-    def record_recovery_run(self, result: str, texts: int = 0) -> None:
+    def record_recovery_run(self, result: str, messages: int = 0) -> None:
         """The queue was to be asked for (`done`, `another listener did`, `failed`); so many texts were read from it."""
-        self._asked.labels(result).inc()
-        self._fetched.inc(texts)
+        self._recovery_runs.labels(result).inc()
+        self._recovery_messages.inc(messages)
 
     async def show(self, request: Request) -> Response:
         """Answer in Prometheus' text format."""

@@ -22,8 +22,8 @@ from thingspace_provider.listener.settings.settings_file import InvalidSettings
 from thingspace_provider.listener.store.base import IncomingCallback, StoreError
 from thingspace_provider.listener.store.coordination import Coordination
 
-CREDENTIALS_REFUSED = (errors.LoginRejected, errors.LoginBlocked, errors.ApplicationKeyRejected)
-FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name
+CREDENTIAL_ERRORS = (errors.LoginRejected, errors.LoginBlocked, errors.ApplicationKeyRejected)
+CREDENTIAL_FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name
 
 
 class RecoveryError(Exception):
@@ -39,9 +39,9 @@ def resolve_credentials(settings: ListenerSettings) -> Credentials | None:
     if settings.heal == OFF:
         return None
     try:
-        return Credentials(**{FIELDS.get(key, key): value for key, value in settings.thingspace.items()})
-    except errors.CredentialsMissing as reason:
-        raise InvalidSettings([f"thingspace (settings file or environment): {reason}"]) from None
+        return Credentials(**{CREDENTIAL_FIELDS.get(key, key): value for key, value in settings.thingspace.items()})
+    except errors.CredentialsMissing as error:
+        raise InvalidSettings([f"thingspace (settings file or environment): {error}"]) from None
 
 
 class QueueDrainer:
@@ -56,15 +56,15 @@ class QueueDrainer:
 
     def __init__(
         self,
-        user: Credentials,
-        shared: Coordination,
-        permit: Callable[[], None],
-        keep: Callable[[Sequence[IncomingCallback]], None],
+        credentials: Credentials,
+        coordination: Coordination,
+        check_allowed: Callable[[], None],
+        store_durably: Callable[[Sequence[IncomingCallback]], None],
     ) -> None:
-        self._client = ThingSpaceClient(user, login_guard=ReplicatedLoginGuard(shared))
-        self._permit = permit
-        self._keep = keep
-        self._stored: dict[str, tuple[bytes, str | None]] = {}  # which block was stored last
+        self._client = ThingSpaceClient(credentials, login_guard=ReplicatedLoginGuard(coordination))
+        self._check_allowed = check_allowed
+        self._store_durably = store_durably
+        self._last_stored_pages: dict[str, tuple[bytes, str | None]] = {}  # which block was stored last
 
     def drain(self, account: str, mode: str) -> int:
         """Have the queue of an account emptied; how many texts that brought, as far as they came this way.
@@ -74,12 +74,12 @@ class QueueDrainer:
         try:
             if mode == HISTORY:
                 return self._read_history(account)
-            self._permit()
+            self._check_allowed()
             self._client.start_callbacks(account)
-        except CREDENTIALS_REFUSED as reason:
-            raise CredentialsRejected(str(reason)) from reason
-        except errors.ThingSpaceError as reason:
-            raise RecoveryError(str(reason)) from reason
+        except CREDENTIAL_ERRORS as error:
+            raise CredentialsRejected(str(error)) from error
+        except errors.ThingSpaceError as error:
+            raise RecoveryError(str(error)) from error
         return 0
 
     def _read_history(self, account: str) -> int:
@@ -90,80 +90,85 @@ class QueueDrainer:
         is not stored a second time. What follows a token is stored even when it looks the same: other texts may be
         equal, and the next token would remove them. Then it ends, lest it go round in circles.
         """
-        texts, token = 0, None
-        seen: set[bytes] = set()
+        message_count, page_token = 0, None
+        seen_digests: set[bytes] = set()
         while True:
-            self._permit()
-            block = self._client.read_history(account, token)
-            if not block.messages:
-                return texts
-            digest = _digest(block)
-            known = token is None and self._stored.get(account) in {(digest, block.next_token), (digest, None)}
-            if not known:
-                self._keep([_arrival(account, message) for message in block.messages])
-                self._stored[account] = (digest, block.next_token)
-                texts += len(block.messages)
-            if digest in seen and block.has_more:
+            self._check_allowed()
+            page = self._client.read_history(account, page_token)
+            if not page.messages:
+                return message_count
+            digest = _page_digest(page)
+            is_known = page_token is None and self._last_stored_pages.get(account) in {
+                (digest, page.next_token),
+                (digest, None),
+            }
+            if not is_known:
+                self._store_durably([_to_incoming(account, message) for message in page.messages])
+                self._last_stored_pages[account] = (digest, page.next_token)
+                message_count += len(page.messages)
+            if digest in seen_digests and page.has_more:
                 raise RecoveryError(
                     f"reading queued texts for account {account}: the same block came again, and more waits"
                 )
-            if digest in seen or (known and block.next_token is None):
-                return texts
-            seen.add(digest)
-            token = block.next_token
+            if digest in seen_digests or (is_known and page.next_token is None):
+                return message_count
+            seen_digests.add(digest)
+            page_token = page.next_token
 
 
-def _arrival(account: str, message: dict[str, Any]) -> IncomingCallback:
+def _to_incoming(account: str, message: dict[str, Any]) -> IncomingCallback:
     return IncomingCallback(account, time.time_ns() // 1000, callback_parser.parse_history_message(message))
 
 
 class ReplicatedLoginGuard(LoginGuard):
     """A record of refused logins that replicas on other machines see, too."""
 
-    def __init__(self, shared: Coordination) -> None:
+    def __init__(self, coordination: Coordination) -> None:
         super().__init__()
-        self._shared = shared
+        self._coordination = coordination
 
     def find_rejected(self, credentials: Credentials) -> LoginRecord | None:
         """The record, when these credentials were refused here or to a replica."""
         known = super().find_rejected(credentials)
-        if known is None and self._shared.get_value(_name(credentials)):
+        if known is None and self._coordination.get_value(_rejection_key(credentials)):
             return LoginRecord(failed_logins=1)
         return known
 
     def is_override_used(self, credentials: Credentials, value: str) -> bool:
         """Whether this value of the override allowed a login before, here or to a replica. Raises StoreFailed."""
-        return super().is_override_used(credentials, value) or bool(self._shared.get_value(_spent(credentials, value)))
+        return super().is_override_used(credentials, value) or bool(
+            self._coordination.get_value(_override_key(credentials, value))
+        )
 
     def mark_override_used(self, credentials: Credentials, value: str) -> bool:
         """Note for all replicas, and for good, that a value of the override is used. Raises StoreFailed."""
-        self._shared.set_value(_spent(credentials, value), 1)
+        self._coordination.set_value(_override_key(credentials, value), 1)
         super().mark_override_used(credentials, value)  # which a container may be unable to write
         return True
 
     def record_failure(self, credentials: Credentials) -> LoginRecord:
         """Remember a refused login. That it cannot be noted for replicas is no reason to forget it here."""
         with contextlib.suppress(StoreError):
-            self._shared.set_value(_name(credentials), 1)
+            self._coordination.set_value(_rejection_key(credentials), 1)
         return super().record_failure(credentials)
 
     def clear(self, credentials: Credentials) -> None:
         """A login succeeded."""
         super().clear(credentials)
         with contextlib.suppress(StoreError):
-            if self._shared.get_value(_name(credentials)):
-                self._shared.set_value(_name(credentials), 0)
+            if self._coordination.get_value(_rejection_key(credentials)):
+                self._coordination.set_value(_rejection_key(credentials), 0)
 
 
-def _name(credentials: Credentials) -> str:
+def _rejection_key(credentials: Credentials) -> str:
     """Under which a refusal is noted."""
     return f"refused {password_hash(credentials)}"
 
 
-def _spent(credentials: Credentials, value: str) -> str:
+def _override_key(credentials: Credentials, value: str) -> str:
     """Under which it is noted that a value of the override was used for a user."""
     return f"spent {user_hash(credentials)} {value_hash(value)}"
 
 
-def _digest(block: HistoryPage) -> bytes:
-    return hashlib.sha256(json.dumps(block.messages, sort_keys=True).encode()).digest()
+def _page_digest(page: HistoryPage) -> bytes:
+    return hashlib.sha256(json.dumps(page.messages, sort_keys=True).encode()).digest()

@@ -25,12 +25,14 @@ from thingspace_provider.listener.recovery.schedule import RecoverySchedule
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings
 from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, Store, StoredMessage, StoreError
 from thingspace_provider.listener.store.duplicates import QueuedDuplicateFinder
-from thingspace_provider.listener.store.readiness_check import Readiness
+from thingspace_provider.listener.store.readiness_check import ReadinessCheck
 
-STORE_SECONDS = 20.0  # for one block; nobody waits for an answer
-LOOP_SECONDS = 10.0  # beyond that, for an event loop that is busy
-AGAIN_SECONDS = 0.5  # until a block that the store did not take is offered to it again
-STOP_SECONDS = 4.0  # for the end of a question, and to store what it brought; a supervisor waits for ten at least
+STORE_TIMEOUT_SECONDS = 20.0  # for one block; nobody waits for an answer
+LOOP_MARGIN_SECONDS = 10.0  # beyond that, for an event loop that is busy
+STORE_RETRY_SECONDS = 0.5  # until a block that the store did not take is offered to it again
+SHUTDOWN_TIMEOUT_SECONDS = (
+    4.0  # for the end of a question, and to store what it brought; a supervisor waits for ten at least
+)
 LEADER_POLL_SECONDS = 5.0  # until a listener that has the turn is looked at again
 LEADER_LEASE = "healing"
 T = TypeVar("T")
@@ -50,35 +52,40 @@ class QueueRecovery:
     """Made in the event loop; its thread begins with `start`. `need` and `take_up` take no time."""
 
     def __init__(
-        self, settings: ListenerSettings, inbox: GroupCommitter, readiness: Readiness, metrics: Metrics, store: Store
+        self,
+        settings: ListenerSettings,
+        group_committer: GroupCommitter,
+        readiness_check: ReadinessCheck,
+        metrics: Metrics,
+        store: Store,
     ) -> None:
-        self._inbox = inbox
-        self._readiness = readiness
+        self._group_committer = group_committer
+        self._readiness_check = readiness_check
         self._metrics = metrics
         self._store = store
-        self._shared = store.coordination
-        self._posted = QueuedDuplicateFinder(self._read)
+        self._coordination = store.coordination
+        self._duplicate_finder = QueuedDuplicateFinder(self._find_messages)
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._closing = False
-        self._end = 0.0
+        self._shutdown_deadline = 0.0
         self._uncommitted = 0  # texts that were read, and are perhaps nowhere else any more
-        self._waits = False
-        self._has_turn: Callable[[], bool] = lambda: False
+        self._is_postponed = False
+        self._is_leader: Callable[[], bool] = lambda: False
         self._leader_since = math.inf
-        self._problem = ""
+        self._stop_reason = ""
         self._schedules: dict[str, RecoverySchedule] = {}
-        self._times = (0.0, 0.0)
-        self._user: object = None
-        self._healing: queue_drainer.QueueDrainer | None = None
+        self._schedule_seconds = (0.0, 0.0)
+        self._credentials: object = None
+        self._drainer: queue_drainer.QueueDrainer | None = None
         self._thread = threading.Thread(target=self._run, name="healing", daemon=True)
         self.apply_settings(settings)
 
     @property
     def state(self) -> str:
         """Off, on, or that it stopped; without names, because everybody may ask."""
-        return "off" if self._healing is None else self._problem or "on"
+        return "off" if self._drainer is None else self._stop_reason or "on"
 
     def start(self) -> None:
         """Begin: from now on the listener can be reached."""
@@ -86,200 +93,210 @@ class QueueRecovery:
 
     def request_run(self, account: str | None = None) -> None:
         """A callback for this account may be in the queue now; None means for any."""
-        with self._changed:
+        with self._condition:
             for name in self._schedules if account is None else self._schedules.keys() & {account}:
                 self._schedules[name].request(time.monotonic())
-            self._changed.notify()
+            self._condition.notify()
 
     def apply_settings(self, settings: ListenerSettings) -> None:
         """Go on with other settings. Raises BadSettings, and then nothing is changed."""
-        user = queue_drainer.resolve_credentials(settings)
-        with self._changed:
-            if user != self._user:
-                self._user = user
-                self._healing = (
-                    queue_drainer.QueueDrainer(user, self._shared, self._check_allowed, self._store_durably)
-                    if user
+        credentials = queue_drainer.resolve_credentials(settings)
+        with self._condition:
+            if credentials != self._credentials:
+                self._credentials = credentials
+                self._drainer = (
+                    queue_drainer.QueueDrainer(
+                        credentials, self._coordination, self._check_allowed, self._store_durably
+                    )
+                    if credentials
                     else None
                 )
-                self._stop("")
-            times = (settings.heal_after_seconds, settings.heal_minutes * 60)
-            known = self._schedules if times == self._times else {}
+                self._set_stop_reason("")
+            schedule_seconds = (settings.heal_after_seconds, settings.heal_minutes * 60)
+            previous = self._schedules if schedule_seconds == self._schedule_seconds else {}
             self._schedules = {
-                account: known.get(account) or RecoverySchedule(*times, time.monotonic())
-                for account in (settings.accounts if user else ())
+                account: previous.get(account) or RecoverySchedule(*schedule_seconds, time.monotonic())
+                for account in (settings.accounts if credentials else ())
             }
-            self._settings, self._times = settings, times
-            self._changed.notify()
+            self._settings, self._schedule_seconds = settings, schedule_seconds
+            self._condition.notify()
 
     async def close(self) -> None:
         """End once what was read is stored, within seconds; a question that takes longer is left alone."""
-        with self._changed:
-            self._closing, self._end = True, time.monotonic() + STOP_SECONDS
-            self._changed.notify()
+        with self._condition:
+            self._closing, self._shutdown_deadline = True, time.monotonic() + SHUTDOWN_TIMEOUT_SECONDS
+            self._condition.notify()
         if self._thread.is_alive():
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), STOP_SECONDS)
+                await asyncio.wait_for(self._ended.wait(), SHUTDOWN_TIMEOUT_SECONDS)
         if self._uncommitted:
             json_log.log_event(
                 "the end came before texts from the queue were stored", logging.ERROR, texts=self._uncommitted
             )
 
     def _run(self) -> None:
-        while (due := self._next()) is not None:
-            self._try(due)
+        while (due := self._wait_for_next()) is not None:
+            self._run_guarded(due)
         with contextlib.suppress(RuntimeError):  # the loop has ended: it did not wait so long
             self._loop.call_soon_threadsafe(self._ended.set)
 
-    def _try(self, due: DueRun) -> None:
+    def _run_guarded(self, due: DueRun) -> None:
         try:
             self._run_once(due)
-        except Exception as reason:  # noqa: BLE001  whatever it is, the thread must go on
-            self._failed(due, reason)
+        except Exception as error:  # noqa: BLE001  whatever it is, the thread must go on
+            self._handle_failure(due, error)
 
-    def _next(self) -> DueRun | None:
+    def _wait_for_next(self) -> DueRun | None:
         """Wait for an account that is due; None at the end."""
-        with self._changed:
+        with self._condition:
             while not self._closing:
                 account = min(self._schedules, key=lambda name: self._schedules[name].due, default=None)
-                if account is None or self._healing is None or self._problem:
-                    self._changed.wait()
-                elif (wait := self._schedules[account].due - time.monotonic()) > 0:
-                    self._changed.wait(wait)
+                if account is None or self._drainer is None or self._stop_reason:
+                    self._condition.wait()
+                elif (wait_seconds := self._schedules[account].due - time.monotonic()) > 0:
+                    self._condition.wait(wait_seconds)
                 else:
-                    return DueRun(account, self._schedules[account], self._healing, self._settings.heal)
+                    return DueRun(account, self._schedules[account], self._drainer, self._settings.heal)
         return None
 
     def _run_once(self, due: DueRun) -> None:
         """Ask, unless another listener does, has done, or has done a moment ago."""
         account, schedule = due.account, due.schedule
-        with self._shared.leader_lease(LEADER_LEASE) as self._has_turn:
-            if not self._has_turn():
+        with self._coordination.leader_lease(LEADER_LEASE) as self._is_leader:
+            if not self._is_leader():
                 self._postpone_for_leader(schedule)
                 return
             self._leader_since = math.inf
-            begun, moment = time.monotonic(), self._shared.now()
-            noted = self._shared.get_value(f"asked {account}")
-            asked = begun - (moment - noted) / 1e6 if noted <= moment else -math.inf  # else the clock was set back
-            if asked >= schedule.satisfied_after:
-                self._set(schedule.completed, asked, begun)
+            started, now_us = time.monotonic(), self._coordination.now()
+            last_run_us = self._coordination.get_value(f"asked {account}")
+            last_run = (
+                started - (now_us - last_run_us) / 1e6 if last_run_us <= now_us else -math.inf
+            )  # else the clock was set back
+            if last_run >= schedule.satisfied_after:
+                self._update_schedule(schedule.completed, last_run, started)
                 self._metrics.record_recovery_run("another listener did")
-            elif asked > begun - schedule.min_interval:
-                self._set(schedule.postpone, begun, asked + schedule.min_interval - begun)
+            elif last_run > started - schedule.min_interval:
+                self._update_schedule(schedule.postpone, started, last_run + schedule.min_interval - started)
             else:
-                texts = due.drainer.drain(account, due.mode)
-                self._set(schedule.completed, begun, time.monotonic())
-                self._metrics.record_recovery_run("done", texts)
-                json_log.log_event("asked for queued texts", account=account, by=due.mode, fetched=texts)
+                message_count = due.drainer.drain(account, due.mode)
+                self._update_schedule(schedule.completed, started, time.monotonic())
+                self._metrics.record_recovery_run("done", message_count)
+                json_log.log_event("asked for queued texts", account=account, by=due.mode, fetched=message_count)
                 with contextlib.suppress(StoreError):  # then another listener asks once more
-                    self._shared.set_value(f"asked {account}", moment)
+                    self._coordination.set_value(f"asked {account}", now_us)
 
     def _postpone_for_leader(self, schedule: RecoverySchedule) -> None:
         now = time.monotonic()
-        self._set(schedule.postpone, now, LEADER_POLL_SECONDS)
+        self._update_schedule(schedule.postpone, now, LEADER_POLL_SECONDS)
         self._leader_since = min(self._leader_since, now)
-        if now - self._leader_since >= self._times[1]:
-            seconds = round(now - self._leader_since)
+        if now - self._leader_since >= self._schedule_seconds[1]:
+            held_seconds = round(now - self._leader_since)
             json_log.log_event(
-                "other listeners have been asking for queued texts all the time", logging.WARNING, seconds=seconds
+                "other listeners have been asking for queued texts all the time", logging.WARNING, seconds=held_seconds
             )
             self._leader_since = now
 
-    def _failed(self, due: DueRun, reason: Exception) -> None:
+    def _handle_failure(self, due: DueRun, error: Exception) -> None:
         now = time.monotonic()
         if self._closing:
             return
-        if isinstance(reason, NotStored | StoreError):  # ThingSpace has nothing to do with it
-            self._set(due.schedule.postpone, now)
-            if not self._waits:
-                json_log.log_event("queued texts are not asked for now", reason=str(reason))
-            self._waits = True
+        if isinstance(error, NotStored | StoreError):  # ThingSpace has nothing to do with it
+            self._update_schedule(due.schedule.postpone, now)
+            if not self._is_postponed:
+                json_log.log_event("queued texts are not asked for now", reason=str(error))
+            self._is_postponed = True
             return
         self._metrics.record_recovery_run("failed")
-        if isinstance(reason, queue_drainer.CredentialsRejected):
-            with self._changed:
-                if due.drainer is self._healing:
-                    self._stop(STOPPED)
+        if isinstance(error, queue_drainer.CredentialsRejected):
+            with self._condition:
+                if due.drainer is self._drainer:
+                    self._set_stop_reason(STOPPED)
             json_log.log_event(
                 "no queued texts are asked for until a restart or SIGHUP with other credentials",
                 logging.ERROR,
                 account=due.account,
-                reason=str(reason),
+                reason=str(error),
             )
             return
-        self._set(due.schedule.failed, now)
-        seconds = round(due.schedule.due - now)
-        told = str(reason) if isinstance(reason, queue_drainer.RecoveryError) else repr(reason)
+        self._update_schedule(due.schedule.failed, now)
+        retry_in_seconds = round(due.schedule.due - now)
+        detail = str(error) if isinstance(error, queue_drainer.RecoveryError) else repr(error)
         json_log.log_event(
-            "queued texts could not be asked for", logging.WARNING, account=due.account, reason=told, again_in=seconds
+            "queued texts could not be asked for",
+            logging.WARNING,
+            account=due.account,
+            reason=detail,
+            again_in=retry_in_seconds,
         )
 
     def _check_allowed(self) -> None:
         """Nothing is asked for that would be refused when it comes, nor by two. Raises Refused."""
         if self._closing:
             raise NotStored("the listener is stopping")
-        if problem := self._run_in_loop(self._readiness.not_ready_reason()):
-            raise NotStored(problem)
-        if not self._has_turn():
+        if reason := self._run_in_loop(self._readiness_check.not_ready_reason()):
+            raise NotStored(reason)
+        if not self._is_leader():
             raise NotStored("another listener may have the turn meanwhile")
-        self._waits = False
+        self._is_postponed = False
 
-    def _store_durably(self, arrivals: Sequence[IncomingCallback]) -> None:
+    def _store_durably(self, callbacks: Sequence[IncomingCallback]) -> None:
         """Store all of them durably, however long that takes: they may be nowhere else. Raises only at the end."""
-        self._uncommitted, failing = len(arrivals), False
+        self._uncommitted, failing = len(callbacks), False
         while True:
-            marked, unmarked = self._mark_duplicates(arrivals)
+            marked, unmarked = self._mark_duplicates(callbacks)
             try:
-                self._run_in_loop(self._all(marked))
+                self._run_in_loop(self._store_all(marked))
                 break
-            except Exception as reason:
-                if self._closing and time.monotonic() > self._end:
+            except Exception as error:
+                if self._closing and time.monotonic() > self._shutdown_deadline:
                     raise
                 if not failing:
                     event = "texts from the queue wait for the store, and nothing else is asked for"
-                    json_log.log_event(event, logging.ERROR, texts=len(arrivals), reason=str(reason))
+                    json_log.log_event(event, logging.ERROR, texts=len(callbacks), reason=str(error))
                 failing = True
-                time.sleep(AGAIN_SECONDS)
+                time.sleep(STORE_RETRY_SECONDS)
         self._uncommitted = 0
         if failing:
-            json_log.log_event("the texts from the queue are stored", texts=len(arrivals))
+            json_log.log_event("the texts from the queue are stored", texts=len(callbacks))
         if unmarked:
             json_log.log_event(
                 "texts from the queue may repeat others without a mark", logging.WARNING, reason=unmarked
             )
-        for arrival in arrivals:
-            self._metrics.record_stored(arrival.callback.kind)
+        for incoming in callbacks:
+            self._metrics.record_stored(incoming.callback.kind)
 
-    def _mark_duplicates(self, arrivals: Sequence[IncomingCallback]) -> tuple[list[IncomingCallback], str]:
+    def _mark_duplicates(self, callbacks: Sequence[IncomingCallback]) -> tuple[list[IncomingCallback], str]:
         """With those named that were posted before; and why not all, for that keeps no text from being stored."""
         marked: list[IncomingCallback] = []
         try:
-            for arrival in arrivals:
-                repeats = self._posted.first(arrival.account, arrival.callback)
-                marked.append(arrival._replace(duplicate_of=repeats))
-        except Exception as reason:  # noqa: BLE001  whatever it is
-            return [*marked, *arrivals[len(marked) :]], str(reason)
+            for incoming in callbacks:
+                duplicate_of = self._duplicate_finder.find_original(incoming.account, incoming.callback)
+                marked.append(incoming._replace(duplicate_of=duplicate_of))
+        except Exception as error:  # noqa: BLE001  whatever it is
+            return [*marked, *callbacks[len(marked) :]], str(error)
         return marked, ""
 
-    def _read(self, selection: MessageQuery) -> list[StoredMessage]:
+    def _find_messages(self, query: MessageQuery) -> list[StoredMessage]:
         if self._closing:
             raise NotStored("the listener is stopping")  # there is time to store, not to look around
-        return self._store.find(selection)
+        return self._store.find(query)
 
-    async def _all(self, arrivals: Sequence[IncomingCallback]) -> None:
-        await asyncio.gather(*(self._inbox.store(arrival, STORE_SECONDS) for arrival in arrivals))
+    async def _store_all(self, callbacks: Sequence[IncomingCallback]) -> None:
+        await asyncio.gather(*(self._group_committer.store(incoming, STORE_TIMEOUT_SECONDS) for incoming in callbacks))
 
-    def _run_in_loop(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run_in_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Have the event loop do it, in this thread. Raises what it raises, and Refused when it takes too long."""
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result(STORE_SECONDS + LOOP_SECONDS)
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(
+                STORE_TIMEOUT_SECONDS + LOOP_MARGIN_SECONDS
+            )
         except FutureTimeout:
             raise NotStored("the listener is too busy") from None
 
-    def _set(self, change: Callable[..., None], *times: float) -> None:
-        with self._changed:
+    def _update_schedule(self, change: Callable[..., None], *times: float) -> None:
+        with self._condition:
             change(*times)
 
-    def _stop(self, problem: str) -> None:
-        self._problem = problem
-        self._metrics.healing_stopped.set(bool(problem))
+    def _set_stop_reason(self, reason: str) -> None:
+        self._stop_reason = reason
+        self._metrics.recovery_stopped.set(bool(reason))

@@ -22,48 +22,51 @@ class RecoverySchedule:
         now: the start, which is the first reason.
     """
 
-    def __init__(self, settle: float, every: float, now: float) -> None:
-        self._settle = settle
-        self._every = every
-        self._earliest = -math.inf
-        self._doublings = 0
-        self._first, self._last = now, now  # reasons since the last question; the first is infinite without one
-        self.due = now + settle
+    def __init__(self, delay_seconds: float, interval_seconds: float, now: float) -> None:
+        self._delay_seconds = delay_seconds
+        self._interval_seconds = interval_seconds
+        self._not_before = -math.inf
+        self._backoff_exponent = 0
+        self._first_request, self._last_request = (
+            now,
+            now,
+        )  # reasons since the last question; the first is infinite without one
+        self.due = now + delay_seconds
         self.satisfied_after = now
 
     def request(self, now: float) -> None:
         """Something was refused."""
-        if self._first == math.inf:
-            self._first = now
-            self.due = min(self.due, max(now + self._settle, self._earliest))
-        self._last = now
-        self.satisfied_after = now + self._settle
+        if self._first_request == math.inf:
+            self._first_request = now
+            self.due = min(self.due, max(now + self._delay_seconds, self._not_before))
+        self._last_request = now
+        self.satisfied_after = now + self._delay_seconds
 
-    def completed(self, begun: float, now: float) -> None:
+    def completed(self, started: float, now: float) -> None:
         """The queue was asked for, between these moments."""
-        self._doublings = self._doublings + 1 if self._first <= self._earliest else 0
-        self._earliest = now + self._pause
-        if self._last > begun:  # while it was being asked for
-            self._first = self._last
-            self.due = max(self._last + self._settle, self._earliest)
+        self._backoff_exponent = self._backoff_exponent + 1 if self._first_request <= self._not_before else 0
+        self._not_before = now + self._backoff
+        if self._last_request > started:  # while it was being asked for
+            self._first_request = self._last_request
+            self.due = max(self._last_request + self._delay_seconds, self._not_before)
         else:
-            self._first = math.inf
-            self.due, self.satisfied_after = now + self._every, now + self._every / 2
+            self._first_request = math.inf
+            self.due, self.satisfied_after = now + self._interval_seconds, now + self._interval_seconds / 2
 
     def failed(self, now: float) -> None:
         """The queue could not be asked for: later, and later each time."""
-        self.due = self._earliest = now + self._pause
-        self._doublings += 1
+        self.due = self._not_before = now + self._backoff
+        self._backoff_exponent += 1
 
     def postpone(self, now: float, seconds: float | None = None) -> None:
         """Not now, and not because of ThingSpace; by default for as long as a refusal takes to settle."""
-        self.due = now + (self._settle if seconds is None else seconds)
+        self.due = now + (self._delay_seconds if seconds is None else seconds)
 
     @property
     def min_interval(self) -> float:
         """The least time between two questions, whoever asked the first."""
-        return min(MIN_INTERVAL_FACTOR * self._settle, self._every)
+        return min(MIN_INTERVAL_FACTOR * self._delay_seconds, self._interval_seconds)
 
     @property
-    def _pause(self) -> float:
-        return min(self.min_interval * 2.0 ** min(self._doublings, 20), self._every)
+    def _backoff(self) -> float:
+        return min(self.min_interval * 2.0 ** min(self._backoff_exponent, 20), self._interval_seconds)

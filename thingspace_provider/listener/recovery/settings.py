@@ -21,36 +21,38 @@ from collections.abc import Mapping
 from thingspace_provider.listener.settings.values import (
     UNENCODABLE,
     InvalidValue,
+    describe_type,
     parse_choice,
     parse_number,
     parse_text,
-    type_name,
 )
 
 OFF, START_CALLBACKS, HISTORY = MODES = ("off", "startCallbacks", "history")
-AFTER_SECONDS = 10.0  # a text that was refused is tried once more by ThingSpace, within 2 s or 6, and then queued
-EVERY_MINUTES = 15.0
-VARIABLES = {
+DEFAULT_DELAY_SECONDS = (
+    10.0  # a text that was refused is tried once more by ThingSpace, within 2 s or 6, and then queued
+)
+DEFAULT_INTERVAL_SECONDS = 15.0
+CREDENTIAL_VARIABLES = {
     "appKey": "THINGSPACE_APP_KEY",
     "appSecret": "THINGSPACE_APP_SECRET",
     "username": "THINGSPACE_USERNAME",
     "password": "THINGSPACE_PASSWORD",
     "baseUrl": "THINGSPACE_BASE_URL",
 }
-REQUIRED = ("appKey", "appSecret", "username", "password")
+REQUIRED_CREDENTIALS = ("appKey", "appSecret", "username", "password")
 
 
-def read_mode(value: object) -> str:
+def parse_mode(value: object) -> str:
     """One of MODES. Raises Wrong."""
     return parse_choice(value, MODES)
 
 
-def read_after_seconds(value: object) -> float:
+def parse_delay_seconds(value: object) -> float:
     """Seconds. Raises Wrong."""
     return parse_number(value, 0.1, 300)
 
 
-def read_minutes(value: object) -> float:
+def parse_interval_seconds(value: object) -> float:
     """Minutes. Raises Wrong."""
     return parse_number(value, 0.1, 1440)
 
@@ -58,26 +60,35 @@ def read_minutes(value: object) -> float:
 def parse_credentials(value: object) -> dict[str, str]:
     """The mapping `thingspace` of a settings file, by the keys of VARIABLES. Raises Wrong."""
     if not isinstance(value, dict):
-        raise InvalidValue(f"must be a mapping with the keys {', '.join(VARIABLES)}, not {type_name(value)}")
+        raise InvalidValue(
+            f"must be a mapping with the keys {', '.join(CREDENTIAL_VARIABLES)}, not {describe_type(value)}"
+        )
     for key in value:
-        if key not in VARIABLES:
-            close = difflib.get_close_matches(str(key), VARIABLES, 1)
-            raise InvalidValue(f"{key} is not known: {f'did you mean {close[0]}?' if close else ', '.join(VARIABLES)}")
-    return {key: parse_text(one) for key, one in value.items()}
+        if key not in CREDENTIAL_VARIABLES:
+            suggestions = difflib.get_close_matches(str(key), CREDENTIAL_VARIABLES, 1)
+            raise InvalidValue(
+                f"{key} is not known: "
+                f"{f'did you mean {suggestions[0]}?' if suggestions else ', '.join(CREDENTIAL_VARIABLES)}"
+            )
+    return {key: parse_text(item) for key, item in value.items()}
 
 
-def merge_environment(user: Mapping[str, str], environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def merge_environment(
+    credentials: Mapping[str, str], environment: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
     """The user with what the environment says of it, and a sentence for each thing that is missing."""
-    found = {key: environment.get(variable) or user.get(key, "") for key, variable in VARIABLES.items()}
-    missing = [
+    merged = {
+        key: environment.get(variable) or credentials.get(key, "") for key, variable in CREDENTIAL_VARIABLES.items()
+    }
+    errors = [
         f"thingspace.{key} is not set, and heal cannot ask ThingSpace without it: give it in the settings file or as "
-        f"{VARIABLES[key]} in the environment, or set heal to off"
-        for key in REQUIRED
-        if not found[key]
+        f"{CREDENTIAL_VARIABLES[key]} in the environment, or set heal to off"
+        for key in REQUIRED_CREDENTIALS
+        if not merged[key]
     ]
-    missing += [
-        f"thingspace.{key} (environment variable {VARIABLES[key]}): must be UTF-8 text without NUL"
-        for key, value in found.items()
+    errors += [
+        f"thingspace.{key} (environment variable {CREDENTIAL_VARIABLES[key]}): must be UTF-8 text without NUL"
+        for key, value in merged.items()
         if UNENCODABLE.search(value)
     ]
-    return {key: value for key, value in found.items() if value}, missing
+    return {key: value for key, value in merged.items() if value}, errors

@@ -8,8 +8,8 @@ import os
 import time
 from pathlib import Path
 
-ASKED_SECONDS = 1.0  # others ask by trying the lock for a moment, which is no reason to give up
-PAUSE_SECONDS = 0.02
+LOCK_TIMEOUT_SECONDS = 1.0  # others ask by trying the lock for a moment, which is no reason to give up
+LOCK_RETRY_SECONDS = 0.02
 
 
 class AlreadyRunning(Exception):
@@ -22,13 +22,13 @@ class PidFile:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        end = time.monotonic() + ASKED_SECONDS
+        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
         while True:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() < end:
-                    time.sleep(PAUSE_SECONDS)
+                if time.monotonic() < deadline:
+                    time.sleep(LOCK_RETRY_SECONDS)
                     continue
                 os.close(self._descriptor)
                 raise AlreadyRunning from None

@@ -11,9 +11,9 @@ from thingspace_provider.listener.observability.metrics import Metrics
 from thingspace_provider.listener.store.base import Store, StoreError
 
 INTERVAL_SECONDS = 600
-BATCH = 300  # looked at in one transaction, so that no callback has to wait for it
+BATCH_SIZE = 300  # looked at in one transaction, so that no callback has to wait for it
 PAUSE_SECONDS = 0.1  # between two of these
-DAY = 86_400_000_000  # microseconds
+DAY_US = 86_400_000_000  # microseconds
 
 
 class Retention:
@@ -29,19 +29,19 @@ class Retention:
         while True:
             if self.days:
                 try:
-                    await self._purge(time.time_ns() // 1000 - int(self.days * DAY))
-                except StoreError as reason:
-                    json_log.log_event("what is old could not be removed", logging.WARNING, reason=str(reason))
+                    await self._purge(time.time_ns() // 1000 - int(self.days * DAY_US))
+                except StoreError as error:
+                    json_log.log_event("what is old could not be removed", logging.WARNING, reason=str(error))
             await asyncio.sleep(INTERVAL_SECONDS)
 
     async def _purge(self, received_before: int) -> None:
-        removed = 0
+        purged = 0
         after: tuple[int, int] | None = (0, 0)
         while after is not None:
-            removal = await asyncio.to_thread(self._store.purge, received_before, BATCH, after)
-            removed += removal.removed
-            self._metrics.removed.inc(removal.removed)
-            after = removal.after
+            result = await asyncio.to_thread(self._store.purge, received_before, BATCH_SIZE, after)
+            purged += result.purged
+            self._metrics.messages_purged.inc(result.purged)
+            after = result.after
             await asyncio.sleep(PAUSE_SECONDS)
-        if removed:
-            json_log.log_event("removed what was older than retentionDays", callbacks=removed)
+        if purged:
+            json_log.log_event("removed what was older than retentionDays", callbacks=purged)

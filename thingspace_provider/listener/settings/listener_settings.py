@@ -27,18 +27,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings, read_sinks
+from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings, parse_sinks
 from thingspace_provider.listener.ingest import source_addresses as origins
 from thingspace_provider.listener.recovery import settings as healing
-from thingspace_provider.listener.settings.settings_file import InvalidSettings, read_file
-from thingspace_provider.listener.settings.values import InvalidValue, parse_number, parse_text, type_name
+from thingspace_provider.listener.settings.settings_file import InvalidSettings, read_settings_file
+from thingspace_provider.listener.settings.values import InvalidValue, describe_type, parse_number, parse_text
 from thingspace_provider.listener.store import disk_space
 from thingspace_provider.listener.store.store_url import parse_store_url
 
 MAX_PORT = 65535
 MAX_RETENTION_DAYS = 36_500
-TOKEN = re.compile(r"[A-Za-z0-9_~.-]{16,200}")
-ENVIRONMENT = {
+TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_~.-]{16,200}")
+ENVIRONMENT_VARIABLES = {
     "accounts": "THINGSPACE_LISTENER_ACCOUNTS",
     "username": "THINGSPACE_LISTENER_USERNAME",
     "password": "THINGSPACE_LISTENER_PASSWORD",
@@ -71,19 +71,19 @@ EXAMPLES = {
     "port": "28200",
     "publicUrl": '"https://sms.example.com"',
 }
-REQUIRED = ("accounts", "username", "password", "pathToken", "store")
+REQUIRED_KEYS = ("accounts", "username", "password", "pathToken", "store")
 DEFAULTS: dict[str, Any] = {
     "previousPassword": (),
     "apiToken": "",
     "sinks": (),
     "heal": healing.OFF,
-    "healAfterSeconds": healing.AFTER_SECONDS,
-    "healMinutes": healing.EVERY_MINUTES,
+    "healAfterSeconds": healing.DEFAULT_DELAY_SECONDS,
+    "healMinutes": healing.DEFAULT_INTERVAL_SECONDS,
     "thingspace": {},
     "sources": origins.LOG,
-    "sourceAddresses": origins.read_addresses(list(origins.PUBLISHED_ADDRESSES)),
+    "sourceAddresses": origins.parse_addresses(list(origins.PUBLISHED_ADDRESSES)),
     "trustedHops": 0,
-    "freeSpace": disk_space.read_space("100MB"),
+    "freeSpace": disk_space.parse_disk_space("100MB"),
     "retentionDays": 0.0,
     "host": "127.0.0.1",
     "port": 28200,
@@ -110,65 +110,64 @@ class ListenerSettings:
     sources: str  # one of sources.MODES
     source_addresses: tuple[origins.Network, ...]
     trusted_hops: int  # proxies of ours in front, each of which writes X-Forwarded-For
-    free_space: disk_space.Space  # below which it is not ready
+    free_space: disk_space.MinFreeDiskSpace  # below which it is not ready
     retention_days: float  # 0 keeps everything for ever
     host: str
     port: int  # 0 lets the system choose
     public_url: str  # "" when the listener is reached directly
 
-    def callback_urls(self, url: str) -> dict[str, str]:
+    def build_callback_urls(self, url: str) -> dict[str, str]:
         """The callback URL of each account, by account. They hold the path token."""
         base = self.public_url or url
         return {name: f"{base}/callbacks/{self.path_token}/{quote(name, safe='')}" for name in self.accounts}
 
 
-def load_settings(file: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> ListenerSettings:
+def load_settings(path: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> ListenerSettings:
     """Read, merge and validate; `options` has keys of the file, None where an option was not given.
 
     Raises BadSettings with one line per problem.
     """
-    given = {key: (value, f"settings file {file}") for key, value in read_file(file, list(EXAMPLES)).items()}
-    for key, variable in ENVIRONMENT.items():
+    given = {key: (value, f"settings file {path}") for key, value in read_settings_file(path, list(EXAMPLES)).items()}
+    for key, variable in ENVIRONMENT_VARIABLES.items():
         if environment.get(variable):
             given[key] = (environment[variable], f"environment variable {variable}")
-    given |= {key: (value, f"option --{_dashed(key)}") for key, value in options.items() if value is not None}
+    given |= {key: (value, f"option --{_to_kebab_case(key)}") for key, value in options.items() if value is not None}
     values: dict[str, Any] = dict(DEFAULTS)
-    problems = []
+    errors = []
     for key, example in EXAMPLES.items():
         value, origin = given.get(key, (None, ""))
         if value in (None, "", []):
-            if key in REQUIRED:
-                problems.append(_missing(key, origin))
+            if key in REQUIRED_KEYS:
+                errors.append(_format_missing(key, origin))
             continue
         try:
             values[key] = PARSERS[key](value)
-        except InvalidValue as reason:
-            problems.append(f"{key} ({origin}): {reason}. Example: {example}")
+        except InvalidValue as error:
+            errors.append(f"{key} ({origin}): {error}. Example: {example}")
     if values["heal"] != healing.OFF:
         values["thingspace"], missing = healing.merge_environment(values["thingspace"], environment)
-        problems += missing
-    if problems:
-        raise InvalidSettings(problems)
-    return ListenerSettings(**{_snake(key): value for key, value in values.items()})
+        errors += missing
+    if errors:
+        raise InvalidSettings(errors)
+    return ListenerSettings(**{_to_snake_case(key): value for key, value in values.items()})
 
 
-def _missing(key: str, origin: str) -> str:
-    ways = [f"{key} in the settings file"]
-    if key in ENVIRONMENT:
-        ways.append(f"{ENVIRONMENT[key]} in the environment")
-    return (
-        f"{key} is {f'empty ({origin})' if origin else 'not set'}: give {' or '.join(ways)}. Example: {EXAMPLES[key]}"
-    )
+def _format_missing(key: str, origin: str) -> str:
+    options = [f"{key} in the settings file"]
+    if key in ENVIRONMENT_VARIABLES:
+        options.append(f"{ENVIRONMENT_VARIABLES[key]} in the environment")
+    state = f"empty ({origin})" if origin else "not set"
+    return f"{key} is {state}: give {' or '.join(options)}. Example: {EXAMPLES[key]}"
 
 
-def _accounts(value: object) -> tuple[str, ...]:
+def _parse_accounts(value: object) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list):
-        raise InvalidValue(f"must be a list of account names, not {type_name(value)}")
-    return tuple(dict.fromkeys(_account(name) for name in names))
+        raise InvalidValue(f"must be a list of account names, not {describe_type(value)}")
+    return tuple(dict.fromkeys(_parse_account(name) for name in names))
 
 
-def _account(name: object) -> str:
+def _parse_account(name: object) -> str:
     if isinstance(name, int | float):
         raise InvalidValue(
             f"{name} is a number, and a number has no leading zeros, which belong to an account name: quote it"
@@ -179,68 +178,68 @@ def _account(name: object) -> str:
     return account
 
 
-def _token(value: object) -> str:
+def _parse_token(value: object) -> str:
     token = parse_text(value)
-    if not TOKEN.fullmatch(token):
+    if not TOKEN_PATTERN.fullmatch(token):
         raise InvalidValue("must be 16 to 200 letters, digits, '-', '_', '.' or '~', so that it fits a URL unchanged")
     return token
 
 
-def _passwords(value: object) -> tuple[str, ...]:
+def _parse_passwords(value: object) -> tuple[str, ...]:
     """One password or several; as JSON where a list can only be a text, in the environment."""
     if isinstance(value, str) and value.startswith("["):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise InvalidValue('a text that begins with "[" must be a JSON list of passwords, as ["…"]') from None
-    return tuple(parse_text(one) for one in (value if isinstance(value, list) else [value]) if one != "")
+    return tuple(parse_text(password) for password in (value if isinstance(value, list) else [value]) if password != "")
 
 
-def _port(value: object) -> int:
+def _parse_port(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_PORT:
         raise InvalidValue(f"must be a number from 0 (any free port) to {MAX_PORT}")
     return value
 
 
-def _public_url(value: object) -> str:
+def _parse_public_url(value: object) -> str:
     url = parse_text(value).rstrip("/")
     try:
         parts = urlsplit(url)
-        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+        is_invalid = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
     except ValueError:
-        wrong = True
-    if wrong or parts.username or parts.password or parts.query or parts.fragment or not url.isprintable():
+        is_invalid = True
+    if is_invalid or parts.username or parts.password or parts.query or parts.fragment or not url.isprintable():
         raise InvalidValue("must be an http(s) URL with a host, and no user, query or fragment")
     return url
 
 
 PARSERS: dict[str, Callable[[object], Any]] = {
-    "accounts": _accounts,
+    "accounts": _parse_accounts,
     "username": parse_text,
     "password": parse_text,
-    "previousPassword": _passwords,
-    "pathToken": _token,
-    "apiToken": _token,
+    "previousPassword": _parse_passwords,
+    "pathToken": _parse_token,
+    "apiToken": _parse_token,
     "store": parse_store_url,
-    "sinks": read_sinks,
-    "heal": healing.read_mode,
-    "healAfterSeconds": healing.read_after_seconds,
-    "healMinutes": healing.read_minutes,
+    "sinks": parse_sinks,
+    "heal": healing.parse_mode,
+    "healAfterSeconds": healing.parse_delay_seconds,
+    "healMinutes": healing.parse_interval_seconds,
     "thingspace": healing.parse_credentials,
-    "sources": origins.read_mode,
-    "sourceAddresses": origins.read_addresses,
-    "trustedHops": origins.read_hops,
-    "freeSpace": disk_space.read_space,
+    "sources": origins.parse_mode,
+    "sourceAddresses": origins.parse_addresses,
+    "trustedHops": origins.parse_hops,
+    "freeSpace": disk_space.parse_disk_space,
     "retentionDays": lambda value: parse_number(value, 0, MAX_RETENTION_DAYS),
     "host": parse_text,
-    "port": _port,
-    "publicUrl": _public_url,
+    "port": _parse_port,
+    "publicUrl": _parse_public_url,
 }
 
 
-def _snake(key: str) -> str:
+def _to_snake_case(key: str) -> str:
     return re.sub(r"[A-Z]", lambda capital: f"_{capital[0].lower()}", key)
 
 
-def _dashed(key: str) -> str:
-    return _snake(key).replace("_", "-")
+def _to_kebab_case(key: str) -> str:
+    return _to_snake_case(key).replace("_", "-")

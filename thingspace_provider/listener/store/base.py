@@ -38,7 +38,7 @@ HEARTBEAT_INTERVAL_SECONDS, HEARTBEAT_TIMEOUT_SECONDS = (
     10.0,
     60.0,
 )  # far apart: a listener that misses a few is not gone
-WAITING, DELIVERED, DEAD, DISCARDED = STATES = ("waiting", "delivered", "dead", "discarded")
+PENDING, DELIVERED, DEAD_LETTER, DISCARDED = STATES = ("waiting", "delivered", "dead", "discarded")
 
 
 class StoreError(Exception):
@@ -56,7 +56,7 @@ class IncomingCallback(NamedTuple):
     """
 
     account: str
-    received: int
+    received_at: int
     callback: Callback
     duplicate_of: int | None = None
 
@@ -127,7 +127,7 @@ class Delivery:
 class OutboxEntry:
     """A callback and how far it has come with one sink."""
 
-    stored: StoredMessage
+    message: StoredMessage
     delivery: Delivery
 
 
@@ -135,7 +135,7 @@ class OutboxEntry:
 class DeliveryHistory:
     """A callback and how far it has come with every sink that it is for."""
 
-    stored: StoredMessage
+    message: StoredMessage
     deliveries: tuple[Delivery, ...]
 
 
@@ -151,10 +151,10 @@ class Lease:
     token: int
     ordering_keys: tuple[int, ...]
 
-    def subset(self, *numbers: int) -> Lease:
+    def subset(self, *indexes: int) -> Lease:
         """The part with these runs, by their place, to be reported without waiting for the others."""
-        runs = tuple(self.batches[number] for number in numbers)
-        return Lease(self.sink, runs, self.token, tuple(self.ordering_keys[number] for number in numbers))
+        batches = tuple(self.batches[index] for index in indexes)
+        return Lease(self.sink, batches, self.token, tuple(self.ordering_keys[number] for number in indexes))
 
 
 class Delivered(NamedTuple):
@@ -167,7 +167,7 @@ class RetryLater(NamedTuple):
     """The sink did not take it now; try again after `wait` seconds. It delays the later ones of its device."""
 
     id: int
-    reason: str
+    error: str
     delay_seconds: float
 
 
@@ -175,7 +175,7 @@ class DeadLettered(NamedTuple):
     """The sink will not take it; the next one of its device may go."""
 
     id: int
-    reason: str
+    error: str
 
 
 Outcome = Delivered | RetryLater | DeadLettered
@@ -195,20 +195,20 @@ class Backlog:
 class PurgeResult:
     """How many were removed, and when the one to go on after was received, and its id; None when no older is left."""
 
-    removed: int
+    purged: int
     after: tuple[int, int] | None
 
 
 class Outbox(Protocol):
     """What each sink must still get. Called by any thread; every method raises StoreFailed."""
 
-    def acquire(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Lease:
+    def acquire(self, sink: str, limit: int, *, lease_seconds: float, batch_size: int = 1) -> Lease:
         """Take what is due: at most `limit` parcels, `run` of one device, for `lease` seconds.
 
         While many devices wait the runs are short, so that all get their turn.
         """
 
-    def record_outcomes(self, claim: Lease, outcomes: Sequence[Outcome]) -> None:
+    def record_outcomes(self, lease: Lease, outcomes: Sequence[Outcome]) -> None:
         """Note what became of a claim."""
 
     def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[OutboxEntry]:
@@ -217,7 +217,7 @@ class Outbox(Protocol):
     def retry(self, sink: str, ids: Sequence[int] | None = None) -> int:
         """Let dead letters (None means all) wait again, with no attempts counted; how many there were."""
 
-    def discard(self, sink: str, ids: Sequence[int] | None = None, *, waiting: bool = False) -> int:
+    def discard(self, sink: str, ids: Sequence[int] | None = None, *, include_pending: bool = False) -> int:
         """Give dead letters up for good, and on demand also what waits; how many there were."""
 
     def heartbeat(self, sink: str) -> None:
@@ -239,7 +239,7 @@ class Store(Protocol):
     `batch` is how many callbacks one append should take at most, so that the carrier is answered in time.
     """
 
-    batch: int
+    max_batch_size: int
 
     @property
     def outbox(self) -> Outbox:
@@ -249,7 +249,7 @@ class Store(Protocol):
     def coordination(self) -> Coordination:
         """What listeners on this store have in common beside texts."""
 
-    def append(self, arrivals: Sequence[IncomingCallback]) -> None:
+    def append(self, callbacks: Sequence[IncomingCallback]) -> None:
         """Store all or none, durably. Raises StoreFailed."""
 
     def check_writable(self) -> None:
@@ -258,10 +258,10 @@ class Store(Protocol):
     def run_maintenance(self) -> None:
         """Do, at the start and after the answers are out, what would have delayed them."""
 
-    def find(self, selection: MessageQuery) -> list[StoredMessage]:
+    def find(self, query: MessageQuery) -> list[StoredMessage]:
         """Stored callbacks in the order of storage. Raises StoreFailed."""
 
-    def delivery_history(self, number: int) -> DeliveryHistory | None:
+    def delivery_history(self, message_id: int) -> DeliveryHistory | None:
         """One callback and what became of it, or None when there is none of that id. Raises StoreFailed."""
 
     def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:

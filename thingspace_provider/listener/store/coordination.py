@@ -19,5 +19,5 @@ class Coordination(Protocol):
     def get_value(self, name: str) -> int:
         """The number that was noted last under a name, 0 without one."""
 
-    def set_value(self, name: str, number: int) -> None:
+    def set_value(self, name: str, value: int) -> None:
         """Note a number durably, for all."""

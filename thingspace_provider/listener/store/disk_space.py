@@ -10,28 +10,34 @@ from pathlib import Path
 from thingspace_provider.listener.settings.values import InvalidValue
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-AMOUNT = re.compile(r"(\d{1,15}) ?(KB|MB|GB|)|(\d{1,2}) ?%")
+AMOUNT_PATTERN = re.compile(r"(\d{1,15}) ?(KB|MB|GB|)|(\d{1,2}) ?%")
 
 
 @dataclass(frozen=True)
-class Space:
+class MinFreeDiskSpace:
     """A part of the disk, or so many bytes."""
 
-    bytes: int
-    share: float
+    min_bytes: int
+    min_fraction: float
 
-    def shortage(self, folder: Path) -> str:
+    def shortage(self, directory: Path) -> str:
         """What is wrong with a folder's disk, "" when enough is free."""
-        disk = shutil.disk_usage(folder)
-        needed = max(self.bytes, int(self.share * disk.total))
-        if disk.free >= needed:
+        disk = shutil.disk_usage(directory)
+        required_bytes = max(self.min_bytes, int(self.min_fraction * disk.total))
+        if disk.free >= required_bytes:
             return ""
-        return f"the store's disk is full but for {disk.free // 10**6} MB; freeSpace asks for {needed // 10**6} MB"
+        return (
+            f"the store's disk is full but for {disk.free // 10**6} MB; freeSpace asks for {required_bytes // 10**6} MB"
+        )
 
 
-def read_space(value: object) -> Space:
+def parse_disk_space(value: object) -> MinFreeDiskSpace:
     """Bytes as a number, or a text as `100MB` or `5%`. Raises Wrong."""
-    found = AMOUNT.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
-    if not found:
+    match = (
+        AMOUNT_PATTERN.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    )
+    if not match:
         raise InvalidValue('must be a number of bytes, or an amount as "100MB", "2GB" or "5%"')
-    return Space(0, int(found[3]) / 100) if found[3] else Space(int(found[1]) * UNITS[found[2]], 0)
+    return (
+        MinFreeDiskSpace(0, int(match[3]) / 100) if match[3] else MinFreeDiskSpace(int(match[1]) * UNITS[match[2]], 0)
+    )

@@ -19,21 +19,21 @@ from thingspace_provider.listener.timestamps import parse_timestamp
 
 WINDOW_US = 60_000_000  # microseconds
 ID_BITS = 63
-LARGEST_ID = (1 << ID_BITS) - 1
+MAX_ID = (1 << ID_BITS) - 1
 MAX_CLOCK_SKEW_US = 10_000_000  # by so much ThingSpace's clock may be ahead of ours
 REDELIVERY_WINDOW_US = 10_000_000  # within which ThingSpace tries a second time what was not answered
-MOST_OF_A_DEVICE = 1000  # texts within a window
+MAX_MESSAGES_PER_DEVICE = 1000  # texts within a window
 MAX_REMEMBERED = (
     150_000  # texts remembered; under more than 2,500 a second the window becomes shorter, not the memory larger
 )
 
 
-def dedup_key(arrival: IncomingCallback) -> str | None:
+def dedup_key(incoming: IncomingCallback) -> str | None:
     """What two deliveries of one request, or two readings of one queued text, have in common; None for others.
 
     All notices about one message to many devices share its request id, so that they differ by device and content.
     """
-    callback = arrival.callback
+    callback = incoming.callback
     if callback.queued_at:
         return "\n".join(("queued", callback.queued_at, repr(sorted(callback.devices)), callback.content))
     if callback.request_id is None or callback.kind == TEXT:
@@ -41,10 +41,10 @@ def dedup_key(arrival: IncomingCallback) -> str | None:
     return "\n".join((callback.request_id, callback.kind, repr(sorted(callback.devices)), callback.content))
 
 
-def window_key(arrival: IncomingCallback) -> tuple[object, ...]:
+def window_key(incoming: IncomingCallback) -> tuple[object, ...]:
     """What two deliveries without a request id have in common."""
-    callback = arrival.callback
-    return (arrival.account, callback.kind, tuple(sorted(callback.devices)), callback.content)
+    callback = incoming.callback
+    return (incoming.account, callback.kind, tuple(sorted(callback.devices)), callback.content)
 
 
 class QueuedDuplicateFinder:
@@ -57,68 +57,78 @@ class QueuedDuplicateFinder:
         read_stored: reads what is stored, or raises.
     """
 
-    def __init__(self, read_stored: Callable[[MessageQuery], list[StoredMessage]]) -> None:
-        self._read_stored = read_stored
-        self._queued: dict[int, int] = {}  # by the ids of what was posted: ThingSpace's time of the queued text
+    def __init__(self, find_messages: Callable[[MessageQuery], list[StoredMessage]]) -> None:
+        self._find_messages = find_messages
+        self._queued_at_by_id: dict[
+            int, int
+        ] = {}  # by the ids of what was posted: ThingSpace's time of the queued text
 
-    def first(self, account: str, queued: Callback) -> int | None:
+    def find_original(self, account: str, callback: Callback) -> int | None:
         """The id that a queued text repeats, the same one whenever it is read. Raises what `read_stored` raises."""
         try:
-            at = parse_timestamp(queued.queued_at or "")
+            queued_at = parse_timestamp(callback.queued_at or "")
         except ValueError:
             return None
-        free = [one for one in self._equal(account, queued, at) if self._queued.get(one.id, at) == at]
-        if not free:
+        candidates = [
+            message
+            for message in self._find_equal(account, callback, queued_at)
+            if self._queued_at_by_id.get(message.id, queued_at) == queued_at
+        ]
+        if not candidates:
             return None
-        nearest = min(free, key=lambda one: (one.id not in self._queued, abs(one.received_at - at)))
-        self._queued.update(
-            (one.id, at) for one in free if abs(one.received_at - nearest.received_at) <= REDELIVERY_WINDOW_US
+        nearest = min(
+            candidates, key=lambda one: (one.id not in self._queued_at_by_id, abs(one.received_at - queued_at))
         )
-        while len(self._queued) > MAX_REMEMBERED:
-            del self._queued[next(iter(self._queued))]
+        self._queued_at_by_id.update(
+            (one.id, queued_at)
+            for one in candidates
+            if abs(one.received_at - nearest.received_at) <= REDELIVERY_WINDOW_US
+        )
+        while len(self._queued_at_by_id) > MAX_REMEMBERED:
+            del self._queued_at_by_id[next(iter(self._queued_at_by_id))]
         return nearest.duplicate_of or nearest.id
 
-    def _equal(self, account: str, queued: Callback, at: int) -> Iterator[StoredMessage]:
+    def _find_equal(self, account: str, callback: Callback, queued_at: int) -> Iterator[StoredMessage]:
         """What was posted at that time. What came out of the queue itself has a time of its own: another text."""
-        text = replace_nul(queued.text or "")
-        for device in queued.devices:
-            of_device = MessageQuery(
-                limit=MOST_OF_A_DEVICE,
+        text = replace_nul(callback.text or "")
+        for device in callback.devices:
+            query = MessageQuery(
+                limit=MAX_MESSAGES_PER_DEVICE,
                 account=account,
                 kind=TEXT,
                 device=device.id,
                 device_kind=device.kind,
-                received_from=at - MAX_CLOCK_SKEW_US,
-                received_until=at + WINDOW_US,
+                received_from=queued_at - MAX_CLOCK_SKEW_US,
+                received_until=queued_at + WINDOW_US,
             )
-            for one in self._read_stored(of_device):
-                is_equal = replace_nul(one.text or "") == text
-                if is_equal and reparse(one.kind, one.body).queued_at is None:
-                    yield one
+            for message in self._find_messages(query):
+                is_equal = replace_nul(message.text or "") == text
+                if is_equal and reparse(message.kind, message.body).queued_at is None:
+                    yield message
 
 
 class DuplicateWindow:
     """The first deliveries of the last minute, by a hash of account, kind, devices and content."""
 
     def __init__(self) -> None:
-        self._firsts: dict[int, int] = {}  # received and id in one number: a tuple takes three times the memory
+        self._originals: dict[int, int] = {}  # received and id in one number: a tuple takes three times the memory
         self._order: deque[int] = deque()
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def first(self, arrival: IncomingCallback, number: int) -> int | None:
+    def find_or_add(self, incoming: IncomingCallback, message_id: int) -> int | None:
         """The id of the one this repeats; None, and remembered as `number`, if it is the first."""
-        key = hash(window_key(arrival))
-        known = self._firsts.get(key)
-        if known is not None and abs(arrival.received - (known >> ID_BITS)) <= WINDOW_US:
-            return known & LARGEST_ID
-        self._firsts[key] = arrival.received << ID_BITS | number
+        key = hash(window_key(incoming))
+        original = self._originals.get(key)
+        if original is not None and abs(incoming.received_at - (original >> ID_BITS)) <= WINDOW_US:
+            return original & MAX_ID
+        self._originals[key] = incoming.received_at << ID_BITS | message_id
         self._order.append(key)
-        self._forget(arrival.received)
+        self._evict_expired(incoming.received_at)
         return None
 
-    def _forget(self, now: int) -> None:
+    def _evict_expired(self, now: int) -> None:
         """What was received again meanwhile goes when that is old; until then it keeps what follows it."""
-        while len(self._order) > MAX_REMEMBERED or self._firsts.get(self._order[0], 0) >> ID_BITS < now - WINDOW_US:
-            self._firsts.pop(self._order.popleft(), None)
+        while len(self._order) > MAX_REMEMBERED or self._originals.get(self._order[0], 0) >> ID_BITS < now - WINDOW_US:
+            self._originals.pop(self._order.popleft(), None)

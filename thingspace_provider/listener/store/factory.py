@@ -9,15 +9,15 @@ from thingspace_provider.listener.store.sqlite.store import SqliteStore
 from thingspace_provider.listener.store.store_url import mask_store_url, sqlite_path
 
 
-def open_store(address: str, sinks: Sequence[str] = ()) -> Store:
+def open_store(url: str, sinks: Sequence[str] = ()) -> Store:
     """The store, which notes for these sinks what they must get. Raises StoreUnusable."""
-    if file := sqlite_path(address):
-        return SqliteStore(file, sinks)
+    if path := sqlite_path(url):
+        return SqliteStore(path, sinks)
     try:
         from thingspace_provider.listener.store.postgres.store import PostgresStore  # noqa: PLC0415  an extra
-    except ImportError as reason:
+    except ImportError as error:
         raise StoreOpenError(
-            f"{mask_store_url(address)} cannot be used as a store: {reason.name or reason} is not installed. "
+            f"{mask_store_url(url)} cannot be used as a store: {error.name or error} is not installed. "
             "Install it with: pip install 'thingspace-provider[listener,postgres]'"
         ) from None
-    return PostgresStore(address, mask_store_url(address), sinks)
+    return PostgresStore(url, mask_store_url(url), sinks)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from thingspace_provider.listener.callback_parser import primary_device
 from thingspace_provider.listener.store.base import (
-    DEAD,
+    DEAD_LETTER,
     DELIVERED,
-    WAITING,
+    PENDING,
     DeadLettered,
     Delivered,
     IncomingCallback,
@@ -34,33 +34,33 @@ class EntryUpdate(NamedTuple):
     retry_delay_us: int | None
 
 
-def ordering_key(arrival: IncomingCallback) -> int:
+def ordering_key(incoming: IncomingCallback) -> int:
     """A signed 64-bit number. Two lanes that share one by chance are in order together, which harms nobody.
 
     The device is the one that events name, because ThingSpace does not always give all of its identifiers.
     """
-    named = repr((arrival.account, primary_device(arrival.callback.devices))).encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(named, digest_size=8).digest(), "big", signed=True)
+    identity = repr((incoming.account, primary_device(incoming.callback.devices))).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(identity, digest_size=8).digest(), "big", signed=True)
 
 
-def entry_updates(claim: Lease, outcomes: Sequence[Outcome]) -> Iterator[EntryUpdate]:
+def entry_updates(lease: Lease, outcomes: Sequence[Outcome]) -> Iterator[EntryUpdate]:
     """One for each parcel of the claim. After a gap or a failure in a run no further failure counts: one head waits."""
-    known = {outcome.id: outcome for outcome in outcomes}
-    for run in claim.batches:
-        whole = True
-        for parcel in run:
-            outcome = known.get(parcel.stored.id)
-            if isinstance(outcome, RetryLater) and not whole:
+    outcomes_by_id = {outcome.id: outcome for outcome in outcomes}
+    for batch in lease.batches:
+        is_contiguous = True
+        for entry in batch:
+            outcome = outcomes_by_id.get(entry.message.id)
+            if isinstance(outcome, RetryLater) and not is_contiguous:
                 outcome = None
-            whole = whole and isinstance(outcome, Delivered | DeadLettered)
-            yield _change(parcel.stored.id, outcome)
+            is_contiguous = is_contiguous and isinstance(outcome, Delivered | DeadLettered)
+            yield _entry_update(entry.message.id, outcome)
 
 
-def _change(number: int, outcome: Outcome | None) -> EntryUpdate:
+def _entry_update(message_id: int, outcome: Outcome | None) -> EntryUpdate:
     if isinstance(outcome, Delivered):
-        return EntryUpdate(number, DELIVERED, 1, None, None)
+        return EntryUpdate(message_id, DELIVERED, 1, None, None)
     if isinstance(outcome, DeadLettered):
-        return EntryUpdate(number, DEAD, 1, outcome.reason, None)
+        return EntryUpdate(message_id, DEAD_LETTER, 1, outcome.error, None)
     if isinstance(outcome, RetryLater):
-        return EntryUpdate(number, WAITING, 1, outcome.reason, max(1, int(outcome.delay_seconds * 1_000_000)))
-    return EntryUpdate(number, WAITING, 0, None, None)
+        return EntryUpdate(message_id, PENDING, 1, outcome.error, max(1, int(outcome.delay_seconds * 1_000_000)))
+    return EntryUpdate(message_id, PENDING, 0, None, None)

@@ -15,9 +15,9 @@ class DeliveryError(Exception):
         after: seconds that the sink asked to be left alone.
     """
 
-    def __init__(self, reason: str, after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.retry_after_seconds = after
+    def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class SinkUnavailable(DeliveryError):

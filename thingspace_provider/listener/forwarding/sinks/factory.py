@@ -19,7 +19,7 @@ def create_sink(settings: SinkSettings) -> Sink:
     raise TypeError(type(settings))
 
 
-async def validate_sinks(every: tuple[SinkSettings, ...]) -> None:
+async def validate_sinks(sink_settings: tuple[SinkSettings, ...]) -> None:
     """Open and close each. Raises SinkUnusable."""
-    for settings in every:
+    for settings in sink_settings:
         await create_sink(settings).close()

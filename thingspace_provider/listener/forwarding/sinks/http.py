@@ -27,10 +27,10 @@ from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, Cl
 from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, SinkUnavailable
 from thingspace_provider.listener.forwarding.sinks.settings import SECRET_PREFIX, HttpSettings
 
-CONNECT_SECONDS = 5
+CONNECT_TIMEOUT_SECONDS = 5
 KEEP_ALIVE_SECONDS = 4.0  # for an unused connection: shorter than the 5 s after which many servers close theirs
-LONGEST_PAUSE = 3600.0  # seconds that a Retry-After is believed
-SUCCESS = range(200, 300)
+MAX_RETRY_AFTER_SECONDS = 3600.0  # seconds that a Retry-After is believed
+SUCCESS_STATUSES = range(200, 300)
 PERMANENT_STATUSES = frozenset({400, 406, 409, 410, 411, 413, 414, 415, 422, 431})
 UNAVAILABLE_STATUSES = frozenset({*range(300, 400), 401, 403, 404, 405, 407, 429, 502, 503, 504})
 
@@ -40,7 +40,7 @@ class HttpSink:
 
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
-        timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds, connect=CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         self._session = aiohttp.ClientSession(
             timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
@@ -52,19 +52,19 @@ class HttpSink:
         try:
             async with self._session.post(
                 self._settings.url, data=event.body, headers=headers, allow_redirects=False
-            ) as answer:
-                status, retry_after = answer.status, answer.headers.get("retry-after", "")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as reason:
-            raise SinkUnavailable(_explain_connect_error(reason)) from None
+            ) as response:
+                status, retry_after = response.status, response.headers.get("retry-after", "")
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise SinkUnavailable(_explain_connect_error(error)) from None
         except asyncio.TimeoutError:
             raise DeliveryError(f"no answer within {self._settings.timeout_seconds:g} s") from None
-        except (aiohttp.ClientError, OSError) as reason:
-            raise DeliveryError(f"the connection to the receiver broke ({type(reason).__name__})") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise DeliveryError(f"the connection to the receiver broke ({type(error).__name__})") from None
         if status in PERMANENT_STATUSES:
             raise MessageRejected(f"the receiver answered {status}")
-        if status not in SUCCESS:
-            kind = SinkUnavailable if status in UNAVAILABLE_STATUSES else DeliveryError
-            raise kind(f"the receiver answered {status}", pause(retry_after))
+        if status not in SUCCESS_STATUSES:
+            error_type = SinkUnavailable if status in UNAVAILABLE_STATUSES else DeliveryError
+            raise error_type(f"the receiver answered {status}", parse_retry_after(retry_after))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -73,32 +73,32 @@ class HttpSink:
 
 def sign_event(secrets: Sequence[str], event: CloudEvent, now: int) -> dict[str, str]:
     """Standard Webhooks' headers: one signature for each secret, so that either side may rotate first."""
-    said = f"{event.id}.{now}.".encode() + event.body
+    signed_content = f"{event.id}.{now}.".encode() + event.body
     keys = [base64.b64decode(secret.removeprefix(SECRET_PREFIX)) for secret in secrets]
-    marks = [base64.b64encode(hmac.new(key, said, hashlib.sha256).digest()).decode() for key in keys]
+    signatures = [base64.b64encode(hmac.new(key, signed_content, hashlib.sha256).digest()).decode() for key in keys]
     return {
         "webhook-id": event.id,
         "webhook-timestamp": str(now),
-        "webhook-signature": " ".join(f"v1,{mark}" for mark in marks),
+        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
     }
 
 
-def pause(retry_after: str) -> float:
+def parse_retry_after(value: str) -> float:
     """The seconds of a Retry-After header, given as seconds or as a date; 0 when it says nothing usable."""
-    if retry_after.isascii() and retry_after.isdigit():
-        return min(float(retry_after[:10]), LONGEST_PAUSE)
+    if value.isascii() and value.isdigit():
+        return min(float(value[:10]), MAX_RETRY_AFTER_SECONDS)
     try:
-        moment = parsedate_to_datetime(retry_after)
+        retry_at = parsedate_to_datetime(value)
     except (ValueError, OverflowError):  # the latter for a year or an offset that no date has
         return 0.0
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return min(max(moment.timestamp() - time.time(), 0.0), LONGEST_PAUSE)
+    retry_at = retry_at if retry_at.tzinfo else retry_at.replace(tzinfo=timezone.utc)
+    return min(max(retry_at.timestamp() - time.time(), 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
-def _explain_connect_error(reason: Exception) -> str:
+def _explain_connect_error(error: Exception) -> str:
     """Why there is no connection, in words that cannot hold the URL: its path or query may be a secret."""
-    if isinstance(reason, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "the receiver's certificate is not trusted, or it speaks no TLS"
-    if isinstance(reason, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the receiver's name cannot be resolved"
     return "no connection to the receiver"

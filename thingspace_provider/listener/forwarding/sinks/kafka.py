@@ -25,9 +25,9 @@ from thingspace_provider.listener.forwarding.sinks.base import (
 )
 from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 
-POLL_SECONDS = 0.5  # how long the thread waits at most until it sees that it is to end
-REPORT_SECONDS = 5.0  # librdkafka reports a failure by itself; it looks for time-outs once a second
-FLUSH_SECONDS = 2.0
+POLL_TIMEOUT_SECONDS = 0.5  # how long the thread waits at most until it sees that it is to end
+REPORT_MARGIN_SECONDS = 5.0  # librdkafka reports a failure by itself; it looks for time-outs once a second
+FLUSH_TIMEOUT_SECONDS = 2.0
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
 SILENT_LOGGER = logging.getLogger(
     "thingspace.listener.kafka"
@@ -44,7 +44,7 @@ class KafkaSink:
         self._kafka = import_client(settings)
         self._last_broker_error = ""
         self._producer = self._create_producer()
-        self._ended = threading.Event()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name=f"kafka-{settings.name}", daemon=True)
         self._thread.start()
 
@@ -57,19 +57,19 @@ class KafkaSink:
                 value=event.body,
                 key=event.partition_key.encode(),
                 headers=HEADERS,
-                on_delivery=functools.partial(self._report, report),
+                on_delivery=functools.partial(self._on_delivery, report),
             )
         except BufferError:
             raise SinkUnavailable("too much waits for the brokers already") from None
-        except self._kafka.KafkaException as reason:
-            raise self._failure(reason.args[0]) from None
-        seconds = self._settings.timeout_seconds + REPORT_SECONDS
+        except self._kafka.KafkaException as error:
+            raise self._to_delivery_error(error.args[0]) from None
+        timeout_seconds = self._settings.timeout_seconds + REPORT_MARGIN_SECONDS
         try:
-            error = await asyncio.wait_for(report, seconds)
+            delivery_error = await asyncio.wait_for(report, timeout_seconds)
         except asyncio.TimeoutError:
-            raise SinkUnavailable(f"no delivery report within {seconds:g} s") from None
-        if error is not None:
-            raise self._failure(error)
+            raise SinkUnavailable(f"no delivery report within {timeout_seconds:g} s") from None
+        if delivery_error is not None:
+            raise self._to_delivery_error(delivery_error)
         self._last_broker_error = ""
 
     async def close(self) -> None:
@@ -77,15 +77,15 @@ class KafkaSink:
         await self._loop.run_in_executor(None, self._close)
 
     def _close(self) -> None:
-        self._ended.set()
+        self._stopping.set()
         self._thread.join()
-        self._producer.flush(FLUSH_SECONDS)
+        self._producer.flush(FLUSH_TIMEOUT_SECONDS)
         self._producer.purge()
         self._producer.flush(0)
 
     def _poll(self) -> None:
-        while not self._ended.is_set():
-            self._producer.poll(POLL_SECONDS)
+        while not self._stopping.is_set():
+            self._producer.poll(POLL_TIMEOUT_SECONDS)
             if self._broken:
                 self._producer.purge()
                 self._producer.flush(0)
@@ -108,8 +108,8 @@ class KafkaSink:
         }
         try:
             return self._kafka.Producer(properties, logger=SILENT_LOGGER)
-        except self._kafka.KafkaException as reason:
-            raise InvalidSink(f"sink {settings.name}: {_without_values(reason.args[0].str())}") from None
+        except self._kafka.KafkaException as error:
+            raise InvalidSink(f"sink {settings.name}: {_redact_values(error.args[0].str())}") from None
         except (TypeError, ValueError, AttributeError):  # what its binding says of a value that it cannot convert
             raise InvalidSink(f"sink {settings.name}: properties has a value of the wrong kind") from None
 
@@ -118,13 +118,13 @@ class KafkaSink:
         if error.code() != self._kafka.KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  librdkafka's own codes begin so
             self._last_broker_error = error.str()
 
-    def _report(self, report: asyncio.Future[Any], error: Any, message: object) -> None:
+    def _on_delivery(self, report: asyncio.Future[Any], error: Any, message: object) -> None:
         """The broker's word, in the thread that serves."""
         del message
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            self._loop.call_soon_threadsafe(_settle, report, error)
+            self._loop.call_soon_threadsafe(_resolve, report, error)
 
-    def _failure(self, error: Any) -> DeliveryError | MessageRejected:
+    def _to_delivery_error(self, error: Any) -> DeliveryError | MessageRejected:
         codes = self._kafka.KafkaError
         if error.code() in (codes.MSG_SIZE_TOO_LARGE, codes.INVALID_RECORD):
             return MessageRejected(f"the broker answered {error.name()}")
@@ -142,11 +142,11 @@ def import_client(settings: KafkaSettings) -> Any:
         ) from None
 
 
-def _without_values(complaint: str) -> str:
+def _redact_values(message: str) -> str:
     """What librdkafka says of a configuration, without the value: it may be a secret in the wrong place."""
-    return re.sub(r'[Vv]alue "[^"]*"', "value", complaint)
+    return re.sub(r'[Vv]alue "[^"]*"', "value", message)
 
 
-def _settle(report: asyncio.Future[Any], error: Any) -> None:
+def _resolve(report: asyncio.Future[Any], error: Any) -> None:
     if not report.done():
         report.set_result(error)

@@ -24,15 +24,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from thingspace_provider.listener.callback_parser import KINDS, TEXT
-from thingspace_provider.listener.settings.values import InvalidValue, parse_int, parse_text, type_name
+from thingspace_provider.listener.settings.values import InvalidValue, describe_type, parse_int, parse_text
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
-TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+TOPIC_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,249}")
 SECRET_PREFIX = "whsec_"  # noqa: S105  what Standard Webhooks' secrets begin with
 SECRET_BYTES = range(24, 65)
-MOST_SECRETS = 2
-MOST_ATTEMPTS = 1000
-LONGEST_SECONDS = 300
+MAX_SECRETS = 2
+MAX_ATTEMPTS = 1000
+MAX_TIMEOUT_SECONDS = 300
 # What the promise rests on; no property may weaken it.
 RESERVED_PROPERTIES = {
     "acks": "is always all",
@@ -49,7 +49,7 @@ RESERVED_PROPERTIES = {
     "test.mock.num.brokers": "delivers to nobody",
 }
 TOPIC_PREFIX = "topic."  # librdkafka takes a topic's properties with and without it
-INTERNAL = re.compile(r"(?!log_level$).*_.*")  # callbacks, pointers and what librdkafka tests itself with
+INTERNAL_PROPERTY = re.compile(r"(?!log_level$).*_.*")  # callbacks, pointers and what librdkafka tests itself with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class KafkaSettings(SinkSettings):
     properties: Mapping[str, str | int | bool] = field(default_factory=dict, repr=False)
 
 
-def read_sinks(value: object) -> tuple[SinkSettings, ...]:
+def parse_sinks(value: object) -> tuple[SinkSettings, ...]:
     """The sinks, from a list or its JSON. Raises Wrong, which says for each sink what to correct."""
     if isinstance(value, str):
         try:
@@ -88,51 +88,51 @@ def read_sinks(value: object) -> tuple[SinkSettings, ...]:
         except (ValueError, RecursionError):
             raise InvalidValue("is not valid JSON") from None
     if not isinstance(value, list):
-        raise InvalidValue(f"must be a list of sinks, not {type_name(value)}")
-    sinks, problems = [], []
+        raise InvalidValue(f"must be a list of sinks, not {describe_type(value)}")
+    sinks, errors = [], []
     for number, entry in enumerate(value, 1):
         try:
-            sinks.append(_sink(entry))
-        except InvalidValue as reason:  # noqa: PERF203  each sink has its own
-            problems.append(f"sink {number}: {reason}")
+            sinks.append(_parse_sink(entry))
+        except InvalidValue as error:  # noqa: PERF203  each sink has its own
+            errors.append(f"sink {number}: {error}")
     names = [sink.name for sink in sinks]
-    problems += [f"two sinks are called {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
-    if problems:
-        raise InvalidValue("; ".join(problems))
+    errors += [f"two sinks are called {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if errors:
+        raise InvalidValue("; ".join(errors))
     return tuple(sinks)
 
 
-def _sink(entry: object) -> SinkSettings:
+def _parse_sink(entry: object) -> SinkSettings:
     if not isinstance(entry, dict):
-        raise InvalidValue(f"must be a mapping, not {type_name(entry)}")
+        raise InvalidValue(f"must be a mapping, not {describe_type(entry)}")
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in SINK_TYPES:
         raise InvalidValue(f"kind must be one of {', '.join(SINK_TYPES)}")
-    make, own = SINK_TYPES[kind]
-    known = COMMON | own
+    settings_class, own_fields = SINK_TYPES[kind]
+    known = COMMON_FIELDS | own_fields
     unknown = [str(key) for key in entry if key not in known and key != "kind"]
     if unknown:
         raise InvalidValue(f"{', '.join(unknown)}: not a setting of kind {kind}; known are kind, {', '.join(known)}")
-    missing = [key for key in ("name", *own) if key in REQUIRED and entry.get(key) in (None, "", [])]
+    missing = [key for key in ("name", *own_fields) if key in REQUIRED_KEYS and entry.get(key) in (None, "", [])]
     if missing:
         raise InvalidValue(f"{' and '.join(missing)} must be given")
     values = {}
-    for key, (argument, read) in known.items():
+    for key, (field_name, parse) in known.items():
         if entry.get(key) is not None:
             try:
-                values[argument] = read(entry[key])
-            except InvalidValue as reason:
-                raise InvalidValue(f"{key} {reason}") from None
-    return make(**values)
+                values[field_name] = parse(entry[key])
+            except InvalidValue as error:
+                raise InvalidValue(f"{key} {error}") from None
+    return settings_class(**values)
 
 
-def _name(value: object) -> str:
-    if not NAME.fullmatch(parse_text(value)):
+def _parse_name(value: object) -> str:
+    if not NAME_PATTERN.fullmatch(parse_text(value)):
         raise InvalidValue("must be at most 50 small letters, digits, '-' and '_'")
     return parse_text(value)
 
 
-def _kinds(value: object) -> tuple[str, ...]:
+def _parse_message_kinds(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(kind in KINDS for kind in value):
         raise InvalidValue(f"must be a list of {', '.join(KINDS)}")
     return tuple(dict.fromkeys(value))
@@ -144,25 +144,25 @@ def _parse_duplicates(value: object) -> bool:
     return value == "skip"
 
 
-def _url(value: object) -> str:
+def _parse_url(value: object) -> str:
     url = parse_text(value)
     try:
         parts = urlsplit(url)
-        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+        is_invalid = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
     except ValueError:
-        wrong = True
-    if wrong or parts.username or parts.password or parts.fragment or not url.isprintable():
+        is_invalid = True
+    if is_invalid or parts.username or parts.password or parts.fragment or not url.isprintable():
         raise InvalidValue("must be an http(s) URL with a host, and no user or fragment")
     return url
 
 
-def _secrets(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MOST_SECRETS:
+def _parse_secrets(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_SECRETS:
         raise InvalidValue("must be a list of one secret, or two during a rotation")
-    return tuple(_secret(secret) for secret in value)
+    return tuple(_parse_secret(secret) for secret in value)
 
 
-def _secret(value: object) -> str:
+def _parse_secret(value: object) -> str:
     secret = parse_text(value)
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
@@ -176,40 +176,40 @@ def _secret(value: object) -> str:
     return secret
 
 
-def _topic(value: object) -> str:
-    if not TOPIC.fullmatch(parse_text(value)):
+def _parse_topic(value: object) -> str:
+    if not TOPIC_PATTERN.fullmatch(parse_text(value)):
         raise InvalidValue("must be a topic's name: at most 249 letters, digits, '.', '-' and '_'")
     return parse_text(value)
 
 
-def _properties(value: object) -> dict[str, str | int | bool]:
+def _parse_properties(value: object) -> dict[str, str | int | bool]:
     if not isinstance(value, dict) or not all(isinstance(entry, str | int | bool) for entry in value.values()):
         raise InvalidValue("must be a mapping of librdkafka's properties to text, numbers, true or false")
     for name in value:
-        why = RESERVED_PROPERTIES.get(parse_text(name).removeprefix(TOPIC_PREFIX))
-        if INTERNAL.fullmatch(name):
-            why = "is for programs"
-        if why:
-            raise InvalidValue(f"must not have {name}, which {why}")
+        reason = RESERVED_PROPERTIES.get(parse_text(name).removeprefix(TOPIC_PREFIX))
+        if INTERNAL_PROPERTY.fullmatch(name):
+            reason = "is for programs"
+        if reason:
+            raise InvalidValue(f"must not have {name}, which {reason}")
     return {name: parse_text(entry) if isinstance(entry, str) else entry for name, entry in value.items()}
 
 
-Reader = tuple[str, Callable[[object], Any]]
-COMMON: dict[str, Reader] = {
-    "name": ("name", _name),
-    "kinds": ("kinds", _kinds),
+FieldParser = tuple[str, Callable[[object], Any]]
+COMMON_FIELDS: dict[str, FieldParser] = {
+    "name": ("name", _parse_name),
+    "kinds": ("kinds", _parse_message_kinds),
     "duplicates": ("skip_duplicates", _parse_duplicates),
-    "maxAttempts": ("max_attempts", lambda value: parse_int(value, 1, MOST_ATTEMPTS)),
-    "timeoutSeconds": ("timeout_seconds", lambda value: parse_int(value, 1, LONGEST_SECONDS)),
+    "maxAttempts": ("max_attempts", lambda value: parse_int(value, 1, MAX_ATTEMPTS)),
+    "timeoutSeconds": ("timeout_seconds", lambda value: parse_int(value, 1, MAX_TIMEOUT_SECONDS)),
 }
-HTTP: dict[str, Reader] = {"url": ("url", _url), "secrets": ("secrets", _secrets)}
-KAFKA: dict[str, Reader] = {
+HTTP_FIELDS: dict[str, FieldParser] = {"url": ("url", _parse_url), "secrets": ("secrets", _parse_secrets)}
+KAFKA_FIELDS: dict[str, FieldParser] = {
     "bootstrapServers": ("bootstrap_servers", parse_text),
-    "topic": ("topic", _topic),
-    "properties": ("properties", _properties),
+    "topic": ("topic", _parse_topic),
+    "properties": ("properties", _parse_properties),
 }
-SINK_TYPES: dict[str, tuple[Callable[..., SinkSettings], dict[str, Reader]]] = {
-    "http": (HttpSettings, HTTP),
-    "kafka": (KafkaSettings, KAFKA),
+SINK_TYPES: dict[str, tuple[Callable[..., SinkSettings], dict[str, FieldParser]]] = {
+    "http": (HttpSettings, HTTP_FIELDS),
+    "kafka": (KafkaSettings, KAFKA_FIELDS),
 }
-REQUIRED = ("name", "url", "secrets", "bootstrapServers", "topic")
+REQUIRED_KEYS = ("name", "url", "secrets", "bootstrapServers", "topic")

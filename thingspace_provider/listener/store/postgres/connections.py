@@ -16,9 +16,9 @@ import psycopg
 from thingspace_provider.listener.store.base import StoreError, StoreOpenError
 
 IDLE = psycopg.pq.TransactionStatus.IDLE
-CONNECT_SECONDS = 2
+CONNECT_TIMEOUT_SECONDS = 2
 GRACE_SECONDS = 0.5  # that a server has to say itself that a statement took too long
-WATCH_SECONDS = 0.1
+WATCH_INTERVAL_SECONDS = 0.1
 # Statistics of a young table mislead the planner, whose plans the functions keep: these tables are never scanned.
 INDEX_SCANS_ONLY = "-c enable_seqscan=off -c enable_bitmapscan=off"
 
@@ -27,34 +27,34 @@ class ConnectionWatchdog:
     """Cuts connections whose server does not answer: the driver itself would wait for ever."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._until: dict[psycopg.Connection[Any], float] = {}
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="postgres watch", daemon=True)
+        self._lock = threading.Lock()
+        self._deadlines: dict[psycopg.Connection[Any], float] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="postgres watch", daemon=True)
         self._thread.start()
 
     @contextlib.contextmanager
-    def limit(self, connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+    def limit(self, connection: psycopg.Connection[Any], timeout_seconds: float) -> Iterator[None]:
         """What is done inside ends within so many seconds, with an error if need be."""
-        with self._guard:
-            self._until[connection] = time.monotonic() + seconds
+        with self._lock:
+            self._deadlines[connection] = time.monotonic() + timeout_seconds
         try:
             yield
         finally:
-            with self._guard:
-                self._until.pop(connection, None)
+            with self._lock:
+                self._deadlines.pop(connection, None)
 
     def close(self) -> None:
         """End the thread."""
-        self._ended.set()
+        self._stopping.set()
         self._thread.join()
 
-    def _look(self) -> None:
-        while not self._ended.wait(WATCH_SECONDS):
-            with self._guard:
+    def _run(self) -> None:
+        while not self._stopping.wait(WATCH_INTERVAL_SECONDS):
+            with self._lock:
                 now = time.monotonic()
-                for connection in [one for one, until in self._until.items() if until < now]:
-                    del self._until[connection]
+                for connection in [expired for expired, deadline in self._deadlines.items() if deadline < now]:
+                    del self._deadlines[connection]
                     with contextlib.suppress(OSError, psycopg.Error):
                         _shut_down(connection)
 
@@ -62,26 +62,26 @@ class ConnectionWatchdog:
 class Connection:
     """One connection, made when it is needed; `seconds` is what a statement may take."""
 
-    def __init__(self, url: str, watch: ConnectionWatchdog, seconds: float, options: str = "") -> None:
+    def __init__(self, url: str, watchdog: ConnectionWatchdog, timeout_seconds: float, options: str = "") -> None:
         self._url = url
-        self._watch = watch
-        self._seconds = seconds
-        self._options = f"-c statement_timeout={int(seconds * 1000)} -c synchronous_commit=on {options}"
+        self._watchdog = watchdog
+        self._timeout_seconds = timeout_seconds
+        self._options = f"-c statement_timeout={int(timeout_seconds * 1000)} -c synchronous_commit=on {options}"
         self._connection: psycopg.Connection[Any] | None = None
 
-    def rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def fetch_rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Do one statement, a transaction of its own; its rows. Raises StoreFailed."""
         try:
-            connection = self._connection = self._connection or connect(self._url, self._options, self._watch)
-            with self._watch.limit(connection, self._seconds + GRACE_SECONDS):
+            connection = self._connection = self._connection or connect(self._url, self._options, self._watchdog)
+            with self._watchdog.limit(connection, self._timeout_seconds + GRACE_SECONDS):
                 cursor = connection.execute(query.encode(), values)
                 return cursor.fetchall() if cursor.description else []
-        except psycopg.Error as reason:
+        except psycopg.Error as error:
             if self._connection is not None and self._connection.info.transaction_status != IDLE:
                 self.close()
-            raise StoreError(error_text(reason)) from reason
-        except StoreOpenError as reason:
-            raise StoreError(str(reason)) from reason
+            raise StoreError(error_text(error)) from error
+        except StoreOpenError as error:
+            raise StoreError(str(error)) from error
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -93,22 +93,22 @@ class Connection:
 class ConnectionPool:
     """As many links as are used at the same time; any thread may borrow one."""
 
-    def __init__(self, url: str, watch: ConnectionWatchdog, seconds: float, options: str = "") -> None:
-        self._arguments = (url, watch, seconds, options)
+    def __init__(self, url: str, watchdog: ConnectionWatchdog, timeout_seconds: float, options: str = "") -> None:
+        self._arguments = (url, watchdog, timeout_seconds, options)
         self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
 
-    def rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def fetch_rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """As Link.rows."""
         try:
-            link = self._idle.get_nowait()
+            connection = self._idle.get_nowait()
         except queue.Empty:
-            link = self.another()
+            connection = self.open_connection()
         try:
-            return link.rows(query, values)
+            return connection.fetch_rows(query, values)
         finally:
-            self._idle.put(link)
+            self._idle.put(connection)
 
-    def another(self) -> Connection:
+    def open_connection(self) -> Connection:
         """One that is not shared; who asked for it closes it."""
         return Connection(*self._arguments)
 
@@ -118,26 +118,30 @@ class ConnectionPool:
             self._idle.get_nowait().close()
 
 
-def connect(url: str, options: str, watch: ConnectionWatchdog) -> psycopg.Connection[Any]:
+def connect(url: str, options: str, watchdog: ConnectionWatchdog) -> psycopg.Connection[Any]:
     """A connection that commits each statement durably. Raises psycopg.Error, StoreUnusable when it could not."""
     connection = psycopg.connect(
-        url, autocommit=True, connect_timeout=CONNECT_SECONDS, options=options, application_name="thingspace listener"
+        url,
+        autocommit=True,
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        options=options,
+        application_name="thingspace listener",
     )
     try:
-        with watch.limit(connection, CONNECT_SECONDS):
-            _check(connection)
+        with watchdog.limit(connection, CONNECT_TIMEOUT_SECONDS):
+            _check_server(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def error_text(reason: psycopg.Error) -> str:
+def error_text(error: psycopg.Error) -> str:
     """What the server or the driver said, in one line; without the server's details, which quote rows."""
-    return " ".join((reason.diag.message_primary or str(reason)).split()) or type(reason).__name__
+    return " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
 
 
-def _check(connection: psycopg.Connection[Any]) -> None:
+def _check_server(connection: psycopg.Connection[Any]) -> None:
     """What this session cannot be told: the server itself must write durably, and text as it came."""
     query = "SELECT current_setting('fsync'), current_setting('server_encoding'), pg_is_in_recovery()"
     [(fsync, encoding, standby)] = connection.execute(query).fetchall()
@@ -150,5 +154,5 @@ def _check(connection: psycopg.Connection[Any]) -> None:
 
 
 def _shut_down(connection: psycopg.Connection[Any]) -> None:
-    with socket.socket(fileno=os.dup(connection.fileno())) as also:
-        also.shutdown(socket.SHUT_RDWR)
+    with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)

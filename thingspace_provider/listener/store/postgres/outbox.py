@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from thingspace_provider.listener.store.base import (
-    DEAD,
+    DEAD_LETTER,
     DISCARDED,
     HEARTBEAT_TIMEOUT_SECONDS,
-    WAITING,
+    PENDING,
     Backlog,
     Delivery,
     Lease,
@@ -21,11 +21,11 @@ from thingspace_provider.listener.store.base import (
 from thingspace_provider.listener.store.ordering import entry_updates
 from thingspace_provider.listener.store.postgres.connections import ConnectionPool
 from thingspace_provider.listener.store.postgres.reader import message_from_row
-from thingspace_provider.listener.store.query_sql import COLUMNS, replace_nul
+from thingspace_provider.listener.store.query_sql import MESSAGE_COLUMNS, replace_nul
 
 STATE_CHANGE_BATCH_SIZE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
-DELIVERY = "sink, state, attempts, reason, changed, due"
-DELIVERY_COLUMNS = 6
+DELIVERY_COLUMNS = "sink, state, attempts, reason, changed, due"
+DELIVERY_COLUMN_COUNT = 6
 # What another replica is just taking is passed over. Only the head has to be locked: who has it has its lane.
 LEASE = f"""
 WITH heads AS MATERIALIZED (
@@ -41,10 +41,10 @@ WITH heads AS MATERIALIZED (
 UPDATE thingspace.outbox SET taken = %(token)s, due = CASE WHEN due IS NOT NULL THEN thingspace.asked() + %(lease)s END
 FROM parcels JOIN thingspace.callbacks ON id = parcels.callback
 WHERE outbox.callback = parcels.callback AND sink = %(sink)s
-RETURNING head, lane, {DELIVERY}, {COLUMNS}
+RETURNING head, lane, {DELIVERY_COLUMNS}, {MESSAGE_COLUMNS}
 """  # noqa: S608  names only
 ENTRIES = f"""
-SELECT {DELIVERY}, {COLUMNS} FROM thingspace.outbox JOIN thingspace.callbacks ON id = callback
+SELECT {DELIVERY_COLUMNS}, {MESSAGE_COLUMNS} FROM thingspace.outbox JOIN thingspace.callbacks ON id = callback
 WHERE sink = %(sink)s AND state = 'dead' AND callback > %(after)s ORDER BY callback LIMIT %(limit)s
 """  # noqa: S608  names only
 BACKLOGS = """
@@ -71,74 +71,87 @@ CHANGE_STATE = "SELECT thingspace.move(%(sink)s, %(wanted)s::bigint[], %(old)s, 
 class PostgresOutbox:
     """Takes for sinks, in competition with other replicas."""
 
-    def __init__(self, links: ConnectionPool, sinks: Sequence[str]) -> None:
-        self._links = links
+    def __init__(self, pool: ConnectionPool, sinks: Sequence[str]) -> None:
+        self._pool = pool
         self.sinks = list(sinks)
 
-    def acquire(self, sink: str, limit: int, *, lease: float, run: int = 1) -> Lease:
+    def acquire(self, sink: str, limit: int, *, lease_seconds: float, batch_size: int = 1) -> Lease:
         """Take what is due and nobody has."""
         token = secrets.randbits(62)
-        values = {"sink": sink, "limit": limit, "run": run, "token": token, "lease": int(lease * 1_000_000)}
-        runs: dict[int, list[OutboxEntry]] = {}
-        lanes: dict[int, int] = {}
-        for head, lane, *row in self._links.rows(LEASE, values):
-            runs.setdefault(head, []).append(_entry_from_row(row))
-            lanes[head] = lane
-        ordered = [tuple(sorted(runs[head], key=lambda parcel: parcel.stored.id)) for head in sorted(runs)]
-        return Lease(sink, tuple(ordered), token, tuple(lanes[head] for head in sorted(runs)))
+        values = {
+            "sink": sink,
+            "limit": limit,
+            "run": batch_size,
+            "token": token,
+            "lease": int(lease_seconds * 1_000_000),
+        }
+        batches: dict[int, list[OutboxEntry]] = {}
+        ordering_keys: dict[int, int] = {}
+        for head, ordering_key, *row in self._pool.fetch_rows(LEASE, values):
+            batches.setdefault(head, []).append(_entry_from_row(row))
+            ordering_keys[head] = ordering_key
+        ordered = [tuple(sorted(batches[head], key=lambda entry: entry.message.id)) for head in sorted(batches)]
+        return Lease(sink, tuple(ordered), token, tuple(ordering_keys[head] for head in sorted(batches)))
 
-    def record_outcomes(self, claim: Lease, outcomes: Sequence[Outcome]) -> None:
+    def record_outcomes(self, lease: Lease, outcomes: Sequence[Outcome]) -> None:
         """Note what became of a claim."""
-        made = [change._asdict() for change in entry_updates(claim, outcomes)]
-        for change in made:
+        updates = [change._asdict() for change in entry_updates(lease, outcomes)]
+        for change in updates:
             change["reason"] = change["reason"] and replace_nul(change["reason"])
         values = {
-            "sink": claim.sink,
-            "token": claim.token,
-            "changes": json.dumps(made),
-            "lanes": list(claim.ordering_keys),
+            "sink": lease.sink,
+            "token": lease.token,
+            "changes": json.dumps(updates),
+            "lanes": list(lease.ordering_keys),
         }
-        self._links.rows(RECORD_OUTCOMES, values)
+        self._pool.fetch_rows(RECORD_OUTCOMES, values)
 
     def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[OutboxEntry]:
         """Given up for a sink, oldest first."""
         return [
-            _entry_from_row(row) for row in self._links.rows(ENTRIES, {"sink": sink, "after": after, "limit": limit})
+            _entry_from_row(row)
+            for row in self._pool.fetch_rows(ENTRIES, {"sink": sink, "after": after, "limit": limit})
         ]
 
     def retry(self, sink: str, ids: Sequence[int] | None = None) -> int:
         """Let dead letters wait again."""
-        return self._move(sink, ids, DEAD, WAITING)
+        return self._change_state(sink, ids, DEAD_LETTER, PENDING)
 
-    def discard(self, sink: str, ids: Sequence[int] | None = None, *, waiting: bool = False) -> int:
+    def discard(self, sink: str, ids: Sequence[int] | None = None, *, include_pending: bool = False) -> int:
         """Give up for good."""
-        states = [DEAD, WAITING] if waiting else [DEAD]
-        return sum(self._move(sink, ids, state, DISCARDED) for state in states)
+        states = [DEAD_LETTER, PENDING] if include_pending else [DEAD_LETTER]
+        return sum(self._change_state(sink, ids, state, DISCARDED) for state in states)
 
     def heartbeat(self, sink: str) -> None:
         """Note by the server's clock that the sink is named."""
-        self._links.rows(HEARTBEAT, {"name": f"serves {sink}"})
+        self._pool.fetch_rows(HEARTBEAT, {"name": f"serves {sink}"})
 
     def has_active_listener(self, sink: str) -> bool:
         """Whether a replica names it."""
         values = {"name": f"serves {sink}", "span": int(HEARTBEAT_TIMEOUT_SECONDS * 1_000_000)}
-        return sink in self.sinks or self._links.rows(HAS_HEARTBEAT, values) == [(True,)]
+        return sink in self.sinks or self._pool.fetch_rows(HAS_HEARTBEAT, values) == [(True,)]
 
     def backlogs(self) -> list[Backlog]:
         """One for each sink that is named or must still get something."""
         counted = {sink: Backlog(sink, 0, None, 0) for sink in self.sinks}
-        counted |= {row[0]: Backlog(*row) for row in self._links.rows(BACKLOGS)}
+        counted |= {row[0]: Backlog(*row) for row in self._pool.fetch_rows(BACKLOGS)}
         return list(counted.values())
 
-    def _move(self, sink: str, ids: Sequence[int] | None, old: str, new: str) -> int:
+    def _change_state(self, sink: str, ids: Sequence[int] | None, from_state: str, to_state: str) -> int:
         """From one state to another, a part at a time; in between, others get their turn."""
-        wanted = None if ids is None else list(ids)
-        values = {"sink": sink, "wanted": wanted, "old": old, "new": new, "most": STATE_CHANGE_BATCH_SIZE}
+        selected_ids = None if ids is None else list(ids)
+        values = {
+            "sink": sink,
+            "wanted": selected_ids,
+            "old": from_state,
+            "new": to_state,
+            "most": STATE_CHANGE_BATCH_SIZE,
+        }
         counts = [STATE_CHANGE_BATCH_SIZE]
         while counts[-1] == STATE_CHANGE_BATCH_SIZE:
-            counts += [count for (count,) in self._links.rows(CHANGE_STATE, values)]
+            counts += [count for (count,) in self._pool.fetch_rows(CHANGE_STATE, values)]
         return sum(counts[1:])
 
 
 def _entry_from_row(row: Sequence[Any]) -> OutboxEntry:
-    return OutboxEntry(message_from_row(tuple(row[DELIVERY_COLUMNS:])), Delivery(*row[:DELIVERY_COLUMNS]))
+    return OutboxEntry(message_from_row(tuple(row[DELIVERY_COLUMN_COUNT:])), Delivery(*row[:DELIVERY_COLUMN_COUNT]))

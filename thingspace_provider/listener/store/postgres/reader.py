@@ -20,18 +20,20 @@ PLACEHOLDER = re.compile(r":(\w+)")
 REPLACEMENT_CHARACTER = "\ufffd"
 
 
-def find_messages(links: ConnectionPool, selection: MessageQuery) -> list[StoredMessage]:
+def find_messages(pool: ConnectionPool, query: MessageQuery) -> list[StoredMessage]:
     """Stored callbacks in the order of storage. Raises StoreFailed."""
-    query, values = build_query(selection, "thingspace.callbacks", CONDITIONS)
-    found = [message_from_row(row) for row in links.rows(PLACEHOLDER.sub(r"%(\1)s", query), values)]
-    return found[::-1] if selection.newest else found
+    sql, values = build_query(query, "thingspace.callbacks", CONDITIONS)
+    messages = [message_from_row(row) for row in pool.fetch_rows(PLACEHOLDER.sub(r"%(\1)s", sql), values)]
+    return messages[::-1] if query.newest else messages
 
 
 def message_from_row(row: tuple[Any, ...]) -> StoredMessage:
     """A row of COLUMNS. What had a NUL, which PostgreSQL does not take, is read once more from the body."""
-    number, account, kind, devices, text, request_id, received, stored, duplicate_of, raw = row
+    message_id, account, kind, devices, text, request_id, received_at, stored_at, duplicate_of, body = row
     if REPLACEMENT_CHARACTER in (text or "") or REPLACEMENT_CHARACTER in (request_id or ""):
-        said = reparse(kind, raw)
-        text, request_id = said.text, said.request_id
-    named = tuple(Device(*entry) for entry in json.loads(devices))
-    return StoredMessage(number, account, kind, named, text, request_id, received, stored, duplicate_of, raw)
+        callback = reparse(kind, body)
+        text, request_id = callback.text, callback.request_id
+    parsed_devices = tuple(Device(*entry) for entry in json.loads(devices))
+    return StoredMessage(
+        message_id, account, kind, parsed_devices, text, request_id, received_at, stored_at, duplicate_of, body
+    )

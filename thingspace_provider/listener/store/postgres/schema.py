@@ -13,7 +13,7 @@ import psycopg
 
 from thingspace_provider.listener.store.base import StoreOpenError
 
-VERSION = 2
+SCHEMA_VERSION = 2
 MIGRATION_LOCK_ID = (
     7_264_107_351_262_008  # an advisory lock of this database, for those who make the schema at the same time
 )
@@ -173,15 +173,17 @@ def migrate(connection: psycopg.Connection[Any]) -> None:
     """Make what is not there, once, however many replicas start at the same time. Raises StoreUnusable."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK_ID,))
-        made = connection.execute("SELECT to_regclass('thingspace.version') IS NOT NULL").fetchone()
-        if made != (True,):
+        exists = connection.execute("SELECT to_regclass('thingspace.version') IS NOT NULL").fetchone()
+        if exists != (True,):
             connection.execute(TABLES)
-            connection.execute("INSERT INTO thingspace.version VALUES (%s)", (VERSION,))
+            connection.execute("INSERT INTO thingspace.version VALUES (%s)", (SCHEMA_VERSION,))
             connection.execute(FUNCTIONS)
             return
-        found = connection.execute("SELECT version FROM thingspace.version").fetchone()
-        if not found or found[0] > VERSION:
-            raise StoreOpenError(f"it was written by a newer version (schema {found and found[0]}, known is {VERSION})")
-        if found[0] < VERSION:  # replicas of the version before go on: it calls the functions in the same way
+        row = connection.execute("SELECT version FROM thingspace.version").fetchone()
+        if not row or row[0] > SCHEMA_VERSION:
+            raise StoreOpenError(
+                f"it was written by a newer version (schema {row and row[0]}, known is {SCHEMA_VERSION})"
+            )
+        if row[0] < SCHEMA_VERSION:  # replicas of the version before go on: it calls the functions in the same way
             connection.execute(FUNCTIONS)
-            connection.execute("UPDATE thingspace.version SET version = %s", (VERSION,))
+            connection.execute("UPDATE thingspace.version SET version = %s", (SCHEMA_VERSION,))

@@ -31,20 +31,20 @@ from thingspace_provider.listener.store.postgres.connections import (
     connect,
     error_text,
 )
-from thingspace_provider.listener.store.postgres.coordination import PostgresShared
-from thingspace_provider.listener.store.postgres.outbox import DELIVERY, PostgresOutbox
+from thingspace_provider.listener.store.postgres.coordination import PostgresCoordination
+from thingspace_provider.listener.store.postgres.outbox import DELIVERY_COLUMNS, PostgresOutbox
 from thingspace_provider.listener.store.postgres.reader import find_messages, message_from_row
 from thingspace_provider.listener.store.postgres.schema import migrate
-from thingspace_provider.listener.store.query_sql import COLUMNS, fold_ascii_case, replace_nul
+from thingspace_provider.listener.store.query_sql import MESSAGE_COLUMNS, fold_ascii_case, replace_nul
 
-OPEN_SECONDS = 30  # others may be making the schema
-APPEND_SECONDS = 1.0  # the carrier waits
-BACKGROUND_SECONDS = 10.0
-READ_SECONDS = 10.0
+OPEN_TIMEOUT_SECONDS = 30  # others may be making the schema
+APPEND_TIMEOUT_SECONDS = 1.0  # the carrier waits
+BACKGROUND_TIMEOUT_SECONDS = 10.0
+READ_TIMEOUT_SECONDS = 10.0
 APPEND = "SELECT thingspace.append(%(batch)s::json, %(sinks)s::text[])"
-ONE = f"SELECT {COLUMNS} FROM thingspace.callbacks WHERE id = %(id)s"  # noqa: S608  names only
-DELIVERIES = f"SELECT {DELIVERY} FROM thingspace.outbox WHERE callback = %(id)s ORDER BY sink"  # noqa: S608  names only
-REMOVE = """
+SELECT_MESSAGE = f"SELECT {MESSAGE_COLUMNS} FROM thingspace.callbacks WHERE id = %(id)s"  # noqa: S608  names only
+SELECT_DELIVERIES = f"SELECT {DELIVERY_COLUMNS} FROM thingspace.outbox WHERE callback = %(id)s ORDER BY sink"  # noqa: S608  names only
+PURGE = """
 WITH looked_at AS MATERIALIZED (
     SELECT received, id, EXISTS (
         SELECT FROM thingspace.outbox WHERE callback = id AND state IN ('waiting', 'dead')) AS owed
@@ -63,90 +63,90 @@ SELECT (SELECT count(*) FROM removed), received, id FROM looked_at ORDER BY rece
 class PostgresStore:
     """Opens the database, and makes what it lacks. Raises StoreUnusable; no text says the password."""
 
-    batch = 500  # some 50 ms: far from APPEND_SECONDS, whose end would refuse all of them
+    max_batch_size = 500  # some 50 ms: far from APPEND_SECONDS, whose end would refuse all of them
 
-    def __init__(self, url: str, shown: str, sinks: Sequence[str] = ()) -> None:
-        self._watch = ConnectionWatchdog()
+    def __init__(self, url: str, masked_url: str, sinks: Sequence[str] = ()) -> None:
+        self._watchdog = ConnectionWatchdog()
         try:
-            _migrate(url, shown, self._watch)
+            _migrate(url, masked_url, self._watchdog)
         except StoreOpenError:
-            self._watch.close()
+            self._watchdog.close()
             raise
-        self._writer = Connection(url, self._watch, APPEND_SECONDS, INDEX_SCANS_ONLY)
-        self._background = ConnectionPool(url, self._watch, BACKGROUND_SECONDS, INDEX_SCANS_ONLY)
-        self._readers = ConnectionPool(url, self._watch, READ_SECONDS)
+        self._writer = Connection(url, self._watchdog, APPEND_TIMEOUT_SECONDS, INDEX_SCANS_ONLY)
+        self._background = ConnectionPool(url, self._watchdog, BACKGROUND_TIMEOUT_SECONDS, INDEX_SCANS_ONLY)
+        self._readers = ConnectionPool(url, self._watchdog, READ_TIMEOUT_SECONDS)
         self.outbox = PostgresOutbox(self._background, sinks)
-        self.coordination = PostgresShared(self._background)
+        self.coordination = PostgresCoordination(self._background)
 
-    def append(self, arrivals: Sequence[IncomingCallback]) -> None:
+    def append(self, callbacks: Sequence[IncomingCallback]) -> None:
         """Store all or none: one statement, one commit, one sync of the server's disk."""
-        batch = json.dumps([_row(arrival) for arrival in arrivals])
-        self._writer.rows(APPEND, {"batch": batch, "sinks": self.outbox.sinks})
+        batch = json.dumps([_to_row(incoming) for incoming in callbacks])
+        self._writer.fetch_rows(APPEND, {"batch": batch, "sinks": self.outbox.sinks})
 
     def check_writable(self) -> None:
         """Write the one row that is there for this."""
-        self._writer.rows("UPDATE thingspace.proof SET written = written + 1")
+        self._writer.fetch_rows("UPDATE thingspace.proof SET written = written + 1")
 
     def run_maintenance(self) -> None:
         """The server does that."""
 
-    def find(self, selection: MessageQuery) -> list[StoredMessage]:
+    def find(self, query: MessageQuery) -> list[StoredMessage]:
         """Stored callbacks in the order of storage."""
-        return find_messages(self._readers, selection)
+        return find_messages(self._readers, query)
 
-    def delivery_history(self, number: int) -> DeliveryHistory | None:
+    def delivery_history(self, message_id: int) -> DeliveryHistory | None:
         """One callback and what became of it."""
-        found = self._readers.rows(ONE, {"id": number})
-        if not found:
+        rows = self._readers.fetch_rows(SELECT_MESSAGE, {"id": message_id})
+        if not rows:
             return None
-        deliveries = self._readers.rows(DELIVERIES, {"id": number})
-        return DeliveryHistory(message_from_row(found[0]), tuple(Delivery(*row) for row in deliveries))
+        deliveries = self._readers.fetch_rows(SELECT_DELIVERIES, {"id": message_id})
+        return DeliveryHistory(message_from_row(rows[0]), tuple(Delivery(*row) for row in deliveries))
 
     def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
         """Remove what is old and owed to nobody."""
-        received, number = after
-        values = {"before": received_before, "limit": limit, "received": received, "id": number}
-        looked_at = self._background.rows(REMOVE, values)
-        return PurgeResult(looked_at[0][0] if looked_at else 0, looked_at[-1][1:] if len(looked_at) == limit else None)
+        received, message_id = after
+        values = {"before": received_before, "limit": limit, "received": received, "id": message_id}
+        examined = self._background.fetch_rows(PURGE, values)
+        return PurgeResult(examined[0][0] if examined else 0, examined[-1][1:] if len(examined) == limit else None)
 
     def close(self) -> None:
         """Close every connection."""
         self._writer.close()
         self._background.close()
         self._readers.close()
-        self._watch.close()
+        self._watchdog.close()
 
 
-def _migrate(url: str, shown: str, watch: ConnectionWatchdog) -> None:
+def _migrate(url: str, masked_url: str, watchdog: ConnectionWatchdog) -> None:
     try:
-        options = f"-c statement_timeout={OPEN_SECONDS * 1000}"
-        with connect(url, options, watch) as connection, watch.limit(connection, OPEN_SECONDS + 1):
+        options = f"-c statement_timeout={OPEN_TIMEOUT_SECONDS * 1000}"
+        with connect(url, options, watchdog) as connection, watchdog.limit(connection, OPEN_TIMEOUT_SECONDS + 1):
             migrate(connection)
-    except psycopg.ProgrammingError as reason:
+    except psycopg.ProgrammingError as error:
         # What the driver says of an address that it cannot read repeats the address; a server's refusal has a code.
-        why = error_text(reason) if reason.sqlstate else "the address is not a PostgreSQL URL that libpq can read"
-        raise StoreOpenError(f"{shown} cannot be used as a store: {why}") from None
-    except psycopg.Error as reason:
-        raise StoreOpenError(f"{shown} cannot be used as a store: {error_text(reason)}") from None
-    except StoreOpenError as reason:
-        raise StoreOpenError(f"{shown} cannot be used as a store: {reason}") from None
+        detail = error_text(error) if error.sqlstate else "the address is not a PostgreSQL URL that libpq can read"
+        raise StoreOpenError(f"{masked_url} cannot be used as a store: {detail}") from None
+    except psycopg.Error as error:
+        raise StoreOpenError(f"{masked_url} cannot be used as a store: {error_text(error)}") from None
+    except StoreOpenError as error:
+        raise StoreOpenError(f"{masked_url} cannot be used as a store: {error}") from None
 
 
-def _row(arrival: IncomingCallback) -> dict[str, Any]:
+def _to_row(incoming: IncomingCallback) -> dict[str, Any]:
     """An element of what the function `append` takes."""
-    callback, key = arrival.callback, dedup_key(arrival)
-    same = ("request", arrival.account, key) if key else ("window", *window_key(arrival))
+    callback, key = incoming.callback, dedup_key(incoming)
+    identity = ("request", incoming.account, key) if key else ("window", *window_key(incoming))
     return {
-        "account": arrival.account,
+        "account": incoming.account,
         "kind": callback.kind,
         "devices": json.dumps(callback.devices, ensure_ascii=False),
         "named": sorted({fold_ascii_case(device.id) for device in callback.devices}),
         "text": callback.text and replace_nul(callback.text),
         "request_id": callback.request_id and replace_nul(callback.request_id),
-        "same": blake2b(repr(same).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
+        "same": blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
         "span": None if key else WINDOW_US,
-        "received": arrival.received,
-        "raw": callback.raw.hex(),
-        "lane": ordering_key(arrival),
-        "repeats": arrival.duplicate_of,
+        "received": incoming.received_at,
+        "raw": callback.body.hex(),
+        "lane": ordering_key(incoming),
+        "repeats": incoming.duplicate_of,
     }

@@ -14,24 +14,24 @@ from thingspace_provider.listener.store.sqlite.schema import migrate
 
 MIN_SQLITE_VERSION = 3051003  # SQLite 3.51.3: before it, a WAL reset while another connection reads could lose commits
 SYNCHRONOUS_FULL = 2
-BUSY_MILLISECONDS = 1000
+BUSY_TIMEOUT_MILLISECONDS = 1000
 
 
 def lock_store(path: Path) -> IO[str]:
     """Hold the lock file beside the store, so that no second listener opens it. Raises StoreUnusable."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _open_private(path.with_name(f"{path.name}.lock"))
-    except OSError as reason:
-        raise StoreOpenError(f"{path} cannot be used as a store: {reason.strerror}") from reason
+        lock_file = _open_private(path.with_name(f"{path.name}.lock"))
+    except OSError as error:
+        raise StoreOpenError(f"{path} cannot be used as a store: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        lock.close()
+        lock_file.close()
         raise StoreOpenError(
             f"{path} is the store of another listener that is running: stop that one or give another store"
         ) from None
-    return lock
+    return lock_file
 
 
 def open_writer(path: Path) -> apsw.Connection:
@@ -40,25 +40,25 @@ def open_writer(path: Path) -> apsw.Connection:
         raise StoreOpenError(f"SQLite {apsw.sqlite_lib_version()} can lose commits: install apsw 3.51.3 or newer")
     try:
         _open_private(path).close()
-    except OSError as reason:
-        raise StoreOpenError(reason.strerror) from reason
-    connection = _connected(path, "FULL")
+    except OSError as error:
+        raise StoreOpenError(error.strerror) from error
+    connection = _connect(path, "FULL")
     # Asked back, because SQLite goes on without a word where a file system cannot do it.
     if connection.pragma("journal_mode") != "wal" or connection.pragma("synchronous") != SYNCHRONOUS_FULL:
         raise StoreOpenError("its file system cannot keep SQLite's write-ahead log: use a local disk")
     migrate(connection)
-    _sync_folder(path.parent)
+    _sync_directory(path.parent)
     return connection
 
 
 def open_background_writer(path: Path) -> apsw.Connection:
     """A second connection that writes, for what may be done again: its commits are synced only with later ones."""
-    return _connected(path, "NORMAL")
+    return _connect(path, "NORMAL")
 
 
-def _connected(path: Path, synchronous: str) -> apsw.Connection:
+def _connect(path: Path, synchronous: str) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MILLISECONDS)
     for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "fullfsync = ON", "checkpoint_fullfsync = ON"):
         connection.execute(f"PRAGMA {pragma}")
     return connection
@@ -69,9 +69,9 @@ def _open_private(path: Path) -> IO[str]:
     return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")  # noqa: PTH123  the mode must be there from the first moment
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_directory(directory: Path) -> None:
     """The file's name must survive a power cut, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

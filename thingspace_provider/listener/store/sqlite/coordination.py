@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager
 from thingspace_provider.listener.store.sqlite.reader import Reader
 from thingspace_provider.listener.store.sqlite.writer import Writer
 
-NOTED = "SELECT number FROM notes WHERE name = :name"
-NOTE = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = excluded.number"
+GET_VALUE = "SELECT number FROM notes WHERE name = :name"
+SET_VALUE = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = excluded.number"
 
 
-class SqliteShared:
+class SqliteCoordination:
     """See `shared.py`."""
 
     def __init__(self, writer: Writer, reader: Reader) -> None:
@@ -32,10 +32,10 @@ class SqliteShared:
 
     def get_value(self, name: str) -> int:
         """The number that was noted last."""
-        found = self._reader.rows(NOTED, {"name": name})
-        return int(found[0][0]) if found else 0
+        rows = self._reader.fetch_rows(GET_VALUE, {"name": name})
+        return int(rows[0][0]) if rows else 0
 
-    def set_value(self, name: str, number: int) -> None:
+    def set_value(self, name: str, value: int) -> None:
         """Note a number."""
         with self._writer.transaction() as writer:
-            writer.execute(NOTE, (name, number))
+            writer.execute(SET_VALUE, (name, value))

@@ -12,7 +12,7 @@ import apsw
 from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.store.base import MessageQuery, StoredMessage, StoreError
 from thingspace_provider.listener.store.query_sql import build_query
-from thingspace_provider.listener.store.sqlite.connections import BUSY_MILLISECONDS
+from thingspace_provider.listener.store.sqlite.connections import BUSY_TIMEOUT_MILLISECONDS
 
 INTERRUPT_INTERVAL_SECONDS = 0.01  # for who still reads at the end
 CONDITIONS = {
@@ -29,7 +29,7 @@ class ThreadConnection(NamedTuple):
     """A connection, and the lock that its thread holds while it reads: `close` waits for that."""
 
     connection: apsw.Connection
-    using: threading.Lock
+    lock: threading.Lock
 
 
 class Reader:
@@ -38,50 +38,50 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._threads = threading.local()
-        self._guard = threading.Lock()
-        self._opened: list[ThreadConnection] = []
+        self._lock = threading.Lock()
+        self._connections: list[ThreadConnection] = []
         self._closed = False
 
-    def rows(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    def fetch_rows(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         """All rows of a query."""
         try:
-            opened = self._thread_connection()
-            with opened.using:
-                return opened.connection.execute(query, values).fetchall()
-        except apsw.Error as reason:
-            raise StoreError(str(reason)) from reason
+            thread_connection = self._thread_connection()
+            with thread_connection.lock:
+                return thread_connection.connection.execute(query, values).fetchall()
+        except apsw.Error as error:
+            raise StoreError(str(error)) from error
 
-    def read(self, selection: MessageQuery) -> list[StoredMessage]:
+    def find(self, query: MessageQuery) -> list[StoredMessage]:
         """Stored callbacks in the order of storage."""
-        query, values = build_query(selection, "callbacks", CONDITIONS)
-        found = [message_from_row(row) for row in self.rows(query, values)]
-        return found[::-1] if selection.newest else found
+        sql, values = build_query(query, "callbacks", CONDITIONS)
+        messages = [message_from_row(row) for row in self.fetch_rows(sql, values)]
+        return messages[::-1] if query.newest else messages
 
     def close(self) -> None:
         """Close every connection; who still reads is interrupted, and nobody can begin to."""
-        with self._guard:
+        with self._lock:
             self._closed = True
-            for opened in self._opened:
-                while not opened.using.acquire(timeout=INTERRUPT_INTERVAL_SECONDS):
-                    opened.connection.interrupt()
-                opened.connection.close()
-                opened.using.release()
+            for thread_connection in self._connections:
+                while not thread_connection.lock.acquire(timeout=INTERRUPT_INTERVAL_SECONDS):
+                    thread_connection.connection.interrupt()
+                thread_connection.connection.close()
+                thread_connection.lock.release()
 
     def _thread_connection(self) -> ThreadConnection:
-        opened: ThreadConnection | None = getattr(self._threads, "opened", None)
-        if opened is None:
-            with self._guard:
+        thread_connection: ThreadConnection | None = getattr(self._threads, "opened", None)
+        if thread_connection is None:
+            with self._lock:
                 if self._closed:
                     raise StoreError("the store is closed")
                 connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
-                connection.set_busy_timeout(BUSY_MILLISECONDS)
+                connection.set_busy_timeout(BUSY_TIMEOUT_MILLISECONDS)
                 connection.execute("PRAGMA query_only = ON")
-                opened = self._threads.opened = ThreadConnection(connection, threading.Lock())
-                self._opened.append(opened)
-        return opened
+                thread_connection = self._threads.opened = ThreadConnection(connection, threading.Lock())
+                self._connections.append(thread_connection)
+        return thread_connection
 
 
 def message_from_row(row: tuple[Any, ...]) -> StoredMessage:
     """A row of COLUMNS."""
-    number, account, kind, devices, *rest = row
-    return StoredMessage(number, account, kind, tuple(Device(*entry) for entry in json.loads(devices)), *rest)
+    message_id, account, kind, devices, *rest = row
+    return StoredMessage(message_id, account, kind, tuple(Device(*entry) for entry in json.loads(devices)), *rest)

@@ -10,46 +10,46 @@ import apsw
 
 from thingspace_provider.listener.store.base import StoreError
 
-PAGES_IN_WAL = 4000  # of 4 kB, after which the WAL is copied into the database
+MAX_WAL_PAGES = 4000  # of 4 kB, after which the WAL is copied into the database
 WRITE_LOCK_TIMEOUT_SECONDS = 1.0
 
 
 class Writer:
     """A connection that writes. `turn` is shared by all that write to one file: SQLite would let them sleep and try."""
 
-    def __init__(self, connection: apsw.Connection, turn: threading.Lock) -> None:
+    def __init__(self, connection: apsw.Connection, write_lock: threading.Lock) -> None:
         self._connection = connection
-        self._write_lock = turn
-        self._using = threading.RLock()
-        self._pages = 0
-        connection.set_wal_hook(self._note_pages)
+        self._write_lock = write_lock
+        self._connection_lock = threading.RLock()
+        self._wal_pages = 0
+        connection.set_wal_hook(self._record_wal_pages)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
         """All or nothing of what is done inside. Raises StoreFailed."""
-        with self._using, self._hold_write_lock():
+        with self._connection_lock, self._hold_write_lock():
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
-            except BaseException as reason:
+            except BaseException as error:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                if isinstance(reason, apsw.Error):
-                    raise StoreError(str(reason)) from reason
+                if isinstance(error, apsw.Error):
+                    raise StoreError(str(error)) from error
                 raise
 
-    def tidy(self) -> None:
+    def checkpoint(self) -> None:
         """Copy a long WAL into the database, without waiting for readers and out of turn."""
-        with self._using:
-            if self._pages > PAGES_IN_WAL:
-                self._pages = 0
+        with self._connection_lock:
+            if self._wal_pages > MAX_WAL_PAGES:
+                self._wal_pages = 0
                 with contextlib.suppress(apsw.Error):  # what ails the store shows at the next commit
                     self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def close(self) -> None:
         """Close the connection."""
-        with self._using:
+        with self._connection_lock:
             self._connection.close()
 
     @contextlib.contextmanager
@@ -61,7 +61,7 @@ class Writer:
         finally:
             self._write_lock.release()
 
-    def _note_pages(self, connection: apsw.Connection, database: str, pages: int) -> int:
+    def _record_wal_pages(self, connection: apsw.Connection, database: str, pages: int) -> int:
         del connection, database
-        self._pages = pages
+        self._wal_pages = pages
         return apsw.SQLITE_OK
