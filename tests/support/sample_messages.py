@@ -9,7 +9,7 @@ from thingspace_provider.listener.store.base import StoredMessage
 
 
 def build_stored_message(**changes: Any) -> StoredMessage:
-    """A device's text; changes by the names of Stored."""
+    """A device's text; changes by the names of StoredMessage."""
     values: dict[str, Any] = {
         "id": 17,
         "account": "0000123456-00001",
@@ -17,10 +17,10 @@ def build_stored_message(**changes: Any) -> StoredMessage:
         "devices": (Device("iccid", "89148000001234567890"), Device("mdn", "5551230001")),
         "text": "T=21.5 °C",
         "request_id": None,
-        "received": 1_772_352_930_250_000,
-        "stored": 1_772_352_930_251_000,
+        "received_at": 1_772_352_930_250_000,
+        "stored_at": 1_772_352_930_251_000,
         "duplicate_of": 16,
-        "raw": b'{"smsMessage": "T=21.5"}',
+        "body": b'{"smsMessage": "T=21.5"}',
         **changes,
     }
     return StoredMessage(**values)

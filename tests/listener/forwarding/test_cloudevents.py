@@ -39,7 +39,7 @@ def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:
 @pytest.mark.parametrize("kind", callback_parser.KINDS)
 def test_every_kind_has_its_own_type_and_status_callbacks_have_the_status_of_thingspace(kind: str) -> None:
     content = "T" if kind == callback_parser.TEXT else None
-    event = json.loads(to_cloudevent(build_stored_message(kind=kind, text=content, raw=b'{"status":"Success"}')).body)
+    event = json.loads(to_cloudevent(build_stored_message(kind=kind, text=content, body=b'{"status":"Success"}')).body)
     assert event["type"] == cloudevents.EVENT_TYPES[kind]
     assert len(set(cloudevents.EVENT_TYPES.values())) == len(callback_parser.KINDS)
     assert event["data"].get("body") == (None if content else '{"status":"Success"}')
@@ -50,8 +50,8 @@ def test_an_event_is_the_same_bytes_each_time_and_no_other_message_has_its_id() 
     others = [
         build_stored_message(id=18),
         build_stored_message(account="other"),
-        build_stored_message(received=1),
-        build_stored_message(raw=b"{}"),
+        build_stored_message(received_at=1),
+        build_stored_message(body=b"{}"),
     ]
     assert len({to_cloudevent(message).id for message in (build_stored_message(), *others)}) == 5
 

@@ -193,12 +193,12 @@ def test_without_the_extra_the_error_names_it() -> None:
     program = """
 import sys
 sys.modules["confluent_kafka"] = None
-from thingspace_provider.listener.forwarding.sinks.base import SinkUnusable
-from thingspace_provider.listener.forwarding.sinks.kafka import library
+from thingspace_provider.listener.forwarding.sinks.base import InvalidSink
+from thingspace_provider.listener.forwarding.sinks.kafka import import_client
 from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 try:
-    library(KafkaSettings(name="stream", bootstrap_servers="x", topic="y"))
-except SinkUnusable as reason:
+    import_client(KafkaSettings(name="stream", bootstrap_servers="x", topic="y"))
+except InvalidSink as reason:
     print(reason)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20)

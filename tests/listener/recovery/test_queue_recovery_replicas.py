@@ -114,12 +114,12 @@ def test_a_value_of_the_override_allows_one_login_among_all_listeners(
             return f"{type(error).__name__}: {error}"
         return "done"
 
-    assert drain_queue("first").startswith("LoginRefused")
+    assert drain_queue("first").startswith("LoginRejected")
     monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
-    assert drain_queue("second").startswith("LoginRefused")
+    assert drain_queue("second").startswith("LoginRejected")
     (tmp_path / "unwritable").write_text("")
     monkeypatch.setenv(OVERRIDE_VARIABLE, "0")
-    assert drain_queue("unwritable").startswith("LoginRefused")
+    assert drain_queue("unwritable").startswith("LoginRejected")
     monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     for machine in ("first", "second", "third", "unwritable"):
         assert f"{OVERRIDE_VARIABLE}=2 (its present value was used for one already)" in drain_queue(machine)

@@ -69,13 +69,15 @@ def test_a_run_of_another_listener_counts_for_a_start_but_for_a_rejection_only_a
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["wanted", "asked", "failed", "postponed"]), st.floats(0, 2000)), max_size=60)
+    st.lists(
+        st.tuples(st.sampled_from(["request", "completed", "failed", "postpone"]), st.floats(0, 2000)), max_size=60
+    )
 )
 def test_recovery_always_runs_again_and_not_too_often(steps: list[tuple[str, float]]) -> None:
     schedule, now, last = RecoverySchedule(SETTLE, EVERY, 0), 0.0, -SETTLE * 6
     for step, seconds in steps:
-        now = max(now, schedule.due) if step in ("asked", "failed", "postponed") else now + seconds
-        if step == "asked":
+        now = max(now, schedule.due) if step in ("completed", "failed", "postpone") else now + seconds
+        if step == "completed":
             assert now >= last + 60 - 1e-6
             last = now
             schedule.completed(now, now)

@@ -131,14 +131,14 @@ def test_a_query_narrows_by_everything_it_names(open_store: Open) -> None:
 
     assert find_ids() == [0, 1, 2, 3, 4]
     assert find_ids(limit=2) == [0, 1]
-    assert find_ids(limit=2, last=True) == [3, 4]
+    assert find_ids(limit=2, newest=True) == [3, 4]
     assert find_ids(after=first + 1, before=first + 4) == [2, 3]
-    assert find_ids(limit=2, last=True, before=first + 3) == [1, 2]
+    assert find_ids(limit=2, newest=True, before=first + 3) == [1, 2]
     assert find_ids(account=OTHER_ACCOUNT) == [3]
     assert find_ids(account="\0") == find_ids(device="\0") == find_ids(contains="\0") == []
     assert find_ids(kind="text") == [0, 1, 2, 3]
     assert find_ids(device="89ABC") == [0, 2]
-    assert find_ids(device="89ABC", last=True, limit=1) == [2]
+    assert find_ids(device="89ABC", newest=True, limit=1) == [2]
     assert find_ids(device="89ABC", device_kind="Iccid") == [2]
     assert find_ids(device="7", device_kind="iccid") == []
     assert find_ids(device="") == []
@@ -149,7 +149,7 @@ def test_a_query_narrows_by_everything_it_names(open_store: Open) -> None:
     assert find_ids(contains="TEMP 2") == [0, 1, 2]
     assert find_ids(contains="%") == [3]
     assert find_ids(contains="_ ") == [3]
-    assert find_ids(device="7", contains="23", received_until=3000, account=ACCOUNT, kind="text", last=True) == [2]
+    assert find_ids(device="7", contains="23", received_until=3000, account=ACCOUNT, kind="text", newest=True) == [2]
 
 
 def test_a_batch_that_cannot_be_stored_is_not_stored_in_part(open_store: Open) -> None:
