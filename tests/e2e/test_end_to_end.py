@@ -145,6 +145,6 @@ def test_after_a_rotation_that_failed_and_was_taken_back_the_registered_password
         emulator.send_message(message)
     assert wait_until(lambda: set(messages) == set(project.fetch_stored_messages()))
     known = json.loads(project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").output)
-    assert len(known["previousPassword"]) == 2  # both, as the settings file takes them
+    assert len(known["previousPasswords"]) == 2  # both, as the settings file takes them
     assert known["password"] not in project.export()
-    assert all(password not in project.export() for password in known["previousPassword"])
+    assert all(password not in project.export() for password in known["previousPasswords"])

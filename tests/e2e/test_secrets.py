@@ -114,7 +114,7 @@ def record_generated_secrets(project: Project, secrets: SecretScanner) -> dict[s
     settings: dict[str, Any] = json.loads((project.listener_folder / "settings.json").read_text())
     secrets.add(
         callback_password=settings["password"],
-        previous_callback_password="".join(settings["previousPassword"]),  # one, in a list
+        previous_callback_password="".join(settings["previousPasswords"]),  # one, in a list
         path_token=settings["pathToken"],
         api_token=settings["apiToken"],
     )

@@ -57,7 +57,7 @@ def test_the_credential_for_an_external_listener_exists_before_anything_is_regis
     output = project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").output
     given = json.loads(output)
     assert given == {key: credential["outputs"][key] for key in given}
-    assert set(given) == {"username", "password", "previousPassword", "pathToken"}
+    assert set(given) == {"username", "password", "previousPasswords", "pathToken"}
     assert given["password"] not in project.export()
     assert emulator.count_calls() == {}
 

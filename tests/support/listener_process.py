@@ -30,7 +30,7 @@ def build_settings(folder: Path, **changes: Any) -> dict[str, Any]:
         "accounts": [ACCOUNT, OTHER_ACCOUNT],
         "username": USERNAME,
         "password": PASSWORD,
-        "previousPassword": PREVIOUS,
+        "previousPasswords": [PREVIOUS],
         "pathToken": PATH_TOKEN,
         "apiToken": API_TOKEN,
         "store": f"sqlite:///{folder / 'inbox.sqlite3'}",

@@ -19,9 +19,9 @@ def build_recovery_settings(emulator: EmulatorProcess, mode: str, **changes: Any
     user = {key: ready[key] for key in ("appKey", "appSecret", "username", "password")}
     return {
         "accounts": [ACCOUNT],
-        "heal": mode,
-        "healAfterSeconds": 0.2,
-        "thingspace": {**user, "baseUrl": emulator.url},
+        "recoveryMode": mode,
+        "recoveryDelaySeconds": 0.2,
+        "thingspaceCredentials": {**user, "baseUrl": emulator.url},
         **changes,
     }
 

@@ -31,11 +31,11 @@ Example:
   thingspace listener --store sqlite:////var/lib/thingspace/inbox.sqlite3
 
 Accounts and credentials come from the environment or a settings file (JSON or YAML with the keys accounts,
-username, password, previousPassword, pathToken, apiToken, store, sinks, host, port, publicUrl and others, see
+username, password, previousPasswords, pathToken, apiToken, store, sinks, host, port, publicUrl and others, see
 docs/listener.md), never from arguments. The environment wins over the file, an option over both.
 
-With THINGSPACE_LISTENER_HEAL=startCallbacks and the THINGSPACE_… variables of `pulumi up` it asks ThingSpace by
-itself for texts that were queued while it was down.
+With THINGSPACE_LISTENER_RECOVERY_MODE=startCallbacks and the THINGSPACE_… variables of `pulumi up`, the listener
+drains the queue that ThingSpace fills while the listener is down.
 """
 
 

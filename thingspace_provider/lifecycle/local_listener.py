@@ -215,7 +215,7 @@ def _write_settings(directory: Path, news: State, port: int, api_token: str) -> 
         "accounts": news["accountNames"],
         "username": news.get("username") or "",
         "password": news.get("password") or "",
-        "previousPassword": news.get("previousPasswords") or news.get("previousPassword") or "",
+        "previousPasswords": news.get("previousPasswords") or [],
         "pathToken": news.get("pathToken") or "",
         "apiToken": api_token,
         "store": f"sqlite:///{directory / 'inbox.sqlite3'}",

@@ -42,19 +42,11 @@ class CallbackCredential(Resource, name="CallbackCredential"):
 
     @property
     def listener_settings(self) -> pulumi.Output[dict[str, Any]]:
-        """The listener's settings as its settings file spells them; a secret.
-
-        Its previousPassword is a text, or a list when there are several.
-        """
+        """The listener's settings as its settings file spells them; a secret."""
         values = {
             "username": self.username,
             "password": self.password,
-            "previousPassword": pulumi.Output.all(self.previous_password, self.previous_passwords).apply(_one_or_list),
+            "previousPasswords": self.previous_passwords,
             "pathToken": self.path_token,
         }
         return pulumi.Output.secret(pulumi.Output.all(**values).apply(dict))
-
-
-def _one_or_list(previous: list[Any]) -> Any:
-    newest, known = previous
-    return known if known and len(known) > 1 else newest

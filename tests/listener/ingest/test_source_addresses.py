@@ -104,7 +104,7 @@ def test_addresses_that_are_none_are_refused(value: object) -> None:
 
 
 def test_an_unexpected_address_is_logged_and_counted_and_its_message_is_stored_by_default(start: Start) -> None:
-    listener = start(trustedHops=1)
+    listener = start(trustedProxyHops=1)
     for number in range(3):
         assert (
             listener.post(
@@ -121,7 +121,7 @@ def test_an_unexpected_address_is_logged_and_counted_and_its_message_is_stored_b
 
 
 def test_an_unexpected_address_gets_404_and_the_probe_still_works_when_enforced(start: Start) -> None:
-    listener = start(sources="enforce", trustedHops=1)
+    listener = start(sourceAddressPolicy="enforce", trustedProxyHops=1)
     rejected = listener.post(
         build_text_callback("spoofed"), **{"X-Forwarded-For": f"{THINGSPACE_ADDRESS}, {UNEXPECTED_ADDRESS}"}
     )
@@ -153,10 +153,10 @@ def test_space_is_bytes_an_amount_or_a_part_of_the_disk() -> None:
 
 
 def test_a_full_disk_is_not_ready_but_alive_and_takes_what_it_can(start: Start) -> None:
-    listener = start(freeSpace="99%")
+    listener = start(minFreeDiskSpace="99%")
     response = listener.get("/readyz")
     assert response.status_code == 503
-    assert "the store's disk is full but for" in response.json()["status"]
+    assert response.json()["status"].startswith("the store's disk has ")
     assert listener.get("/healthz").status_code == 200
     assert listener.post(build_text_callback("fits still")).status_code == 200
 
@@ -165,7 +165,9 @@ def test_a_full_disk_is_not_ready_but_alive_and_takes_what_it_can(start: Start) 
 def test_callbacks_pass_a_proxy_and_rejected_ones_are_recovered_from_the_queue(
     start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
-    listener = start(sources="enforce", trustedHops=1, **build_recovery_settings(any_port_emulator, "history"))
+    listener = start(
+        sourceAddressPolicy="enforce", trustedProxyHops=1, **build_recovery_settings(any_port_emulator, "history")
+    )
     register(thingspace, listener)
     any_port_emulator.control("PUT", "switches", {"sourceAddress": "published"})  # as a proxy would tell it
     any_port_emulator.send_message("through the proxy")

@@ -174,7 +174,7 @@ def test_a_text_that_the_store_could_not_take_comes_once_it_can(
 def test_recovery_runs_less_often_while_callbacks_are_rejected(
     start: Start, any_port_emulator: EmulatorProcess
 ) -> None:
-    listener = start(**build_recovery_settings(any_port_emulator, "startCallbacks", healAfterSeconds=0.5))
+    listener = start(**build_recovery_settings(any_port_emulator, "startCallbacks", recoveryDelaySeconds=0.5))
     assert wait_until(
         lambda: (
             listener.post(build_text_callback(password="wrong")).status_code == 403
@@ -282,7 +282,7 @@ def test_recovery_is_postponed_while_the_disk_is_too_full(
     start: Start, any_port_emulator: EmulatorProcess, mode: str
 ) -> None:
     any_port_emulator.send_message("waits")
-    listener = start(**build_recovery_settings(any_port_emulator, mode), freeSpace="99%")
+    listener = start(**build_recovery_settings(any_port_emulator, mode), minFreeDiskSpace="99%")
     event = "queued texts are not asked for now"
     assert wait_until(lambda: len(read_events(listener, event)) == 1)
     assert listener.get("/readyz").status_code == 503
@@ -319,7 +319,7 @@ def test_no_queued_message_is_lost_when_the_listener_is_killed_during_recovery(
 
 @pytest.mark.long
 def test_recovery_runs_at_its_interval_without_another_reason(start: Start, any_port_emulator: EmulatorProcess) -> None:
-    listener = start(**build_recovery_settings(any_port_emulator, "history", healMinutes=0.1))
+    listener = start(**build_recovery_settings(any_port_emulator, "history", recoveryIntervalSeconds=6))
     assert wait_until(has_recovered(listener, 1))
     any_port_emulator.send_message("nobody was told of this one")
     assert wait_until(has_all_messages(listener, ["nobody was told of this one"]))

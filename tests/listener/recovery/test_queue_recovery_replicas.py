@@ -73,7 +73,7 @@ def test_one_of_several_listeners_that_start_together_runs_recovery(
     expected = [f"queued {number}" for number in range(105)]
     for message in expected:
         any_port_emulator.send_message(message)
-    listeners = replicas(3, **build_recovery_settings(any_port_emulator, mode, healAfterSeconds=20))
+    listeners = replicas(3, **build_recovery_settings(any_port_emulator, mode, recoveryDelaySeconds=20))
     if mode == "startCallbacks":
         register(thingspace, listeners[0])
     assert wait_until(has_all_messages(listeners[-1], expected))
@@ -152,7 +152,7 @@ def test_another_listener_takes_over_when_the_leader_is_frozen(
 def test_a_leader_lease_held_by_another_replica_is_logged(
     replicas: Replicas, any_port_emulator: EmulatorProcess, postgres: PostgresServer
 ) -> None:
-    (listener,) = replicas(1, **build_recovery_settings(any_port_emulator, "history", healMinutes=0.1))
+    (listener,) = replicas(1, **build_recovery_settings(any_port_emulator, "history", recoveryIntervalSeconds=6))
     other = PostgresStore(postgres.url(), "shown")
     event = "other listeners have been asking for queued texts all the time"
     assert wait_until(

@@ -23,34 +23,46 @@ def load_from_file(folder: Path, environment: dict[str, str] | None = None, **ch
 
 
 def test_recovery_is_off_by_default_even_with_thingspace_credentials(tmp_path: Path) -> None:
-    assert load_from_file(tmp_path, {"THINGSPACE_APP_KEY": "key"}).heal == "off"
-    assert load_from_file(tmp_path, heal=False).heal == "off"  # how YAML reads an unquoted off
+    assert load_from_file(tmp_path, {"THINGSPACE_APP_KEY": "key"}).recovery_mode == "off"
+    assert load_from_file(tmp_path, recoveryMode=False).recovery_mode == "off"  # how YAML reads an unquoted off
 
 
 def test_the_environment_of_pulumi_up_gives_the_credentials_and_wins_over_the_file(tmp_path: Path) -> None:
-    environment = {"THINGSPACE_LISTENER_HEAL": "history", "THINGSPACE_PASSWORD": "sentinel-3"}
-    user = queue_drainer.resolve_credentials(load_from_file(tmp_path, environment, thingspace=USER))
+    environment = {"THINGSPACE_LISTENER_RECOVERY_MODE": "history", "THINGSPACE_PASSWORD": "sentinel-3"}
+    user = queue_drainer.resolve_credentials(load_from_file(tmp_path, environment, thingspaceCredentials=USER))
     assert user is not None
     assert (user.username, user.password) == ("uws", "sentinel-3")
     assert user.base_url == "https://thingspace.verizon.com/api"
-    assert "sentinel" not in repr(load_from_file(tmp_path, environment, thingspace=USER))
+    assert "sentinel" not in repr(load_from_file(tmp_path, environment, thingspaceCredentials=USER))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"heal": "yes"}, "heal (settings file {file}): must be one of off, startCallbacks, history"),
-        ({"healMinutes": 0}, "healMinutes (settings file {file}): must be a number from 0.1 to 1440"),
-        ({"healAfterSeconds": "9"}, "healAfterSeconds (settings file {file}): must be a number from"),
-        ({"thingspace": "sentinel"}, "thingspace (settings file {file}): must be a mapping with the keys appKey"),
+        ({"recoveryMode": "yes"}, "recoveryMode (settings file {file}): must be one of off, startCallbacks, history"),
         (
-            {"thingspace": {"appkey": "x"}},
-            "thingspace (settings file {file}): appkey is not known: did you mean appKey",
+            {"recoveryIntervalSeconds": 0},
+            "recoveryIntervalSeconds (settings file {file}): must be a number from 6 to 86400",
         ),
-        ({"heal": "history", "thingspace": {**USER, "password": ""}}, "thingspace.password is not set"),
-        ({"heal": "history"}, "thingspace.appKey is not set, and heal cannot ask ThingSpace without it"),
+        ({"recoveryDelaySeconds": "9"}, "recoveryDelaySeconds (settings file {file}): must be a number from"),
         (
-            {"heal": "history", "thingspace": {**USER, "baseUrl": "http://thingspace.example/api"}},
+            {"thingspaceCredentials": "sentinel"},
+            "thingspaceCredentials (settings file {file}): must be a mapping with the keys appKey",
+        ),
+        (
+            {"thingspaceCredentials": {"appkey": "x"}},
+            "thingspaceCredentials (settings file {file}): appkey is not known: did you mean appKey",
+        ),
+        (
+            {"recoveryMode": "history", "thingspaceCredentials": {**USER, "password": ""}},
+            "thingspaceCredentials.password is not set",
+        ),
+        (
+            {"recoveryMode": "history"},
+            "thingspaceCredentials.appKey is not set, and recoveryMode cannot ask ThingSpace without it",
+        ),
+        (
+            {"recoveryMode": "history", "thingspaceCredentials": {**USER, "baseUrl": "http://thingspace.example/api"}},
             "would send the credentials unencrypted",
         ),
     ],

@@ -64,7 +64,7 @@ def test_the_first_line_tells_where_each_account_is_called_back(start: Start) ->
 def test_a_polite_signal_ends_it_with_status_0_and_an_idle_connection_does_not_hold_it(
     start: Start, order: signal.Signals
 ) -> None:
-    listener = start(sources="off")
+    listener = start(sourceAddressPolicy="off")
     listener.post(build_text_callback())
     with socket.create_connection(("127.0.0.1", listener.port), 20) as idle:
         listener.process.send_signal(order)
@@ -113,7 +113,7 @@ def test_the_text_output_holds_no_secret(tmp_path: Path) -> None:
         "THINGSPACE_LISTENER_ACCOUNTS": f" {ACCOUNT} ,0000123456-00002",
         "THINGSPACE_LISTENER_USERNAME": "plant-a",
         "THINGSPACE_LISTENER_PASSWORD": PASSWORD,
-        "THINGSPACE_LISTENER_PREVIOUS_PASSWORD": PREVIOUS,
+        "THINGSPACE_LISTENER_PREVIOUS_PASSWORDS": json.dumps([PREVIOUS]),
         "THINGSPACE_LISTENER_PATH_TOKEN": PATH_TOKEN,
         "THINGSPACE_LISTENER_API_TOKEN": API_TOKEN,
         "THINGSPACE_LISTENER_STORE": f"sqlite:///{tmp_path / 'inbox.sqlite3'}",

@@ -84,20 +84,20 @@ def test_the_log_has_each_rejection_once_and_no_message_and_no_secret(start: Sta
 
 
 def test_new_credentials_are_reloaded_without_a_restart_and_without_rejecting_the_old(start: Start) -> None:
-    listener = start(previousPassword=None)
-    reload_settings(listener, password="invented-password-2", previousPassword=PASSWORD, accounts=[ACCOUNT, "new"])
+    listener = start(previousPasswords=None)
+    reload_settings(listener, password="invented-password-2", previousPasswords=[PASSWORD], accounts=[ACCOUNT, "new"])
     assert listener.post(build_text_callback("with the new", password="invented-password-2")).status_code == 200
     assert listener.post(build_text_callback("with the old")).status_code == 200
     assert listener.post(build_text_callback("of a new account"), listener.path("new")).status_code == 200
-    reload_settings(listener, password="invented-password-2", previousPassword=None, apiToken="another-api-token")
+    reload_settings(listener, password="invented-password-2", previousPasswords=None, apiToken="another-api-token")
     assert listener.post(build_text_callback("too late")).status_code == 403
     assert listener.get("/v1/messages", Authorization=f"Bearer {API_TOKEN}").status_code == 401
     assert len(listener.fetch_page(token="another-api-token")["messages"]) == 3
 
 
-@pytest.mark.parametrize("given", [["older", "oldest"], '["older", "oldest"]', ["older", "", "oldest"]])
+@pytest.mark.parametrize("given", [["older", "oldest"], ["older", "", "oldest"]])
 def test_several_previous_passwords_are_all_good(start: Start, given: object) -> None:
-    listener = start(previousPassword=given)
+    listener = start(previousPasswords=given)
     for password, status in ((PASSWORD, 200), ("older", 200), ("oldest", 200), ("", 403), ("old", 403)):
         assert listener.post(build_text_callback("a text", password=password)).status_code == status
 
@@ -105,8 +105,8 @@ def test_several_previous_passwords_are_all_good(start: Start, given: object) ->
 @pytest.mark.parametrize("given", ['["sentinel"', [7], {"sentinel": 1}])
 def test_an_invalid_previous_password_is_reported_without_its_value(tmp_path: Path, given: object) -> None:
     file = tmp_path / "settings.json"
-    file.write_text(json.dumps(build_settings(tmp_path, previousPassword=given)))
-    with pytest.raises(InvalidSettings, match="previousPassword") as bad:
+    file.write_text(json.dumps(build_settings(tmp_path, previousPasswords=given)))
+    with pytest.raises(InvalidSettings, match="previousPasswords") as bad:
         load_settings(file, {}, {})
     assert "sentinel" not in str(bad.value)
 
@@ -114,9 +114,9 @@ def test_an_invalid_previous_password_is_reported_without_its_value(tmp_path: Pa
 def test_in_the_environment_several_previous_passwords_are_json(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     file.write_text(json.dumps(build_settings(tmp_path)))
-    for value, passwords in (("one", ("one",)), ('["one", "other"]', ("one", "other")), ("[]", ())):
-        listener_settings = load_settings(file, {"THINGSPACE_LISTENER_PREVIOUS_PASSWORD": value}, {})
-        assert listener_settings.previous_password == passwords
+    for value, passwords in (('["one"]', ("one",)), ('["one", "other"]', ("one", "other")), ("[]", ())):
+        listener_settings = load_settings(file, {"THINGSPACE_LISTENER_PREVIOUS_PASSWORDS": value}, {})
+        assert listener_settings.previous_passwords == passwords
 
 
 def test_invalid_settings_are_not_applied_and_the_log_has_the_errors(start: Start) -> None:
@@ -131,8 +131,8 @@ def test_invalid_settings_are_not_applied_and_the_log_has_the_errors(start: Star
 def test_what_needs_a_restart_is_named(start: Start) -> None:
     listener = start()
     for _ in range(2):
-        reload_settings(listener, port=28201, freeSpace="200MB")
-        assert json.loads(listener.log.read_text().splitlines()[-1])["after_restart"] == ["port", "free_space"]
+        reload_settings(listener, port=28201, minFreeDiskSpace="200MB")
+        assert json.loads(listener.log.read_text().splitlines()[-1])["after_restart"] == ["port", "min_free_disk_space"]
     assert listener.get("/healthz").status_code == 200
 
 

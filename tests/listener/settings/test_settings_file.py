@@ -64,10 +64,10 @@ def test_invalid_json_is_reported_with_its_position(tmp_path: Path, content: str
 
 def test_a_yaml_file_without_tags_means_what_it_says(tmp_path: Path) -> None:
     lines = [f"{key}: {json.dumps(value)}" for key, value in build_settings(tmp_path).items()]
-    listener_settings = load_content(tmp_path, "\n".join([*lines, "heal: off", "retentionDays: 1.5"]))
+    listener_settings = load_content(tmp_path, "\n".join([*lines, "recoveryMode: off", "retentionDays: 1.5"]))
     assert (
         listener_settings.port,
-        listener_settings.heal,
+        listener_settings.recovery_mode,
         listener_settings.retention_days,
         listener_settings.password,
     ) == (0, "off", 1.5, PASSWORD)
@@ -83,7 +83,7 @@ UNENCODABLE_ERROR = "must be UTF-8 text without NUL"
         ("username", "hidden\0", UNENCODABLE_ERROR),
         ("store", "sqlite:////tmp/\0", UNENCODABLE_ERROR),
         ("host", "\0", UNENCODABLE_ERROR),
-        ("thingspace", {"password": "\udce9"}, UNENCODABLE_ERROR),
+        ("thingspaceCredentials", {"password": "\udce9"}, UNENCODABLE_ERROR),
         ("store", "postgresql://[hidden/db", "is no address"),
         ("store", "sqlite:////", "must be sqlite:/// followed by the path of a file"),
     ],
@@ -96,13 +96,13 @@ def test_an_invalid_value_is_rejected(tmp_path: Path, key: str, value: Any, expe
 
 
 def test_bytes_in_the_environment_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
-    content = json.dumps(build_settings(tmp_path, heal="history"))
+    content = json.dumps(build_settings(tmp_path, recoveryMode="history"))
     latin = b"pass\xe9".decode("utf-8", "surrogateescape")
     user = {f"THINGSPACE_{name}": "x" for name in ("APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD")}
     error = load_error(tmp_path, content, **user, THINGSPACE_LISTENER_PASSWORD=latin)
     assert error.startswith(f"password (environment variable THINGSPACE_LISTENER_PASSWORD): {UNENCODABLE_ERROR}")
     error = load_error(tmp_path, content, **user | {"THINGSPACE_PASSWORD": latin})
-    assert error == f"thingspace.password (environment variable THINGSPACE_PASSWORD): {UNENCODABLE_ERROR}"
+    assert error == f"thingspaceCredentials.password (environment variable THINGSPACE_PASSWORD): {UNENCODABLE_ERROR}"
 
 
 @pytest.mark.parametrize("host", ["127.0.0..1", "x" * 70])

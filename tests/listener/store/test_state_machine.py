@@ -153,7 +153,7 @@ class ListenerStateMachine(RuleBasedStateMachine):
         assert self.platform.log_in().register(url, username=USERNAME, password=self.passwords[-1]).status == 200
 
     def credential(self) -> dict[str, Any]:
-        return {"password": self.passwords[-1], "previousPassword": self.passwords[-2]}
+        return {"password": self.passwords[-1], "previousPasswords": [self.passwords[-2]]}
 
     def events(self) -> list[str]:
         assert self.listener

@@ -23,7 +23,7 @@ from thingspace_provider.readiness.reachability import ProbeFailed
 
 PROBE_TIMEOUT_SECONDS = 5.0
 PROBES_TIMEOUT_SECONDS = 60.0  # for all accounts together
-SECRET_SETTINGS = ("password", "previousPassword", "pathToken", "apiToken")
+SECRET_SETTINGS = ("password", "previousPasswords", "pathToken", "apiToken")
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,10 @@ class CallbackEndpoint:
     def settings(self, settings: ListenerSettings) -> None:
         self._settings = settings
         self._accounts = frozenset(settings.accounts)
-        self._credential = ExpectedCredential(settings.username, settings.password, settings.previous_password)
-        self._source_policy = SourceAddressPolicy(settings.sources, settings.source_addresses, settings.trusted_hops)
+        self._credential = ExpectedCredential(settings.username, settings.password, settings.previous_passwords)
+        self._source_policy = SourceAddressPolicy(
+            settings.source_address_policy, settings.allowed_source_addresses, settings.trusted_proxy_hops
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a path under PREFIX."""

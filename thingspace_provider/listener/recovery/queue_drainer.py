@@ -36,12 +36,14 @@ class CredentialsRejected(Exception):
 
 def resolve_credentials(settings: ListenerSettings) -> Credentials | None:
     """The user to ask as, None when healing is off. Raises BadSettings."""
-    if settings.heal == OFF:
+    if settings.recovery_mode == OFF:
         return None
     try:
-        return Credentials(**{CREDENTIAL_FIELDS.get(key, key): value for key, value in settings.thingspace.items()})
+        return Credentials(
+            **{CREDENTIAL_FIELDS.get(key, key): value for key, value in settings.thingspace_credentials.items()}
+        )
     except errors.CredentialsMissing as error:
-        raise InvalidSettings([f"thingspace (settings file or environment): {error}"]) from None
+        raise InvalidSettings([f"thingspaceCredentials (settings file or environment): {error}"]) from None
 
 
 class QueueDrainer:

@@ -112,7 +112,7 @@ class QueueRecovery:
                     else None
                 )
                 self._set_stop_reason("")
-            schedule_seconds = (settings.heal_after_seconds, settings.heal_minutes * 60)
+            schedule_seconds = (settings.recovery_delay_seconds, settings.recovery_interval_seconds)
             previous = self._schedules if schedule_seconds == self._schedule_seconds else {}
             self._schedules = {
                 account: previous.get(account) or RecoverySchedule(*schedule_seconds, time.monotonic())
@@ -156,7 +156,7 @@ class QueueRecovery:
                 elif (wait_seconds := self._schedules[account].due - time.monotonic()) > 0:
                     self._condition.wait(wait_seconds)
                 else:
-                    return DueRun(account, self._schedules[account], self._drainer, self._settings.heal)
+                    return DueRun(account, self._schedules[account], self._drainer, self._settings.recovery_mode)
         return None
 
     def _run_once(self, due: DueRun) -> None:

@@ -2,10 +2,10 @@
 
 | key in the file | in the environment | meaning |
 |---|---|---|
-| heal | THINGSPACE_LISTENER_HEAL | off, startCallbacks (ThingSpace pushes) or history (the listener fetches) |
-| healAfterSeconds | | from a start or a refusal to the question |
-| healMinutes | | the longest time between two questions |
-| thingspace (mapping) | | the user to ask as, with the keys below |
+| recoveryMode | THINGSPACE_LISTENER_RECOVERY_MODE | off, startCallbacks or history |
+| recoveryDelaySeconds | | from a start or a refusal to the question |
+| recoveryIntervalSeconds | | the longest time between two questions |
+| thingspaceCredentials (mapping) | | the user to ask as, with the keys below |
 | appKey, appSecret | THINGSPACE_APP_KEY, THINGSPACE_APP_SECRET | |
 | username, password | THINGSPACE_USERNAME, THINGSPACE_PASSWORD | |
 | baseUrl | THINGSPACE_BASE_URL | |
@@ -31,7 +31,7 @@ OFF, START_CALLBACKS, HISTORY = MODES = ("off", "startCallbacks", "history")
 DEFAULT_DELAY_SECONDS = (
     10.0  # a text that was refused is tried once more by ThingSpace, within 2 s or 6, and then queued
 )
-DEFAULT_INTERVAL_SECONDS = 15.0
+DEFAULT_INTERVAL_SECONDS = 900.0
 CREDENTIAL_VARIABLES = {
     "appKey": "THINGSPACE_APP_KEY",
     "appSecret": "THINGSPACE_APP_SECRET",
@@ -53,12 +53,12 @@ def parse_delay_seconds(value: object) -> float:
 
 
 def parse_interval_seconds(value: object) -> float:
-    """Minutes. Raises Wrong."""
-    return parse_number(value, 0.1, 1440)
+    """Seconds. Raises Wrong."""
+    return parse_number(value, 6, 86_400)
 
 
 def parse_credentials(value: object) -> dict[str, str]:
-    """The mapping `thingspace` of a settings file, by the keys of VARIABLES. Raises Wrong."""
+    """The mapping `thingspaceCredentials` of a settings file, by the keys of VARIABLES. Raises Wrong."""
     if not isinstance(value, dict):
         raise InvalidValue(
             f"must be a mapping with the keys {', '.join(CREDENTIAL_VARIABLES)}, not {describe_type(value)}"
@@ -81,13 +81,14 @@ def merge_environment(
         key: environment.get(variable) or credentials.get(key, "") for key, variable in CREDENTIAL_VARIABLES.items()
     }
     errors = [
-        f"thingspace.{key} is not set, and heal cannot ask ThingSpace without it: give it in the settings file or as "
-        f"{CREDENTIAL_VARIABLES[key]} in the environment, or set heal to off"
+        f"thingspaceCredentials.{key} is not set, and recoveryMode cannot ask ThingSpace without it: give it in "
+        f"the settings file or as {CREDENTIAL_VARIABLES[key]} in the environment, or set recoveryMode to off"
         for key in REQUIRED_CREDENTIALS
         if not merged[key]
     ]
     errors += [
-        f"thingspace.{key} (environment variable {CREDENTIAL_VARIABLES[key]}): must be UTF-8 text without NUL"
+        f"thingspaceCredentials.{key} (environment variable {CREDENTIAL_VARIABLES[key]}): must be UTF-8 text "
+        "without NUL"
         for key, value in merged.items()
         if UNENCODABLE.search(value)
     ]

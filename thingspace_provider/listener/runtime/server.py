@@ -114,7 +114,7 @@ async def _serve(
     metrics = Metrics()
     group_committer = GroupCommitter(store, metrics)
     messages_api = MessagesApi(store, settings.api_token)
-    readiness_check = ReadinessCheck(group_committer, settings.free_space, store_directory(settings))
+    readiness_check = ReadinessCheck(group_committer, settings.min_free_disk_space, store_directory(settings))
     queue_recovery = QueueRecovery(settings, group_committer, readiness_check, metrics, store)
     callback_endpoint = CallbackEndpoint(settings, group_committer, metrics, queue_recovery.request_run)
     forwarding_service = ForwardingService(settings.sinks, store.outbox, metrics.forwarding)
@@ -174,7 +174,7 @@ def _reload_settings(
         return
     restart_required = [
         name
-        for name in ("store", "sinks", "host", "port", "public_url", "free_space")
+        for name in ("store", "sinks", "host", "port", "public_url", "min_free_disk_space")
         if getattr(initial, name) != getattr(settings, name)
     ]
     callback_endpoint.settings = settings

@@ -5,13 +5,13 @@
 | accounts (list) | THINGSPACE_LISTENER_ACCOUNTS (comma-separated) | |
 | username | THINGSPACE_LISTENER_USERNAME | |
 | password | THINGSPACE_LISTENER_PASSWORD | |
-| previousPassword (or a list) | THINGSPACE_LISTENER_PREVIOUS_PASSWORD (JSON when it begins with "[") | |
+| previousPasswords (list) | THINGSPACE_LISTENER_PREVIOUS_PASSWORDS (JSON) | |
 | pathToken | THINGSPACE_LISTENER_PATH_TOKEN | |
 | apiToken | THINGSPACE_LISTENER_API_TOKEN | |
 | store | THINGSPACE_LISTENER_STORE | --store |
 | sinks (list) | THINGSPACE_LISTENER_SINKS (JSON) | |
-| heal, healAfterSeconds, healMinutes, thingspace | see `healing_settings.py` | |
-| sources, sourceAddresses (list), trustedHops, freeSpace, retentionDays | | |
+| recoveryMode, recoveryDelaySeconds, recoveryIntervalSeconds, thingspaceCredentials | see `recovery/settings.py` | |
+| sourceAddressPolicy, allowedSourceAddresses (list), trustedProxyHops, minFreeDiskSpace, retentionDays | | |
 | host, port, publicUrl | | --host, --port, --public-url |
 
 An empty value counts as not set. No message repeats the value of a secret.
@@ -42,30 +42,30 @@ ENVIRONMENT_VARIABLES = {
     "accounts": "THINGSPACE_LISTENER_ACCOUNTS",
     "username": "THINGSPACE_LISTENER_USERNAME",
     "password": "THINGSPACE_LISTENER_PASSWORD",
-    "previousPassword": "THINGSPACE_LISTENER_PREVIOUS_PASSWORD",
+    "previousPasswords": "THINGSPACE_LISTENER_PREVIOUS_PASSWORDS",
     "pathToken": "THINGSPACE_LISTENER_PATH_TOKEN",
     "apiToken": "THINGSPACE_LISTENER_API_TOKEN",
     "store": "THINGSPACE_LISTENER_STORE",
     "sinks": "THINGSPACE_LISTENER_SINKS",
-    "heal": "THINGSPACE_LISTENER_HEAL",
+    "recoveryMode": "THINGSPACE_LISTENER_RECOVERY_MODE",
 }
 EXAMPLES = {
     "accounts": '["0000123456-00001"]',
     "username": '"plant-a"',
     "password": "the password that ThingSpace was told at registration",
-    "previousPassword": "the password before the last rotation, or a list of such",
+    "previousPasswords": '["the password before the last rotation"]',
     "pathToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
     "apiToken": "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
     "store": '"sqlite:////var/lib/thingspace/inbox.sqlite3"',
     "sinks": '[{"name": "hub", "kind": "http", "url": "https://hub.example.com/sms", "secrets": ["whsec_…"]}]',
-    "heal": '"startCallbacks"',
-    "healAfterSeconds": "10",
-    "healMinutes": "15",
-    "thingspace": '{"appKey": "…", "appSecret": "…", "username": "…", "password": "…"}',
-    "sources": '"enforce"',
-    "sourceAddresses": '["198.51.100.7", "203.0.113.0/24"]',
-    "trustedHops": "1",
-    "freeSpace": '"100MB"',
+    "recoveryMode": '"startCallbacks"',
+    "recoveryDelaySeconds": "10",
+    "recoveryIntervalSeconds": "900",
+    "thingspaceCredentials": '{"appKey": "…", "appSecret": "…", "username": "…", "password": "…"}',
+    "sourceAddressPolicy": '"enforce"',
+    "allowedSourceAddresses": '["198.51.100.7", "203.0.113.0/24"]',
+    "trustedProxyHops": "1",
+    "minFreeDiskSpace": '"100MB"',
     "retentionDays": "90",
     "host": '"127.0.0.1"',
     "port": "28200",
@@ -73,17 +73,17 @@ EXAMPLES = {
 }
 REQUIRED_KEYS = ("accounts", "username", "password", "pathToken", "store")
 DEFAULTS: dict[str, Any] = {
-    "previousPassword": (),
+    "previousPasswords": (),
     "apiToken": "",
     "sinks": (),
-    "heal": healing.OFF,
-    "healAfterSeconds": healing.DEFAULT_DELAY_SECONDS,
-    "healMinutes": healing.DEFAULT_INTERVAL_SECONDS,
-    "thingspace": {},
-    "sources": origins.LOG,
-    "sourceAddresses": origins.parse_addresses(list(origins.PUBLISHED_ADDRESSES)),
-    "trustedHops": 0,
-    "freeSpace": disk_space.parse_disk_space("100MB"),
+    "recoveryMode": healing.OFF,
+    "recoveryDelaySeconds": healing.DEFAULT_DELAY_SECONDS,
+    "recoveryIntervalSeconds": healing.DEFAULT_INTERVAL_SECONDS,
+    "thingspaceCredentials": {},
+    "sourceAddressPolicy": origins.LOG,
+    "allowedSourceAddresses": origins.parse_addresses(list(origins.PUBLISHED_ADDRESSES)),
+    "trustedProxyHops": 0,
+    "minFreeDiskSpace": disk_space.parse_disk_space("100MB"),
     "retentionDays": 0.0,
     "host": "127.0.0.1",
     "port": 28200,
@@ -98,19 +98,21 @@ class ListenerSettings:
     accounts: tuple[str, ...]
     username: str
     password: str = field(repr=False)
-    previous_password: tuple[str, ...] = field(repr=False)  # each of them is good
+    previous_passwords: tuple[str, ...] = field(repr=False)  # each of them is good
     path_token: str = field(repr=False)
     api_token: str = field(repr=False)  # "" when nobody may read messages over HTTP
     store: str = field(repr=False)  # may hold a password: see store_address.shown
     sinks: tuple[SinkSettings, ...]  # where texts are forwarded to; none: readers fetch them
-    heal: str  # one of healing_settings.MODES
-    heal_after_seconds: float
-    heal_minutes: float
-    thingspace: Mapping[str, str] = field(repr=False)  # complete when heal is on; by the keys of the settings file
-    sources: str  # one of sources.MODES
-    source_addresses: tuple[origins.Network, ...]
-    trusted_hops: int  # proxies of ours in front, each of which writes X-Forwarded-For
-    free_space: disk_space.MinFreeDiskSpace  # below which it is not ready
+    recovery_mode: str  # one of healing_settings.MODES
+    recovery_delay_seconds: float
+    recovery_interval_seconds: float
+    thingspace_credentials: Mapping[str, str] = field(
+        repr=False
+    )  # complete when heal is on; by the keys of the settings file
+    source_address_policy: str  # one of sources.MODES
+    allowed_source_addresses: tuple[origins.Network, ...]
+    trusted_proxy_hops: int  # proxies of ours in front, each of which writes X-Forwarded-For
+    min_free_disk_space: disk_space.MinFreeDiskSpace  # below which it is not ready
     retention_days: float  # 0 keeps everything for ever
     host: str
     port: int  # 0 lets the system choose
@@ -144,8 +146,10 @@ def load_settings(path: Path | None, environment: Mapping[str, str], options: Ma
             values[key] = PARSERS[key](value)
         except InvalidValue as error:
             errors.append(f"{key} ({origin}): {error}. Example: {example}")
-    if values["heal"] != healing.OFF:
-        values["thingspace"], missing = healing.merge_environment(values["thingspace"], environment)
+    if values["recoveryMode"] != healing.OFF:
+        values["thingspaceCredentials"], missing = healing.merge_environment(
+            values["thingspaceCredentials"], environment
+        )
         errors += missing
     if errors:
         raise InvalidSettings(errors)
@@ -186,13 +190,15 @@ def _parse_token(value: object) -> str:
 
 
 def _parse_passwords(value: object) -> tuple[str, ...]:
-    """One password or several; as JSON where a list can only be a text, in the environment."""
-    if isinstance(value, str) and value.startswith("["):
+    """Passwords, or their JSON. Raises InvalidValue."""
+    if isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise InvalidValue('a text that begins with "[" must be a JSON list of passwords, as ["…"]') from None
-    return tuple(parse_text(password) for password in (value if isinstance(value, list) else [value]) if password != "")
+            raise InvalidValue("is not valid JSON") from None
+    if not isinstance(value, list):
+        raise InvalidValue(f"must be a list of passwords, not {describe_type(value)}")
+    return tuple(parse_text(password) for password in value if password != "")
 
 
 def _parse_port(value: object) -> int:
@@ -217,19 +223,19 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "accounts": _parse_accounts,
     "username": parse_text,
     "password": parse_text,
-    "previousPassword": _parse_passwords,
+    "previousPasswords": _parse_passwords,
     "pathToken": _parse_token,
     "apiToken": _parse_token,
     "store": parse_store_url,
     "sinks": parse_sinks,
-    "heal": healing.parse_mode,
-    "healAfterSeconds": healing.parse_delay_seconds,
-    "healMinutes": healing.parse_interval_seconds,
-    "thingspace": healing.parse_credentials,
-    "sources": origins.parse_mode,
-    "sourceAddresses": origins.parse_addresses,
-    "trustedHops": origins.parse_hops,
-    "freeSpace": disk_space.parse_disk_space,
+    "recoveryMode": healing.parse_mode,
+    "recoveryDelaySeconds": healing.parse_delay_seconds,
+    "recoveryIntervalSeconds": healing.parse_interval_seconds,
+    "thingspaceCredentials": healing.parse_credentials,
+    "sourceAddressPolicy": origins.parse_mode,
+    "allowedSourceAddresses": origins.parse_addresses,
+    "trustedProxyHops": origins.parse_hops,
+    "minFreeDiskSpace": disk_space.parse_disk_space,
     "retentionDays": lambda value: parse_number(value, 0, MAX_RETENTION_DAYS),
     "host": parse_text,
     "port": _parse_port,

@@ -27,7 +27,7 @@ class MinFreeDiskSpace:
         if disk.free >= required_bytes:
             return ""
         return (
-            f"the store's disk is full but for {disk.free // 10**6} MB; freeSpace asks for {required_bytes // 10**6} MB"
+            f"the store's disk has {disk.free // 10**6} MB free; minFreeDiskSpace requires {required_bytes // 10**6} MB"
         )
 
 
