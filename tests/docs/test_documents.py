@@ -1,4 +1,4 @@
-"""What the documents promise exists, and what exists is in the documents."""
+"""The documents describe what exists, and what exists is in the documents."""
 
 from __future__ import annotations
 
@@ -9,44 +9,55 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pending import PATHS, renamed
 from thingspace_provider.cli import COMMANDS
 from thingspace_provider.config import stack_schema
-from thingspace_provider.listener.settings import listener_settings as listener
+from thingspace_provider.listener.settings import listener_settings
 
 TOP = Path(__file__).resolve().parent.parent.parent
-README = (TOP / "README.md").read_text(encoding="utf-8")
-ARCHITECTURE = (TOP / "ARCHITECTURE.md").read_text(encoding="utf-8")
-SOURCES = [path.read_text(encoding="utf-8") for path in (TOP / "thingspace_provider").rglob("*.py")]
+DOCUMENTS = {
+    str(path.relative_to(TOP)): path.read_text(encoding="utf-8")
+    for path in sorted([*TOP.glob("*.md"), *TOP.glob("docs/**/*.md"), *TOP.glob(".github/**/*.md")])
+}
+README = DOCUMENTS["README.md"]
+CONFIGURATION = DOCUMENTS["docs/configuration.md"]
+VARIABLES = {
+    name
+    for path in (TOP / "thingspace_provider").rglob("*.py")
+    for name in re.findall(r"THINGSPACE_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))
+}
 
 
 @pytest.mark.parametrize("key", sorted(stack_schema.KNOWN_KEYS))
-def test_every_key_of_the_stack_file_is_documented(key: str) -> None:
-    assert f"`{key}`" in ARCHITECTURE
+def test_stack_key_is_documented(key: str) -> None:
+    assert f"`{renamed(key)}`" in DOCUMENTS["docs/stack-file.md"]
 
 
-@pytest.mark.parametrize(
-    "name", sorted({name for source in SOURCES for name in re.findall(r"THINGSPACE_[A-Z_]*[A-Z]", source)})
-)
-def test_every_environment_variable_is_documented(name: str) -> None:
-    short = re.sub(r"^THINGSPACE(_LISTENER)?", "", name)
-    assert name in ARCHITECTURE + README or f"`{short}`" in ARCHITECTURE
+@pytest.mark.parametrize("key", sorted({key for keys in stack_schema.HOST_KEYS.values() for key in keys}))
+def test_key_of_a_listener_host_is_documented(key: str) -> None:
+    assert f"| `{key}` | " in DOCUMENTS["docs/stack-file.md"]
 
 
-@pytest.mark.parametrize("key", sorted(listener.EXAMPLES))
-def test_every_setting_of_the_listener_is_documented(key: str) -> None:
-    assert f"`{key}`" in (TOP / "docs" / "listener.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", sorted(VARIABLES))
+def test_environment_variable_is_documented(name: str) -> None:
+    assert f"`{renamed(name)}`" in CONFIGURATION
+
+
+@pytest.mark.parametrize("key", sorted(listener_settings.EXAMPLES))
+def test_listener_setting_is_documented(key: str) -> None:
+    assert f"`{renamed(key)}`" in DOCUMENTS["docs/listener.md"].partition("## Settings")[2].partition("## Stores")[0]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_documented_and_has_help_with_an_example(command: str) -> None:
-    assert f"`thingspace {command}`" in ARCHITECTURE
+def test_command_is_documented_and_its_help_has_an_example(command: str) -> None:
+    assert f"`thingspace {command}`" in DOCUMENTS["ARCHITECTURE.md"]
     result = subprocess.run(
         [sys.executable, "-m", "thingspace_provider.cli", command, "--help"], capture_output=True, text=True, check=True
     )
     assert "Example" in result.stdout
 
 
-def test_the_program_in_the_readme_is_a_whole_program(tmp_path: Path) -> None:
+def test_program_in_the_readme_is_complete_and_uses_exported_names(tmp_path: Path) -> None:
     [program] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     compile(program, str(tmp_path), "exec")
     for module, names in re.findall(r"from (thingspace_provider\S*) import (.*)", program):
@@ -54,15 +65,47 @@ def test_the_program_in_the_readme_is_a_whole_program(tmp_path: Path) -> None:
         assert {name.strip() for name in names.split(",")} <= set(exported)
 
 
-@pytest.mark.parametrize(
-    "document",
-    ["README.md", "ARCHITECTURE.md", "DECISIONS.md", "CHANGELOG.md", "docs/listener.md", "docs/forwarding.md"],
-)
-def test_every_link_between_documents_leads_somewhere(document: str) -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", (TOP / document).read_text(encoding="utf-8")):
-        assert ((TOP / document).parent / target).exists(), target
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 220
 
 
-def test_every_file_and_folder_that_the_readme_names_exists() -> None:
-    for name in re.findall(r"`((?:thingspace_provider|stacks|docs|tools|tests)/[a-z_./]*)`", README):
-        assert (TOP / name).exists(), name
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_link_leads_to_a_file_and_a_heading(document: str) -> None:
+    text = re.sub(r"^( *```).*?^\1", "", DOCUMENTS[document], flags=re.DOTALL | re.MULTILINE)
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        target = (TOP / document).parent / path if path else TOP / document
+        assert target.exists(), path
+        if anchor and not anchor.startswith("thingspace_provider."):  # the site makes an anchor for each Python object
+            assert anchor in _anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_path_in_a_document_exists(document: str) -> None:
+    if document in {"DECISIONS.md", "CHANGELOG.md"}:  # they also describe earlier states
+        return
+    names = re.findall(
+        r"`((?:thingspace_provider|stacks|docs|tools|tests|benchmarks)/[\w./]*|\w+\.(?:py|toml|yml))`",
+        DOCUMENTS[document],
+    )
+    for name in names:
+        assert (TOP / name).exists() or any((TOP / "thingspace_provider").rglob(name)) or name in PATHS, name
+
+
+def test_readme_has_every_guide_and_every_layer() -> None:
+    guides = {f"docs/{path.name}" for path in (TOP / "docs").glob("*.md")}
+    assert {guide for guide in guides if f"]({guide})" not in README} == set()
+    folders = {path.name for path in (TOP / "thingspace_provider").iterdir() if path.is_dir() and path.name[0] != "_"}
+    named = set(re.findall(r"`thingspace_provider/(\w+)/", README))
+    assert folders - named == {"common"}
+
+
+def test_site_has_every_page() -> None:
+    site = (TOP / "mkdocs.yml").read_text(encoding="utf-8")
+    for path in (TOP / "docs").rglob("*.md"):
+        assert f": {path.relative_to(TOP / 'docs')}\n" in site
+
+
+def _anchors(text: str) -> set[str]:
+    """The anchors of the headings, as repository pages and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
