@@ -72,7 +72,7 @@ def test_a_rejected_login_is_tried_once_however_many_threads_log_in(
     with ThreadPoolExecutor(8) as pool:
         results = [done.result() for done in [pool.submit(start) for _ in range(8)]]
     assert emulator.count_calls()["login"] == 1
-    assert sorted(type(error).__name__ for error in results) == ["LoginHeld"] * 7 + ["LoginRefused"]
+    assert sorted(type(error).__name__ for error in results) == ["LoginBlocked"] * 7 + ["LoginRejected"]
     assert "sentinel" not in "".join(map(str, results))
 
 
@@ -80,7 +80,7 @@ def test_a_password_that_was_refused_is_not_tried_by_a_later_process_until_it_ch
     credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = replace(credentials, password="sentinel-wrong")
-    with pytest.raises(errors.LoginRejected, match="likely left before ThingSpace locks the user at 5: 4"):
+    with pytest.raises(errors.LoginRejected, match="left before ThingSpace locks the user at 5: 4"):
         ThingSpaceClient(wrong).start_callbacks(ACCOUNT)
     for _ in range(3):  # each as a process of its own would begin
         with pytest.raises(errors.LoginBlocked, match="THINGSPACE_RETRY_REFUSED_LOGIN=1"):
@@ -101,8 +101,8 @@ def test_a_password_that_was_refused_is_not_tried_by_a_later_process_until_it_ch
 def test_processes_side_by_side_try_a_wrong_password_once(credentials: Credentials, emulator: EmulatorProcess) -> None:
     wrong = replace(credentials, password="sentinel-wrong")
     program = (
-        "import sys\nfrom thingspace_provider.api import Client, Credentials\n"
-        "try:\n    Client(Credentials(*sys.argv[1:])).start_callbacks('0000123456-00001')\n"
+        "import sys\nfrom thingspace_provider.api import Credentials, ThingSpaceClient\n"
+        "try:\n    ThingSpaceClient(Credentials(*sys.argv[1:])).start_callbacks('0000123456-00001')\n"
         "except Exception as error:\n    print(type(error).__name__)\n"
     )
     arguments = [wrong.app_key, wrong.app_secret, wrong.username, wrong.password, wrong.base_url]
@@ -111,7 +111,7 @@ def test_processes_side_by_side_try_a_wrong_password_once(credentials: Credentia
         for _ in range(4)
     ]
     ended = sorted(process.communicate(timeout=60)[0].strip() for process in running)
-    assert ended == ["LoginHeld"] * 3 + ["LoginRefused"]
+    assert ended == ["LoginBlocked"] * 3 + ["LoginRejected"]
     assert emulator.count_calls()["login"] == 1
 
 

@@ -20,9 +20,9 @@ from thingspace_provider.api.login_guard import LOCKOUT_THRESHOLD, OVERRIDE_VARI
 
 PROGRAM = """
 import sys
-from thingspace_provider.api import Client, Credentials
+from thingspace_provider.api import Credentials, ThingSpaceClient
 try:
-    Client(Credentials(*sys.argv[1:])).start_callbacks('0000123456-00001')
+    ThingSpaceClient(Credentials(*sys.argv[1:])).start_callbacks('0000123456-00001')
     print('done')
 except Exception as error:
     print(type(error).__name__)
@@ -85,7 +85,7 @@ def test_what_may_have_been_a_wrong_login_is_neither_repeated_now_nor_in_the_nex
 ) -> None:
     emulator.add_fault("login", status, body, times=99)
     results = log_in_concurrently(credentials)
-    assert [result.partition(":")[0] for result in results] == ["LoginHeld"] * 7 + ["LoginRefused"]
+    assert [result.partition(":")[0] for result in results] == ["LoginBlocked"] * 7 + ["LoginRejected"]
     assert f"ThingSpace answered {status}" in results[-1]
     assert "exactly this password was refused before" in started(ThingSpaceClient(credentials))
     assert emulator.count_calls()["login"] == 1
@@ -103,9 +103,9 @@ def test_a_success_without_a_session_ends_the_run_and_records_nothing(
 ) -> None:
     emulator.add_fault("login", 200, body, times=1)
     results = log_in_concurrently(credentials)
-    assert [result.partition(":")[0] for result in results] == ["AnswerNotUnderstood"] + ["LoginHeld"] * 7
-    assert "may have counted as a wrong login" in results[0]
-    assert all("what is no session" in text for text in results[1:])
+    assert [result.partition(":")[0] for result in results] == ["LoginBlocked"] * 7 + ["UnexpectedResponse"]
+    assert "may have counted as a wrong login" in results[-1]
+    assert all("what is no session" in text for text in results[:-1])
     assert emulator.count_calls()["login"] == 1
     assert started(ThingSpaceClient(credentials)) == "done"  # as the next run does
 
@@ -115,7 +115,7 @@ def test_what_the_gateway_stopped_is_no_wrong_login(
     credentials: Credentials, emulator: EmulatorProcess, body: object
 ) -> None:
     emulator.add_fault("login", 404, body, times=1)
-    assert started(client := ThingSpaceClient(credentials)).startswith("RouteRefused")
+    assert started(client := ThingSpaceClient(credentials)).startswith("RouteNotFound")
     assert started(client) == "done"
 
 
@@ -125,7 +125,7 @@ def test_an_endless_response_counts_as_a_login_with_an_unknown_outcome(
     monkeypatch.setattr("thingspace_provider.api.transport.MAX_BODY_BYTES", 2000)
     emulator.add_fault("login", 200, "x" * 3000, times=99)
     results = log_in_concurrently(credentials)
-    assert [result.partition(":")[0] for result in results] == ["LoginHeld"] * 6 + ["Unreachable"] * 2
+    assert [result.partition(":")[0] for result in results] == ["LoginBlocked"] * 6 + ["NoResponse"] * 2
     assert emulator.count_calls()["login"] == 2
 
 
@@ -133,14 +133,14 @@ def test_each_value_of_the_override_allows_one_login_however_many_processes_have
     credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = replace(credentials, password="sentinel-wrong")
-    assert started(ThingSpaceClient(wrong)).startswith("LoginRefused")
+    assert started(ThingSpaceClient(wrong)).startswith("LoginRejected")
     monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     ended = sorted(running.communicate(timeout=60)[0].strip() for running in [process(wrong) for _ in range(4)])
-    assert ended == ["LoginHeld"] * 3 + ["LoginRefused"]
+    assert ended == ["LoginBlocked"] * 3 + ["LoginRejected"]
     assert f"{OVERRIDE_VARIABLE}=2 (its present value was used for one already)" in started(ThingSpaceClient(wrong))
     assert emulator.count_calls()["login"] == 2
     monkeypatch.setenv(OVERRIDE_VARIABLE, "2")
-    assert started(ThingSpaceClient(wrong)).startswith("LoginRefused")
+    assert started(ThingSpaceClient(wrong)).startswith("LoginRejected")
     for override in ("1", "2"):
         monkeypatch.setenv(OVERRIDE_VARIABLE, override)
         assert f"{OVERRIDE_VARIABLE}=3" in started(ThingSpaceClient(wrong))
@@ -149,9 +149,9 @@ def test_each_value_of_the_override_allows_one_login_however_many_processes_have
     assert len(json.loads(record.read_text())["used_overrides"]) == 2
     assert started(ThingSpaceClient(credentials)) == "done"
     assert not record.exists()  # and with it what was spent
-    assert started(ThingSpaceClient(wrong)).startswith("LoginRefused")
+    assert started(ThingSpaceClient(wrong)).startswith("LoginRejected")
     monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
-    assert started(ThingSpaceClient(wrong)).startswith("LoginRefused")
+    assert started(ThingSpaceClient(wrong)).startswith("LoginRejected")
 
 
 def test_an_overridden_login_with_an_unknown_outcome_is_not_repeated(
@@ -162,7 +162,7 @@ def test_an_overridden_login_with_an_unknown_outcome_is_not_repeated(
     monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     emulator.control("POST", "faults", {"operation": "login", "drop": "after", "times": 9})
     client = ThingSpaceClient(credentials)
-    assert started(client).startswith("Unreachable")
+    assert started(client).startswith("NoResponse")
     assert "1 login got no clear answer" in started(client)
     assert emulator.count_calls()["login"] == 1
 
@@ -174,7 +174,7 @@ def test_an_override_is_not_used_by_a_login_that_thingspace_did_not_evaluate(
     monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     emulator.add_fault("login", 503, "", times=6)
     client = ThingSpaceClient(credentials)
-    assert started(client).startswith("ServerFault")
+    assert started(client).startswith("ServerError")
     assert started(client) == "done"
 
 
@@ -186,7 +186,7 @@ def test_an_override_that_cannot_be_recorded_permits_no_login(
     login_guard.record_failure(credentials)
     monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     login_guard.file(credentials).with_suffix(f".{os.getpid()}").mkdir()
-    assert started(ThingSpaceClient(credentials)).startswith("LoginHeld")
+    assert started(ThingSpaceClient(credentials)).startswith("LoginBlocked")
     assert emulator.count_calls()["login"] == 0
 
 

@@ -10,7 +10,7 @@ IDLE = 20 * 60
 EXPIRED = "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"
 INVALID = "UnifiedWebService.INPUT_INVALID.SessionToken.Invalid"
 LOCKED = "UnifiedWebService.REQUEST_FAILED.Emulator.UserLocked"
-WRONG = "UnifiedWebService.REQUEST_FAILED.Emulator.LoginRefused"
+WRONG = "UnifiedWebService.REQUEST_FAILED.Emulator.LoginRejected"
 
 
 def request_devices(client: RawApiClient) -> str:

@@ -164,7 +164,7 @@ class Authentication:
             return session
 
     def _check_login_guard(self, action: str) -> None:
-        """Raise LoginHeld when one more login may be one too many."""
+        """Raise LoginBlocked when one more login may be one too many."""
         if self._has_too_many_unknown_outcomes():
             logins = "1 login" if self._unknown_outcomes == 1 else f"{self._unknown_outcomes} logins"
             raise errors.LoginBlocked(

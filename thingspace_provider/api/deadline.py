@@ -58,7 +58,7 @@ class Deadline:
         return max(self._expires_at - self._clock(), 0.0)
 
     def response_timeout(self, action: str, account: str | None) -> float:
-        """Seconds to wait for the next answer. Raises TookTooLong when there is no time left for one."""
+        """Seconds to wait for the next answer. Raises DeadlineExceeded when there is no time left for one."""
         remaining = self.remaining_seconds()
         if not remaining:
             raise self.exceeded(action, account, "there was no time left to send it")
@@ -73,7 +73,7 @@ class Deadline:
         )
 
     def sleep(self, seconds: float, action: str, account: str | None, reason: str, hint: str) -> None:
-        """Sleep so long and, when it is long, say why. Raises TookTooLong at once when there is less time left."""
+        """Sleep so long and, when it is long, say why. Raises DeadlineExceeded at once when there is less time left."""
         if seconds >= self.remaining_seconds():
             raise self.exceeded(action, account, reason, hint)
         if seconds >= SLOW_CALL_SECONDS:

@@ -1,25 +1,25 @@
-"""Every error that a call to ThingSpace or to a listener can end in.
+"""Errors of calls to ThingSpace and of the readiness probe.
 
-    ThingSpaceError                 the one to catch: says what, for which account, the answer, the way out
-    ├── CredentialsMissing          nothing was sent: no key, no user, or an address that must not see them
-    ├── SettingUnusable             nothing was sent: a setting makes no sense
-    ├── Unreachable                 no answer: name, connection, TLS, time-out, reset
-    ├── TookTooLong                 the operation's own deadline passed
-    ├── LoginHeld                   not sent: these credentials were refused before, and five times lock a user
-    ├── ListenerNotReady            the URL does not lead to the listener that was meant
-    ├── AnswerNotUnderstood         a success that is not what ThingSpace documents
-    └── Refused                     ThingSpace answered with an error: `status` and `code` tell which
-        ├── BearerRefused           gateway: access token missing, wrong or expired
-        ├── KeyRefused              token call: application key or secret wrong
-        ├── LoginRefused            login: user or password wrong, or the user is locked
-        ├── SessionRefused          m2m: session token missing, expired or unknown
-        ├── AccountRefused          m2m: no such account, or not this user's
-        ├── InputRefused            m2m: something in the request is not acceptable
-        ├── RouteRefused            gateway: path, scheme or method not known (often XML)
-        ├── RateLimited             429
-        └── ServerFault             5xx
+    ThingSpaceError                    base class: action, account, detail and hint
+    ├── CredentialsMissing             not sent: a credential is not configured
+    ├── InvalidSetting                 not sent: a setting or a credential has an unusable value
+    ├── LoginBlocked                   not sent: ThingSpace rejected these credentials before
+    ├── NoResponse                     DNS, connection, TLS or timeout error
+    ├── DeadlineExceeded               the deadline of the resource operation passed
+    ├── ListenerNotReady               the readiness probe of the callback URL failed
+    ├── UnexpectedResponse             a success response in an undocumented form
+    └── ErrorResponse                  an error response: `status`, `code` and `retry_after`
+        ├── AccessTokenRejected        gateway: access token missing, wrong or expired
+        ├── ApplicationKeyRejected     token call: application key or secret wrong
+        ├── LoginRejected              login: user name or password wrong, or the user is locked
+        ├── SessionRejected            m2m: session token missing, expired or unknown
+        ├── AccountRejected            m2m: unknown account, or another user's
+        ├── InputRejected              m2m: invalid value in the request
+        ├── RouteNotFound              gateway: unknown path, scheme or method (often XML)
+        ├── RateLimited                429
+        └── ServerError                5xx
 
-All of them survive pickling, and none ever holds a credential.
+Every error can be pickled. No error holds a credential.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class ApiRequester:
         headers: Mapping[str, str],
         body: bytes | None = None,
     ) -> HttpResponse:
-        """Wait for a turn, send it once, and read the answer. Raises Unreachable or TookTooLong."""
+        """Wait for a turn, send it once, and read the answer. Raises Unreachable or DeadlineExceeded."""
         self._wait_for_rate_limit(deadline, action, account)
         seconds = deadline.response_timeout(action, account)
         url = self._base_url.rstrip("/") + path
@@ -99,7 +99,7 @@ class ApiRequester:
         )
 
     def _wait_for_rate_limit(self, deadline: Deadline, action: str, account: str | None) -> None:
-        """Wait as the pace asks, or raise TookTooLong when that is longer than there is time."""
+        """Wait as the pace asks, or raise DeadlineExceeded when that is longer than there is time."""
         delay, paused_seconds = (
             self._rate_limiter.reserve(deadline.remaining_seconds()),
             self._rate_limiter.pause_remaining(),

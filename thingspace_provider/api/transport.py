@@ -53,7 +53,7 @@ class Transport(Protocol):
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> HttpResponse:
-        """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
+        """Send it and read the whole answer within `seconds`, or raise TransportError."""
 
 
 class RequestsTransport:
@@ -75,7 +75,7 @@ class RequestsTransport:
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> HttpResponse:
-        """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
+        """Send it and read the whole answer within `seconds`, or raise TransportError."""
         try:
             return run_with_timeout(
                 lambda: self._send(method, url, headers, body, seconds), seconds + GRACE_SECONDS, "thingspace"

@@ -112,7 +112,7 @@ def _config_key(profile: str | None, key: str) -> str:
 
 
 def resolve_limits(environment: Mapping[str, str], config: Config) -> api.Limits:
-    """The time of an operation and the pace of calls. Raises SettingUnusable."""
+    """The time of an operation and the pace of calls. Raises InvalidSetting."""
     values = {}
     for name, (variable, key, min_value, max_value) in LIMITS.items():
         text = environment.get(variable) or config(f"thingspace:{key}")

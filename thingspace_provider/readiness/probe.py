@@ -106,7 +106,7 @@ class ReadinessProbe:
         self._transport.close()
 
     def check(self, url: str, expected: ExpectedListener, seconds: float, log: Callable[[str], None]) -> None:
-        """Go through all steps once, or raise NotProven."""
+        """Go through all steps once, or raise ProbeFailed."""
         target = reachability.parse_target(url)
         if target.proxy is None and not is_loopback(target.host):
             self._warn_if_private(target.host, reachability.resolve(target, seconds), log)
@@ -146,7 +146,7 @@ def _clamp(min_value: float, value: float, max_value: float) -> float:
 
 
 def _verify(url: str, response: HttpResponse, proof: str) -> None:
-    """Whether the answer is our listener's, or NotProven."""
+    """Whether the answer is our listener's, or ProbeFailed."""
     if response.status != OK:
         raise ProbeFailed("answer", *_explain_status(url, response))
     try:

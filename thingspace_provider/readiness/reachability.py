@@ -1,6 +1,6 @@
 """The way to a callback URL, step by step, and in words: its name, the connection, what is in between.
 
-A step that fails is a NotProven. What this machine sees is not always what ThingSpace sees: the name may have
+A step that fails is a ProbeFailed. What this machine sees is not always what ThingSpace sees: the name may have
 another address inside, and a proxy may stand on the way out.
 """
 
@@ -66,7 +66,7 @@ def parse_target(url: str) -> Target:
 
 
 def resolve(target: Target, seconds: float) -> list[str]:
-    """The addresses of the host, or NotProven when there are none; not for use where a proxy looks them up."""
+    """The addresses of the host, or ProbeFailed when there are none; not for use where a proxy looks them up."""
     try:
         return run_with_timeout(lambda: _look_up(target), seconds, "thingspace-lookup")
     except FutureTimeoutError:

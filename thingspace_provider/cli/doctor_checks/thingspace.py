@@ -39,7 +39,7 @@ class SingleLoginTransport:
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> HttpResponse:
-        """Send it and read the whole answer within `seconds`, or raise NoAnswer."""
+        """Send it and read the whole answer within `seconds`, or raise TransportError."""
         call = urlsplit(url).path.rpartition("/session/")[2]  # "login", "logout", or another path as it is
         if call == "login":
             if self.login_was_sent:

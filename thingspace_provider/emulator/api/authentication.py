@@ -123,7 +123,7 @@ class Authenticator:
                 user.failed_logins += 1
                 user.locked = user.failed_logins >= LOCKOUT_THRESHOLD
             raise RequestRejected(
-                _session_error("REQUEST_FAILED.Emulator.LoginRefused", "The username or password is wrong.", status)
+                _session_error("REQUEST_FAILED.Emulator.LoginRejected", "The username or password is wrong.", status)
             )
         user.failed_logins = 0
         now = self._clock.now()
