@@ -32,7 +32,7 @@ def count_waiting(platform: RawApiClient) -> int:
 
 def fetch_newest(listener: ListenerProcess) -> int:
     """The last id in the inbox."""
-    return int(listener.fetch_page(last=1, kind="all")["next"] or 0)
+    return int(listener.fetch_page(newest=1, kind="all")["next"] or 0)
 
 
 def drain(platform: RawApiClient) -> None:

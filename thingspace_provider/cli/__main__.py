@@ -1,5 +1,5 @@
-"""Lets `python -m thingspace_provider.cli` do what the console script does."""
+"""Runs the console script `thingspace` as `python -m thingspace_provider.cli`."""
 
 from thingspace_provider.cli import main
 
-main()
+main(prog_name="thingspace")

@@ -1,8 +1,7 @@
-"""`thingspace messages show`, `dead`, `retry` and `discard`: what became of stored texts on their way to the sinks."""
+"""`thingspace messages show`, `dead-letters`, `retry` and `discard`: deliveries of stored messages to the sinks."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,104 +11,106 @@ import click
 
 from thingspace_provider.cli import listener_client
 from thingspace_provider.cli.listener_client import ListenerClientError
-from thingspace_provider.cli.output import escape_control_characters, exit_with_error, listener_options, print_table
+from thingspace_provider.cli.output import exit_with_error, listener_options, print_json, print_line, print_table
 
-DELIVERY_HEADINGS = ("SINK", "STATE", "ATTEMPTS", "REASON")
-DEAD_LETTER_HEADINGS = ("ID", "SINK", "GIVEN UP", "ATTEMPTS", "REASON", "TEXT")
+DELIVERY_HEADINGS = ("SINK", "STATE", "ATTEMPTS", "LAST ERROR")
+DEAD_LETTER_HEADINGS = ("ID", "SINK", "DEAD-LETTERED", "ATTEMPTS", "LAST ERROR", "TEXT")
 
 
 @click.command()
-@click.argument("number", metavar="ID")
+@click.argument("message_id", metavar="ID")
 @listener_options
 @click.option("--json", "as_json", is_flag=True, help="Print the message as one JSON object.")
-def show(number: str, url: str | None, state_dir: Path, as_json: bool) -> None:
-    """One message: when it came and was stored, and how far it is with each sink."""
+def show(message_id: str, url: str | None, state_dir: Path, as_json: bool) -> None:
+    """Show one message and its delivery to each sink."""
     try:
         results = [
-            client.fetch_message(number) for client in listener_client.select_clients(url, state_dir, os.environ)
+            client.fetch_message(message_id) for client in listener_client.select_clients(url, state_dir, os.environ)
         ]
     except ListenerClientError as error:
-        exit_with_error(f"Error: {error}.")
+        exit_with_error(error)
     histories = [history for history in results if history is not None]
     if not histories:
-        exit_with_error(
-            f"Error: there is no message {escape_control_characters(number)}: "
-            "`thingspace messages --json` shows their ids."
-        )
-    for journey in histories:
+        exit_with_error(f"there is no message {message_id}. Run `thingspace messages` to list the ids")
+    for history in histories:
         if as_json:
-            click.echo(json.dumps(journey, ensure_ascii=False))
+            print_json(history)
         else:
-            _print_history(journey)
+            _print_history(history)
 
 
-@click.command()
+@click.command("dead-letters")
 @listener_options
 @click.option("--json", "as_json", is_flag=True, help='Print {"deadLetters": […]}.')
 def dead_letters(url: str | None, state_dir: Path, as_json: bool) -> None:
-    """Texts that a sink did not take and that were given up, oldest first."""
+    """List dead letters: outbox entries that are no longer attempted, oldest first."""
     try:
         clients = listener_client.select_clients(url, state_dir, os.environ)
         letters = [letter for client in clients for letter in client.fetch_dead_letters()]
     except ListenerClientError as error:
-        exit_with_error(f"Error: {error}.")
+        exit_with_error(error)
     if as_json:
-        click.echo(json.dumps({"deadLetters": letters}, ensure_ascii=False))
+        print_json({"deadLetters": letters})
     elif letters:
         print_table([DEAD_LETTER_HEADINGS, *map(_format_row, letters)], [0] * (len(DEAD_LETTER_HEADINGS) - 1))
-        click.echo("Have them delivered anew with `thingspace messages retry ID` or `retry --all`.")
+        print_line("Deliver them again with `thingspace messages retry ID` or `retry --all`.")
     else:
-        click.echo("There are no dead letters.")
+        print_line("There are no dead letters.")
 
 
 def dead_letter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which dead letters."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print how many as a JSON object.")(command)
-    command = click.option("--sink", help="Only for this sink.")(listener_options(command))
-    command = click.option("--all", "everything", is_flag=True, help="All dead letters.")(command)
-    return click.argument("number", metavar="[ID]", required=False)(command)
+    """Add the argument and the options that select dead letters."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print the number as a JSON object.")(command)
+    command = click.option("--sink", help="Only dead letters of this sink.")(listener_options(command))
+    command = click.option("--all", "select_all", is_flag=True, help="All dead letters.")(command)
+    return click.argument("message_id", metavar="[ID]", required=False)(command)
 
 
 @click.command()
 @dead_letter_options
 def retry(**options: Any) -> None:
-    """Have a dead letter delivered anew, or all of them."""
-    _change_dead_letters("retry", "to be delivered anew", **options)
+    """Retry one dead letter, or all of them."""
+    _change_dead_letters("retry", "to be delivered again", **options)
 
 
 @click.command()
 @dead_letter_options
 def discard(**options: Any) -> None:
-    """Give a dead letter up for good, or all; with --sink, of one that no listener names, also what waits."""
-    _change_dead_letters("discard", "given up for good", **options)
+    """Discard one dead letter, or all of them.
+
+    With --sink and the name of a sink that no listener serves any more, its pending entries are discarded too.
+    """
+    _change_dead_letters("discard", "discarded", **options)
 
 
 def _change_dead_letters(
-    verb: str,
-    meaning: str,
+    action: str,
+    result: str,
     *,
-    number: str | None,
-    everything: bool,
+    message_id: str | None,
+    select_all: bool,
     sink: str | None,
     url: str | None,
     state_dir: Path,
     as_json: bool,
 ) -> None:
-    if (number is None) != everything:
+    if (message_id is None) != select_all:
         raise click.UsageError("Give either an ID or --all.")
     try:
         count = sum(
-            client.change_dead_letters(verb, number, sink)
+            client.change_dead_letters(action, message_id, sink)
             for client in listener_client.select_clients(url, state_dir, os.environ)
         )
     except ListenerClientError as error:
-        exit_with_error(f"Error: {error}.")
-    if not count and not everything:
+        exit_with_error(error)
+    if not count and not select_all:
         exit_with_error(
-            f"Error: message {escape_control_characters(str(number))} is no dead letter: "
-            "`thingspace messages dead` shows those."
+            f"message {message_id} is not a dead letter. Run `thingspace messages dead-letters` to list them"
         )
-    click.echo(json.dumps({listener_client.RESULT_KEYS[verb]: count}) if as_json else f"{count} {meaning}")
+    if as_json:
+        print_json({listener_client.RESULT_KEYS[action]: count})
+    else:
+        print_line(f"{count} {result}")
 
 
 def _print_history(history: dict[str, Any]) -> None:
@@ -119,35 +120,28 @@ def _print_history(history: dict[str, Any]) -> None:
         ("stored", history["storedAt"] or "-"),
         ("account", history["account"]),
         ("device", devices),
-        ("repeats", history["duplicateOf"]),
+        ("duplicate of", history["duplicateOf"]),
         (history["kind"], history["text"] if history["text"] is not None else history["body"]),
     ):
         if value is not None:
-            click.echo(f"{name:<12}{escape_control_characters(str(value))}")
+            print_line(f"{name:<13} {value}")
     rows = [
-        (
-            delivery["sink"],
-            delivery["state"],
-            str(delivery["attempts"]),
-            escape_control_characters(delivery["reason"] or "-"),
-        )
+        (delivery["sink"], delivery["state"], str(delivery["attempts"]), delivery["reason"] or "-")
         for delivery in history["deliveries"]
     ]
     if rows:
-        print_table([DELIVERY_HEADINGS, *rows], [12, 9, 8])
+        print_table([DELIVERY_HEADINGS, *rows], [12, 11, 8])
     else:
-        click.echo("It is for no sink: none was named when it was stored.")
+        print_line("No deliveries: no sink was configured when the message was stored.")
 
 
 def _format_row(letter: dict[str, Any]) -> tuple[str, ...]:
     message = letter["message"]
-    text = message["text"] if message["text"] is not None else f"({message['kind']})"
-    reason = escape_control_characters(letter["reason"] or "-")
     return (
         message["id"],
         letter["sink"],
         letter["givenUpAt"] or "-",
         str(letter["attempts"]),
-        reason,
-        escape_control_characters(text),
+        letter["reason"] or "-",
+        message["text"] if message["text"] is not None else f"({message['kind']})",
     )

@@ -1,4 +1,7 @@
-"""The inboxes that `thingspace messages` reads: one by its URL, or the local ones by the settings they run with."""
+"""HTTP client of a listener's API: messages, deliveries and dead letters.
+
+A listener is selected by its URL, or by the settings files of the local listeners that `pulumi up` started.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 
+from thingspace_provider.api.credentials import is_loopback
+
 CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS = 3, 15
-UNAVAILABLE_STATUSES = (502, 503, 504)  # the listener's store does not work, or a proxy does not reach the listener
+UNAVAILABLE_STATUSES = (502, 503, 504)  # the store fails, or a proxy does not reach the listener
 PAGE_SIZE = 1000
-RESULT_KEYS = {"retry": "retried", "discard": "discarded"}  # what is done with dead letters, and how the answer says so
+RESULT_KEYS = {"retry": "retried", "discard": "discarded"}  # action on dead letters -> key of the count in the response
 TOKEN_VARIABLE = "THINGSPACE_LISTENER_API_TOKEN"  # noqa: S105  a name
 
 
-MessageFilters = Mapping[str, "str | None"]  # parameters of /v1/messages that narrow what is read
+MessageFilters = Mapping[str, "str | None"]  # parameters of /v1/messages that narrow the selection
 
 
 class ListenerClientError(Exception):
-    """Messages cannot be had; the text says from where, why, and what to do."""
+    """Messages cannot be read. The text names the listener, the reason and the fix."""
 
 
 class ListenerUnavailable(ListenerClientError):
-    """Nothing answers there now, or only that it cannot: later it may."""
+    """The listener does not respond, or cannot read its store. A retry may succeed."""
 
 
 @dataclass
 class ListenerClient:
-    """One listener. `cursor` is where reading goes on; None is the beginning."""
+    """Client of one listener. `cursor` is the id after which reading continues; None is the beginning."""
 
     url: str
     token: str = field(repr=False)
@@ -40,29 +45,23 @@ class ListenerClient:
 
     def __post_init__(self) -> None:
         self._session = requests.Session()
-        self._session.trust_env = not self.is_local  # no proxy stands between this machine and itself
+        self._session.trust_env = not self.is_local  # never use a proxy for loopback addresses
         self._session.auth = self._authorize
 
     def fetch_newest(self, count: int, filters: MessageFilters) -> list[dict[str, Any]]:
-        """The newest messages, oldest first; `later` goes on behind them."""
-        response = self._get_messages({"last": min(count, PAGE_SIZE), **filters})
-        self.cursor = response["next"]
-        messages: list[dict[str, Any]] = response["messages"]
-        return messages
+        """Return the newest messages, oldest first, and set the cursor behind them."""
+        return self._fetch_page({"last": min(count, PAGE_SIZE), **filters})
 
     def fetch_next(self, filters: MessageFilters) -> list[dict[str, Any]]:
-        """What came since the last question, at most one page of it."""
-        response = self._get_messages({"after": self.cursor, "limit": PAGE_SIZE, **filters})
-        self.cursor = response["next"]
-        messages: list[dict[str, Any]] = response["messages"]
-        return messages
+        """Return at most one page of the messages behind the cursor, and advance it."""
+        return self._fetch_page({"after": self.cursor, "limit": PAGE_SIZE, **filters})
 
     def fetch_message(self, message_id: str) -> dict[str, Any] | None:
-        """One message and how far it is with each sink, or None when it is not there."""
+        """Return one message with its deliveries, or None if the listener does not have it."""
         return self._request("GET", f"/v1/messages/{quote(message_id, safe='')}", {}, "deliveries")
 
     def fetch_dead_letters(self) -> list[dict[str, Any]]:
-        """Every dead letter, oldest first."""
+        """Return every dead letter, oldest first."""
         letters: list[dict[str, Any]] = []
         cursor = None
         while True:
@@ -72,21 +71,23 @@ class ListenerClient:
             letters += page["deadLetters"]
             cursor = page["next"]
 
-    def change_dead_letters(self, verb: str, message_id: str | None, sink: str | None) -> int:
-        """`retry` or `discard` one dead letter, or all; how many there were."""
+    def change_dead_letters(self, action: str, message_id: str | None, sink: str | None) -> int:
+        """Retry or discard one dead letter, or all, and return their number. `action` is `retry` or `discard`."""
         id_segment = "" if message_id is None else f"/{quote(message_id, safe='')}"
-        result_key = RESULT_KEYS[verb]
-        response = self._request("POST", f"/v1/dead-letters{id_segment}/{verb}", {"sink": sink}, result_key)
+        result_key = RESULT_KEYS[action]
+        response = self._request("POST", f"/v1/dead-letters{id_segment}/{action}", {"sink": sink}, result_key)
         return int(response[result_key]) if response else 0
 
-    def _get_messages(self, parameters: dict[str, Any]) -> dict[str, Any]:
+    def _fetch_page(self, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         response = self._request("GET", "/v1/messages", parameters, "messages")
         if response is None:
-            raise ListenerClientError(f"{self.url} is no listener: check the URL")
-        return response
+            raise ListenerClientError(f"{self.url} is not a listener. Check the URL")
+        self.cursor = response["next"]
+        messages: list[dict[str, Any]] = response["messages"]
+        return messages
 
-    def _request(self, method: str, path: str, parameters: dict[str, Any], expected: str) -> dict[str, Any] | None:
-        """The answer, which has the key `expected`; None when the listener says that it is not there."""
+    def _request(self, method: str, path: str, parameters: dict[str, Any], result_key: str) -> dict[str, Any] | None:
+        """Return the response, which has `result_key`; None if the listener responds that it does not exist."""
         try:
             response = self._session.request(
                 method,
@@ -96,23 +97,25 @@ class ListenerClient:
                 allow_redirects=False,
             )
         except requests.Timeout:
-            raise ListenerUnavailable(f"the listener at {self.url} does not answer: see its log") from None
-        except (requests.RequestException, ValueError):  # the latter for a URL whose host can be no name
-            hint = "`pulumi up` starts it again" if self.is_local else "check the URL, and that it runs"
-            raise ListenerUnavailable(f"no listener can be reached at {self.url}: {hint}") from None
+            raise ListenerUnavailable(f"the listener at {self.url} does not respond. See its log") from None
+        except (requests.RequestException, ValueError):  # ValueError: the host of the URL cannot be a name
+            hint = "Run `pulumi up` to start it" if self.is_local else "Check the URL, and that the listener runs"
+            raise ListenerUnavailable(f"cannot connect to the listener at {self.url}. {hint}") from None
         if response.status_code == requests.codes.unauthorized:
             raise ListenerClientError(
-                f"the listener at {self.url} refused the token: give its apiToken in {TOKEN_VARIABLE}"
+                f"the listener at {self.url} rejected the API token. Set {TOKEN_VARIABLE} to its apiToken"
             )
         try:
             document = dict(response.json())
         except (ValueError, TypeError):
             document = {}
-        if response.ok and expected in document:
+        if response.ok and result_key in document:
             return document
         error_class = ListenerUnavailable if response.status_code in UNAVAILABLE_STATUSES else ListenerClientError
         if "error" not in document:
-            raise error_class(f"{self.url} answered {response.status_code}, and not as a listener does: check the URL")
+            raise error_class(
+                f"{self.url} responded with {response.status_code}, and not as a listener does. Check the URL"
+            )
         if response.status_code == requests.codes.not_found:
             return None
         error = str(document["error"])
@@ -120,37 +123,43 @@ class ListenerClient:
         raise error_class(error if is_client_error else f"the listener at {self.url}: {error}")
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """As the session's auth, because a password for this host in ~/.netrc would displace a mere header."""
+        """Set the token. As the session's auth, because an entry in ~/.netrc would replace a plain header."""
         request.headers["Authorization"] = f"Bearer {self.token}"
         return request
 
 
 def remote_client(url: str, environment: Mapping[str, str]) -> ListenerClient:
-    """The inbox at a URL; its token comes from the environment, never from an argument."""
+    """Return a client of the listener at the URL. The API token comes from the environment, never from an argument.
+
+    Raises ListenerClientError if the token is missing or malformed, or would be sent unencrypted to another machine.
+    """
     token = environment.get(TOKEN_VARIABLE)
     if not token:
         raise ListenerClientError(
-            f"the token to read {url} with is missing: put the listener's apiToken into {TOKEN_VARIABLE}"
+            f"the API token for {url} is missing. Set {TOKEN_VARIABLE} to the listener's apiToken"
         )
     if not (token.isascii() and token.isprintable()):
-        raise ListenerClientError(
-            f"the token in {TOKEN_VARIABLE} is not the apiToken of a listener: it has other characters"
-        )
+        raise ListenerClientError(f"{TOKEN_VARIABLE} holds characters that no apiToken has. Correct it")
+    if url.lower().startswith("http:") and not is_loopback(_host(url)):
+        raise ListenerClientError(f"{url} would receive the API token unencrypted. Use https")
     return ListenerClient(url.rstrip("/"), token)
 
 
 def select_clients(url: str | None, state_dir: Path, environment: Mapping[str, str]) -> list[ListenerClient]:
-    """The inbox at the URL, or without one the local ones. Raises Unread."""
+    """Return the client for the URL or, without one, the clients of all local listeners.
+
+    Raises ListenerClientError if there is none.
+    """
     return [remote_client(url, environment)] if url else local_clients(state_dir)
 
 
 def local_clients(state_dir: Path) -> list[ListenerClient]:
-    """The inboxes of the local listeners, by the settings files that they run with."""
+    """Return the clients of the local listeners, from their settings files."""
     clients = [_client_from_file(file) for file in sorted(state_dir.glob("listeners/*/settings.json"))]
     if not clients:
         raise ListenerClientError(
-            f"there is no local listener under {state_dir}: run `pulumi up` or `make demo` first, say where with "
-            "--state-dir, or give the --url of a listener elsewhere"
+            f"there is no local listener under {state_dir}. Run `pulumi up` or `make demo`, name another folder with "
+            "--state-dir, or a remote listener with --url"
         )
     return clients
 
@@ -161,6 +170,13 @@ def _client_from_file(file: Path) -> ListenerClient:
         url = f"http://{settings['host']}:{int(settings['port'])}"
         return ListenerClient(url, settings["apiToken"], is_local=True)
     except OSError as error:
-        raise ListenerClientError(f"{file} cannot be read: {error.strerror}") from None
+        raise ListenerClientError(f"cannot read {file}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise ListenerClientError(f"{file} is not the settings file of a local listener") from None
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -1,13 +1,12 @@
-"""`thingspace messages`: the texts that a listener has stored."""
+"""`thingspace messages`: messages that a listener has stored."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,36 +15,73 @@ from click.core import ParameterSource
 
 from thingspace_provider.cli import delivery_commands, listener_client
 from thingspace_provider.cli.listener_client import ListenerClient, ListenerClientError, MessageFilters
-from thingspace_provider.cli.output import escape_control_characters, exit_with_error, listener_options, print_table
+from thingspace_provider.cli.output import (
+    exit_with_error,
+    listener_options,
+    print_json,
+    print_line,
+    print_note,
+    print_table,
+)
 
-POLL_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 8.0
-HEADINGS = ("ARRIVED", "ACCOUNT", "DEVICE", "TEXT")
-WIDTHS = (25, 17, 22)
+POLL_INTERVAL_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 8.0
+HEADINGS = ("ID", "RECEIVED", "ACCOUNT", "DEVICE", "TEXT")
+WIDTHS = (6, 25, 17, 22)
 
 EXAMPLE = """
 \b
 Examples:
   thingspace messages                    # the local listeners of `pulumi up`
   thingspace messages --follow --account 0000123456-00001
-  thingspace messages --device 5551230001 --text alarm --from 2026-03-01
+  thingspace messages --device 5551230001 --contains alarm --since 2026-03-01
   THINGSPACE_LISTENER_API_TOKEN=… thingspace messages --url https://sms.example.com --json
-  thingspace messages show 17            # what became of one
-  thingspace messages dead               # what the sinks did not take
+  thingspace messages show 17            # one message and its deliveries
+  thingspace messages dead-letters       # entries that are no longer attempted
   thingspace messages retry 17           # or retry --all, or discard
 """
 
 
+class Time(click.ParamType[str]):
+    """A day as 2026-03-01, or a time with its zone as 2026-03-01T08:15:30Z."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the form. The listener interprets the value."""
+        text = str(value)
+        if not _is_time(text):
+            self.fail(f"{text!r} is not a day as 2026-03-01 or a time as 2026-03-01T08:15:30Z", param, ctx)
+        return text
+
+
+def _is_time(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        try:
+            return datetime.fromisoformat(text.replace("Z", "+00:00")).tzinfo is not None
+        except ValueError:
+            return False
+    return True
+
+
 @click.group(epilog=EXAMPLE, invoke_without_command=True)
 @listener_options
-@click.option("--account", help="Only the texts of this account.")
-@click.option("--device", help="Only those of this device: an identifier, as 5551230001 or mdn:5551230001.")
-@click.option("--text", help="Only those that contain this.")
-@click.option("--from", metavar="TIME", help="Received then or later, as 2026-03-01 or 2026-03-01T08:15:30Z.")
-@click.option("--until", metavar="TIME", help="Received then or before; a day is meant whole.")
+@click.option("--account", help="Only messages of this account.")
+@click.option("--device", help="Only messages of this device, as 5551230001 or mdn:5551230001.")
+@click.option("--contains", metavar="TEXT", help="Only messages that contain this text.")
 @click.option(
-    "--limit", type=click.IntRange(1, listener_client.PAGE_SIZE), default=100, show_default=True, help="The newest N."
+    "--since", type=Time(), metavar="TIME", help="Received at or after this time: a day or 2026-03-01T08:15:30Z."
 )
-@click.option("--follow", is_flag=True, help="Go on with what arrives, until Ctrl+C.")
+@click.option("--until", type=Time(), metavar="TIME", help="Received at or before this time; a day counts whole.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, listener_client.PAGE_SIZE),
+    default=100,
+    show_default=True,
+    help="Number of messages: the newest ones.",
+)
+@click.option("--follow", is_flag=True, help="Print new messages as they are stored, until Ctrl+C.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"messages": […]}; with --follow one message a line.')
 @click.pass_context
 def command(
@@ -58,9 +94,9 @@ def command(
     as_json: bool,
     **filters: str | None,
 ) -> None:
-    """The texts that a listener has stored, newest last.
+    """List messages that a listener has stored, newest last.
 
-    Without --url, those of all local listeners. A text that ThingSpace seems to have delivered twice is marked.
+    Without --url, the command reads all local listeners. Duplicates are marked.
     """
     if context.invoked_subcommand is not None:
         if any(context.get_parameter_source(name) == ParameterSource.COMMANDLINE for name in context.params):
@@ -71,15 +107,15 @@ def command(
         if follow:
             _follow(clients, filters, messages, as_json)
         elif as_json:
-            click.echo(json.dumps({"messages": messages}, ensure_ascii=False))
+            print_json({"messages": messages})
         elif messages:
             _print_rows([HEADINGS, *map(_format_row, messages)])
         elif any(filters.values()):
-            click.echo("No such text has arrived.")
+            print_line("No messages match.")
         else:
-            click.echo("No text has arrived yet. Have a device send one, or see with `--follow` when one comes.")
+            print_line("No messages yet. Send one from a device, or wait with --follow.")
     except ListenerClientError as error:
-        exit_with_error(f"Error: {error}.")
+        exit_with_error(error)
 
 
 command.add_command(delivery_commands.show)
@@ -91,17 +127,17 @@ command.add_command(delivery_commands.discard)
 def _fetch_newest(
     clients: list[ListenerClient], limit: int, filters: MessageFilters
 ) -> tuple[list[ListenerClient], list[dict[str, Any]]]:
-    """The inboxes that answer and their newest messages; one that was stopped does not hide the others."""
+    """Return the available listeners and their newest messages. A stopped listener is noted and left out."""
     results = [(client, _fetch_or_error(client, limit, filters)) for client in clients]
-    available = [inbox for inbox, result in results if not isinstance(result, listener_client.ListenerUnavailable)]
+    available = [client for client, result in results if not isinstance(result, listener_client.ListenerUnavailable)]
     messages = []
-    for _, answer in results:
-        if isinstance(answer, list):
-            messages += answer
+    for _, result in results:
+        if isinstance(result, list):
+            messages += result
         elif not available:
-            raise answer
+            raise result
         else:
-            click.echo(f"Note: {answer}.", err=True)
+            print_note(f"{result}.")
     return available, _sort_by_receive_time(messages)[-limit:]
 
 
@@ -115,27 +151,27 @@ def _fetch_or_error(
 
 
 class Follower:
-    """An inbox that is asked again and again: while it cannot be read less and less often, and its cursor stays."""
+    """Polls one listener. Retries with backoff while it is unavailable; the cursor stays."""
 
     def __init__(self, client: ListenerClient) -> None:
         self._client = client
-        self._backoff_seconds = 0.0  # 0 while it answers
+        self._backoff_seconds = 0.0  # 0 while the listener responds
         self._next_attempt_at = 0.0
 
     def fetch_next(self, filters: MessageFilters) -> list[dict[str, Any]]:
-        """What came since the last question, nothing while it cannot be read, which is told once. Raises Unread."""
+        """Return the messages since the last call; none while the listener is unavailable, which is noted once."""
         if time.monotonic() < self._next_attempt_at:
             return []
         try:
             messages = self._client.fetch_next(filters)
         except listener_client.ListenerUnavailable as error:
             if not self._backoff_seconds:
-                click.echo(f"Note: {error}. It is asked again.", err=True)
-            self._backoff_seconds = min(2 * self._backoff_seconds or POLL_SECONDS, MAX_BACKOFF_SECONDS)
+                print_note(f"{error}. Retrying.")
+            self._backoff_seconds = min(2 * self._backoff_seconds or POLL_INTERVAL_SECONDS, MAX_BACKOFF_SECONDS)
             self._next_attempt_at = time.monotonic() + self._backoff_seconds
             return []
         if self._backoff_seconds:
-            click.echo(f"Note: the listener at {self._client.url} answers again.", err=True)
+            print_note(f"the listener at {self._client.url} responds again.")
         self._backoff_seconds = 0.0
         return messages
 
@@ -150,33 +186,33 @@ def _follow(
         while True:
             if as_json:
                 for message in messages:
-                    click.echo(json.dumps(message, ensure_ascii=False))
+                    print_json(message)
             else:
                 _print_rows(map(_format_row, messages))
             if not messages:
-                time.sleep(POLL_SECONDS)
-            messages = _sort_by_receive_time(message for inbox in followers for message in inbox.fetch_next(filters))
+                time.sleep(POLL_INTERVAL_SECONDS)
+            messages = _sort_by_receive_time(
+                message for follower in followers for message in follower.fetch_next(filters)
+            )
     except KeyboardInterrupt:
         raise SystemExit(0) from None
 
 
 def _sort_by_receive_time(messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of several listeners in one order; stable, so that each keeps its order of storage."""
+    """Merge the messages of several listeners. The sort is stable: each listener keeps its commit order."""
     return sorted(messages, key=lambda message: str(message["receivedAt"]))
 
 
 def _format_row(message: dict[str, Any]) -> tuple[str, ...]:
     received_at = datetime.fromisoformat(str(message["receivedAt"]).replace("Z", "+00:00")).astimezone()
     devices = [f"{device['kind']} {device['id']}" for device in message["devices"]]
-    text = escape_control_characters(str(message["text"]))
-    if message["duplicateOf"] is not None:
-        text = f"{text}  (delivered again)"
-    device = devices[0] + (f" +{len(devices) - 1}" if len(devices) > 1 else "") if devices else "-"
+    marker = "  (duplicate)" if message["duplicateOf"] is not None else ""
     return (
+        str(message["id"]),
         received_at.isoformat(" ", "seconds"),
-        escape_control_characters(str(message["account"])),
-        escape_control_characters(device),
-        text,
+        str(message["account"]),
+        devices[0] + (f" +{len(devices) - 1}" if len(devices) > 1 else "") if devices else "-",
+        f"{message['text']}{marker}",
     )
 
 

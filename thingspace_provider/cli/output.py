@@ -1,7 +1,12 @@
-"""What the commands about stored texts share: which inboxes, tables, and nothing that steers a terminal."""
+"""Output of the commands: lines, tables, JSON and errors, and the options that several commands share.
+
+Every command prints through this module. It escapes characters that could steer a terminal or hide text, because a
+device, a listener or another server may have chosen them.
+"""
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,19 +14,13 @@ from typing import Any, NoReturn
 
 import click
 
-ESCAPED_CATEGORIES = (
-    "Cc",
-    "Cf",
-    "Cs",
-    "Co",
-    "Zl",
-    "Zp",
-)  # categories that could steer a terminal or hide a text's order
+# Unicode categories of control, format, surrogate and private characters, and of line and paragraph separators.
+ESCAPED_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 def listener_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say whose texts."""
-    url = click.option("--url", help="A listener elsewhere; its apiToken is in THINGSPACE_LISTENER_API_TOKEN.")
+    """Add `--url` and `--state-dir`, which select the listeners that a command reads."""
+    url = click.option("--url", help="URL of a remote listener. Its API token: THINGSPACE_LISTENER_API_TOKEN.")
     state_dir = click.option(
         "--state-dir",
         type=click.Path(path_type=Path),
@@ -29,29 +28,46 @@ def listener_options(command: Callable[..., Any]) -> Callable[..., Any]:
         show_envvar=True,
         default=".thingspace",
         show_default=True,
-        help="Where `pulumi up` keeps local listeners.",
+        help="Folder in which `pulumi up` keeps local listeners.",
     )
     return url(state_dir(command))
 
 
 def escape_control_characters(text: str) -> str:
-    """A text without anything that a terminal would obey: control characters are written as escapes."""
-    return "".join(
-        ascii(character)[1:-1] if unicodedata.category(character) in ESCAPED_CATEGORIES else character
-        for character in text
-    )
+    r"""Return the text with control characters written as escapes such as `\x1b`."""
+    return "".join(ascii(character)[1:-1] if _is_escaped(character) else character for character in text)
+
+
+def print_line(text: str, *, status: str = "", color: str | None = None, to_stderr: bool = False) -> None:
+    """Print one line, with an optional coloured status in front."""
+    click.echo(click.style(status, fg=color) + escape_control_characters(text), err=to_stderr)
+
+
+def print_note(text: str) -> None:
+    """Print a note to standard error, so that standard output stays data."""
+    print_line(f"Note: {text}", to_stderr=True)
+
+
+def print_json(document: Any) -> None:
+    r"""Print one JSON document on one line. Control characters are `\u` escapes, which any JSON parser reads back."""
+    text = json.dumps(document, ensure_ascii=False)
+    click.echo("".join(json.dumps(character)[1:-1] if _is_escaped(character) else character for character in text))
 
 
 def print_table(rows: Iterable[tuple[str, ...]], min_widths: Sequence[int]) -> None:
-    """Print rows of one length; each column but the last has at least the width given."""
-    rows = list(rows)
-    widths = [max([width, *(len(row[column]) for row in rows)]) for column, width in enumerate(min_widths)]
-    for row in rows:
+    """Print rows of equal length. Each column except the last is at least as wide as given."""
+    escaped = [tuple(map(escape_control_characters, row)) for row in rows]
+    widths = [max([width, *(len(row[column]) for row in escaped)]) for column, width in enumerate(min_widths)]
+    for row in escaped:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         click.echo("  ".join([*cells, row[-1]]))
 
 
-def exit_with_error(message: str) -> NoReturn:
-    """Say why it failed, and end with 1."""
-    click.echo(message, err=True)
+def exit_with_error(error: Exception | str) -> NoReturn:
+    """Print the error to standard error and exit with status 1."""
+    print_line(f"Error: {error}.", to_stderr=True)
     raise SystemExit(1)
+
+
+def _is_escaped(character: str) -> bool:
+    return unicodedata.category(character) in ESCAPED_CATEGORIES

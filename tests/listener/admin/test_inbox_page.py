@@ -148,7 +148,7 @@ def test_search_narrows_what_is_shown_and_what_appears(start: Start) -> None:
     async def work(browser: Browser) -> None:
         await enter(browser, listener)
         await browser.wait_until(f"{VISIBLE_TEXTS}.length === 5")
-        await fill(browser, "contains", "door")
+        await fill(browser, "contains-text", "door")
         await browser.wait_until(f"{VISIBLE_TEXTS}.join() === 'Door shut,door open'")
         send(listener, "not searched for", "DOOR open again", device="5551230003")
         await browser.wait_until(f"{VISIBLE_TEXTS}.join() === 'DOOR open again,Door shut,door open'")

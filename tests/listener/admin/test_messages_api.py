@@ -55,8 +55,8 @@ def test_pages_follow_each_other_in_the_order_of_storage(start: Start) -> None:
         seen += [message["text"] for message in page["messages"]]
         cursor = page["next"]
     assert seen == [str(number) for number in range(7)]
-    assert [message["text"] for message in listener.fetch_page(last=2)["messages"]] == ["5", "6"]
-    assert listener.fetch_page(last=2)["next"] == cursor
+    assert [message["text"] for message in listener.fetch_page(newest=2)["messages"]] == ["5", "6"]
+    assert listener.fetch_page(newest=2)["next"] == cursor
 
 
 def test_a_reader_that_polls_while_messages_are_stored_gets_each_of_them_once(start: Start) -> None:
@@ -132,15 +132,15 @@ def test_a_listener_without_an_api_token_shows_nothing_to_anybody(start: Start) 
         ("after=-1", "after"),
         ("after=99999999999999999999", "after"),
         ("kind=letters", "kind"),
-        ("last=3&after=1", "last"),
-        ("since=yesterday", "since"),
+        ("newest=3&after=1", "newest"),
+        ("from=2026-03-01", "from"),
         ("before=0", "before"),
         ("device=mdn:", "device"),
         ("device=:", "device"),
-        ("from=yesterday", "from"),
+        ("since=yesterday", "since"),
         ("until=2026-02-30", "until"),
-        ("from=2026-03-01T25:00:00Z", "from"),
-        ("from=2026-03-01T00:00:00%2B99:00", "from"),
+        ("since=2026-03-01T25:00:00Z", "since"),
+        ("since=2026-03-01T00:00:00%2B99:00", "since"),
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_named(listener: ListenerProcess, query: str, word: str) -> None:
@@ -161,18 +161,18 @@ def test_what_is_searched_for_is_found_in_the_store(start: Start) -> None:
     def find_texts(**wanted: str) -> list[str]:
         return [message["text"] for message in listener.fetch_page(**wanted)["messages"]]
 
-    assert find_texts(text="DOOR") == ["Door open", "door 100% shut"]
-    assert find_texts(text="0%") == ["door 100% shut"]
-    assert find_texts(text="door", device="5551230001") == ["Door open"]
+    assert find_texts(contains="DOOR") == ["Door open", "door 100% shut"]
+    assert find_texts(contains="0%") == ["door 100% shut"]
+    assert find_texts(contains="door", device="5551230001") == ["Door open"]
     assert find_texts(device="mdn:5551230002") == ["door 100% shut"]
     assert find_texts(device="a0000012345678", account=OTHER_ACCOUNT) == ["T=21.5"]
     assert (
         find_texts(device="imei:5551230002")
-        == find_texts(text="window")
-        == find_texts(device="5551230002", text="open")
+        == find_texts(contains="window")
+        == find_texts(device="5551230002", contains="open")
         == []
     )
-    assert find_texts(last="1", before="3") == ["door 100% shut"]
+    assert find_texts(newest="1", before="3") == ["door 100% shut"]
 
 
 def test_a_time_is_a_moment_or_a_whole_day(start: Start) -> None:
@@ -182,13 +182,13 @@ def test_a_time_is_a_moment_or_a_whole_day(start: Start) -> None:
     day, earlier = received[:10], "2001-01-01"
     second = received[:19]
     for wanted, count in (
-        ({"from": day}, 1),
+        ({"since": day}, 1),
         ({"until": day}, 1),
-        ({"from": day, "until": day}, 1),
-        ({"from": earlier, "until": earlier}, 0),
-        ({"from": f"{second}Z"}, 1),
-        ({"from": f"{second}+00:00", "until": f"{second}.999999"}, 1),
+        ({"since": day, "until": day}, 1),
+        ({"since": earlier, "until": earlier}, 0),
+        ({"since": f"{second}Z"}, 1),
+        ({"since": f"{second}+00:00", "until": f"{second}.999999"}, 1),
         ({"until": f"{second}+01:00"}, 0),
-        ({"from": f"{second}-01:00"}, 0),
+        ({"since": f"{second}-01:00"}, 0),
     ):
         assert len(listener.fetch_page(**wanted)["messages"]) == count, wanted

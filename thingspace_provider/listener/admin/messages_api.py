@@ -9,11 +9,11 @@ fewer messages than `limit` has reached the end for now.
 | parameter | selects |
 |---|---|
 | `after`, `limit` | the oldest after a cursor |
-| `last`, `before` | the newest, or the newest before an id |
+| `newest`, `before` | the newest, or the newest before an id |
 | `account`, `kind` | `kind` is text unless given; `all` is any |
 | `device` | an identifier, as `5551230001` or `mdn:5551230001` |
-| `from`, `until` | by when it was received, as `2026-03-01T08:15:30Z` or `2026-03-01`; both included |
-| `text` | texts that contain this; letters of ASCII in either case |
+| `since`, `until` | by when it was received, as `2026-03-01T08:15:30Z` or `2026-03-01`; both included |
+| `contains` | messages that contain this text; letters of ASCII in either case |
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from thingspace_provider.listener.timestamps import parse_timestamp
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_ID = 2**63 - 1
-PARAMETERS = ("after", "limit", "last", "before", "account", "kind", "device", "from", "until", "text")
+PARAMETERS = ("after", "limit", "newest", "before", "account", "kind", "device", "since", "until", "contains")
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 DAY_US = 24 * 3600 * 1_000_000
 
@@ -104,23 +104,23 @@ def _parse_query(parameters: QueryParams) -> MessageQuery:
     kind = parameters.get("kind", TEXT)
     if kind not in (*KINDS, "all"):
         raise InvalidParameter(f"kind must be one of {', '.join(KINDS)} or all")
-    if "last" in parameters and ("after" in parameters or "limit" in parameters):
-        raise InvalidParameter("last asks for the newest messages: give it without after and limit")
-    newest = "last" in parameters
+    if "newest" in parameters and ("after" in parameters or "limit" in parameters):
+        raise InvalidParameter("newest cannot be combined with after or limit")
+    newest = "newest" in parameters
     device_kind, colon, device = parameters.get("device", "").rpartition(":")
     if colon and not device:
         raise InvalidParameter("device must be an identifier, as 5551230001 or mdn:5551230001")
     return MessageQuery(
-        limit=parse_int(parameters, "last" if newest else "limit", DEFAULT_LIMIT, 1, MAX_LIMIT),
+        limit=parse_int(parameters, "newest" if newest else "limit", DEFAULT_LIMIT, 1, MAX_LIMIT),
         after=parse_int(parameters, "after", 0, 0, MAX_ID),
         before=parse_int(parameters, "before", 1, 1, MAX_ID) if "before" in parameters else None,
         account=parameters.get("account"),
         kind=None if kind == "all" else kind,
         device=device or None,
         device_kind=device_kind or None,
-        received_from=parse_time(parameters, "from"),
+        received_from=parse_time(parameters, "since"),
         received_until=parse_time(parameters, "until"),
-        contains=parameters.get("text") or None,
+        contains=parameters.get("contains") or None,
         newest=newest,
     )
 

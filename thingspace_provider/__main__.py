@@ -1,0 +1,5 @@
+"""Runs the console script `thingspace` as `python -m thingspace_provider`."""
+
+from thingspace_provider.cli import main
+
+main(prog_name="thingspace")
