@@ -1,4 +1,4 @@
-"""`thingspace doctor` names the step that fails and the way out, costs one login at most, and shows no secret."""
+"""`thingspace doctor` names the failed check and its fix, sends at most one login, and prints no secret."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECRETS = ("emulator-app-key", "emulator-app-secret", "emulator-password", "sent
 
 @dataclass
 class Diagnosis:
-    """Each step's status and text (what was seen, then the remedy) by its name."""
+    """Status and text (detail and hint) of each check, by name."""
 
     exit_code: int
     status: dict[str, str]
@@ -55,13 +55,13 @@ def diagnose(*options: str) -> Diagnosis:
     assert done.exit_code in {0, 1}, done.output
     has_no_secret(done.output)
     document = json.loads(done.output)
-    steps = document["steps"]
+    checks = document["checks"]
     assert document["ok"] == (done.exit_code == 0)
-    assert all(step["remedy"] for step in steps if step["status"] == "failed")
+    assert all(check["hint"] for check in checks if check["status"] == "failed")
     return Diagnosis(
         done.exit_code,
-        {step["name"]: step["status"] for step in steps},
-        {step["name"]: f"{step['what']} {step['remedy']}" for step in steps},
+        {check["name"]: check["status"] for check in checks},
+        {check["name"]: f"{check['detail']} {check['hint']}" for check in checks},
     )
 
 
@@ -70,17 +70,17 @@ def has_no_secret(output: str) -> None:
         assert secret not in output
 
 
-def test_each_step_of_a_healthy_chain_is_ok_and_the_calls_are_counted(emulator: EmulatorProcess) -> None:
+def test_each_check_of_a_healthy_chain_is_ok_and_the_calls_are_counted(emulator: EmulatorProcess) -> None:
     diagnosis = diagnose("--account", ACCOUNT, "--account", OTHER_ACCOUNT)
     assert diagnosis.exit_code == 0
     assert [name for name, status in diagnosis.status.items() if status == "ok"] == [
-        *("python", "packages", "engine", "language host", "sqlite"),
+        *("python", "packages", "pulumi CLI", "language host", "sqlite"),
         *("app key", "app secret", "username", "password", "base URL", "limits"),
-        *("name", "connection", "refused logins", "token", "login"),
+        *("dns", "connection", "login guard", "token", "login"),
         *(f"account {ACCOUNT}", f"account {OTHER_ACCOUNT}", "logout"),
     ]
     assert diagnosis.check_lines["username"] == "emulator-user, from environment variable THINGSPACE_USERNAME "
-    assert "texts wait in ThingSpace's queue" in diagnosis.check_lines[f"registration {ACCOUNT}"]
+    assert "messages stay in ThingSpace's queue" in diagnosis.check_lines[f"registration {ACCOUNT}"]
     sent = emulator.count_calls()
     del sent["unrouted"]  # the request that shows the connection
     assert sent == {"token": 1, "login": 1, "listCallbacks": 2, "logout": 1}
@@ -92,9 +92,9 @@ def test_the_text_output_has_the_same_checks_with_hints_below(monkeypatch: pytes
     assert done.exit_code == 1
     assert (
         "failed   app secret: missing\n"
-        "         -> Export THINGSPACE_APP_SECRET, or `pulumi config set --secret thingspace:appSecret`.\n"
+        "         -> Set THINGSPACE_APP_SECRET, or run `pulumi config set --secret thingspace:appSecret`.\n"
     ) in done.output
-    assert "skipped  token: the credentials are not complete\n" in done.output
+    assert "skipped  token: the credentials are incomplete\n" in done.output
     assert "ok       connection: " in done.output  # needs no credentials
     has_no_secret(done.output)
 
@@ -108,19 +108,19 @@ def test_a_wrong_password_costs_one_login_and_the_next_diagnosis_none(
     assert "five wrong logins in a row lock the user" in first.check_lines["login"]
     assert first.status[f"account {ACCOUNT}"] == "skipped"
     again = diagnose("--account", ACCOUNT)
-    assert again.failed == ["refused logins"]
-    assert "1 wrong in a row from this machine, likely 4 left" in again.check_lines["refused logins"]
-    assert "THINGSPACE_RETRY_REFUSED_LOGIN=1" in again.check_lines["refused logins"]
+    assert again.failed == ["login guard"]
+    assert "failed logins in a row from this machine: 1; probably 4 left" in again.check_lines["login guard"]
+    assert "THINGSPACE_RETRY_REFUSED_LOGIN=1" in again.check_lines["login guard"]
     assert again.status["token"] == "ok"
-    assert "see refused logins" in again.check_lines["login"]
+    assert "see login guard" in again.check_lines["login"]
     assert emulator.count_calls()["login"] == 1
     monkeypatch.setenv("THINGSPACE_PASSWORD", emulator.ready["password"])
     right = diagnose()
-    assert "this password was not among them" in right.check_lines["refused logins"]
+    assert "this password was not rejected" in right.check_lines["login guard"]
     assert right.exit_code == 0
 
 
-def test_a_locked_user_gets_the_hint_who_can_unlock_it(emulator: EmulatorProcess) -> None:
+def test_a_locked_user_gets_a_hint_to_verizon_support(emulator: EmulatorProcess) -> None:
     state = emulator.control("GET", "state")
     state["users"]["emulator-user"] |= {"failed_logins": 5, "locked": True}
     emulator.control("PUT", "state", state)
@@ -135,7 +135,7 @@ def test_a_rejected_session_does_not_cost_a_second_login(emulator: EmulatorProce
     emulator.add_fault("listCallbacks", 400, expired)
     diagnosis = diagnose("--account", ACCOUNT, "--account", OTHER_ACCOUNT)
     assert diagnosis.failed == [f"account {ACCOUNT}", f"account {OTHER_ACCOUNT}"]
-    assert "a second login was held back" in diagnosis.check_lines[f"account {ACCOUNT}"]
+    assert "second login blocked" in diagnosis.check_lines[f"account {ACCOUNT}"]
     assert emulator.count_calls()["login"] == 1
 
 
@@ -161,10 +161,10 @@ def test_a_secret_that_a_server_echoes_is_redacted(emulator: EmulatorProcess) ->
     assert 'no client with ***"' in diagnose().check_lines["token"]
 
 
-def test_an_unknown_account_is_named_and_the_others_are_asked_all_the_same() -> None:
+def test_an_unknown_account_is_named_and_the_others_are_checked() -> None:
     diagnosis = diagnose("--account", "0000000000-99999", "--account", "login", "--account", ACCOUNT)
     assert diagnosis.failed == ["account 0000000000-99999", "account login"]
-    assert "Could not find account login" in diagnosis.check_lines["account login"]  # a name is not taken for a call
+    assert "Could not find account login" in diagnosis.check_lines["account login"]
     assert "leading zeros included" in diagnosis.check_lines["account 0000000000-99999"]
     assert diagnosis.status[f"account {ACCOUNT}"] == "ok"
 
@@ -174,8 +174,8 @@ def test_a_name_that_does_not_resolve_is_distinguished_from_a_connection_that_fa
 ) -> None:
     monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.invalid/api")
     diagnosis = diagnose()
-    assert diagnosis.failed == ["name"]
-    assert "thingspace.invalid does not resolve" in diagnosis.check_lines["name"]
+    assert diagnosis.failed == ["dns"]
+    assert "thingspace.invalid does not resolve" in diagnosis.check_lines["dns"]
     monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{reserve_closed_port()}/api")
     diagnosis = diagnose()
     assert diagnosis.failed == ["connection"]
@@ -201,7 +201,7 @@ def test_a_certificate_that_is_not_trusted_fails_the_connection(monkeypatch: pyt
 
 
 class Page(BaseHTTPRequestHandler):
-    """A proxy's page in the place of whatever was asked for."""
+    """A proxy's page in place of the requested resource."""
 
     def do_GET(self) -> None:
         page = b"<html><title>Sign in to the network</title></html>"
@@ -272,30 +272,28 @@ def test_a_profile_is_tried_with_settings_of_its_own(monkeypatch: pytest.MonkeyP
     diagnosis = diagnose("--profile", "plant_a")
     assert diagnosis.failed == ["app secret", "username", "password"]
     assert "THINGSPACE_PLANT_A_PASSWORD" in diagnosis.check_lines["password"]
-    assert diagnosis.check_lines["profile plant_a"].startswith("not complete: no appSecret, username, password")
+    assert diagnosis.check_lines["profile plant_a"].startswith("incomplete: appSecret, username, password missing")
 
 
 def test_a_registration_that_was_made_by_hand_is_shown_without_its_token(emulator: EmulatorProcess) -> None:
     url = "https://sms.example.com/sentinel-a-long-path-token/x"
     assert emulator.caller.log_in().register(url, password="sentinel-password").status == 200
     assert SERVICE in (diagnosis := diagnose("--account", ACCOUNT)).check_lines[f"account {ACCOUNT}"]
-    assert diagnosis.check_lines[f"registration {ACCOUNT}"] == "texts go to https://sms.example.com/***/x "
-    assert diagnosis.status[f"proof {ACCOUNT}"] == "skipped"  # without a stack nobody knows whose it is
+    assert diagnosis.check_lines[f"registration {ACCOUNT}"] == "messages go to https://sms.example.com/***/x "
+    assert diagnosis.status[f"readiness {ACCOUNT}"] == "skipped"  # without a stack the listener is unknown
 
 
-# An old SQLite cannot be installed beside the new one, so what tells its version is stood in for.
+# A stand-in for apsw: an old SQLite cannot be installed beside the new one.
 @pytest.mark.parametrize(("version", "status"), [("3.7.0", "failed"), ("3.51.2", "failed"), ("3.51.3", "ok")])
-def test_a_sqlite_with_the_wal_reset_defect_is_named(
-    monkeypatch: pytest.MonkeyPatch, version: str, status: str
-) -> None:
+def test_a_sqlite_with_the_wal_reset_bug_is_named(monkeypatch: pytest.MonkeyPatch, version: str, status: str) -> None:
     monkeypatch.setitem(sys.modules, "apsw", types.SimpleNamespace(sqlite_lib_version=lambda: version))
     diagnosis = diagnose()
     assert diagnosis.status["sqlite"] == status
     assert version in diagnosis.check_lines["sqlite"]
-    assert "WAL-reset defect" in diagnosis.check_lines["sqlite"]
+    assert "WAL-reset bug" in diagnosis.check_lines["sqlite"]
 
 
-def test_a_part_that_breaks_down_is_a_failed_step_without_its_text(
+def test_an_unexpected_exception_is_a_failed_check_without_its_text(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulator: EmulatorProcess
 ) -> None:
     (tmp_path / "apsw.py").write_text("raise RuntimeError('sentinel, as an error may quote')\n")
@@ -309,10 +307,10 @@ def test_a_part_that_breaks_down_is_a_failed_step_without_its_text(
             check=False,
         )
         assert done.returncode == 1
-        assert "an unforeseen RuntimeError in apsw.py line 1" in done.stdout
+        assert "unexpected RuntimeError in apsw.py line 1" in done.stdout
         assert "Traceback" not in done.stderr
         has_no_secret(done.stdout + done.stderr)
-    assert emulator.count_calls()["login"] == 2  # the other parts were looked at
+    assert emulator.count_calls()["login"] == 2  # the other checks ran
 
 
 def write_pulumi_script(folder: Path, script: str) -> Path:
@@ -327,12 +325,12 @@ def write_pulumi_script(folder: Path, script: str) -> Path:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        ("echo v3.138.0", "3.139.0 is needed"),
+        ("echo v3.138.0", "3.139.0 or newer is required"),
         ("echo sentinel >&2; exit 3", "***"),
-        ("exec sleep 60", "did not end within 0.5 s"),
+        ("exec sleep 60", "timed out after 0.5 s"),
     ],
 )
-def test_an_engine_that_is_of_no_use_is_named(
+def test_an_unusable_pulumi_cli_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, expected: str
 ) -> None:
     monkeypatch.setenv("THINGSPACE_PLANT_A_PASSWORD", "sentinel")
@@ -340,8 +338,8 @@ def test_an_engine_that_is_of_no_use_is_named(
         monkeypatch.setattr(environment, "COMMAND_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setenv("PATH", f"{write_pulumi_script(tmp_path, script)}:/usr/bin:/bin")
     diagnosis = diagnose()
-    assert "engine" in diagnosis.failed
-    assert expected in diagnosis.check_lines["engine"]
+    assert "pulumi CLI" in diagnosis.failed
+    assert expected in diagnosis.check_lines["pulumi CLI"]
     assert diagnosis.status["login"] == "ok"
 
 
@@ -354,9 +352,9 @@ def test_without_the_pulumi_cli_the_stack_file_gives_its_plain_text_values(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("THINGSPACE_PASSWORD", "")
     diagnosis = diagnose("--stack", "dev")
-    assert diagnosis.failed == ["engine", "password"]
-    assert "encrypted in the stack file, which cannot be opened here" in diagnosis.check_lines["password"]
-    assert "which overrides stack config thingspace:username" in diagnosis.check_lines["username"]
+    assert diagnosis.failed == ["pulumi CLI", "password"]
+    assert "encrypted in the stack file, and cannot be decrypted here" in diagnosis.check_lines["password"]
+    assert "overrides stack config thingspace:username" in diagnosis.check_lines["username"]
     assert diagnosis.check_lines["settings"].startswith("accounts: 1; listener: local")
     assert diagnosis.status[f"account {ACCOUNT}"] == "skipped"  # known from the file
 

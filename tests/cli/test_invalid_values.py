@@ -1,4 +1,4 @@
-"""Whatever stands in a stack file, or was typed at `pulumi config set`, is read or named, never a traceback."""
+"""Any value in a stack file or from `pulumi config set` is accepted or rejected by name, never with a traceback."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def in_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lint_and_diagnose(content: str) -> None:
-    """What lint and the doctor do with a stack file."""
+    """Do with a stack file what lint and doctor do."""
     file = Path("Pulumi.test.yaml")
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
     for finding in stack_linter.lint_files([file]):
-        str(finding).encode()
+        f"{finding.location}{finding.message}{finding.fix}".encode()
     secrets = Redactor()
     check = run_check(run_guarded("stack", configuration.run_checks("test", None, secrets), Configuration()))
     for profile in (None, "one", check.value("profile")):
@@ -65,15 +65,15 @@ def lint_and_diagnose(content: str) -> None:
 
 
 def run_check(part: Checks[T]) -> T:
-    """What a part of the doctor hands on, when all its steps are told."""
+    """Run a part of the doctor and return its result."""
 
     def iterate_checks() -> Iterator[Check]:
         handed.append((yield from part))
 
     handed: list[T] = []
-    for step in iterate_checks():
-        assert "unforeseen" not in step.detail
-        step.detail.encode()
+    for check in iterate_checks():
+        assert "unexpected" not in check.detail
+        check.detail.encode()
     return handed[0]
 
 

@@ -36,11 +36,11 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "thingspace_provider.cli", "lint"], cwd=TOP, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "3 stack files: nothing found\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3 stack files: no findings\n", "")
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "column", "what", "fix"),
+    ("content", "line", "column", "message", "fix"),
     [
         (LOCAL + "  thingspace:accounts:\n    - 0000123456\n", 5, 7, "0000123456 is not quoted", '"0000123456"'),
         (LOCAL + "  thingspace:accounts: [12_3]\n", 4, 25, "takes it for another value", '"12_3"'),
@@ -124,14 +124,16 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
     ],
 )
 def test_each_mistake_is_found_in_its_place_with_its_fix(
-    tmp_path: Path, content: str | bytes, line: int, column: int, what: str, fix: str
+    tmp_path: Path, content: str | bytes, line: int, column: int, message: str, fix: str
 ) -> None:
     status, findings = lint(tmp_path, test=content)
     assert status == 1
     assert [
         finding
         for finding in findings
-        if (finding["line"], finding["column"]) == (line, column) and what in finding["what"] and fix in finding["fix"]
+        if (finding["line"], finding["column"]) == (line, column)
+        and message in finding["message"]
+        and fix in finding["fix"]
     ], findings
 
 
@@ -167,11 +169,13 @@ def build_nested_aliases(levels: int) -> str:
     return "config:\n  x: [" + ", ".join(["&a0 [lol]", *named]) + f"]\n  thingspace:rotation: *a{levels - 1}\n"
 
 
-@pytest.mark.parametrize(("levels", "what"), [(4, "it must be a number or a word"), (30, "aliases make far too much")])
-def test_aliases_of_aliases_cost_no_more_than_what_is_written(tmp_path: Path, levels: int, what: str) -> None:
+@pytest.mark.parametrize(
+    ("levels", "message"), [(4, "it must be a number or a word"), (30, "aliases make far too much")]
+)
+def test_aliases_of_aliases_cost_no_more_than_what_is_written(tmp_path: Path, levels: int, message: str) -> None:
     _, findings = lint(tmp_path, test=build_nested_aliases(levels))
-    assert [finding for finding in findings if what in finding["what"]]
-    assert all(len(finding["what"]) < 1000 for finding in findings)
+    assert [finding for finding in findings if message in finding["message"]]
+    assert all(len(finding["message"]) < 1000 for finding in findings)
 
 
 def test_a_name_makes_a_stack_production_and_http_wrong_there(tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_a_name_makes_a_stack_production_and_http_wrong_there(tmp_path: Path) ->
     assert lint(tmp_path, test=http) == (0, [])
     (tmp_path / "Pulumi.test.yaml").unlink()
     _, findings = lint(tmp_path, **{"eu-prod": http})
-    assert [(finding["line"], finding["what"].split(" ")[0]) for finding in findings] == [
+    assert [(finding["line"], finding["message"].split(" ")[0]) for finding in findings] == [
         (3, "thingspace:listener.url"),
         (4, "thingspace:baseUrl"),
     ]
@@ -190,8 +194,8 @@ def test_two_stacks_that_want_one_account_of_the_same_thingspace_are_both_named(
     emulated += "  thingspace:baseUrl: http://127.0.0.1:8700/api\n"
     _, [finding] = lint(tmp_path, one=GOOD, two=GOOD, three=emulated)
     assert finding["file"].endswith("Pulumi.two.yaml")
-    assert "account 0000123456-00001 is in" in finding["what"]
-    assert "Pulumi.one.yaml" in finding["what"]
+    assert "account 0000123456-00001 is in" in finding["message"]
+    assert "Pulumi.one.yaml" in finding["message"]
 
 
 def test_the_text_form_is_file_line_column_and_a_fix(tmp_path: Path) -> None:
@@ -227,4 +231,4 @@ def test_a_file_given_twice_is_read_once(tmp_path: Path) -> None:
     shutil.copytree(TOP / "stacks", tmp_path / "stacks")
     paths = [tmp_path / "stacks", tmp_path / "stacks" / "Pulumi.prod.yaml"]
     done = CliRunner().invoke(main, ["lint", *map(str, paths)])
-    assert done.output == "3 stack files: nothing found\n"
+    assert done.output == "3 stack files: no findings\n"

@@ -1,4 +1,4 @@
-"""`thingspace messages` shows what the listeners hold, and nothing in a text steers the terminal."""
+"""`thingspace messages` lists stored messages, and no foreign text can control the terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "messages"]
 
 @pytest.fixture
 def start_local_listener(tmp_path: Path) -> Iterator[Callable[[str], ListenerProcess]]:
-    """Starts local listeners as LocalListener lays them out: STATE_DIR/listeners/NAME/settings.json."""
+    """Start local listeners in the folders of LocalListener: STATE_DIR/listeners/NAME/settings.json."""
     started: list[ListenerProcess] = []
 
     def begin(name: str, **changes: Any) -> ListenerProcess:
@@ -67,13 +67,14 @@ def test_a_table_shows_receive_time_account_device_and_text_of_all_local_listene
     result = run("--state-dir", str(tmp_path))
     assert result.returncode == 0, result.stderr
     rows = [re.split(r"\s{2,}", line.strip()) for line in result.stdout.splitlines()]
-    assert rows[0] == ["ARRIVED", "ACCOUNT", "DEVICE", "TEXT"]
-    assert [row[1:] for row in rows[1:]] == [
+    assert rows[0] == ["ID", "RECEIVED", "ACCOUNT", "DEVICE", "TEXT"]
+    assert [row[2:] for row in rows[1:]] == [
         ["0000123456-00001", "mdn 5551230001", "first"],
         ["0000123456-00002", "mdn 5551230001", "second"],
-        ["0000123456-00001", "mdn 5551230001", "first", "(delivered again)"],
+        ["0000123456-00001", "mdn 5551230001", "first", "(duplicate)"],
     ]
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+02:00", row[0]) for row in rows[1:])
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+02:00", row[1]) for row in rows[1:])
+    assert [row[0] for row in rows[1:]] == ["1", "1", "2"]
 
 
 def test_json_is_one_document_in_the_shape_of_the_api(
@@ -86,7 +87,7 @@ def test_json_is_one_document_in_the_shape_of_the_api(
     assert document == {"messages": listener.messages()[1:]}
 
 
-def test_a_text_cannot_steer_the_terminal(
+def test_a_message_cannot_control_the_terminal(
     start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
 ) -> None:
     listener = start_local_listener("dev")
@@ -102,7 +103,7 @@ def test_an_empty_inbox_is_reported_with_a_hint(
     start_local_listener("dev")
     result = run("--state-dir", str(tmp_path))
     assert (result.returncode, result.stdout.count("\n")) == (0, 1)
-    assert result.stdout.startswith("No text has arrived yet.")
+    assert result.stdout.startswith("No messages yet.")
 
 
 def test_follow_prints_new_messages_and_repeats_nothing(
@@ -126,7 +127,7 @@ def test_follow_prints_new_messages_and_repeats_nothing(
     assert seen == ["before", "live 0", "live 1", "live 2"]
 
 
-def test_follow_outlives_a_restart_of_one_listener_and_goes_on_where_it_was(
+def test_follow_survives_a_restart_of_one_listener_and_keeps_its_cursor(
     start_local_listener: Callable[..., ListenerProcess], tmp_path: Path
 ) -> None:
     first, second = start_local_listener("one", port=reserve_port()), start_local_listener("two")
@@ -156,14 +157,14 @@ def test_follow_outlives_a_restart_of_one_listener_and_goes_on_where_it_was(
             again.kill()
     assert seen == ["before", "of the other", "after"]
     assert notes == [
-        f"Note: no listener can be reached at {first.url}: `pulumi up` starts it again. It is asked again.\n",
-        f"Note: the listener at {first.url} answers again.",
+        f"Note: cannot connect to the listener at {first.url}. Run `pulumi up` to start it. Retrying.\n",
+        f"Note: the listener at {first.url} responds again.",
     ]
 
 
 @pytest.fixture
 def fake_listener() -> Iterator[tuple[str, list[tuple[int, bytes]], list[str]]]:
-    """A server that gives these answers, the last for ever: its URL, the answers, and what it was asked."""
+    """A server with scripted responses, the last one repeated: its URL, the responses, the requested paths."""
     responses: list[tuple[int, bytes]] = []
     requested_paths: list[str] = []
 
@@ -196,16 +197,16 @@ def test_an_unavailable_store_is_reported_with_the_error_of_the_listener(
     url, responses, _ = fake_listener
     for response, expected in (
         (STORE_DOWN, f"Error: the listener at {url}: the store cannot be read now: come again.\n"),
-        ((502, b"<html>"), f"Error: {url} answered 502, and not as a listener does: check the URL.\n"),
-        ((200, b"[]"), f"Error: {url} answered 200, and not as a listener does: check the URL.\n"),
-        ((200, b"{}"), f"Error: {url} answered 200, and not as a listener does: check the URL.\n"),
+        ((502, b"<html>"), f"Error: {url} responded with 502, and not as a listener does. Check the URL.\n"),
+        ((200, b"[]"), f"Error: {url} responded with 200, and not as a listener does. Check the URL.\n"),
+        ((200, b"{}"), f"Error: {url} responded with 200, and not as a listener does. Check the URL.\n"),
     ):
         responses[:] = [response]
         result = run("--url", url, THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
         assert (result.returncode, result.stderr) == (1, expected)
 
 
-def test_follow_outlives_a_store_and_a_proxy_that_are_down_and_keeps_its_cursor(
+def test_follow_survives_a_failing_store_and_proxy_and_keeps_its_cursor(
     fake_listener: tuple[str, list[tuple[int, bytes]], list[str]],
 ) -> None:
     url, responses, requested_paths = fake_listener
@@ -215,14 +216,14 @@ def test_follow_outlives_a_store_and_a_proxy_that_are_down_and_keeps_its_cursor(
     result = run("--url", url, "--follow", "--json", THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
     assert result.returncode == 1
     assert json.loads(result.stdout) == message
-    assert [re.findall(r"(?:after|last)=\d+", path) for path in requested_paths] == [
-        ["last=100"],
+    assert [re.findall(r"(?:after|newest)=\d+", path) for path in requested_paths] == [
+        ["newest=100"],
         *[["after=7"]] * 3,
         ["after=8"],
     ]
     assert result.stderr.splitlines()[:2] == [
-        f"Note: the listener at {url}: the store cannot be read now: come again. It is asked again.",
-        f"Note: the listener at {url} answers again.",
+        f"Note: the listener at {url}: the store cannot be read now: come again. Retrying.",
+        f"Note: the listener at {url} responds again.",
     ]
 
 
@@ -234,11 +235,13 @@ def test_a_remote_listener_is_read_by_its_url_with_the_token_of_the_environment(
     result = run("--url", listener.url + "/", THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
     assert "elsewhere" in result.stdout
     for url, token, message in (
-        (listener.url, "wrong-token-of-some-length", "refused the token"),
-        (listener.url, "", "is missing: put"),
-        (listener.url, "…", "it has other characters"),
-        (listener.url, "two\nlines", "it has other characters"),
-        ("http://127.0.0..1", API_TOKEN, "check the URL"),
+        (listener.url, "wrong-token-of-some-length", "rejected the API token"),
+        (listener.url, "", "is missing. Set"),
+        (listener.url, "…", "holds characters that no apiToken has"),
+        (listener.url, "two\nlines", "holds characters that no apiToken has"),
+        ("http://127.0.0..1", API_TOKEN, "unencrypted"),
+        ("https://127.0.0..1", API_TOKEN, "Check the URL"),
+        ("http://192.0.2.2:9004", API_TOKEN, "would receive the API token unencrypted. Use https"),
     ):
         rejected = run("--url", url, THINGSPACE_LISTENER_API_TOKEN=token)
         assert (rejected.returncode, rejected.stdout) == (1, "")
@@ -255,14 +258,14 @@ def test_a_stopped_listener_does_not_hide_the_others_and_alone_is_an_error(
     first.kill()
     result = run("--state-dir", str(tmp_path))
     assert (result.returncode, "still here" in result.stdout) == (0, True)
-    assert result.stderr.startswith(f"Note: no listener can be reached at {first.url}")
+    assert result.stderr.startswith(f"Note: cannot connect to the listener at {first.url}")
     second.kill()
     result = run("--state-dir", str(tmp_path))
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("Error: no listener can be reached at ")
+    assert result.stderr.startswith("Error: cannot connect to the listener at ")
 
 
-def test_without_any_listener_the_ways_to_one_are_named(tmp_path: Path) -> None:
+def test_without_any_listener_the_error_names_how_to_select_one(tmp_path: Path) -> None:
     result = run("--state-dir", str(tmp_path))
     assert result.returncode == 1
     assert f"there is no local listener under {tmp_path}" in result.stderr
@@ -281,10 +284,66 @@ def test_filters_are_sent_to_the_listener_and_an_invalid_time_is_reported(
         result = run("--state-dir", str(tmp_path), "--json", *options)
         return [message["text"] for message in json.loads(result.stdout)["messages"]]
 
-    assert find_texts("--text", "DOOR") == ["door open", "door shut"]
-    assert find_texts("--device", "mdn:5551230002", "--text", "door", "--from", "2001-01-01") == ["door shut"]
+    assert find_texts("--contains", "DOOR") == ["door open", "door shut"]
+    assert find_texts("--device", "mdn:5551230002", "--contains", "door", "--since", "2001-01-01") == ["door shut"]
     assert find_texts("--until", "2001-01-01") == []
-    assert "No such text" in run("--state-dir", str(tmp_path), "--text", "window").stdout
-    wrong = run("--state-dir", str(tmp_path), "--from", "yesterday")
-    assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert wrong.stderr == "Error: from must be a time as 2026-03-01T08:15:30Z or a day as 2026-03-01.\n"
+    assert "No messages match." in run("--state-dir", str(tmp_path), "--contains", "window").stdout
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-02-30", "2026-03-01T25:00:00Z", "2026-03-01T08:15:30"])
+@pytest.mark.parametrize("option", ["--since", "--until"])
+def test_a_malformed_time_is_wrong_usage(option: str, time: str) -> None:
+    result = run(option, time)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"'{time}' is not a day as 2026-03-01 or a time as 2026-03-01T08:15:30Z" in result.stderr
+
+
+def test_a_message_is_shown_by_the_id_of_the_table(
+    start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
+) -> None:
+    listener = start_local_listener("dev")
+    listener.post(build_text_callback("T=21.5"))
+    message_id = run("--state-dir", str(tmp_path)).stdout.splitlines()[1].split()[0]
+    assert "T=21.5" in run("show", message_id, "--state-dir", str(tmp_path)).stdout
+
+
+STEERING = "\x1b[2J\x9b31m\u202e\x7f"
+
+
+def test_no_foreign_text_reaches_the_terminal_raw(
+    fake_listener: tuple[str, list[tuple[int, bytes]], list[str]],
+) -> None:
+    url, responses, _ = fake_listener
+    message = {
+        "id": STEERING,
+        "receivedAt": "2026-03-01T08:15:30Z",
+        "storedAt": None,
+        "account": STEERING,
+        "devices": [{"kind": STEERING, "id": STEERING}],
+        "duplicateOf": None,
+        "text": STEERING,
+        "kind": STEERING,
+    }
+    delivery = {"sink": STEERING, "state": STEERING, "attempts": 1, "reason": STEERING}
+    for arguments, response in (
+        ([], {"messages": [message], "next": "1"}),
+        (["--json"], {"messages": [message], "next": "1"}),
+        (["show", "1"], {**message, "deliveries": [delivery]}),
+        (["show", "1", "--json"], {**message, "deliveries": [delivery]}),
+        ([], {"error": STEERING}),
+        (["show", STEERING], {"error": STEERING}),
+    ):
+        status = 400 if "error" in response else 200
+        responses[:] = [(status, json.dumps(response).encode())]
+        result = run(*arguments, "--url", url, THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)
+        output = result.stdout + result.stderr
+        assert all(character.isprintable() or character == "\n" for character in output), arguments
+        if "--json" in arguments:
+            document = json.loads(result.stdout)
+            assert document == response or document == {"messages": response["messages"]}
+
+
+@pytest.mark.parametrize("module", ["thingspace_provider", "thingspace_provider.cli"])
+def test_the_package_runs_as_the_console_script(module: str) -> None:
+    result = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("Usage: thingspace [OPTIONS] COMMAND")

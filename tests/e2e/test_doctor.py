@@ -14,10 +14,10 @@ UNUSED_PORT = 9006  # below what the system gives to outgoing connections; other
 
 
 def diagnose(project: Project, secrets: list[str]) -> dict[str, dict[str, str]]:
-    """The steps by name, after a look that no secret is among them."""
+    """Return the checks by name, after a check that the output has no secret."""
     printed = run(project, "--json").stdout
     has_no_secret(secrets, printed)
-    return {step["name"]: step for step in json.loads(printed)["steps"]}
+    return {check["name"]: check for check in json.loads(printed)["checks"]}
 
 
 def run(project: Project, *options: str) -> subprocess.CompletedProcess[str]:
@@ -37,8 +37,8 @@ def has_no_secret(secrets: list[str], printed: str) -> None:
         assert secret not in printed
 
 
-def find_failed(steps: dict[str, dict[str, str]]) -> list[str]:
-    return [name for name, step in steps.items() if step["status"] == "failed"]
+def find_failed(checks: dict[str, dict[str, str]]) -> list[str]:
+    return [name for name, check in checks.items() if check["status"] == "failed"]
 
 
 def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(project: Project, emulator: EmulatorProcess) -> None:
@@ -50,37 +50,37 @@ def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(project: Proj
     [credential] = project.resources("CallbackCredential")
     secrets = [*(credential["outputs"][key] for key in ("password", "pathToken")), "emulator-app-secret"]
     emulator.control("DELETE", "journal")
-    steps = diagnose(project, secrets)
-    assert find_failed(steps) == []
-    assert steps["stack"]["what"] == "dev, secrets included"
-    assert steps["password"]["what"] == "set, from stack config thingspace:password"
-    assert "which overrides stack config thingspace:baseUrl" in steps["base URL"]["what"]
-    assert steps[f"registration {ACCOUNT}"]["what"].startswith("texts go to http://127.0.0.1:")
-    assert steps[f"proof {ACCOUNT}"]["status"] == "ok"
+    checks = diagnose(project, secrets)
+    assert find_failed(checks) == []
+    assert checks["stack"]["detail"] == "dev, secrets included"
+    assert checks["password"]["detail"] == "set, from stack config thingspace:password"
+    assert "overrides stack config thingspace:baseUrl" in checks["base URL"]["detail"]
+    assert checks[f"registration {ACCOUNT}"]["detail"].startswith("messages go to http://127.0.0.1:")
+    assert checks[f"readiness {ACCOUNT}"]["status"] == "ok"
     has_no_secret(secrets, run(project).stdout)
     assert {"registerCallback", "deregisterCallback", "smsHistory", "startCallbacks"}.isdisjoint(emulator.count_calls())
 
     [ours] = emulator.caller.log_in().m2m("GET", f"/callbacks/{ACCOUNT}").json()
     assert emulator.caller.m2m("DELETE", f"/callbacks/{ACCOUNT}/name/{SERVICE}").status == 200
-    steps = diagnose(project, secrets)
-    assert (find_failed(steps), steps[f"registration {ACCOUNT}"]["status"]) == ([], "skipped")
-    assert steps[f"proof {ACCOUNT}"]["status"] == "ok"  # the listener is up, and is asked all the same
+    checks = diagnose(project, secrets)
+    assert (find_failed(checks), checks[f"registration {ACCOUNT}"]["status"]) == ([], "skipped")
+    assert checks[f"readiness {ACCOUNT}"]["status"] == "ok"  # the listener is up, and is probed
 
     emulator.caller.register(ours["url"], username=ours["username"], password=ours["password"])
     listener_process.stop(project.listener_folder / "listener.pid")
-    steps = diagnose(project, secrets)
-    assert find_failed(steps) == ["listener", f"proof {ACCOUNT}"]
-    assert "`pulumi up` starts it" in steps["listener"]["remedy"]
-    assert "connection refused" in steps[f"proof {ACCOUNT}"]["what"]
+    checks = diagnose(project, secrets)
+    assert find_failed(checks) == ["listener", f"readiness {ACCOUNT}"]
+    assert "Run `pulumi up` to start it" in checks["listener"]["hint"]
+    assert "connection refused" in checks[f"readiness {ACCOUNT}"]["detail"]
 
     assert emulator.caller.register("https://elsewhere.example.com/x").status == 200
-    steps = diagnose(project, secrets)
-    assert find_failed(steps) == ["listener", f"registration {ACCOUNT}"]
+    checks = diagnose(project, secrets)
+    assert find_failed(checks) == ["listener", f"registration {ACCOUNT}"]
     assert (
-        "texts go to https://elsewhere.example.com/x, and this stack's listener is"
-        in (steps[f"registration {ACCOUNT}"]["what"])
+        "messages go to https://elsewhere.example.com/x, but this stack's listener is"
+        in (checks[f"registration {ACCOUNT}"]["detail"])
     )
-    assert steps[f"proof {ACCOUNT}"]["status"] == "skipped"
+    assert checks[f"readiness {ACCOUNT}"]["status"] == "skipped"
 
 
 def test_a_stack_with_unreadable_secrets_is_reported_and_the_environment_is_used(
@@ -88,10 +88,10 @@ def test_a_stack_with_unreadable_secrets_is_reported_and_the_environment_is_used
 ) -> None:
     project.environment["PULUMI_CONFIG_PASSPHRASE"] = "another"
     done = run(project, "--stack", "dev", "--json")
-    steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
-    assert find_failed(steps) == ["stack"]
-    assert "incorrect passphrase" in steps["stack"]["what"]
-    assert "PULUMI_CONFIG_PASSPHRASE" in steps["stack"]["remedy"]
-    assert steps["password"]["what"] == "set, from environment variable THINGSPACE_PASSWORD"
-    assert steps[f"account {ACCOUNT}"]["status"] == "ok"  # it is in the file in clear
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert find_failed(checks) == ["stack"]
+    assert "incorrect passphrase" in checks["stack"]["detail"]
+    assert "PULUMI_CONFIG_PASSPHRASE" in checks["stack"]["hint"]
+    assert checks["password"]["detail"] == "set, from environment variable THINGSPACE_PASSWORD"
+    assert checks[f"account {ACCOUNT}"]["status"] == "ok"  # it is in the file in clear
     assert emulator.count_calls()["login"] == 1

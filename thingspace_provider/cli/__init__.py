@@ -1,4 +1,4 @@
-"""The console script `thingspace`: one module per command, imported when it is called."""
+"""Console script `thingspace`: one module for each command, imported when the command runs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import signal
 
 import click
 
-# command -> what it does; the module of the same name in this folder holds a click command called `command`
+# command -> help. The module of the same name holds the click command, named `command`.
 COMMANDS = {
-    "doctor": "What is configured, what answers, and which step fails.",
-    "lint": "Find mistakes in stack files.",
-    "emulator": "An emulator of ThingSpace on this machine.",
-    "listener": "The durable inbox that ThingSpace posts device texts to.",
-    "messages": "The texts that a listener has stored.",
+    "doctor": "Check the configuration, ThingSpace and the listeners.",
+    "lint": "Check stack files.",
+    "emulator": "Run an emulator of ThingSpace on this machine.",
+    "listener": "Run a listener: it receives, stores and forwards callbacks.",
+    "messages": "List the messages that a listener has stored.",
 }
+
+EXTRAS = {"listener": "listener", "emulator": "emulator"}  # command -> extra that installs its packages
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module only when that command is used."""
+    """Command group that imports the module of a command when the command runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command, in the order of COMMANDS."""
+        """Return every command, in the order of COMMANDS."""
         del ctx
         return list(COMMANDS)
 
@@ -29,7 +31,7 @@ class LazyGroup(click.Group):
         """Import the command's module, or explain which extra is missing."""
         if cmd_name not in COMMANDS:
             return None
-        if cmd_name == "listener":  # whose SIGHUP waits, through the imports, until it can read settings anew
+        if cmd_name == "listener":  # a SIGHUP during the imports is delivered when the listener can reload its settings
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
         try:
             module = importlib.import_module(f"{__name__}.{cmd_name}")
@@ -38,13 +40,13 @@ class LazyGroup(click.Group):
                 raise
             ctx.fail(
                 f"`thingspace {cmd_name}` needs the package {error.name}, which is not installed. "
-                f"Install the extra: pip install 'thingspace-provider[listener,emulator]'"
+                f"Install the extra in a clone of the repository: pip install -e '.[{EXTRAS.get(cmd_name, cmd_name)}]'"
             )
         command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any, so that help works whatever extras are installed."""
+        """List the commands without an import, so that help works without the extras."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -53,4 +55,4 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="thingspace-provider", prog_name="thingspace")
 def main() -> None:
-    """SMS callbacks on Verizon ThingSpace: the emulator, the listener, the inbox."""
+    """Tools for SMS callbacks on Verizon ThingSpace."""

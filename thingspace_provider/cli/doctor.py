@@ -1,8 +1,7 @@
-"""`thingspace doctor`: what is configured and from where, what answers, and which step fails."""
+"""`thingspace doctor`: checks the configuration, ThingSpace and the listeners, and names the check that fails."""
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from thingspace_provider.cli.doctor_checks import configuration, environment, listeners, thingspace
 from thingspace_provider.cli.doctor_checks.check import Check, Checks, environment_secrets, run_guarded
 from thingspace_provider.cli.doctor_checks.configuration import Configuration, ResolvedUser
+from thingspace_provider.cli.output import print_json, print_line
 from thingspace_provider.common.redaction import Redactor
 from thingspace_provider.lifecycle import validation
 
@@ -23,23 +23,23 @@ Examples:
   thingspace doctor --stack prod
   thingspace doctor --account 0000123456-00001 --json
 
-It sends one token request, at most one login, one list of registrations for each account, a logout, and asks
-listeners for their proof. Nothing is changed, and a password that was refused before is not tried.
+It sends one token request, at most one login, one listCallbacks for each account, a logout, and one readiness probe to
+each listener. It changes nothing, and skips the login if ThingSpace rejected the password before.
 """
 
 
 @click.command(epilog=EXAMPLE)
-@click.option("--stack", help="The stack to read.  [default: the selected one]")
-@click.option("--profile", help="The ThingSpace user to try.  [default: the stack's]")
-@click.option("--account", "accounts", multiple=True, metavar="NAME", help="An account to ask for; again for more.")
-@click.option("--json", "as_json", is_flag=True, help='Print {"ok": …, "steps": […]}.')
+@click.option("--stack", help="Stack to check.  [default: the selected stack]")
+@click.option("--profile", help="Profile of the ThingSpace user.  [default: that of the stack]")
+@click.option("--account", "accounts", multiple=True, metavar="NAME", help="Account to check. Repeat for more.")
+@click.option("--json", "as_json", is_flag=True, help='Print {"ok": …, "checks": […]}.')
 def command(stack: str | None, profile: str | None, accounts: tuple[str, ...], as_json: bool) -> None:
-    """Look at the whole chain step by step, and say which step fails and what to do.
+    """Check the whole chain, from the Pulumi CLI to the listener, and say what to do about each failure.
 
-    Exits 1 when a step failed. Never shows a secret.
+    Exits with 1 if a check failed. Never prints a secret.
     """
     if stack is not None and not Path("Pulumi.yaml").is_file():
-        raise click.UsageError("--stack needs a Pulumi project, and there is no Pulumi.yaml in this folder")
+        raise click.UsageError("--stack needs a Pulumi project. There is no Pulumi.yaml in this folder")
     for failure in validation.check_profile({"profile": profile}):
         raise click.BadParameter(failure.reason, param_hint="--profile")
     redactor = environment_secrets(os.environ)
@@ -49,9 +49,9 @@ def command(stack: str | None, profile: str | None, accounts: tuple[str, ...], a
         checks.append(redacted)
         if not as_json:
             _print_check(redacted)
-    is_ok = all(step.status != "failed" for step in checks)
+    is_ok = all(check.status != "failed" for check in checks)
     if as_json:
-        click.echo(json.dumps({"ok": is_ok, "steps": [asdict(step) for step in checks]}, ensure_ascii=False))
+        print_json({"ok": is_ok, "checks": [asdict(check) for check in checks]})
     raise SystemExit(0 if is_ok else 1)
 
 
@@ -70,7 +70,6 @@ def _run_checks(stack: str | None, profile: str | None, accounts: tuple[str, ...
 
 
 def _print_check(check: Check) -> None:
-    status = click.style(f"{check.status:8}", fg=COLORS[check.status])
-    click.echo(f"{status} {check.name}: {check.detail}")
+    print_line(f" {check.name}: {check.detail}", status=f"{check.status:8}", color=COLORS[check.status])
     if check.hint:
-        click.echo(f"{'':8} -> {check.hint}")
+        print_line(f"{'':8} -> {check.hint}")

@@ -1,12 +1,13 @@
-"""`thingspace lint`: mistakes in stack files, found before anything runs."""
+"""`thingspace lint`: checks stack files without the Pulumi CLI, a passphrase or a network."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+import yaml
 
+from thingspace_provider.cli.output import print_json, print_line
 from thingspace_provider.config import stack_linter
 
 EXAMPLE = """
@@ -15,7 +16,7 @@ Examples:
   thingspace lint
   thingspace lint stacks/Pulumi.prod.yaml --json
 
-A stack is taken for production when its name holds prod, production or live, or when thingspace:baseUrl is the real
+A stack counts as production if its name contains prod, production or live, or if thingspace:baseUrl is the real
 ThingSpace or not set.
 """
 PATH = click.Path(path_type=Path, exists=True)
@@ -25,34 +26,47 @@ PATH = click.Path(path_type=Path, exists=True)
 @click.argument("paths", nargs=-1, type=PATH, metavar="[PATH]...")
 @click.option("--json", "as_json", is_flag=True, help='Print {"files": […], "findings": […]}.')
 def command(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Find mistakes in stack files: PATHs are files or folders, stacks/ when none is given.
+    """Check stack files. PATHs are files or folders.
 
-    Needs no engine, no passphrase and no network. Exits 1 when something was found.
+    Without PATH, the command checks the folder that stackConfigDir in Pulumi.yaml names. Exits with 1 on findings.
     """
-    files = _find_files(paths or (PATH.convert("stacks", None, click.get_current_context()),))
+    files = _find_files(paths or (_stack_directory(),))
     try:
         findings = stack_linter.lint_files(files)
     except OSError as error:
-        raise click.UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
+        raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from None
     if as_json:
         document = {"files": list(map(str, files)), "findings": [finding.as_json() for finding in findings]}
-        click.echo(json.dumps(document, ensure_ascii=False))
+        print_json(document)
     else:
         for finding in findings:
-            click.echo(str(finding))
-        click.echo(
-            f"{_format_count(len(files), 'stack file')}: {_format_count(len(findings), 'finding') if findings else 'nothing found'}"  # noqa: E501
-        )
+            print_line(f"{finding.location}: {finding.message}")
+            print_line(f"    fix: {finding.fix}")
+        result = _format_count(len(findings), "finding") if findings else "no findings"
+        print_line(f"{_format_count(len(files), 'stack file')}: {result}")
     raise SystemExit(1 if findings else 0)
 
 
+def _stack_directory() -> Path:
+    """Return the folder of the stack files: stackConfigDir of Pulumi.yaml, or else the project's folder."""
+    project = Path("Pulumi.yaml")
+    if not project.is_file():
+        raise click.UsageError("there is no Pulumi.yaml in this folder. Name the stack files or their folder")
+    try:
+        settings = yaml.safe_load(project.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        raise click.UsageError("cannot read Pulumi.yaml. Name the stack files or their folder") from None
+    directory = settings.get("stackConfigDir") if isinstance(settings, dict) else None
+    return project.parent / directory if isinstance(directory, str) else project.parent
+
+
 def _find_files(paths: tuple[Path, ...]) -> list[Path]:
-    """The stack files meant, each once."""
+    """Return the stack files, each once."""
     files: dict[Path, Path] = {}
     for path in paths:
         candidates = sorted([*path.glob("Pulumi.*.yaml"), *path.glob("Pulumi.*.yml")]) if path.is_dir() else [path]
         if not candidates:
-            raise click.UsageError(f"there is no Pulumi.<stack>.yaml in {path}")
+            raise click.UsageError(f"no Pulumi.<stack>.yaml in {path}")
         for file in candidates:
             files.setdefault(file.resolve(), file)
     return list(files.values())

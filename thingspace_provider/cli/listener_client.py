@@ -50,7 +50,7 @@ class ListenerClient:
 
     def fetch_newest(self, count: int, filters: MessageFilters) -> list[dict[str, Any]]:
         """Return the newest messages, oldest first, and set the cursor behind them."""
-        return self._fetch_page({"last": min(count, PAGE_SIZE), **filters})
+        return self._fetch_page({"newest": min(count, PAGE_SIZE), **filters})
 
     def fetch_next(self, filters: MessageFilters) -> list[dict[str, Any]]:
         """Return at most one page of the messages behind the cursor, and advance it."""

@@ -50,12 +50,14 @@ class Finding:
     message: str
     fix: str
 
-    def __str__(self) -> str:
-        return f"{self.file}:{self.position.line}:{self.position.column}: {self.message}\n    fix: {self.fix}"
+    @property
+    def location(self) -> str:
+        """`file:line:column`, as compilers print it."""
+        return f"{self.file}:{self.position.line}:{self.position.column}"
 
     def as_json(self) -> dict[str, Any]:
-        """`file`, `line`, `column`, `what`, `fix`."""
-        return {"file": self.file, **asdict(self.position), "what": self.message, "fix": self.fix}
+        """`file`, `line`, `column`, `message`, `fix`."""
+        return {"file": self.file, **asdict(self.position), "message": self.message, "fix": self.fix}
 
 
 def lint_files(paths: Iterable[Path]) -> list[Finding]:

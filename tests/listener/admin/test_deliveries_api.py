@@ -166,9 +166,9 @@ def test_dead_letters_and_entries_of_a_removed_sink_are_discarded(
     assert (rejected.exit_code, rejected.stderr.partition(",")[0]) == (1, "Error: 2 wait for old")
     listener.stop()
     listener = start(sinks=[build_sink(receiver)])
-    assert run(listener, "discard", "--all").stdout == "0 given up for good\n"
+    assert run(listener, "discard", "--all").stdout == "0 discarded\n"
     assert read_metric(listener, "thingspace_outbox_waiting", "old") == 2
-    assert run(listener, "discard", "--all", "--sink", "old").stdout == "2 given up for good\n"
+    assert run(listener, "discard", "--all", "--sink", "old").stdout == "2 discarded\n"
     states = {
         delivery["sink"]: delivery["state"] for delivery in request_json(listener, "/v1/messages/2")["deliveries"]
     }
@@ -237,14 +237,14 @@ def test_the_commands_show_a_delivery_history_and_dead_letters_and_retry_them(st
 
     receiver.responder = refuse
     listener = start(sinks=[build_sink(receiver)])
-    assert run(listener, "dead").stdout == "There are no dead letters.\n"
+    assert run(listener, "dead-letters").stdout == "There are no dead letters.\n"
     send(listener, "good", "bad \x1b[2J", "worse")
     create_dead_letters(listener, 2)
-    lines = run(listener, "dead").stdout.splitlines()
+    lines = run(listener, "dead-letters").stdout.splitlines()
     assert lines[0].split("  ")[0] == "ID"
     assert "the receiver answered 422" in lines[1]
     assert lines[1].endswith(r"bad \x1b[2J")
-    letters = json.loads(run(listener, "dead", "--json").stdout)["deadLetters"]
+    letters = json.loads(run(listener, "dead-letters", "--json").stdout)["deadLetters"]
     assert [letter["message"]["id"] for letter in letters] == ["2", "3"]
     history = run(listener, "show", "2").stdout
     assert "mdn 5551230002" in history
@@ -254,8 +254,8 @@ def test_the_commands_show_a_delivery_history_and_dead_letters_and_retry_them(st
     assert (missing.exit_code, missing.stderr.startswith("Error: there is no message 99")) == (1, True)
     receiver.responder = lambda _: (204, {})
     assert json.loads(run(listener, "retry", "2", "--json").stdout) == {"retried": 1}
-    assert run(listener, "retry", "--all", "--sink", "hub").stdout == "1 to be delivered anew\n"
+    assert run(listener, "retry", "--all", "--sink", "hub").stdout == "1 to be delivered again\n"
     receiver.wait_for("bad \x1b[2J", "worse")
     assert run(listener, "retry", "2").exit_code == 1
     assert run(listener, "retry").exit_code == 2
-    assert "Give options behind `dead`." in run(listener, "--json", "dead").stderr
+    assert "Give options behind `dead-letters`." in run(listener, "--json", "dead-letters").stderr

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how a part that breaks down becomes a step of its own."""
+"""One check of the doctor, and the guard that turns an unexpected exception into a failed check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRET_VARIABLE = re.compile(r"THINGSPACE_\w*(KEY|SECRET|PASSWORD|TOKEN)\w*|PULU
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, how it went, what was seen; for a failure, what to do now."""
+    """Name and result of one check. `hint` says how to fix a failure."""
 
     name: str
     status: Literal["ok", "failed", "skipped"]
@@ -28,42 +28,42 @@ class Check:
 
 
 def ok(name: str, detail: str) -> Check:
-    """It is as it should be."""
+    """Return a check that passed."""
     return Check(name, "ok", detail)
 
 
 def skipped(name: str, reason: str) -> Check:
-    """It was not looked at, or there is nothing to look at."""
+    """Return a check that was not run."""
     return Check(name, "skipped", reason)
 
 
 def failed(name: str, detail: str, hint: str) -> Check:
-    """It is not as it should be."""
+    """Return a check that failed."""
     return Check(name, "failed", detail, hint)
 
 
 def failed_with(name: str, error: ThingSpaceError) -> Check:
-    """A call or a setting that did not pass, in its own words."""
-    whom = f" for account {error.account}" if error.account else ""
-    return failed(name, f"{error.action}{whom}: {error.detail}", error.hint)
+    """Return a failed check with the action, detail and hint of the error."""
+    account = f" for account {error.account}" if error.account else ""
+    return failed(name, f"{error.action}{account}: {error.detail}", error.hint)
 
 
 def run_guarded(name: str, checks: Checks[Result], default: Result) -> Checks[Result]:
-    """The part's steps and result; one that breaks down says so, and the parts after it go on."""
+    """Run the checks and return their result. After an exception: a failed check, and `default`."""
     try:
         return (yield from checks)
     except ThingSpaceError as error:
         yield failed_with(name, error)
-    except Exception as error:  # noqa: BLE001  its text may quote a secret: only its kind and place are shown
+    except Exception as error:  # noqa: BLE001  its text may hold a secret: only its class and line are shown
         frame = traceback.extract_tb(error.__traceback__)[-1]
         yield failed(
             name,
-            f"an unforeseen {type(error).__name__} in {Path(frame.filename).name} line {frame.lineno}",
-            "This is a defect of thingspace-provider; the other steps do not depend on it.",
+            f"unexpected {type(error).__name__} in {Path(frame.filename).name} line {frame.lineno}",
+            "This is a defect of thingspace-provider. The other checks do not depend on it.",
         )
     return default
 
 
 def environment_secrets(environment: Mapping[str, str]) -> Redactor:
-    """The secrets that an environment holds."""
+    """Return a redactor of the secrets in an environment."""
     return Redactor(value for name, value in environment.items() if SECRET_VARIABLE.fullmatch(name))

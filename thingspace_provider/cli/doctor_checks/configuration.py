@@ -1,4 +1,4 @@
-"""What is configured, and where each value comes from. No secret is shown, not even in part."""
+"""Checks of the configuration: each value and its origin. No secret is shown, not even in part."""
 
 from __future__ import annotations
 
@@ -33,40 +33,40 @@ PROFILE_VARIABLES = re.compile(r"THINGSPACE_(\w+)_APP_KEY")
 
 @dataclass(frozen=True)
 class Configuration:
-    """The stack's configuration, as far as it can be read; `encrypted` names keys whose values cannot."""
+    """Readable configuration of a stack. `encrypted` names the keys whose values cannot be decrypted."""
 
     stack: str | None = None
     raw_values: dict[str, str] = field(default_factory=dict, repr=False)
     encrypted: frozenset[str] = frozenset()
 
     def get(self, full_key: str) -> str | None:
-        """The value of `thingspace:key` as the engine hands it to a program."""
+        """Return the value of `thingspace:key` as the engine hands it to a program."""
         return self.raw_values.get(full_key)
 
     def value(self, key: str) -> Any:
-        """The value of a key of ours, parsed; None when it is not set."""
+        """Return the parsed value of a `thingspace:` key, or None if it is not set."""
         raw_value = self.raw_values.get(f"{NAMESPACE}:{key}")
         return None if raw_value is None else stack_schema.parse_value(key, raw_value)
 
     def accounts(self) -> list[str]:
-        """The account names that are usable as such."""
+        """Return the usable account names."""
         listed = self.value("accounts")
         return [name for name in listed if isinstance(name, str) and name] if isinstance(listed, list) else []
 
 
 def run_checks(stack: str | None, pulumi_cli: PulumiCli | None, redactor: Redactor) -> Checks[Configuration]:
-    """Returns the configuration of the stack named, or of the selected one, or an empty one."""
+    """Check the stack and return its configuration, or an empty one. Without a name: the selected stack."""
     if not Path("Pulumi.yaml").is_file():
-        yield skipped("stack", "there is no Pulumi.yaml in this folder: the environment alone counts")
+        yield skipped("stack", "no Pulumi.yaml in this folder: only the environment is checked")
         return Configuration()
     if stack is None and pulumi_cli is not None:
         try:
             stack = pulumi_cli.run("stack", "--show-name").strip()
         except PulumiCliError as error:
-            yield skipped("stack", f"{error} (the environment alone counts; --stack names one)")
+            yield skipped("stack", f"{error} (only the environment is checked; name a stack with --stack)")
             return Configuration()
     if stack is None:
-        yield skipped("stack", "without an engine the selected stack is not known: --stack names one")
+        yield skipped("stack", "the selected stack is unknown without the Pulumi CLI. Name one with --stack")
         return Configuration()
     configuration, check = _read_from_cli(stack, pulumi_cli, redactor)
     yield check
@@ -77,21 +77,21 @@ def run_checks(stack: str | None, pulumi_cli: PulumiCli | None, redactor: Redact
 def _read_from_cli(stack: str, pulumi_cli: PulumiCli | None, redactor: Redactor) -> tuple[Configuration, Check]:
     if pulumi_cli is None:
         return _read_from_file(stack), skipped(
-            "stack", f"{stack}, read from its file without an engine: no encrypted value"
+            "stack", f"{stack}, read from its file without the Pulumi CLI: encrypted values are unknown"
         )
     try:
         document = json.loads(pulumi_cli.run("config", "--json", "--show-secrets", "--stack", stack))
         raw_values = {key: entry["value"] for key, entry in document.items()}
     except PulumiCliError as error:
         hint = (
-            "What the file holds in clear is used for the steps below. `pulumi stack init` makes a stack that is in no "
-            "backend yet, `pulumi login` reaches the backend, PULUMI_CONFIG_PASSPHRASE opens the secrets."
+            "The checks below use the unencrypted values of the file. Run `pulumi stack init` if the stack is in no "
+            "backend yet, `pulumi login` to reach the backend, and set PULUMI_CONFIG_PASSPHRASE to decrypt secrets."
         )
-        return _read_from_file(stack), failed("stack", f"`pulumi config --stack {stack}` says: {error}", hint)
+        return _read_from_file(stack), failed("stack", f"`pulumi config --stack {stack}` failed: {error}", hint)
     except (ValueError, KeyError, TypeError, AttributeError):
-        detail = f"`pulumi config --stack {stack}` printed what is not its usual JSON"
+        detail = f"`pulumi config --stack {stack}` did not print its usual JSON"
         return _read_from_file(stack), failed(
-            "stack", detail, "What the file holds in clear is used for the steps below."
+            "stack", detail, "The checks below use the unencrypted values of the file."
         )
     for key, raw_value in raw_values.items():
         _, _, name = key.partition(":")
@@ -102,13 +102,13 @@ def _read_from_cli(stack: str, pulumi_cli: PulumiCli | None, redactor: Redactor)
 
 
 def _profile_secrets(value: Any) -> list[Any]:
-    """The secrets of profiles."""
+    """Return the secrets of all profiles."""
     profiles = value.values() if isinstance(value, dict) else ()
     return [entry.get(key) for entry in profiles if isinstance(entry, dict) for key in SECRET_KEYS]
 
 
 def _read_from_file(stack: str) -> Configuration:
-    """What stands in the stack's file in clear."""
+    """Return the unencrypted values of the stack file."""
     path = Path(stack_schema.stack_file_path(stack))
     try:
         values = StackFile(path, compose_file(path)).values
@@ -122,7 +122,7 @@ def _read_from_file(stack: str) -> Configuration:
 
 
 def _to_config_value(value: Any) -> str:
-    """As the engine would hand it over; what is encrypted inside is left empty."""
+    """Return the value as the engine hands it over. Encrypted parts become null."""
     return (
         value
         if isinstance(value, str)
@@ -131,15 +131,13 @@ def _to_config_value(value: Any) -> str:
 
 
 def _check_settings(configuration: Configuration) -> Checks[None]:
-    """Whether a program could use the stack's settings."""
+    """Check the settings against the schema of stack files."""
     keys = [key.partition(":")[2] for key in configuration.raw_values if key.startswith(f"{NAMESPACE}:")]
     values = {key: configuration.value(key) for key in keys} | dict.fromkeys(configuration.encrypted, UNKNOWN)
     violations = list(stack_schema.validate(values))
     for violation in violations:
-        example = f"As in  {violation.example}" if violation.example else "Correct or remove it."
-        yield failed(
-            "settings", f"{violation.key} {violation.message}", f"{example}; `thingspace lint` names the line."
-        )
+        example = f"Example: {violation.example}" if violation.example else "Correct or remove it."
+        yield failed("settings", f"{violation.key} {violation.message}", f"{example} `thingspace lint` names the line.")
     if not violations:
         listener, accounts = values.get("listener"), values.get("accounts")
         kind = listener.get("kind") if isinstance(listener, dict) else "encrypted"
@@ -149,14 +147,14 @@ def _check_settings(configuration: Configuration) -> Checks[None]:
 
 @dataclass(frozen=True)
 class ResolvedUser:
-    """Where ThingSpace is, when its address is usable; who calls there, when that is complete."""
+    """Base URL, if it is usable, and credentials, if they are complete."""
 
     base_url: str | None = None
     credentials: Credentials | None = None
 
 
 def check_user(profile: str | None, configuration: Configuration, redactor: Redactor) -> Checks[ResolvedUser]:
-    """Which ThingSpace user would call, and where each of its settings comes from."""
+    """Check the credentials of a ThingSpace user and report the origin of each setting."""
     sources_by_field = find_sources(profile, os.environ, configuration.get)
     redactor.add(_url_password(source.value) for source in sources_by_field["base_url"])
     for name, (variable, key) in CREDENTIAL_SETTINGS.items():
@@ -164,16 +162,16 @@ def check_user(profile: str | None, configuration: Configuration, redactor: Reda
         if not sources_by_field[name]:
             prefix = f"THINGSPACE_{profile.upper()}_" if profile else "THINGSPACE_"
             is_encrypted = key in configuration.encrypted or (profile and "profiles" in configuration.encrypted)
-            detail = "encrypted in the stack file, which cannot be opened here" if is_encrypted else "missing"
+            detail = "encrypted in the stack file, and cannot be decrypted here" if is_encrypted else "missing"
             path = f"--path {NAMESPACE}:profiles.{profile}.{key}" if profile else f"{NAMESPACE}:{key}"
-            yield failed(label, detail, f"Export {prefix}{variable}, or `pulumi config set --secret {path}`.")
+            yield failed(label, detail, f"Set {prefix}{variable}, or run `pulumi config set --secret {path}`.")
             continue
         first, *others = sources_by_field[name]
         value = first.value if name in PUBLIC_FIELDS else "set"
         overridden = [other.origin for other in others if other.origin != "default"]
         yield ok(
             label,
-            f"{value}, from {first.origin}" + (f" (which overrides {', '.join(overridden)})" if overridden else ""),
+            f"{value}, from {first.origin}" + (f" (overrides {', '.join(overridden)})" if overridden else ""),
         )
     yield from _check_profiles(configuration)
     yield _check_limits(configuration)
@@ -193,7 +191,7 @@ def check_user(profile: str | None, configuration: Configuration, redactor: Reda
 
 
 def _url_password(url: str) -> str | None:
-    """What somebody wrote as `https://user:password@…`."""
+    """Return the password of `https://user:password@…`."""
     try:
         return urlsplit(url).password
     except ValueError:
@@ -201,19 +199,20 @@ def _url_password(url: str) -> str | None:
 
 
 def _check_limits(configuration: Configuration) -> Check:
-    """The time of one operation and the pace of calls in an update; a diagnosis has its own."""
+    """Check the timeout of a resource operation and the rate limit."""
     try:
         resolved = resolve_limits(os.environ, configuration.get)
     except InvalidSetting as error:
         return failed_with("limits", error)
     return ok(
         "limits",
-        f"{resolved.resource_timeout_seconds:g} s for one operation, {resolved.calls_per_second:g} calls a second",
+        f"{resolved.resource_timeout_seconds:g} s for one resource operation, "
+        f"{resolved.calls_per_second:g} calls a second",
     )
 
 
 def _check_profiles(configuration: Configuration) -> Checks[None]:
-    """Further users, complete or not."""
+    """Check that each profile is complete."""
     configured = configuration.value("profiles")
     names = {str(name).upper(): str(name) for name in configured} if isinstance(configured, dict) else {}
     for variable in os.environ:
@@ -222,4 +221,4 @@ def _check_profiles(configuration: Configuration) -> Checks[None]:
     for name in sorted(names.values()):
         sources_by_field = find_sources(name, os.environ, configuration.get)
         missing = [key for field_, (_, key) in CREDENTIAL_SETTINGS.items() if not sources_by_field[field_]]
-        yield ok(f"profile {name}", f"not complete: no {', '.join(missing)}" if missing else "complete")
+        yield ok(f"profile {name}", f"incomplete: {', '.join(missing)} missing" if missing else "complete")

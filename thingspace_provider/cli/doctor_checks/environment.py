@@ -1,4 +1,4 @@
-"""What is installed here: Python, packages, the Pulumi engine, and the SQLite of a listener's store."""
+"""Checks of the environment: Python, packages, the Pulumi CLI, and the SQLite library of a listener's store."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from pathlib import Path
 
 from thingspace_provider.cli.doctor_checks.check import Check, Checks, failed, ok, skipped
 
-MIN_SDK_VERSION = (3, 216, 0)  # the first whose ReadResult carries inputs
-MIN_CLI_VERSION = (3, 139, 0)  # the first that hands stack configuration to dynamic providers
+MIN_SDK_VERSION = (3, 216, 0)  # first version whose ReadResult carries inputs
+MIN_CLI_VERSION = (3, 139, 0)  # first version that hands stack configuration to dynamic providers
 COMMAND_TIMEOUT_SECONDS = 20.0
-# SQLite's WAL-reset defect: a commit could be lost when a checkpoint met a writer that reset the log.
+# SQLite can lose a commit if a checkpoint runs while a writer resets the write-ahead log.
 WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
 Version = tuple[int, ...]
 
 
 class PulumiCliError(Exception):
-    """The engine ended with an error or not in time; the text is its last line, or how long it took."""
+    """A `pulumi` command failed or timed out. The text is its last line, or the timeout."""
 
 
 class PulumiCli:
-    """A `pulumi` that can be asked."""
+    """Runs `pulumi` commands."""
 
     def __init__(self, program: Path) -> None:
         self.program = program
 
     def run(self, *arguments: str) -> str:
-        """What a command prints. Raises EngineFailed."""
+        """Run a command and return its standard output. Raises PulumiCliError."""
         environment = {
             **os.environ,
             "PATH": f"{self.program.parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -50,25 +50,25 @@ class PulumiCli:
                 env=environment,
             )
         except subprocess.TimeoutExpired:
-            raise PulumiCliError(f"it did not end within {COMMAND_TIMEOUT_SECONDS:g} s") from None
+            raise PulumiCliError(f"it timed out after {COMMAND_TIMEOUT_SECONDS:g} s") from None
         except OSError as error:
-            raise PulumiCliError(f"it cannot be run ({(error.strerror or 'unknown').lower()})") from None
+            raise PulumiCliError(f"it cannot run ({(error.strerror or 'unknown').lower()})") from None
         if result.returncode != 0:
-            lines = result.stderr.strip().splitlines() or [f"it ended with status {result.returncode}"]
+            lines = result.stderr.strip().splitlines() or [f"it exited with {result.returncode}"]
             raise PulumiCliError(lines[-1].removeprefix("error: "))
         return result.stdout
 
 
 def run_checks() -> Checks[PulumiCli | None]:
-    """Returns the engine, when there is one to ask."""
+    """Check the environment and return the Pulumi CLI, if it is usable."""
     yield ok("python", f"{platform.python_version()} on {platform.system()}")
     yield _check_packages()
     pulumi_cli = _find_cli()
     if pulumi_cli is None:
         yield failed(
-            "engine",
-            "`pulumi` is not on PATH, and make has not installed one for this user",
-            "Install it (https://www.pulumi.com/docs/install/), or let `make demo` get one.",
+            "pulumi CLI",
+            "`pulumi` is not on PATH, and `make` has not installed one for this user",
+            "Install it (https://www.pulumi.com/docs/install/), or run `make demo` in a clone to get one.",
         )
     else:
         pulumi_cli = yield from _check_cli(pulumi_cli)
@@ -81,12 +81,12 @@ def _check_packages() -> Check:
     detail = f"thingspace-provider {provider}, pulumi {sdk}"
     if parse_version(sdk) < MIN_SDK_VERSION:
         minimum = format_version(MIN_SDK_VERSION)
-        return failed("packages", f"{detail}: too old, {minimum} is needed", f"pip install 'pulumi>={minimum}'")
+        return failed("packages", f"{detail}: {minimum} or newer is required", f"pip install 'pulumi>={minimum}'")
     return ok("packages", detail)
 
 
 def _find_cli() -> PulumiCli | None:
-    """The `pulumi` on PATH, else one that `make` keeps for this user."""
+    """Return the `pulumi` on PATH, or else the one that `make` cached for this user."""
     on_path = shutil.which("pulumi")
     if on_path:
         return PulumiCli(Path(on_path))
@@ -96,51 +96,55 @@ def _find_cli() -> PulumiCli | None:
 
 
 def _check_cli(pulumi_cli: PulumiCli) -> Checks[PulumiCli | None]:
-    install = "Install a newer one: https://www.pulumi.com/docs/install/"
+    install = "Install a newer version: https://www.pulumi.com/docs/install/"
     try:
         version = pulumi_cli.run("version").strip()
     except PulumiCliError as error:
-        yield failed("engine", f"{pulumi_cli.program}: {error}", install)
+        yield failed("pulumi CLI", f"{pulumi_cli.program}: {error}", install)
         return None
     if parse_version(version) < MIN_CLI_VERSION:
         yield failed(
-            "engine", f"{pulumi_cli.program} is {version}; {format_version(MIN_CLI_VERSION)} is needed", install
+            "pulumi CLI",
+            f"{pulumi_cli.program} is {version}; {format_version(MIN_CLI_VERSION)} or newer is required",
+            install,
         )
     else:
-        yield ok("engine", f"{version.removeprefix('v')} at {pulumi_cli.program}")
+        yield ok("pulumi CLI", f"{version.removeprefix('v')} at {pulumi_cli.program}")
     language_host = "pulumi-language-python"
     if (pulumi_cli.program.resolve().parent / language_host).exists() or shutil.which(language_host):
-        yield ok("language host", f"{language_host} is there")
+        yield ok("language host", f"{language_host} is installed")
     else:
         yield failed(
-            "language host", f"{language_host} is neither beside pulumi nor on PATH", "Install Pulumi as a whole."
+            "language host",
+            f"{language_host} is neither beside pulumi nor on PATH",
+            "Install the complete Pulumi package.",
         )
     return pulumi_cli
 
 
 def _check_sqlite() -> Check:
-    """The library that the listener's store uses, which is not Python's own."""
+    """Check the SQLite library of apsw, which the listener uses instead of Python's own."""
     try:
         apsw = importlib.import_module("apsw")
     except ModuleNotFoundError:
-        return skipped("sqlite", "apsw is not installed; only a listener on this machine needs it")
+        return skipped("sqlite", "apsw is not installed. Only a listener on this machine needs it")
     version = str(apsw.sqlite_lib_version())
     if WAL_RESET_BUG[0] <= parse_version(version) <= WAL_RESET_BUG[1]:
         return failed(
             "sqlite",
-            f"SQLite {version} has the WAL-reset defect of {format_version(WAL_RESET_BUG[0])} to {format_version(WAL_RESET_BUG[1])}: "  # noqa: E501
-            "a stored text can be lost, so a listener refuses to start",
+            f"SQLite {version} has the WAL-reset bug of versions {format_version(WAL_RESET_BUG[0])} to "
+            f"{format_version(WAL_RESET_BUG[1])}: a stored message can be lost. A listener does not start with it",
             "pip install 'apsw>=3.51.3'",
         )
-    return ok("sqlite", f"{version} (of apsw), without the WAL-reset defect")
+    return ok("sqlite", f"{version} (of apsw), without the WAL-reset bug")
 
 
 def parse_version(version: str) -> Version:
-    """The numbers that a version begins with: "v3.51.2-beta" is (3, 51, 2); () when there are none."""
+    """Return the leading numbers: "v3.51.2-beta" is (3, 51, 2); () if there are none."""
     match = re.match(r"v?(\d+(?:\.\d+)*)", version)
     return tuple(int(part) for part in match.group(1).split(".")[:3]) if match else ()
 
 
 def format_version(version: Version) -> str:
-    """As a person writes it."""
+    """Return the version as text."""
     return ".".join(map(str, version))

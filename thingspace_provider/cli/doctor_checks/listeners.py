@@ -1,4 +1,4 @@
-"""Where the texts go: the registered URL, whether it is the stack's, and whether our listener answers there."""
+"""Checks of the listeners: the registered URL, whether it is the stack's, and its readiness probe."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from thingspace_provider.readiness.probe import ExpectedListener
 from thingspace_provider.readiness.reachability import ProbeFailed
 
 PROBE_TIMEOUT_SECONDS = 5.0
-PROBES_TIMEOUT_SECONDS = 60.0  # for all accounts together
+PROBES_TIMEOUT_SECONDS = 60.0  # all accounts together
 SECRET_SETTINGS = ("password", "previousPasswords", "pathToken", "apiToken")
 
 
 @dataclass(frozen=True)
 class LocalListenerFiles:
-    """A local listener of the stack, by the settings it runs with."""
+    """Folder and settings of a local listener of the stack."""
 
     folder: Path
     settings: dict[str, Any] = field(repr=False)
 
     @property
     def origin(self) -> str:
-        """Where it listens."""
+        """Return scheme, host and port."""
         return f"http://{self.settings.get('host')}:{self.settings.get('port')}"
 
     def registration(self, account: str) -> Registration:
-        """What ThingSpace has to know of it."""
+        """Return the registration that belongs to this listener."""
         url = f"{self.origin}/callbacks/{self.settings.get('pathToken')}/{account}"
         return Registration(
             SMS_SERVICE, url, str(self.settings.get("username") or ""), str(self.settings.get("password") or "")
@@ -47,18 +47,20 @@ class LocalListenerFiles:
 
 
 def run_checks(configuration: Configuration, registered: RegistrationsByAccount, redactor: Redactor) -> Checks[None]:
-    """Nothing is sent to a listener but the question for its proof."""
+    """Check the listeners. The only request to a listener is the readiness probe."""
     host_settings = configuration.value("listener")
     kind = host_settings.get("kind") if isinstance(host_settings, dict) else None
     local_listeners = _find_local_listeners(configuration.stack, redactor) if kind == "local" else []
     for listener in local_listeners:
         yield _check_process(listener)
     if kind == "local" and not local_listeners:
-        yield skipped("listener", "this stack has started none on this machine: `pulumi up` does")
+        yield skipped("listener", "this stack has no listener on this machine. Run `pulumi up` to start it")
     deadline = time.monotonic() + PROBES_TIMEOUT_SECONDS
     for account, entries in registered.items():
         if time.monotonic() > deadline:
-            yield skipped(f"registration {account}", f"the listeners of others took {PROBES_TIMEOUT_SECONDS:g} s")
+            yield skipped(
+                f"registration {account}", f"not checked: the listeners before it took {PROBES_TIMEOUT_SECONDS:g} s"
+            )
             continue
         registration = next((entry for entry in entries if entry.service_name == SMS_SERVICE), None)
         local = next(
@@ -89,19 +91,19 @@ def _find_local_listeners(stack: str | None, redactor: Redactor) -> list[LocalLi
 def _check_process(local: LocalListenerFiles) -> Check:
     pid = listener_process.running_pid(local.folder / "listener.pid")
     if pid is None:
-        detail = f"the local listener {local.folder} does not run"
-        return failed("listener", detail, f"`pulumi up` starts it; its last words are in {local.folder}/listener.log.")
+        detail = f"the local listener {local.folder} is not running"
+        return failed("listener", detail, f"Run `pulumi up` to start it. Its log: {local.folder}/listener.log.")
     return ok("listener", f"process {pid} on {local.origin}")
 
 
 def _check_account(
     account: str, existing: Registration | None, host_settings: dict[str, Any], local: LocalListenerFiles | None
 ) -> Checks[None]:
-    registration_check, probe_check = f"registration {account}", f"proof {account}"
+    registration_check, probe_check = f"registration {account}", f"readiness {account}"
     if existing is None:
-        consequence = "texts wait in ThingSpace's queue"
         yield skipped(
-            registration_check, f"none for {SMS_SERVICE}, so {consequence}: `pulumi up` registers the stack's listener"
+            registration_check,
+            f"none for {SMS_SERVICE}: messages stay in ThingSpace's queue. Run `pulumi up` to register the listener",
         )
         yield (
             _probe_check(probe_check, account, local.registration(account))
@@ -113,21 +115,21 @@ def _check_account(
     if difference:
         yield failed(
             registration_check,
-            f"texts go to {mask_url(existing.url)}, {difference}",
-            "After `pulumi refresh`, the next `pulumi up` repairs a change of what this stack registered; "
-            "thingspace:adopt takes over what somebody else did.",
+            f"messages go to {mask_url(existing.url)}, {difference}",
+            "If this stack made the registration, run `pulumi refresh` and `pulumi up` to repair it. "
+            "Otherwise set thingspace:adopt to take it over.",
         )
-        yield skipped(probe_check, "it is not this stack's listener")
+        yield skipped(probe_check, "the registered URL is not this stack's listener")
         return
-    yield ok(registration_check, f"texts go to {mask_url(existing.url)}")
+    yield ok(registration_check, f"messages go to {mask_url(existing.url)}")
     if not (host_settings.get("kind") == "local" or host_settings.get("readiness") is True):
-        yield skipped(probe_check, "it is not known to be a listener of this project (thingspace:listener.readiness)")
+        yield skipped(probe_check, "the listener may not support the probe (thingspace:listener.readiness is not true)")
         return
     yield _probe_check(probe_check, account, existing)
 
 
 def _probe_check(name: str, account: str, registration: Registration) -> Check:
-    """Asked once: whoever waits for a listener to come up runs this again."""
+    """Send one readiness probe, without retries."""
     log_lines: list[str] = []
     try:
         expected = ExpectedListener(account, registration.username, registration.password)
@@ -136,26 +138,22 @@ def _probe_check(name: str, account: str, registration: Registration) -> Check:
         return failed_with(name, error)
     except ProbeFailed as error:
         return failed(name, f"{error.step}: {error.detail} ({mask_url(registration.url)})", error.hint)
-    return ok(
-        name, " ".join([f"{mask_url(registration.url)} is our listener, and it knows the credential.", *log_lines])
-    )
+    return ok(name, " ".join([f"{mask_url(registration.url)} passed the readiness probe.", *log_lines]))
 
 
 def _describe_difference(
     registration: Registration, host_settings: dict[str, Any], local: LocalListenerFiles | None, account: str
 ) -> str:
-    """How the registration is not the stack's, as far as can be known; "" when it may be."""
+    """Return how the registration differs from the stack's, or "" if no difference is known."""
     if local is not None:
         expected = local.registration(account)
         if registration.url != expected.url:
-            return f"and this stack's listener is {mask_url(expected.url)}"
+            return f"but this stack's listener is {mask_url(expected.url)}"
         return (
-            ""
-            if registration == expected
-            else "but with another user name or password than this stack's listener knows"
+            "" if registration == expected else "but user name or password differ from those of this stack's listener"
         )
     url = host_settings.get("url")
     if host_settings.get("kind") != "external" or not isinstance(url, str):
         return ""
     pattern = re.escape(url).replace(r"\{account\}", re.escape(account)).replace(r"\{path_token\}", "[^/]+")
-    return "" if re.fullmatch(pattern, registration.url) else f"and this stack wants {mask_url(url)}"
+    return "" if re.fullmatch(pattern, registration.url) else f"but this stack's URL is {mask_url(url)}"
