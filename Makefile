@@ -29,6 +29,7 @@ check: .venv/ready           ## format, lint, types, walls, stack files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/thingspace lint stacks/
+	$(BIN)/python tools/check_glossary.py
 
 format: .venv/ready
 	$(BIN)/ruff format .
