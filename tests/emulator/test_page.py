@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import asyncio
 import html
 import re
-from collections.abc import Callable
 from urllib.parse import urlencode
 
 import pytest
+from playwright.sync_api import Page, expect
 
-from tests.support.chromium import Browser, find_browser
 from tests.support.raw_api_client import ACCOUNT, PASSWORD, USERNAME, RawApiClient, RawResponse
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
@@ -105,58 +103,41 @@ def test_a_long_queue_stays_a_short_page(caller: RawApiClient) -> None:
     assert len(content) < 50_000
 
 
-def run_in_browser(work: Callable[[Browser], object]) -> None:
-    path = find_browser()
-    if path is None:
-        pytest.skip("NO CHROMIUM: the emulator's page is not tested in a browser. Install it: apt-get install chromium")
-
-    async def main() -> None:
-        async with Browser(path) as browser:
-            await work(browser)  # type: ignore[misc]
-
-    asyncio.run(main())
+def open_page(browser_page: Page, client: RawApiClient) -> None:
+    browser_page.goto(client.url.removesuffix("/api") + "/")
+    expect(browser_page.locator("#message")).to_be_focused()
 
 
 def test_in_a_browser_a_typed_text_appears_in_the_queue_and_then_at_the_listener(
-    client: RawApiClient, listener: ScriptedListener
+    client: RawApiClient, listener: ScriptedListener, browser_page: Page
 ) -> None:
-    async def work(browser: Browser) -> None:
-        await browser.open(client.url.removesuffix("/api") + "/")
-        await browser.wait_until("document.activeElement.id === 'message'")
-        await browser.type("T=21.5 from the box")
-        await browser.press("Enter", 13, "\r")
-        await browser.wait_until("document.querySelector('#queue').innerText.includes('T=21.5 from the box')")
-        assert client.fetch_queue() == ["T=21.5 from the box"]
-        await browser.wait_until("document.activeElement.id === 'message'")
-        await browser.type("half a text")
-        client.register(listener.url)
-        client.start_callbacks()
-        assert listener.wait_for(1) == ["T=21.5 from the box"]
-        await browser.wait_until("document.querySelector('#deliveries').innerText.includes('delivered 200')")
-        await browser.wait_until("document.querySelector('#queue').innerText === 'Nothing waits.'")
-        assert await browser.evaluate("document.querySelector('#message').value") == "half a text"
-
-    run_in_browser(work)
+    open_page(browser_page, client)
+    browser_page.keyboard.type("T=21.5 from the box")
+    browser_page.keyboard.press("Enter")
+    expect(browser_page.locator("#queue")).to_contain_text("T=21.5 from the box")
+    assert client.fetch_queue() == ["T=21.5 from the box"]
+    expect(browser_page.locator("#message")).to_be_focused()
+    browser_page.keyboard.type("half a text")
+    client.register(listener.url)
+    client.start_callbacks()
+    assert listener.wait_for(1) == ["T=21.5 from the box"]
+    expect(browser_page.locator("#deliveries")).to_contain_text("delivered 200")
+    expect(browser_page.locator("#queue")).to_have_text("Nothing waits.")
+    expect(browser_page.locator("#message")).to_have_value("half a text")
 
 
-def test_in_a_browser_everything_is_reached_with_the_keyboard(client: RawApiClient) -> None:
+def test_in_a_browser_everything_is_reached_with_the_keyboard(client: RawApiClient, browser_page: Page) -> None:
     for _ in range(5):
         client.login(password="wrong")
-
-    async def work(browser: Browser) -> None:
-        await browser.open(client.url.removesuffix("/api") + "/")
-        await browser.wait_until("document.activeElement.id === 'message'")
-        reached = []
-        for _ in range(3):
-            await browser.press("Tab", 9)
-            reached.append(await browser.evaluate("document.activeElement.innerText || document.activeElement.id"))
-        assert reached[0] == "Send as the device"
-        assert f"Unlock {USERNAME}" in reached
-        await browser.evaluate("document.querySelector('.inline button').focus()")
-        await browser.press("Enter", 13, "\r")
-        await browser.wait_until("document.querySelector('.said')?.innerText.includes('may log in again')")
-        assert client.login().status == 200
-        unlabelled = "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
-        assert await browser.evaluate(unlabelled) == 0
-
-    run_in_browser(work)
+    open_page(browser_page, client)
+    reached = []
+    for _ in range(3):
+        browser_page.keyboard.press("Tab")
+        reached.append(browser_page.evaluate("document.activeElement.innerText || document.activeElement.id"))
+    assert reached[0] == "Send as the device"
+    assert f"Unlock {USERNAME}" in reached
+    browser_page.locator(".inline button").press("Enter")
+    expect(browser_page.locator(".said")).to_contain_text("may log in again")
+    assert client.login().status == 200
+    unlabelled = "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
+    assert browser_page.evaluate(unlabelled) == 0
