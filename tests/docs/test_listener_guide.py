@@ -1,0 +1,60 @@
+"""The listener guide agrees with the code: its example is loaded, its tables are compared."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.docs.pending import renamed
+from tests.docs.test_documents import DOCUMENTS, TOP
+from thingspace_provider.listener.settings import listener_settings
+
+GUIDE = DOCUMENTS["docs/listener.md"]
+EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", GUIDE.replace("\n   ", "\n"), re.DOTALL)]
+SOURCE = "".join(
+    path.read_text(encoding="utf-8") for path in sorted((TOP / "thingspace_provider" / "listener").rglob("*.py"))
+)
+EVENTS = set(re.findall(r'(?:log_event|\.warn)\(\s*"([a-z]+(?:_[a-z]+)+)"', SOURCE))
+METRICS = set(re.findall(r'"(thingspace_[a-z_]+)"', SOURCE))
+DEFAULTS = {
+    "recoveryMode": "`off`",
+    "recoveryDelaySeconds": "10",
+    "recoveryIntervalSeconds": "900",
+    "sourceAddressPolicy": "`log`",
+    "trustedProxyHops": "0",
+    "minFreeDiskSpace": "`100MB`",
+    "retentionDays": "0",
+}
+
+
+def test_example_settings_can_be_loaded() -> None:
+    settings = listener_settings.load_settings(None, {}, {**EXAMPLES[0], "pathToken": "a" * 16, "apiToken": "b" * 16})
+    assert settings.accounts == ("0000123456-00001",)
+
+
+def test_settings_of_recovery_are_known() -> None:
+    assert set(EXAMPLES[1]) <= set(listener_settings.EXAMPLES)
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_default_of_a_setting_is_in_the_table(key: str) -> None:
+    [row] = re.findall(rf"^\| `{key}` \|[^|]*\| (\S+) \|", GUIDE, flags=re.MULTILINE)
+    value = listener_settings.DEFAULTS[key]
+    if key == "minFreeDiskSpace":
+        assert value == listener_settings.PARSERS[key](row.strip("`"))
+    else:
+        assert row == DEFAULTS[key]
+        assert str(value).removesuffix(".0") == row.strip("`")
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_metric_is_documented(name: str) -> None:
+    guides = GUIDE + DOCUMENTS["docs/forwarding.md"]
+    assert f"`{renamed(name)}`" in guides or f"`{renamed(name)}_total`" in guides
+
+
+@pytest.mark.parametrize("event", sorted(EVENTS))
+def test_log_event_is_documented(event: str) -> None:
+    assert f"`{event}`" in GUIDE.partition("## Log events")[2].partition("\n## ")[0]
