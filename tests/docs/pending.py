@@ -22,7 +22,6 @@ SETTINGS = {
     "thingspace_healing_stopped": "thingspace_recovery_stopped",
     "thingspace_outbox_oldest_seconds": "thingspace_outbox_oldest_age_seconds",
 }
-OPTIONS = {"--contains": "--text", "--since": "--from"}
 PATHS = {"tests/hosting/", "thingspace_provider/config/limits.py"}
 
 

@@ -25,7 +25,7 @@ CONTRACTS: dict[str, dict[str, Any]] = {
         "contracts"
     ]
 }
-LAYERS: list[str] = CONTRACTS["layers"]["layers"][::-1]  # lowest first
+LAYERS: list[str] = CONTRACTS["layers"]["layers"][:0:-1]  # lowest first; without __main__, which calls cli
 ROWS = {
     cells[0].strip("`"): cells[1:]
     for line in TEXT.partition("| Layer | Imports |")[2].partition("\n\n")[0].splitlines()[2:]

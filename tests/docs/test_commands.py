@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.docs.pending import OPTIONS
 from tests.docs.test_documents import DOCUMENTS, TOP
 from thingspace_provider.cli import main
 
@@ -69,8 +68,7 @@ def _check_thingspace(arguments: list[str]) -> None:
             values -= 1
         elif argument.startswith("--"):
             name = argument.partition("=")[0]
-            names = {name, OPTIONS.get(name, name)}
-            option = next((it for it in command.get_params(context) if names & {*it.opts, *it.secondary_opts}), None)
+            option = next((it for it in command.get_params(context) if name in {*it.opts, *it.secondary_opts}), None)
             assert isinstance(option, click.Option), name
             values = 0 if option.is_flag or "=" in argument else option.nargs
         elif isinstance(command, click.Group) and (found := command.get_command(context, argument)):
