@@ -1,8 +1,8 @@
-"""The adapters between Pulumi's dynamic providers and our lifecycle.
+"""Adapters from Pulumi's dynamic providers to the lifecycles.
 
-The path of this module and the names of the classes at its end are pickled into every user's state: they are
-a file format, and a test holds them. The classes have no attributes of their own, so that the pickle is the name
-and nothing else: no code, no credential, the same on every machine and Python version.
+The path of this module and the names of the classes at its end are pickled into every user's state. They are a file
+format that never changes. The instances have no attributes when they are pickled, so a pickle holds only the name: no
+code, no credential, and the same bytes on every machine and Python version.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from pulumi.dynamic import (
     CheckFailure,
@@ -45,96 +45,108 @@ from thingspace_provider.lifecycle.model import UNKNOWN, Context, Lifecycle, Sta
 from thingspace_provider.lifecycle.registration import RegistrationLifecycle
 
 PROVIDER_KEY = "__provider"
-MAX_MESSAGE_BYTES = 4000  # bytes as sent; gRPC carries an error in a header, which has to stay small
-SIGNATURE_KEY, SECRET_SIGNATURE = (
-    "4dabf18193072939515e22adb298388d",
-    "1b47061264138c4ac30d75fd1eb44270",
-)  # a secret, for the engine
+MAX_MESSAGE_BYTES = 4000  # as sent: gRPC carries an error in a header, and clients reject headers above 8 kB
+# The engine's mark for a secret value: https://www.pulumi.com/docs/iac/concepts/secrets/
+SIGNATURE_KEY, SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-_CLIENT_CACHE = ClientCache()  # shared by all resources of the provider process: one token, one session
-atexit.register(_CLIENT_CACHE.logout)  # Python ends its worker threads first, so nobody uses a session any more
+_CLIENT_CACHE = ClientCache()  # all resources of the provider process share one access token and one session
+atexit.register(_CLIENT_CACHE.logout)  # Python joins its worker threads first, so no session is in use any more
 _LOG_LOCK = threading.Lock()
 
 
-class _LifecycleProvider(ResourceProvider):
-    """Turns what the engine sends into plain state, calls the lifecycle, and turns the answer back."""
+class ProviderError(Exception):
+    """Error of a resource operation, as the engine prints it: one readable message."""
 
-    serialize_as_secret_always = False  # the pickle is a name; a smaller state makes large updates faster
+
+# The engine prints the qualified class name before the message: "ThingSpace: ...".
+ProviderError.__module__ = "builtins"
+ProviderError.__qualname__ = "ThingSpace"
+
+
+def _translate_errors(method: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Convert any error of a resource operation to ProviderError.
+
+    gRPC sends no response after a BaseException, and `pulumi up` would wait forever. The SDK sends the traceback with
+    the message; `sys.tracebacklimit` is the only way to send the message alone.
+    """
+
+    @functools.wraps(method)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return method(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001
+            if os.environ.get("THINGSPACE_DEBUG"):
+                raise ProviderError(_format_traceback(error)) from None
+            sys.tracebacklimit = 0
+            raise ProviderError(_truncate(_format_error(error))) from None
+
+    return run
+
+
+class _LifecycleProvider(ResourceProvider):
+    """Converts the engine's values to plain state, runs the lifecycle, and converts its result back."""
+
+    serialize_as_secret_always = False  # the pickle is no secret, and a smaller state makes large updates faster
     lifecycle: ClassVar[Lifecycle]
 
+    @_translate_errors
     def configure(self, req: ConfigureRequest) -> None:
-        """Remember where settings come from, and make room for many calls; nothing is sent before it is needed."""
+        """Keep the stack configuration and raise the number of worker threads. Sends no call."""
         self._config = req.config.get
-        _translate_errors(_raise_concurrency)
+        _raise_concurrency()
 
+    @_translate_errors
     def check(self, _olds: State, news: State) -> CheckResult:
-        """Validate and normalise; works in previews without credentials."""
+        """Validate the inputs and fill in defaults. Needs no credentials."""
+        checked = self.lifecycle.check(_from_engine(news))
+        failures = [CheckFailure(failure.key, failure.reason) for failure in checked.failures]
+        return CheckResult(_to_engine(checked.inputs), failures)
 
-        def run() -> CheckResult:
-            checked = self.lifecycle.check(_from_engine(news))
-            return CheckResult(
-                _to_engine(checked.inputs), [CheckFailure(failure.key, failure.reason) for failure in checked.failures]
-            )
-
-        return _translate_errors(run)
-
+    @_translate_errors
     def diff(self, _id: str, _olds: State, _news: State) -> DiffResult:
-        """Compare; works in previews without credentials."""
+        """Compare state and inputs. Needs no credentials."""
+        difference = self.lifecycle.diff(_from_engine(_olds), _from_engine(_news), self._fingerprint)
+        return DiffResult(
+            changes=difference.changes,
+            replaces=difference.replaces,
+            delete_before_replace=difference.delete_before_replace,
+        )
 
-        def run() -> DiffResult:
-            difference = self.lifecycle.diff(_from_engine(_olds), _from_engine(_news), self._fingerprint)
-            return DiffResult(
-                changes=difference.changes,
-                replaces=difference.replaces,
-                delete_before_replace=difference.delete_before_replace,
-            )
-
-        return _translate_errors(run)
-
+    @_translate_errors
     def create(self, props: State) -> CreateResult:
-        """Make it so."""
+        """Create the resource."""
+        created = self.lifecycle.create(self._context(props), _from_engine(props))
+        return CreateResult(created.id, created.outputs)
 
-        def run() -> CreateResult:
-            created = self.lifecycle.create(self._context(props), _from_engine(props))
-            return CreateResult(created.id, created.outputs)
-
-        return _translate_errors(run)
-
+    @_translate_errors
     def read(self, id_: str, props: State) -> ReadResult:
-        """What is there; an empty id says that it is gone."""
+        """Read the resource. An empty id means that it no longer exists."""
+        current = self.lifecycle.read(self._context(props), _from_engine(props))
+        if current is None:
+            return ReadResult("", {})
+        outputs, inputs = (_mark_secret(state, current.secrets) for state in (current.outputs, current.inputs))
+        return ReadResult(id_, outputs, inputs)
 
-        def run() -> ReadResult:
-            current = self.lifecycle.read(self._context(props), _from_engine(props))
-            if current is None:
-                return ReadResult("", {})
-            return ReadResult(
-                id_, *(_mark_secret(properties, current.secrets) for properties in (current.outputs, current.inputs))
-            )
-
-        return _translate_errors(run)
-
+    @_translate_errors
     def update(self, _id: str, _olds: State, _news: State) -> UpdateResult:
-        """Change it in place."""
+        """Update the resource in place."""
+        context = self._context(_olds, _news)
+        return UpdateResult(self.lifecycle.update(context, _from_engine(_olds), _from_engine(_news)))
 
-        def run() -> UpdateResult:
-            return UpdateResult(
-                self.lifecycle.update(self._context(_olds, _news), _from_engine(_olds), _from_engine(_news))
-            )
-
-        return _translate_errors(run)
-
+    @_translate_errors
     def delete(self, _id: str, _props: State) -> None:
-        """Take it away."""
-        _translate_errors(lambda: self.lifecycle.delete(self._context(_props), _from_engine(_props)))
+        """Delete the resource."""
+        self.lifecycle.delete(self._context(_props), _from_engine(_props))
 
     def _context(self, *states: State) -> Context:
-        """The context of one operation, which is about these states."""
+        """Return the context of one resource operation. Secrets in the states are redacted in its errors."""
         config: Config = self._config
         resolved_limits = resolve_limits(os.environ, config)
 
         @functools.cache
-        def deadline() -> api.Deadline:  # from the first call to ThingSpace on: a listener's proof has its own time
+        def deadline() -> api.Deadline:  # starts with the first client: the readiness probe has its own timeout
             return api.Deadline(resolved_limits, _log)
 
         def client(profile: str | None) -> api.ThingSpaceClient:
@@ -150,51 +162,31 @@ class _LifecycleProvider(ResourceProvider):
 
 
 def _state_secrets(state: State) -> list[object]:
-    """What ThingSpace may repeat of a registration's inputs, and nobody may see."""
+    """Return the secrets of a registration that ThingSpace may repeat in an error response."""
     url = state.get("url")
     return [state.get("password"), *(api.url_secrets(url) if isinstance(url, str) else [])]
-
-
-class ProviderError(Exception):
-    """What the engine shows when a call fails: one readable message, whatever the cause was."""
-
-
-# The engine prints the class before the message; this keeps the module's path out of the user's sight.
-ProviderError.__module__ = "builtins"
-ProviderError.__qualname__ = "ThingSpace"
-
-
-def _translate_errors(run: Callable[[], Result]) -> Result:
-    """Run one call; every way of failing becomes one Exception with a message for people.
-
-    A BaseException that reached gRPC would never be answered, and `pulumi up` would wait for ever. The SDK sends a
-    whole traceback; `sys.tracebacklimit` is its only handle for sending the message alone.
-    """
-    try:
-        return run()
-    except BaseException as error:  # noqa: BLE001
-        if os.environ.get("THINGSPACE_DEBUG"):
-            error_traceback = (error.__cause__ or error).__traceback__
-            frames = "".join(traceback.format_tb(error_traceback))[-MAX_MESSAGE_BYTES // 2 :]  # the innermost last
-            message = _truncate(f"{type(error).__name__}: {error}", MAX_MESSAGE_BYTES // 2)
-            raise ProviderError(f"{message}\n{frames}") from None
-        sys.tracebacklimit = 0
-        raise ProviderError(_truncate(_format_error(error))) from None
 
 
 def _format_error(error: BaseException) -> str:
     if isinstance(error, ThingSpaceError):
         return str(error)
-    # The text of an unforeseen error may quote what it stumbled over, a secret perhaps: only its kind is shown.
-    [frame] = traceback.extract_tb(error.__traceback__, limit=-1)  # without a limit, the process-wide one of 0 holds
+    # The message of an unexpected error may quote a secret, so only its type is printed.
+    [frame] = traceback.extract_tb(error.__traceback__, limit=-1)  # an explicit limit overrides sys.tracebacklimit
     return (
-        f"an unforeseen {type(error).__name__} in {os.path.basename(frame.filename)} line {frame.lineno}. "  # noqa: PTH119
-        "This is a defect of thingspace-provider. THINGSPACE_DEBUG=1 shows all of it, possibly with secrets."
+        f"unexpected {type(error).__name__} in {os.path.basename(frame.filename)} line {frame.lineno}. "  # noqa: PTH119
+        "This is a bug in thingspace-provider. Set THINGSPACE_DEBUG=1 to print the traceback, which may hold secrets."
     )
 
 
+def _format_traceback(error: BaseException) -> str:
+    """Return the message and the innermost frames, each in half of the space."""
+    frames = "".join(traceback.format_tb((error.__cause__ or error).__traceback__))[-MAX_MESSAGE_BYTES // 2 :]
+    message = _truncate(f"{type(error).__name__}: {error}", MAX_MESSAGE_BYTES // 2)
+    return f"{message}\n{frames}"
+
+
 def _truncate(text: str, remaining_bytes: int = MAX_MESSAGE_BYTES) -> str:
-    """The beginning that fits. In a header, a byte that is not ASCII takes the room of three."""
+    """Return the beginning of the text that fits. gRPC sends a non-ASCII byte as three bytes."""
     for position, character in enumerate(text):
         remaining_bytes -= 1 if character.isascii() else 3 * len(character.encode(errors="replace"))
         if remaining_bytes < 0:
@@ -203,7 +195,7 @@ def _truncate(text: str, remaining_bytes: int = MAX_MESSAGE_BYTES) -> str:
 
 
 def _log(message: str) -> None:
-    """Tell the person at `pulumi up` one line: what a provider writes here, the engine shows."""
+    """Print one line. The engine shows a provider's standard error in the output of `pulumi up`."""
     with _LOG_LOCK:
         sys.stderr.write(f"{message}\n")
         sys.stderr.flush()
@@ -211,14 +203,14 @@ def _log(message: str) -> None:
 
 @functools.cache
 def _raise_concurrency() -> None:
-    """Have more calls under way at once than the SDK's four, where that is possible."""
+    """Raise the number of concurrent resource operations above the SDK's four, once per process."""
     reason = sdk_thread_pool.raise_max_workers(sdk_thread_pool.read_max_workers(os.environ))
     if reason and os.environ.get("THINGSPACE_DEBUG"):
-        _log(f"at most {sdk_thread_pool.SDK_LIMIT} calls at once, the SDK's own limit: {reason}")
+        _log(f"concurrency limited to the SDK's {sdk_thread_pool.SDK_WORKERS} resource operations: {reason}")
 
 
 def _from_engine(state: State) -> State:
-    """Without the pickle, and with our own mark for what is not known yet."""
+    """Return the state without the pickle, and with UNKNOWN for Pulumi's unknown values."""
     return {
         key: _replace_unknowns(value, PulumiUnknown, lambda: UNKNOWN)
         for key, value in state.items()
@@ -227,12 +219,12 @@ def _from_engine(state: State) -> State:
 
 
 def _to_engine(state: State) -> State:
-    """With Pulumi's mark for what is not known yet."""
+    """Return the state with Pulumi's unknown values for UNKNOWN."""
     return {key: _replace_unknowns(value, Unknown, PulumiUnknown) for key, value in state.items()}
 
 
 def _mark_secret(state: State, secrets: Collection[str]) -> State:
-    """With some values marked as secrets. The SDK's own mark, Output.secret, needs an event loop, which is not here."""
+    """Return the state with some values marked as secrets. Output.secret cannot: it needs an event loop."""
     return {
         key: {SIGNATURE_KEY: SECRET_SIGNATURE, "value": value} if key in secrets and value is not None else value
         for key, value in state.items()
@@ -250,24 +242,24 @@ def _replace_unknowns(value: Any, unknown_type: type, make_unknown: Callable[[],
 
 
 class SmsCallbackActivationProvider(_LifecycleProvider):
-    """Pickled by name; never move or rename."""
+    """Pickled by name: never move or rename."""
 
     lifecycle = ActivationLifecycle()
 
 
 class CallbackRegistrationProvider(_LifecycleProvider):
-    """Pickled by name; never move or rename."""
+    """Pickled by name: never move or rename."""
 
     lifecycle = RegistrationLifecycle()
 
 
 class CallbackCredentialProvider(_LifecycleProvider):
-    """Pickled by name; never move or rename."""
+    """Pickled by name: never move or rename."""
 
     lifecycle = CredentialLifecycle()
 
 
 class LocalListenerProvider(_LifecycleProvider):
-    """Pickled by name; never move or rename."""
+    """Pickled by name: never move or rename."""
 
     lifecycle = LocalListenerLifecycle()

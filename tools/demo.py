@@ -20,6 +20,7 @@ from typing import Any
 import requests
 
 from thingspace_provider.lifecycle import listener_process
+from thingspace_provider.lifecycle.listener_process import DetachedProcess
 
 TOP = Path(__file__).resolve().parent.parent
 FOLDER = TOP / ".thingspace" / "demo"
@@ -173,8 +174,8 @@ def clean_up() -> list[str]:
     ended = []
     pid_files = [EMULATOR_PID, *FOLDER.glob("listeners/*/listener.pid")]
     for pid_file in pid_files:
-        if listener_process.running_pid(pid_file) is not None:
-            listener_process.stop(pid_file)
+        if DetachedProcess(pid_file).running_pid() is not None:
+            DetachedProcess(pid_file).stop()
             ended.append(pid_file.stem)
     shutil.rmtree(FOLDER, ignore_errors=True)
     return ended

@@ -1,4 +1,4 @@
-"""Where credentials come from, and what is said when they do not."""
+"""Sources of credentials, and the errors when they are missing."""
 
 from __future__ import annotations
 

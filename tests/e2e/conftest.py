@@ -1,4 +1,4 @@
-"""The real engine on a copy of the real program."""
+"""Fixtures: the real engine on a copy of the real program."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.pulumi_project import Project
 
 @pytest.fixture
 def project(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Project]:
-    """Stack dev, initialised and never brought up, pointed at the emulator."""
+    """Stack dev, initialised for the emulator and not yet deployed."""
     if shutil.which("pulumi") is None:
-        pytest.fail("there is no `pulumi` on PATH: run the tests with `make test`, which gets one")
+        pytest.fail("`pulumi` is not on PATH: run the tests with `make test`, which installs it")
     project = Project(tmp_path, emulator.environment)
     project.init("dev")
     yield project
@@ -25,6 +25,6 @@ def project(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Project]:
 
 @pytest.fixture
 def deployed(project: Project) -> Project:
-    """Stack dev, brought up."""
+    """Stack dev, deployed."""
     project.up()
     return project

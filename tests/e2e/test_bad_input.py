@@ -1,4 +1,4 @@
-"""What ends an update early: in seconds, with one readable message, and healed by the next update."""
+"""Errors that end an update early, with one readable message. The next update recovers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.pulumi_project import CommandResult, Project
 
-DEADLINE = 90.0  # seconds; the engine itself needs up to seven of them to end after a failure
+MAX_SECONDS = 90.0  # the engine itself needs up to seven seconds to exit after a failure
 
 
 def up_fails(project: Project, *expected: str) -> CommandResult:
-    """Bring the stack up and expect it to end with messages that say this, and with no Python traceback."""
+    """Expect `pulumi up` to fail with these messages and without a Python traceback."""
     began = time.monotonic()
     outcome = project.up(fails=True)
-    assert time.monotonic() - began < DEADLINE
+    assert time.monotonic() - began < MAX_SECONDS
     for part in expected:
         assert part in outcome.output
     assert "Traceback" not in outcome.output
@@ -26,27 +26,25 @@ def up_fails(project: Project, *expected: str) -> CommandResult:
 
 
 def up_recovers(project: Project, emulator: EmulatorProcess) -> None:
-    """With what was wrong put right, the next update does what is missing, and the one after it nothing."""
+    """Restore the environment: the next update does the rest, and the one after it changes nothing."""
     project.environment |= emulator.environment
     project.up()
     project.up("--expect-no-changes")
 
 
-def test_a_wrong_password_costs_one_login_however_many_accounts_there_are(
-    project: Project, emulator: EmulatorProcess
-) -> None:
+def test_a_wrong_password_costs_one_login_for_all_accounts(project: Project, emulator: EmulatorProcess) -> None:
     project.configure("thingspace:accounts", json.dumps(emulator.ready["accounts"]))
     project.environment["THINGSPACE_PASSWORD"] = "sentinel-wrong"
     outcome = up_fails(
         project, "logging in to ThingSpace as emulator-user", "five wrong logins", "only Verizon support"
     )
     assert emulator.count_calls()["login"] == 1
-    assert sum("logging in" in line for line in outcome.errors) == 1  # the others say that they were not tried
+    assert sum("logging in" in line for line in outcome.errors) == 1  # the others report a skipped login
     assert "sentinel" not in outcome.output
     up_recovers(project, emulator)
 
 
-def test_a_locked_user_gets_the_hint_who_can_unlock_it(project: Project, emulator: EmulatorProcess) -> None:
+def test_a_locked_user_is_reported_with_the_hint_to_unlock_it(project: Project, emulator: EmulatorProcess) -> None:
     state = emulator.control("GET", "state")
     state["users"]["emulator-user"] |= {"strikes": 5, "locked": True}
     emulator.control("PUT", "state", state)
@@ -106,25 +104,25 @@ def test_a_port_in_use_is_named_before_anything_is_registered(project: Project, 
 
 
 def occupy() -> tuple[int, socket.socket]:
-    """Listen on some port that ThingSpace accepts."""
+    """Listen on a port that ThingSpace accepts."""
     for port in range(28220, 28210, -1):
         try:
             return port, socket.create_server(("127.0.0.1", port))
         except OSError:  # noqa: PERF203  the next one is tried
             continue
-    pytest.fail("every port from 28211 to 28220 is taken on this machine")
+    pytest.fail("every port from 28211 to 28220 is in use on this machine")
 
 
-def test_a_port_that_thingspace_refuses_stops_the_preview(project: Project, emulator: EmulatorProcess) -> None:
+def test_a_port_that_thingspace_rejects_stops_the_preview(project: Project, emulator: EmulatorProcess) -> None:
     project.configure("thingspace:listener", '{"kind": "external", "url": "https://sms.example.com:8443/x"}')
     previewed = project.preview(fails=True)
     assert "thingspace:listener.url in stacks/Pulumi.dev.yaml" in previewed.output
-    assert "port 8443 is refused by ThingSpace" in previewed.output
+    assert "ThingSpace rejects port 8443 for callbacks" in previewed.output
     assert "Traceback" not in previewed.output
     assert emulator.count_calls() == {}
 
 
-def test_an_odd_stack_file_is_named_and_not_a_traceback(project: Project) -> None:
+def test_an_invalid_stack_file_is_named_without_a_traceback(project: Project) -> None:
     listener = "{kind: [external], url: https://sms.example.com/x}"
     project.write_stack(f'config:\n  thingspace:accounts: ["1"]\n  thingspace:listener: {listener}\n')
     previewed = project.preview(fails=True)
@@ -139,12 +137,12 @@ def test_an_odd_stack_file_is_named_and_not_a_traceback(project: Project) -> Non
     up_fails(project, "the base URL 'https://[::1/api' is not an http(s) address. Set THINGSPACE_BASE_URL")
 
 
-def test_the_registration_itself_refuses_the_port_too(project: Project) -> None:
+def test_the_registration_itself_rejects_the_port(project: Project) -> None:
     (project.folder / "__main__.py").write_text(
         "from thingspace_provider.resources import CallbackRegistration\n"
         f"CallbackRegistration('one', account_name='{ACCOUNT}', url='https://sms.example.com:8443/x')\n"
     )
-    assert "port 8443 is refused by ThingSpace" in project.preview(fails=True).output
+    assert "ThingSpace rejects port 8443 for callbacks" in project.preview(fails=True).output
 
 
 def test_a_listener_that_fails_the_readiness_probe_is_not_registered(
@@ -152,11 +150,11 @@ def test_a_listener_that_fails_the_readiness_probe_is_not_registered(
 ) -> None:
     (project.folder / "__main__.py").write_text(
         "from thingspace_provider.resources import CallbackRegistration\n"
-        f"CallbackRegistration('one', account_name='{ACCOUNT}', url='http://127.0.0.1:9005/nobody')\n"
+        f"CallbackRegistration('one', account_name='{ACCOUNT}', url='http://127.0.0.1:9005/unused')\n"
     )
-    project.environment["THINGSPACE_READINESS_SECONDS"] = "5"
+    project.environment["THINGSPACE_READINESS_TIMEOUT_SECONDS"] = "5"
     expected = ("waiting up to 5 s", "proving the listener reachable", "connection refused", "readiness=False")
-    with socket.socket() as held:  # bound and not listening: it refuses, and nobody else can listen there
+    with socket.socket() as held:  # bound and not listening: connections are refused, and no other program can listen
         held.bind(("127.0.0.1", 9005))
         outcome = up_fails(project, *expected)
     assert len(outcome.errors) == 1

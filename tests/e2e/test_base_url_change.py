@@ -1,4 +1,4 @@
-"""A stack that was up against one ThingSpace and is pointed at another, as from the emulator to production."""
+"""A deployed stack with a changed base URL, for example from the emulator to production."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def production() -> Iterator[EmulatorProcess]:
 
 
 def as_profile(emulator: EmulatorProcess) -> str:
-    """A profile of its own with all of its settings, as the stack's configuration holds it."""
+    """Return the stack configuration of a profile with all of its settings."""
     keys = {"appKey", "appSecret", "username", "password"}
     return json.dumps({"plant_b": {"baseUrl": emulator.url, **{key: emulator.ready[key] for key in keys}}})
 
 
-def test_everything_is_registered_and_started_at_the_new_one_and_nothing_is_touched_at_the_old(
+def test_a_changed_base_url_registers_and_activates_there_and_leaves_the_old_registrations(
     project: Project, emulator: EmulatorProcess, production: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     (project.folder / "__main__.py").write_text(PROGRAM)
@@ -47,7 +47,7 @@ def test_everything_is_registered_and_started_at_the_new_one_and_nothing_is_touc
     }
 
     def preview(base_url: str) -> str:
-        """With no credentials, of the default user alone."""
+        """Preview without credentials of the default user."""
         known, project.environment = project.environment, {**without_credentials, "THINGSPACE_BASE_URL": base_url}
         changes = project.preview().changes
         project.environment = known
@@ -58,8 +58,8 @@ def test_everything_is_registered_and_started_at_the_new_one_and_nothing_is_touc
     project.environment |= production.environment
     moved = project.up()
     assert "~ 3 updated" in moved.changes
-    words = "another ThingSpace (the base URL has changed): registered here; there, nothing was deregistered."
-    assert f"account {ACCOUNT}: the EnhancedConnectivityService listener was at {words}" in moved.output
+    expected = "created here. The one at another ThingSpace (the base URL has changed) was not deleted."
+    assert f"account {ACCOUNT}: EnhancedConnectivityService registration {expected}" in moved.output
     calls = production.count_calls()
     assert (calls["registerCallback"], calls["startCallbacks"]) == (1, 2)
 
@@ -72,5 +72,5 @@ def test_everything_is_registered_and_started_at_the_new_one_and_nothing_is_touc
     assert len(thingspace.list_callbacks(ACCOUNT)) == len(thingspace.list_callbacks(OTHER_ACCOUNT)) == 1
 
     project.environment |= emulator.environment
-    assert "nothing was sent, and it stays registered there" in project.destroy().output
-    assert production.count_calls()["deregisterCallback"] == 1  # of the profile alone
+    assert "not deleted: it is at another ThingSpace" in project.destroy().output
+    assert production.count_calls()["deregisterCallback"] == 1  # the profile's registration only

@@ -1,4 +1,4 @@
-"""`thingspace doctor` in a project whose stack the real engine brought up."""
+"""`thingspace doctor` in a project whose stack the real engine has deployed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.pulumi_project import Project
-from thingspace_provider.lifecycle import listener_process
+from thingspace_provider.lifecycle.listener_process import DetachedProcess
 
-UNUSED_PORT = 9006  # below what the system gives to outgoing connections; other tests take 9001 first
+UNUSED_PORT = 9006  # below the range of outgoing connections; other tests take 9001 first
 
 
 def diagnose(project: Project, secrets: list[str]) -> dict[str, dict[str, str]]:
@@ -41,11 +41,13 @@ def find_failed(checks: dict[str, dict[str, str]]) -> list[str]:
     return [name for name, check in checks.items() if check["status"] == "failed"]
 
 
-def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(project: Project, emulator: EmulatorProcess) -> None:
+def test_doctor_passes_for_a_deployed_stack_and_names_later_failures(
+    project: Project, emulator: EmulatorProcess
+) -> None:
     project.configure("thingspace:listener", json.dumps({"kind": "local", "port": UNUSED_PORT}))
     project.up()
     for name in emulator.environment:
-        if name != "THINGSPACE_BASE_URL":  # all else is in the stack's configuration, encrypted
+        if name != "THINGSPACE_BASE_URL":  # the rest is encrypted in the stack file
             del project.environment[name]
     [credential] = project.resources("CallbackCredential")
     secrets = [*(credential["outputs"][key] for key in ("password", "pathToken")), "emulator-app-secret"]
@@ -67,17 +69,17 @@ def test_a_stack_that_is_up_is_well_and_what_breaks_later_is_named(project: Proj
     assert checks[f"readiness {ACCOUNT}"]["status"] == "ok"  # the listener is up, and is probed
 
     emulator.caller.register(ours["url"], username=ours["username"], password=ours["password"])
-    listener_process.stop(project.listener_folder / "listener.pid")
+    DetachedProcess(project.listener_folder / "listener.pid").stop()
     checks = diagnose(project, secrets)
     assert find_failed(checks) == ["listener", f"readiness {ACCOUNT}"]
     assert "Run `pulumi up` to start it" in checks["listener"]["hint"]
     assert "connection refused" in checks[f"readiness {ACCOUNT}"]["detail"]
 
-    assert emulator.caller.register("https://elsewhere.example.com/x").status == 200
+    assert emulator.caller.register("https://other.example.com/x").status == 200
     checks = diagnose(project, secrets)
     assert find_failed(checks) == ["listener", f"registration {ACCOUNT}"]
     assert (
-        "messages go to https://elsewhere.example.com/x, but this stack's listener is"
+        "messages go to https://other.example.com/x, but this stack's listener is"
         in (checks[f"registration {ACCOUNT}"]["detail"])
     )
     assert checks[f"readiness {ACCOUNT}"]["status"] == "skipped"

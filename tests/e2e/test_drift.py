@@ -1,4 +1,4 @@
-"""What others change at ThingSpace or on this machine is seen by a refresh and repaired by the next update."""
+"""Drift at ThingSpace or on this machine: a refresh detects it, and the next update repairs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.pulumi_project import Project
 from tests.support.secret_scanner import SecretScanner
 from thingspace_provider.api import Registration, ThingSpaceClient
 
-FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "somebody", "sentinel-foreign-password")
+FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "other-user", "sentinel-foreign-password")
 
 
 def find_own_registration(thingspace: ThingSpaceClient) -> Registration:
@@ -38,7 +38,7 @@ def test_a_registration_with_a_changed_url_is_reported_as_drift_and_repaired(
 
 
 @pytest.mark.parametrize("field", ["username", "password"])
-def test_a_changed_credential_is_shown_by_name_only_and_repaired(
+def test_a_changed_credential_is_reported_by_name_only_and_repaired(
     deployed: Project, thingspace: ThingSpaceClient, field: str
 ) -> None:
     before = find_own_registration(thingspace)
@@ -68,7 +68,7 @@ def test_a_foreign_registration_is_a_secret_even_if_the_program_has_none(
     program.write_text(PLAIN_TEXT_PROGRAM % "")
     project.up()
     url = "https://other.example.com/hook?token=sentinel-token/7"
-    thingspace.register_callback(ACCOUNT, Registration(SERVICE, url, "somebody", "sentinel-foreign-pw/9"))
+    thingspace.register_callback(ACCOUNT, Registration(SERVICE, url, "other-user", "sentinel-foreign-pw/9"))
 
     def leaks() -> list[str]:
         output = "".join([*project.printed, project.export()])
@@ -76,10 +76,10 @@ def test_a_foreign_registration_is_a_secret_even_if_the_program_has_none(
 
     assert "was changed outside of Pulumi: url, username, password" in project.refresh("--diff").output
     assert leaks() == []
-    project.refresh("--diff")  # which sees no more drift
+    project.refresh("--diff")  # finds no new drift
     project.preview("--diff", "--save-plan", "plan.json")
     assert leaks() == []
-    program.write_text(PLAIN_TEXT_PROGRAM % ', password="sentinel-of-ours"')  # its own, removed outside and set again
+    program.write_text(PLAIN_TEXT_PROGRAM % ', password="sentinel-own"')
     project.up("--diff")
     thingspace.register_callback(ACCOUNT, Registration(SERVICE, "https://sms.example.com/a"))
     project.refresh("--diff")
@@ -90,7 +90,7 @@ def test_a_foreign_registration_is_a_secret_even_if_the_program_has_none(
     project.preview("--diff")
     project.up("--refresh", "--diff")
     assert leaks() == []
-    assert find_own_registration(thingspace).password == "sentinel-of-ours"
+    assert find_own_registration(thingspace).password == "sentinel-own"
     project.up("--refresh", "--expect-no-changes")
 
 
@@ -99,11 +99,11 @@ def test_a_registration_that_was_removed_is_created_again_and_the_queue_drained(
 ) -> None:
     before = find_own_registration(thingspace)
     thingspace.deregister_callback(ACCOUNT, SERVICE)
-    emulator.send_message("sent while nobody listened")
-    assert "no longer registered" in deployed.refresh().output
+    emulator.send_message("sent while nothing was registered")
+    assert "registration not found. The next `pulumi up` registers the listener again" in deployed.refresh().output
     deployed.up()
     assert find_own_registration(thingspace) == before
-    assert wait_until(lambda: "sent while nobody listened" in deployed.fetch_stored_messages())
+    assert wait_until(lambda: "sent while nothing was registered" in deployed.fetch_stored_messages())
 
 
 def test_a_registration_conflict_is_rejected_until_it_is_adopted(
@@ -113,7 +113,7 @@ def test_a_registration_conflict_is_rejected_until_it_is_adopted(
     rejected = project.up(fails=True)
     [error] = rejected.errors
     assert "already go to https://other.example.com/hook" in error
-    assert "this program wants http://127.0.0.1:" in error
+    assert ", not to http://127.0.0.1:" in error
     assert "adopt=True" in error
     assert find_own_registration(thingspace) == FOREIGN
     assert emulator.count_calls()["startCallbacks"] == 0
@@ -122,11 +122,11 @@ def test_a_registration_conflict_is_rejected_until_it_is_adopted(
     assert find_own_registration(thingspace) != FOREIGN
 
 
-def test_destroy_leaves_a_registration_that_is_no_longer_ours(deployed: Project, thingspace: ThingSpaceClient) -> None:
+def test_destroy_leaves_a_registration_of_another_program(deployed: Project, thingspace: ThingSpaceClient) -> None:
     thingspace.register_callback(ACCOUNT, FOREIGN)
-    deployed.refresh()  # even when the state has taken note of it
+    deployed.refresh()  # even if the state has recorded it
     destroyed = deployed.destroy()
-    assert "not ours: left as it is" in destroyed.output
+    assert "which another program registered" in destroyed.output
     assert find_own_registration(thingspace) == FOREIGN
 
 
@@ -139,7 +139,7 @@ def test_a_registration_is_renewed_when_thingspace_rejects_replacement_and_queue
     emulator.hold("registerCallback", skip=1)
     renewed = deployed.start("up", "--yes", "--skip-preview")
     assert wait_until(emulator.is_holding)
-    assert thingspace.list_callbacks(ACCOUNT) == []  # refused, deregistered, and not registered again yet
+    assert thingspace.list_callbacks(ACCOUNT) == []  # rejected, deregistered, and not registered again yet
     emulator.send_message("sent in between")
     assert emulator.count_queued() == 1
     emulator.release()
@@ -150,7 +150,7 @@ def test_a_registration_is_renewed_when_thingspace_rejects_replacement_and_queue
     assert (calls["registerCallback"], calls["deregisterCallback"]) == (3, 1)
 
 
-def test_a_listener_that_died_is_seen_and_started_again_on_the_same_store(
+def test_a_listener_that_exited_is_reported_and_restarted_on_the_same_store(
     deployed: Project, emulator: EmulatorProcess
 ) -> None:
     emulator.send_message("before")
@@ -159,10 +159,10 @@ def test_a_listener_that_died_is_seen_and_started_again_on_the_same_store(
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     assert wait_until(lambda: deployed.listener_pid() is None)
-    emulator.send_message("while it was dead")
+    emulator.send_message("while it was down")
     assert wait_until(lambda: emulator.count_queued() == 1)
-    assert "does not run any more" in deployed.refresh().output
+    assert "not running. The next `pulumi up` starts it" in deployed.refresh().output
     deployed.up()
     assert deployed.listener_pid() not in {None, pid}
-    assert wait_until(lambda: sorted(deployed.fetch_stored_messages()) == ["before", "while it was dead"])
+    assert wait_until(lambda: sorted(deployed.fetch_stored_messages()) == ["before", "while it was down"])
     deployed.up("--expect-no-changes")

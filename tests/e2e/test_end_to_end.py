@@ -1,4 +1,4 @@
-"""From nothing to a text in the inbox and back to nothing, through the real engine."""
+"""Deploy, receive messages, update and destroy with the real engine."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def test_queued_and_live_messages_are_delivered_and_destroy_leaves_nothing(
     calls = emulator.count_calls()
     assert "6 unchanged" in project.up("--expect-no-changes").changes
     project.preview("--expect-no-changes")
-    assert emulator.count_calls() == calls  # an update without changes sends nothing
+    assert emulator.count_calls() == calls  # an update without changes sends no call
 
     pid = project.listener_pid()
     assert pid is not None
     destroyed = project.destroy()
     assert "- 6 deleted" in destroyed.changes
-    assert "forgotten, nothing sent" in destroyed.output
+    assert "activation removed from the state; no call was sent" in destroyed.output
     assert thingspace.list_callbacks(ACCOUNT) == []
     assert project.listener_pid() is None
-    assert (project.listener_folder / "inbox.sqlite3").exists()  # acknowledged texts are nowhere else
+    assert (project.listener_folder / "inbox.sqlite3").exists()  # the only copy of acknowledged messages
 
 
 def test_an_update_of_n_accounts_sends_three_calls_for_each_within_one_session(
@@ -54,9 +54,8 @@ def test_an_update_of_n_accounts_sends_three_calls_for_each_within_one_session(
         "startCallbacks": len(accounts),
         "logout": 1,
     }
-    assert wait_until(lambda: emulator.count_calls() == expected), (
-        emulator.count_calls()
-    )  # the logout is the provider's last act
+    # The logout is the provider's last call.
+    assert wait_until(lambda: emulator.count_calls() == expected), emulator.count_calls()
 
 
 def test_a_refresh_of_an_unchanged_stack_changes_nothing(deployed: Project) -> None:
@@ -101,7 +100,7 @@ def test_another_account_replaces_registration_and_activation(
     assert started == [ACCOUNT, ACCOUNT, OTHER_ACCOUNT]
 
 
-def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_is_lost(
+def test_a_rotation_changes_the_password_everywhere_and_loses_no_message(
     deployed: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     before = thingspace.list_callbacks(ACCOUNT)[0].password
@@ -112,7 +111,7 @@ def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_i
     messages: list[str] = []
 
     def send() -> None:
-        messages.append(f"text {len(messages)}")
+        messages.append(f"message {len(messages)}")
         emulator.send_message(messages[-1])
 
     rotated = deployed.start("up", "--yes", "--skip-preview")
@@ -127,7 +126,7 @@ def test_a_rotation_gives_listener_and_thingspace_the_new_password_and_no_text_i
     deployed.up("--expect-no-changes")
 
 
-def test_after_a_rotation_that_failed_and_was_taken_back_the_registered_password_is_still_good(
+def test_the_registered_password_is_accepted_after_a_failed_and_reverted_rotation(
     project: Project, emulator: EmulatorProcess
 ) -> None:
     project.up()
@@ -140,11 +139,11 @@ def test_after_a_rotation_that_failed_and_was_taken_back_the_registered_password
     emulator.control("DELETE", "faults")
     project.configure("thingspace:rotation", "1")
     project.up()
-    messages = [f"text {number}" for number in range(4)]
+    messages = [f"message {number}" for number in range(4)]
     for message in messages:
         emulator.send_message(message)
     assert wait_until(lambda: set(messages) == set(project.fetch_stored_messages()))
     known = json.loads(project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").output)
-    assert len(known["previousPasswords"]) == 2  # both, as the settings file takes them
+    assert len(known["previousPasswords"]) == 2
     assert known["password"] not in project.export()
     assert all(password not in project.export() for password in known["previousPasswords"])

@@ -1,6 +1,6 @@
-"""Ctrl-C and `kill -9` while a call to ThingSpace is under way, and what the next command makes of it.
+"""Ctrl-C and `kill -9` during a call to ThingSpace, and recovery by the next command.
 
-The emulator holds the call, and takes it in the end: the case in which Pulumi's state and ThingSpace disagree.
+The emulator holds the call and then completes it, so that Pulumi's state and ThingSpace disagree.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ DESTROY = ("destroy", "--yes", "--skip-preview")
 
 @dataclass(frozen=True)
 class Step:
-    """What is interrupted.
+    """An interrupted resource operation.
 
     Args:
-        name: of the step.
-        operation: the call that is held.
-        before: the program (URL and trigger) that is up before, if any.
-        program: the one that the interrupted command is about.
-        command: which that is.
-        found: what the next command says when ThingSpace is already as it is to be.
+        name: name of the step.
+        operation: the API operation that is held.
+        before: URL and trigger of the program that is deployed before, if any.
+        program: URL and trigger of the program of the interrupted command.
+        command: the interrupted command.
+        expected_adoption: output of the next command if ThingSpace is already in the wanted state.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Step:
     expected_adoption: str = ""
 
 
-REGISTERED = "was registered already as this program wants it; nothing was sent"
+REGISTERED = "registration is already up to date. No call was sent."
 CREATE = Step("create a registration", "registerCallback", None, ("a", "1"), expected_adoption=REGISTERED)
 STEPS = (
     CREATE,
@@ -65,7 +65,7 @@ STEPS = (
         ("a", "1"),
         ("a", "1"),
         DESTROY,
-        expected_adoption="was gone already",
+        expected_adoption="registration not found. No call was sent.",
     ),
     Step("create an activation", "startCallbacks", None, ("a", "1")),
     Step("update an activation", "startCallbacks", ("a", "1"), ("a", "2")),
@@ -73,7 +73,7 @@ STEPS = (
 
 
 def press_ctrl_c_once(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
-    """The engine waits for the call and remembers what came of it."""
+    """The engine waits for the call and records its result."""
     underway.interrupt()
     assert wait_until(lambda: "^C received; cancelling" in underway.output)
     emulator.release()
@@ -81,7 +81,7 @@ def press_ctrl_c_once(underway: RunningCommand, emulator: EmulatorProcess) -> Co
 
 
 def press_second_ctrl_c(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
-    """The engine ends; the provider lives on for some seconds and finishes the call."""
+    """The engine exits; the provider finishes the call in the next seconds."""
     underway.interrupt()
     assert wait_until(lambda: "^C received; cancelling" in underway.output)
     underway.interrupt()
@@ -91,7 +91,7 @@ def press_second_ctrl_c(underway: RunningCommand, emulator: EmulatorProcess) -> 
 
 
 def kill_provider(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
-    """The engine sees the provider go."""
+    """The engine detects that the provider has exited."""
     underway.kill_provider()
     outcome = underway.end()
     emulator.release()
@@ -99,7 +99,7 @@ def kill_provider(underway: RunningCommand, emulator: EmulatorProcess) -> Comman
 
 
 def kill_engine(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
-    """The engine's lock stays, and the provider, which finishes the call."""
+    """The engine's lock remains, and the provider finishes the call."""
     underway.kill()
     outcome = underway.end()
     emulator.release()
@@ -111,7 +111,7 @@ Interruption = Callable[[RunningCommand, EmulatorProcess], CommandResult]
 
 @pytest.fixture
 def simple_project(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Project]:
-    """A stack that is about to be a registration and its activation."""
+    """An empty stack for a registration and its activation."""
     project = Project(tmp_path, emulator.environment)
     project.init("dev")
     yield project
@@ -131,20 +131,19 @@ def interrupt_step(
     underway = project.start(*step.command)
     assert wait_until(emulator.is_holding)
     ended = interrupt(underway, emulator)
-    assert ended.status != 0 or (
-        interrupt is press_ctrl_c_once and step.command == DESTROY
-    )  # the last step, and it was waited for
+    was_last_step = interrupt is press_ctrl_c_once and step.command == DESTROY  # and the engine waited for it
+    assert ended.status != 0 or was_last_step
     assert wait_until(lambda: emulator.count_calls()[step.operation] == sent + 1)
 
-    if interrupt is kill_engine:  # what the README says to do
+    if interrupt is kill_engine:  # as the README describes
         assert "`pulumi cancel`" in project.pulumi(*step.command, fails=True).output
         project.pulumi("cancel", "--yes")
     following = project.pulumi(*step.command)
 
-    remembered = interrupt is press_ctrl_c_once
-    repeated = step.operation == "startCallbacks" and not remembered
-    assert emulator.count_calls()[step.operation] == sent + (2 if repeated else 1)
-    assert (step.expected_adoption in following.output) is (not remembered or not step.expected_adoption)
+    is_recorded = interrupt is press_ctrl_c_once
+    is_repeated = step.operation == "startCallbacks" and not is_recorded
+    assert emulator.count_calls()[step.operation] == sent + (2 if is_repeated else 1)
+    assert (step.expected_adoption in following.output) is (not is_recorded or not step.expected_adoption)
     pending = interrupt in {press_second_ctrl_c, kill_engine}
     assert ("pending operations from previous deployment" in following.output) == pending
     if step.command == DESTROY:
@@ -154,48 +153,52 @@ def interrupt_step(
     assert [registration.url for registration in thingspace.list_callbacks(ACCOUNT)] == [
         f"https://sms.example.com/{step.program[0]}"
     ]
-    if pending:  # as the README says
+    if pending:  # as the README describes
         project.refresh("--clear-pending-creates")
     last = project.up("--expect-no-changes")
     assert "pending operations" not in last.output
 
 
-def test_a_create_that_ended_unseen_is_found_again(
-    simple: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
+def test_an_interrupted_create_is_found_by_the_next_command(
+    simple_project: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
-    interrupt_step(simple, emulator, thingspace, press_second_ctrl_c, CREATE)
+    interrupt_step(simple_project, emulator, thingspace, press_second_ctrl_c, CREATE)
 
 
 @pytest.mark.parametrize("between", [(), ("refresh", "--yes", "--skip-preview")], ids=["", "after a refresh"])
-def test_an_interrupted_renewal_still_has_queued_messages_sent(
-    simple: Project, emulator: EmulatorProcess, between: tuple[str, ...]
+def test_an_interrupted_renewal_still_drains_the_queue(
+    simple_project: Project, emulator: EmulatorProcess, between: tuple[str, ...]
 ) -> None:
-    program = simple.folder / "__main__.py"
+    program = simple_project.folder / "__main__.py"
     program.write_text(ROTATION % 1)
-    simple.up()
-    emulator.send_message("refused by the listener")
+    simple_project.up()
+    emulator.send_message("rejected by the listener")
     assert wait_until(lambda: emulator.count_queued() == 1)
     program.write_text(ROTATION % 2)
     emulator.hold("registerCallback")
-    underway = simple.start(*UP)
+    underway = simple_project.start(*UP)
     assert wait_until(emulator.is_holding)
     assert kill_provider(underway, emulator).status != 0
     assert wait_until(lambda: emulator.count_calls()["registerCallback"] == 2)
     if between:
-        simple.pulumi(*between)
-    assert REGISTERED in simple.up().output
+        simple_project.pulumi(*between)
+    assert REGISTERED in simple_project.up().output
     assert (emulator.count_calls()["registerCallback"], emulator.count_calls()["startCallbacks"]) == (2, 2)
-    simple.up("--expect-no-changes")
+    simple_project.up("--expect-no-changes")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("step", STEPS, ids=lambda it: it.name)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 @pytest.mark.parametrize(
-    "how",
+    "interrupt",
     [press_ctrl_c_once, press_second_ctrl_c, kill_provider, kill_engine],
-    ids=lambda it: it.__name__.replace("_", " "),
+    ids=lambda interrupt: interrupt.__name__.replace("_", " "),
 )
-def test_whatever_is_interrupted_the_next_command_ends_in_the_right_state(
-    simple: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient, how: Interruption, step: Step
+def test_the_next_command_reaches_the_wanted_state_after_an_interruption(
+    simple_project: Project,
+    emulator: EmulatorProcess,
+    thingspace: ThingSpaceClient,
+    interrupt: Interruption,
+    step: Step,
 ) -> None:
-    interrupt_step(simple, emulator, thingspace, how, step)
+    interrupt_step(simple_project, emulator, thingspace, interrupt, step)

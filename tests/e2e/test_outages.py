@@ -1,4 +1,4 @@
-"""Everything that ThingSpace and the network do wrong, met by `pulumi up`; each kind with a user of its own."""
+"""Outages of ThingSpace and of the network during `pulumi up`, each with a user of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.pulumi_project import CommandResult, Project
 from tests.support.recording_proxy import run_recording_proxy
 from tests.support.secret_scanner import SecretScanner
 
-LOGIN_BLOCKED = ": not tried"  # what other resources of the same user say
+LOGIN_BLOCKED = ": not tried"  # the error of other resources of the same user
 PROGRAM = """
 from thingspace_provider.resources import CallbackRegistration, SmsCallbackActivation
 
@@ -41,10 +41,10 @@ for profile, account, url in {table!r}:
 
 @contextmanager
 def run_outages(outages: tuple[Outage, ...], folder: Path) -> Iterator[OutageResult]:
-    """One update that meets all of them, one that meets none, and one that has nothing left to do."""
+    """Run one update with all outages, one without any, and one without changes."""
     course = OutageResult(LONG_TIMEOUT_SECONDS)
     emulator = start_emulator(outages, folder)
-    project = Project(folder, {"XDG_STATE_HOME": str(folder / "refused")})
+    project = Project(folder, {"XDG_STATE_HOME": str(folder / "rejected")})
     table = [(outage.name, account, build_url(account)) for outage in outages for account in build_accounts(outage)]
     (project.folder / "__main__.py").write_text(PROGRAM.format(table=table))
     project.init("dev")
@@ -63,9 +63,8 @@ def run_outages(outages: tuple[Outage, ...], folder: Path) -> Iterator[OutageRes
             project.environment |= build_environment(outages, emulator.url, slow.url, LONG_TIMEOUT_SECONDS)
             began = time.monotonic()
             met = project.up("--continue-on-error", fails=any(outage.expected_error for outage in outages))
-            course.seconds = dict.fromkeys(
-                BY_NAME, (time.monotonic() - began) / 2
-            )  # two operations, one after the other
+            seconds = (time.monotonic() - began) / 2  # two resource operations, one after the other
+            course.seconds = dict.fromkeys(BY_NAME, seconds)
         course.errors, course.printed = errors(met), met.output
         held = [line for line in met.errors if LOGIN_BLOCKED in line]
         assert len(met.errors) == len(course.errors) + len(held), met.errors
@@ -82,7 +81,7 @@ def run_outages(outages: tuple[Outage, ...], folder: Path) -> Iterator[OutageRes
         emulator.end()
 
 
-def test_a_wrong_password_costs_one_login_and_stops_no_other_user(tmp_path: Path) -> None:
+def test_a_wrong_password_costs_one_login_and_affects_no_other_user(tmp_path: Path) -> None:
     outages = tuple(BY_NAME[name] for name in ("wrong_password", "three_times_500"))
     with run_outages(outages, tmp_path) as course:
         for outage in outages:
@@ -92,17 +91,17 @@ def test_a_wrong_password_costs_one_login_and_stops_no_other_user(tmp_path: Path
 
 @pytest.fixture(scope="module")
 def outage_result(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutageResult]:
-    """All of them, in one update."""
+    """Result of one update with all outages."""
     with run_outages(OUTAGES, tmp_path_factory.mktemp("outages")) as course:
         yield course
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("outage", OUTAGES, ids=lambda it: it.name)
-def test_an_outage_ends_as_it_has_to_and_the_next_update_is_right(course: OutageResult, outage: Outage) -> None:
-    course.check(outage)
+@pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.name)
+def test_an_outage_is_reported_and_the_next_update_succeeds(outage_result: OutageResult, outage: Outage) -> None:
+    outage_result.check(outage)
 
 
 @pytest.mark.long
-def test_no_outage_brings_a_secret_to_light(course: OutageResult) -> None:
-    assert course.leaks == []
+def test_no_outage_reveals_a_secret(outage_result: OutageResult) -> None:
+    assert outage_result.leaks == []

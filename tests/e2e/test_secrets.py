@@ -1,14 +1,14 @@
-"""A secret is in one place: a whole life of a stack, and then a search for every secret it had to do with.
+"""Search for every secret of a stack after its whole life cycle.
 
-| place | may hold | because |
+| Location | Secrets | Reason |
 |---|---|---|
-| the local listener's `settings.json`, mode 600 | LISTENER_KNOWS | neither its title nor its environment holds them |
-| environment and memory of processes | what they were given | |
-| `/_emulator/state`, `/_emulator/connection` | what the emulator was given | so documented, for this machine only |
-| Pulumi's own log at `pulumi -v` | everything of a stack | Pulumi's doing, said in the README |
+| the local listener's `settings.json`, mode 600 | LISTENER_SECRETS | not in its process title or environment |
+| environment and memory of processes | the secrets that they use | |
+| `/_emulator/state`, `/_emulator/connection` | the emulator's secrets | documented, for this machine only |
+| Pulumi's own log with `pulumi -v` | all secrets of a stack | written by Pulumi, documented in the README |
 
-Nowhere else: not in what is printed, state, backups, history, plans, stack files, logs, caches, temporary files, the
-listener's store, log and metrics, the emulator's journal, the record of refused logins, or a process title.
+No other location holds one: not output, state, backups, history, plans, stack files, logs, caches, temporary files,
+the listener's store, log and metrics, the emulator's journal, the login guard's file, or process titles.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ own = CallbackRegistration(
     password=given["password"],
     readiness=False,
 )
-pulumi.export("credential", credential.settings)
+pulumi.export("credential", credential.listener_settings)
 pulumi.export("own", own.password)
 """
 
 
 def scenario() -> str:
-    """One user whose credentials come from the environment, one whose come from the stack's configuration."""
+    """Return a scenario with two users: one configured in the environment, one in the stack file."""
     return yaml.safe_dump(
         {
             "apps": {
@@ -89,11 +89,11 @@ def scenario() -> str:
 
 
 def prepare_home(folder: Path) -> dict[str, str]:
-    """Everything that programs write beside their work, inside of the folder."""
+    """Return an environment that puts the files of all programs into the folder."""
     folders = {"HOME": "home", "TMPDIR": "tmp", "XDG_STATE_HOME": "state", "XDG_CACHE_HOME": "cache"}
     for folder_name in folders.values():
         (folder / "user" / folder_name).mkdir(parents=True)
-    return {name: str(folder / "user" / place) for name, place in folders.items()}
+    return {name: str(folder / "user" / folder_name) for name, folder_name in folders.items()}
 
 
 def set_up(project: Project) -> None:
@@ -110,11 +110,11 @@ def set_up(project: Project) -> None:
 
 
 def record_generated_secrets(project: Project, secrets: SecretScanner) -> dict[str, Any]:
-    """What was made up meanwhile, which the listener's settings hold; returns these."""
+    """Add the generated secrets of the listener's settings, and return the settings."""
     settings: dict[str, Any] = json.loads((project.listener_folder / "settings.json").read_text())
     secrets.add(
         callback_password=settings["password"],
-        previous_callback_password="".join(settings["previousPasswords"]),  # one, in a list
+        previous_callback_password="".join(settings["previousPasswords"]),  # at most one
         path_token=settings["pathToken"],
         api_token=settings["apiToken"],
     )
@@ -123,7 +123,7 @@ def record_generated_secrets(project: Project, secrets: SecretScanner) -> dict[s
 
 @pytest.fixture
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
-    """One that takes the sentinels for credentials."""
+    """An emulator whose credentials are the secrets above."""
     file = tmp_path_factory.mktemp("emulator") / "scenario.yaml"
     file.write_text(scenario())
     with EmulatorProcess("--scenario", str(file)) as process:
@@ -131,7 +131,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProce
 
 
 def cause_drift_and_failed_login(project: Project, emulator: EmulatorProcess) -> None:
-    """What makes the provider write the most."""
+    """Cause the errors with the longest output."""
     thingspace = ThingSpaceClient(
         Credentials(SECRET_VALUES["app_key"], SECRET_VALUES["app_secret"], "a", SECRET_VALUES["password"], emulator.url)
     )
@@ -181,7 +181,7 @@ def test_no_secret_is_found_except_where_it_must_be_stored(
             project.stop_listeners()
     outputs += [json.dumps(emulator.control("GET", name)) for name in ("journal", "accounts", "users", "archive")]
     _, out, err = emulator.end()
-    assert len(between.seen) >= 4  # two users' bearers and sessions
+    assert len(between.seen) >= 4  # access and session tokens of two users
     secrets.add(**{f"token_{number}": token for number, token in enumerate(sorted(between.seen))})
 
     assert secrets.find_in((project.listener_folder / "settings.json").read_bytes()) == set(LISTENER_SECRETS)
@@ -203,6 +203,6 @@ def test_no_secret_is_found_except_where_it_must_be_stored(
         *(base64.b64encode(f"{before}:sentinel key/1+é:".encode()).decode() for before in ("", "a", "ab", "user")),
     ],
 )
-def test_a_secret_is_found_however_it_is_written(written: str) -> None:
+def test_the_scanner_finds_a_secret_in_every_encoding(written: str) -> None:
     assert SecretScanner(key="sentinel key/1+é").find_in(written.encode()) == {"key"}
     assert SecretScanner(key="sentinel key/1+e").find_in(written.encode()) == set()

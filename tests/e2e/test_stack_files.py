@@ -1,4 +1,4 @@
-"""`thingspace lint` and the engine read one and the same stack file alike."""
+"""`thingspace lint` and the engine read a stack file alike."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def test_lint_and_the_engine_read_a_stack_file_alike(project: Project, shape: st
 
 
 def pass_through_engine(entry: dict[str, Any]) -> Any:
-    """A key's value as `pulumi config --json` prints it."""
+    """Return the value of a key from `pulumi config --json`."""
     return json.loads(entry["value"]) if "objectValue" in entry else entry["value"]
 
 
 def write_stack_file(key: str, given: list[str]) -> str:
-    """What stands in the file, to be seen when a test fails."""
+    """Return the YAML of a key, to show it when the test fails."""
     return given[int(key[1:])] if key[1:].isdigit() else ""

@@ -1,4 +1,4 @@
-"""The stack files: those that the project ships, and those that a person gets wrong."""
+"""Stack files: the shipped ones, and invalid ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_shipped_stack_passes_a_preview(
     assert emulator.count_calls() == {}
 
 
-def test_prod_comes_up_against_the_emulator_and_protects_its_registrations(
+def test_prod_deploys_to_the_emulator_and_protects_its_registrations(
     project: Project, emulator: EmulatorProcess
 ) -> None:
     project.init("prod")
@@ -40,7 +40,7 @@ def test_prod_comes_up_against_the_emulator_and_protects_its_registrations(
     file = project.folder / "stacks" / "Pulumi.prod.yaml"
     stack = file.read_text()
     assert "    readiness: true\n" in stack
-    file.write_text(stack.replace("    readiness: true\n", ""))  # off when not asked for: nobody is at example.com
+    file.write_text(stack.replace("    readiness: true\n", ""))  # no listener runs at example.com
     project.up("--stack", "prod")
     assert emulator.count_calls()["startCallbacks"] == 3
     rejected = project.destroy("--stack", "prod", fails=True)
@@ -66,7 +66,7 @@ def test_the_credential_for_an_external_listener_exists_before_anything_is_regis
 def test_a_rotation_with_an_external_listener_works_as_the_readme_describes(
     project: Project, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
-    """The listener takes SIGHUP for the new credential. Before, `up` changes nothing and says which command helps."""
+    """SIGHUP reloads the new credential. Before that, `up` fails without a change and names the command to run."""
     target = ("--target", "**CallbackCredential::credential")
     show = ("stack", "output", "listenerCredential", "--show-secrets", "--json")
     for port in range(28220, 28199, -1):
@@ -75,7 +75,7 @@ def test_a_rotation_with_an_external_listener_works_as_the_readme_describes(
             f"    url: http://127.0.0.1:{port}/callbacks/{{path_token}}/{{account}}\n"
         )
         project.up(*target)
-        with contextlib.suppress(NotReady):  # the port is taken
+        with contextlib.suppress(NotReady):  # the port is in use
             listener = ListenerProcess(tmp_path, port=port, **json.loads(project.pulumi(*show).output))
             break
     try:
@@ -110,7 +110,7 @@ def test_leading_zeros_of_account_names_are_kept(deployed: Project, emulator: Em
         (ACCOUNTS, ["thingspace:listener in stacks/Pulumi.dev.yaml is missing", "kind: external"]),
         (
             LISTENER + "  thingspace:accounts: [0000123456]\n",
-            ["a number has no leading zeros", 'quote the account name, as "0000123456-00001"'],
+            ["is a number and has no leading zeros", 'Quote the account name, for example "0000123456-00001"'],
         ),
         (LISTENER + '  thingspace:accounts: ["1", "1"]\n', ["names 1 more than once"]),
         (LISTENER + "  thingspace:accounts: 0000123456-00001\n", ["must be a list", '["0000123456-00001"]']),
@@ -126,7 +126,7 @@ def test_leading_zeros_of_account_names_are_kept(deployed: Project, emulator: Em
         (BOTH + "  thingspace:profile: plant-a\n", ["thingspace:profile", "letters, digits and _"]),
     ],
 )
-def test_a_wrong_stack_file_fails_before_anything_is_created(
+def test_an_invalid_stack_file_fails_before_anything_is_created(
     project: Project, emulator: EmulatorProcess, stack: str, expected: list[str]
 ) -> None:
     project.write_stack(stack)

@@ -1,4 +1,4 @@
-"""A world for the lifecycle's tests."""
+"""Fixtures of the lifecycle tests."""
 
 from __future__ import annotations
 

@@ -17,45 +17,50 @@ from tests.support.emulator_process import ACCOUNT, wait_until
 from tests.support.lifecycle_harness import LifecycleHarness
 from tests.support.listener_process import reserve_port
 from thingspace_provider.api import errors
-from thingspace_provider.lifecycle import listener_process, local_listener
+from thingspace_provider.lifecycle.listener_process import DetachedProcess, _reap, is_port_free
 from thingspace_provider.lifecycle.local_listener import ListenerStartError, LocalListenerLifecycle
 from thingspace_provider.listener.runtime.pid_file import PidFile
-from thingspace_provider.readiness import probe
 from thingspace_provider.readiness.probe import ReadinessProbe
 
 TOKEN = "path-token-0123456789abcdef"
-lifecycle = LocalListenerLifecycle()
-
-
-@pytest.fixture(autouse=True)
-def _own_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All listeners of a machine choose in the same order, so a test beside this one may be quicker at a restart."""
-    monkeypatch.setattr(local_listener, "PORT_CANDIDATES", tuple({reserve_port() for _ in range(5)}))
-
-
-@pytest.fixture(autouse=True)
-def _long_attempt_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", 20.0)
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    given = {"accountNames": [ACCOUNT], "username": "plant-a", "password": "example-only", "previousPassword": ""}
+def ports() -> list[int]:
+    """Ports of this test only: all listeners of a machine choose candidates in the same order."""
+    return sorted({reserve_port() for _ in range(5)})
+
+
+@pytest.fixture
+def lifecycle(ports: list[int]) -> LocalListenerLifecycle:
+    return LocalListenerLifecycle(ports)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, lifecycle: LocalListenerLifecycle) -> Iterator[dict[str, Any]]:
+    given = {"accountNames": [ACCOUNT], "username": "plant-a", "password": "example-only", "previousPasswords": []}
     checked = lifecycle.check({**given, "pathToken": TOKEN, "stateDir": str(tmp_path / "listener")})
     assert checked.failures == []
     yield checked.inputs
-    listener_process.stop(tmp_path / "listener" / "listener.pid")
+    DetachedProcess(tmp_path / "listener" / "listener.pid").stop()
 
 
 @pytest.fixture
 def readiness_probe() -> Iterator[ReadinessProbe]:
-    new_probe = ReadinessProbe()
+    new_probe = ReadinessProbe(min_attempt_timeout_seconds=20.0)
     yield new_probe
     new_probe.close()
 
 
+def running_pid(inputs: dict[str, Any]) -> int | None:
+    return DetachedProcess(Path(inputs["stateDir"]) / "listener.pid").running_pid()
+
+
 def test_a_listener_starts_passes_the_probe_is_read_and_stops(
-    harness: LifecycleHarness, inputs: dict[str, Any], readiness_probe: ReadinessProbe
+    harness: LifecycleHarness,
+    lifecycle: LocalListenerLifecycle,
+    inputs: dict[str, Any],
+    readiness_probe: ReadinessProbe,
 ) -> None:
     outputs = lifecycle.create(harness.context, inputs).outputs
     readiness_probe.wait_until_ready(
@@ -64,7 +69,7 @@ def test_a_listener_starts_passes_the_probe_is_read_and_stops(
     assert lifecycle.read(harness.context, outputs).outputs == outputs
     assert os.getsid(outputs["pid"]) == outputs["pid"]  # a session of its own
     lifecycle.delete(harness.context, outputs)
-    assert listener_process.running_pid(Path(inputs["stateDir"]) / "listener.pid") is None
+    assert running_pid(inputs) is None
     lifecycle.delete(harness.context, outputs)  # already stopped
     assert Path(inputs["stateDir"], "inbox.sqlite3").exists()
 
@@ -80,6 +85,7 @@ def test_a_listener_starts_passes_the_probe_is_read_and_stops(
 )
 def test_a_failed_probe_reports_the_reason(
     harness: LifecycleHarness,
+    lifecycle: LocalListenerLifecycle,
     inputs: dict[str, Any],
     readiness_probe: ReadinessProbe,
     username: str,
@@ -95,7 +101,9 @@ def test_a_failed_probe_reports_the_reason(
     assert password not in str(failed.value)
 
 
-def test_an_interrupted_create_is_continued_by_the_next(harness: LifecycleHarness, inputs: dict[str, Any]) -> None:
+def test_an_interrupted_create_is_continued_by_the_next(
+    harness: LifecycleHarness, lifecycle: LocalListenerLifecycle, inputs: dict[str, Any]
+) -> None:
     first = lifecycle.create(harness.context, inputs).outputs
     second = lifecycle.create(harness.context, inputs).outputs
     assert second["pid"] != first["pid"]
@@ -103,10 +111,12 @@ def test_an_interrupted_create_is_continued_by_the_next(harness: LifecycleHarnes
     assert wait_until(lambda: _has_ended(first["pid"]))
 
 
-def test_a_death_is_seen_and_asks_for_an_update(harness: LifecycleHarness, inputs: dict[str, Any]) -> None:
+def test_read_reports_an_exited_process_and_diff_an_update(
+    harness: LifecycleHarness, lifecycle: LocalListenerLifecycle, inputs: dict[str, Any]
+) -> None:
     outputs = lifecycle.create(harness.context, inputs).outputs
     os.kill(outputs["pid"], signal.SIGKILL)
-    assert wait_until(lambda: listener_process.running_pid(Path(inputs["stateDir"]) / "listener.pid") is None)
+    assert wait_until(lambda: running_pid(inputs) is None)
     current = lifecycle.read(harness.context, outputs)
     assert current.outputs["running"] is False
     assert lifecycle.diff(current.outputs, inputs, harness.fingerprint).changes
@@ -115,8 +125,11 @@ def test_a_death_is_seen_and_asks_for_an_update(harness: LifecycleHarness, input
     assert restarted["port"] == outputs["port"]
 
 
-def test_what_it_runs_with_is_readable_by_its_user_alone_and_not_in_its_environment(
-    harness: LifecycleHarness, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_secrets_are_readable_only_by_the_user_and_absent_from_the_process_environment(
+    harness: LifecycleHarness,
+    lifecycle: LocalListenerLifecycle,
+    inputs: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("THINGSPACE_PASSWORD", "sentinel-thingspace")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "sentinel-passphrase")
@@ -128,42 +141,45 @@ def test_what_it_runs_with_is_readable_by_its_user_alone_and_not_in_its_environm
     assert b"example-only" not in seen
 
 
-def test_a_listener_that_cannot_start_says_why(harness: LifecycleHarness, inputs: dict[str, Any]) -> None:
-    folder = Path(inputs["stateDir"])
-    folder.mkdir(parents=True)
-    (folder / "inbox.sqlite3").write_text("this is no database, and long enough to be seen as none" * 20)
+def test_create_reports_the_log_when_the_listener_cannot_start(
+    harness: LifecycleHarness, lifecycle: LocalListenerLifecycle, inputs: dict[str, Any]
+) -> None:
+    directory = Path(inputs["stateDir"])
+    directory.mkdir(parents=True)
+    (directory / "inbox.sqlite3").write_text("this is not a database, and long enough to be recognised" * 20)
     with pytest.raises(ListenerStartError, match="starting the local listener") as failed:
         lifecycle.create(harness.context, inputs)
-    assert str(folder / "listener.log") in str(failed.value)
+    assert str(directory / "listener.log") in str(failed.value)
 
 
-def test_a_chosen_port_that_another_program_was_quicker_to_take_is_left_to_it(
-    harness: LifecycleHarness, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_create_chooses_another_port_when_another_program_took_the_first(
+    harness: LifecycleHarness, inputs: dict[str, Any], ports: list[int]
 ) -> None:
-    """That the port looked free is made up, because the moment in between cannot be hit."""
-    with socket.create_server(("127.0.0.1", 0)) as quicker:
-        taken = quicker.getsockname()[1]
-        monkeypatch.setattr(local_listener, "PORT_CANDIDATES", (taken, *local_listener.PORT_CANDIDATES))
-        free = listener_process.is_port_free
-        looks = iter([True])
-        monkeypatch.setattr(listener_process, "is_port_free", lambda host, port: next(looks, False) or free(host, port))
-        assert lifecycle.create(harness.context, inputs).outputs["port"] in local_listener.PORT_CANDIDATES[1:]
+    """The first look at the port is simulated, because the moment after it cannot be hit."""
+    with socket.create_server(("127.0.0.1", 0)) as other_program:
+        taken = other_program.getsockname()[1]
+        simulated = iter([True])
+        lifecycle = LocalListenerLifecycle(
+            [taken, *ports], lambda host, port: next(simulated, False) or is_port_free(host, port)
+        )
+        assert lifecycle.create(harness.context, inputs).outputs["port"] in ports
 
 
-def test_a_listener_that_is_just_ending_is_not_waited_for_as_one_that_just_starts(tmp_path: Path) -> None:
-    ending = PidFile(tmp_path / "listener.pid")  # locked and empty, as in the moment before the end
+def test_running_pid_returns_at_once_when_a_listener_has_unlocked_its_pid_file(tmp_path: Path) -> None:
+    ending = PidFile(tmp_path / "listener.pid")  # locked and empty, as in the moment before it exits
     with ThreadPoolExecutor(1) as pool:
-        running_pid = pool.submit(listener_process.running_pid, tmp_path / "listener.pid")
-        assert not wait([running_pid], 0.2).done
+        pid = pool.submit(DetachedProcess(tmp_path / "listener.pid").running_pid)
+        assert not wait([pid], 0.2).done
         ending.close()
-        assert running_pid.result(20) is None
+        assert pid.result(20) is None
 
 
 def test_a_pid_of_another_program_is_never_signalled(tmp_path: Path) -> None:
     pid_file = tmp_path / "listener.pid"
-    pid_file.write_text(json.dumps({"pid": os.getpid()}))  # nobody holds its lock
-    listener_process.stop(pid_file)
-    assert listener_process.running_pid(pid_file) is None
+    pid_file.write_text(json.dumps({"pid": os.getpid()}))  # not locked
+    process = DetachedProcess(pid_file)
+    process.stop()
+    assert process.running_pid() is None
 
 
 def _has_ended(pid: int) -> bool:
@@ -171,7 +187,7 @@ def _has_ended(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    listener_process._reap()  # noqa: SLF001  it is our child here, and not in real life
+    _reap()  # only in a test is it a child of this process
     return False
 
 
@@ -181,15 +197,20 @@ def _has_ended(pid: int) -> bool:
         ("file", "File exists"),
         ("file/below", "Not a directory"),
         ("/proc/nowhere/below", "No such file or directory"),
-        ("a\0b", "embedded null"),  # which each Python says in other words
+        ("a\0b", "embedded null"),  # the rest of the message depends on the Python version
         ("a" * 300, "File name too long"),
     ],
 )
-def test_a_folder_that_cannot_be_made_is_named_with_the_reason(
-    harness: LifecycleHarness, inputs: dict[str, Any], tmp_path: Path, name: str, expected_error: str
+def test_create_names_a_directory_that_cannot_be_created(
+    harness: LifecycleHarness,
+    lifecycle: LocalListenerLifecycle,
+    inputs: dict[str, Any],
+    tmp_path: Path,
+    name: str,
+    expected_error: str,
 ) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ListenerStartError) as failed:
         lifecycle.create(harness.context, {**inputs, "stateDir": str(tmp_path / name)})
-    _, _, detail = str(failed.value).partition(f"its folder {tmp_path / name} cannot be used: ")
+    _, _, detail = str(failed.value).partition(f"its directory {tmp_path / name} cannot be used: ")
     assert expected_error in detail

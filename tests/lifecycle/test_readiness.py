@@ -1,4 +1,4 @@
-"""A registration and the proof before it: what is proven, what is not, and what stays undone when it fails."""
+"""Readiness probe before a registration: success, failure and settings."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ def test_a_listener_that_passes_the_probe_is_registered(harness: LifecycleHarnes
     assert harness.logged == []
 
 
-def test_a_listener_that_does_not_is_waited_for_and_nothing_is_sent_to_thingspace(
+def test_create_waits_for_the_listener_and_sends_no_call_when_the_probe_fails(
     harness: LifecycleHarness, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("THINGSPACE_READINESS_SECONDS", "3")
+    monkeypatch.setenv("THINGSPACE_READINESS_TIMEOUT_SECONDS", "3")
     with pytest.raises(ListenerNotReady, match=r"connection refused .* for 3 s"):
         lifecycle.create(
             harness.context,
-            build_inputs("http://127.0.0.1:80/") | {"url": f"http://127.0.0.1:{reserve_closed_port()}/nobody"},
+            build_inputs("http://127.0.0.1:80/") | {"url": f"http://127.0.0.1:{reserve_closed_port()}/unused"},
         )
     [waiting] = harness.logged
     assert "waiting up to 3 s" in waiting
     assert emulator.count_calls() == {}
 
 
-def test_without_readiness_the_listener_is_not_asked(harness: LifecycleHarness) -> None:
+def test_create_sends_no_probe_without_readiness(harness: LifecycleHarness) -> None:
     with run_callback_server(ports=ACCEPTED) as http:
         lifecycle.create(harness.context, build_inputs(http.url(), readiness=False))
         assert http.connections == 0
     assert len(harness.client.list_callbacks(ACCOUNT)) == 1
 
 
-def test_a_private_ca_can_be_trusted_for_tests(
+def test_the_probe_trusts_the_ca_bundle_of_the_environment(
     harness: LifecycleHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ca = trustme.CA()
@@ -74,14 +74,14 @@ def test_a_private_ca_can_be_trusted_for_tests(
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("THINGSPACE_READINESS_SECONDS", "soon"),
-        ("THINGSPACE_READINESS_SECONDS", "0"),
-        ("THINGSPACE_READINESS_SECONDS", "nan"),
+        ("THINGSPACE_READINESS_TIMEOUT_SECONDS", "soon"),
+        ("THINGSPACE_READINESS_TIMEOUT_SECONDS", "0"),
+        ("THINGSPACE_READINESS_TIMEOUT_SECONDS", "nan"),
         ("THINGSPACE_READINESS_CA_BUNDLE", "/nowhere.pem"),
         ("THINGSPACE_READINESS_CA_BUNDLE", __file__),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named(
+def test_an_invalid_setting_is_named(
     harness: LifecycleHarness, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)

@@ -1,4 +1,4 @@
-"""CallbackRegistration without Pulumi: which calls it makes, what it protects, how it heals."""
+"""CallbackRegistration without Pulumi: its calls, registration conflicts, drift and recovery."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thingspace_provider.api import Registration, errors
 from thingspace_provider.lifecycle.registration import RegistrationConflict, RegistrationLifecycle
 
 URL = "https://sms.example.com/callbacks/0000123456-00001"
-FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "somebody", "else")
+FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "other", "program")
 lifecycle = RegistrationLifecycle()
 
 
@@ -24,7 +24,7 @@ def build_inputs(**other: Any) -> dict[str, Any]:
     return checked.inputs
 
 
-def test_create_looks_and_registers(harness: LifecycleHarness, emulator: EmulatorProcess) -> None:
+def test_create_lists_and_registers(harness: LifecycleHarness, emulator: EmulatorProcess) -> None:
     created = lifecycle.create(harness.context, build_inputs())
     assert created.id == f"{ACCOUNT}/{SERVICE}"
     assert created.outputs["registeredAt"] == "2026-03-01T12:00:00+00:00"
@@ -32,15 +32,13 @@ def test_create_looks_and_registers(harness: LifecycleHarness, emulator: Emulato
     assert (calls["listCallbacks"], calls["registerCallback"]) == (1, 1)
 
 
-def test_create_after_an_interrupted_create_finds_its_own_and_registers_nothing(
-    harness: LifecycleHarness, emulator: EmulatorProcess
-) -> None:
+def test_create_sends_nothing_after_an_interrupted_create(harness: LifecycleHarness, emulator: EmulatorProcess) -> None:
     lifecycle.create(harness.context, build_inputs())
     again = lifecycle.create(harness.context, build_inputs())
     assert again.id == f"{ACCOUNT}/{SERVICE}"
     assert emulator.count_calls()["registerCallback"] == 1
     [logged] = harness.logged
-    assert "registered already as this program wants it; nothing was sent" in logged
+    assert "registration is already up to date. No call was sent." in logged
 
 
 def test_an_empty_credential_is_the_same_as_none(harness: LifecycleHarness) -> None:
@@ -57,13 +55,13 @@ def test_create_renews_the_password_at_its_own_url(harness: LifecycleHarness) ->
     assert harness.client.list_callbacks(ACCOUNT)[0].password == "another"
 
 
-def test_a_registration_of_another_service_is_not_in_the_way(harness: LifecycleHarness) -> None:
+def test_create_ignores_registrations_of_other_services(harness: LifecycleHarness) -> None:
     harness.client.register_callback(ACCOUNT, Registration("CarrierService", "https://other.example.com/carrier"))
     lifecycle.create(harness.context, build_inputs())
     assert len(harness.client.list_callbacks(ACCOUNT)) == 2
 
 
-def test_several_services_of_an_account_live_and_end_side_by_side(harness: LifecycleHarness) -> None:
+def test_services_of_an_account_are_independent(harness: LifecycleHarness) -> None:
     lifecycle.create(harness.context, build_inputs())
     confirmed = build_inputs(serviceName="SMSDeliveryConfirmation", url=URL + "/confirmed")
     outputs = lifecycle.create(harness.context, confirmed).outputs
@@ -82,7 +80,7 @@ def test_an_update_rejects_an_unknown_third_url(harness: LifecycleHarness) -> No
     assert harness.client.list_callbacks(ACCOUNT) == [FOREIGN]
 
 
-def test_an_update_that_finds_everything_right_sends_nothing_and_lets_the_activation_follow(
+def test_an_update_without_differences_sends_nothing_and_renews_registered_at(
     harness: LifecycleHarness, emulator: EmulatorProcess
 ) -> None:
     olds = lifecycle.create(harness.context, build_inputs()).outputs
@@ -92,7 +90,7 @@ def test_an_update_that_finds_everything_right_sends_nothing_and_lets_the_activa
     assert emulator.count_calls()["registerCallback"] == 1
 
 
-def test_a_renewal_that_fails_puts_the_old_registration_back(
+def test_a_failed_replacement_restores_the_old_registration(
     harness: LifecycleHarness, emulator: EmulatorProcess
 ) -> None:
     olds = lifecycle.create(harness.context, build_inputs()).outputs
@@ -112,7 +110,7 @@ def test_a_token_in_a_url_is_never_shown(harness: LifecycleHarness) -> None:
     assert "https://sms.example.com/callbacks/***/0000123456-00001" in str(conflict.value)
 
 
-def test_read_tells_gone_from_drifted(harness: LifecycleHarness) -> None:
+def test_read_distinguishes_a_missing_registration_from_drift(harness: LifecycleHarness) -> None:
     outputs = lifecycle.create(harness.context, build_inputs()).outputs
     same = lifecycle.read(harness.context, outputs)
     assert same is not None
@@ -126,13 +124,15 @@ def test_read_tells_gone_from_drifted(harness: LifecycleHarness) -> None:
     assert lifecycle.read(harness.context, outputs) is None
 
 
-def test_drift_to_what_the_program_wants_by_now_is_a_change(harness: LifecycleHarness) -> None:
+def test_drift_is_a_difference_even_to_the_values_that_the_program_wants(harness: LifecycleHarness) -> None:
     outputs = lifecycle.create(harness.context, build_inputs()).outputs
     wanted = build_inputs(password="another")
     harness.client.register_callback(ACCOUNT, Registration(SERVICE, URL, "plant-a", "another"))
     drifted = lifecycle.read(harness.context, outputs)
     assert drifted is not None
-    again = lifecycle.read(harness.context, drifted.outputs)  # a second refresh sees nothing new, and forgets nothing
+    again = lifecycle.read(
+        harness.context, drifted.outputs
+    )  # a second refresh finds no new drift and keeps the record of the first
     assert again is not None
     assert lifecycle.diff(again.outputs, wanted, harness.fingerprint).changes
     assert not lifecycle.diff(
@@ -140,7 +140,7 @@ def test_drift_to_what_the_program_wants_by_now_is_a_change(harness: LifecycleHa
     ).changes
 
 
-def test_delete_takes_only_what_is_there_and_ours(harness: LifecycleHarness, emulator: EmulatorProcess) -> None:
+def test_delete_removes_only_its_own_registration(harness: LifecycleHarness, emulator: EmulatorProcess) -> None:
     outputs = lifecycle.create(harness.context, build_inputs()).outputs
     lifecycle.delete(harness.context, outputs)
     lifecycle.delete(harness.context, outputs)  # already gone
@@ -148,41 +148,34 @@ def test_delete_takes_only_what_is_there_and_ours(harness: LifecycleHarness, emu
     harness.client.register_callback(ACCOUNT, FOREIGN)
     lifecycle.delete(harness.context, outputs)
     assert harness.client.list_callbacks(ACCOUNT) == [FOREIGN]
-    assert "left as it is" in harness.logged[-1]
+    assert "which another program registered" in harness.logged[-1]
 
 
-def test_at_another_thingspace_it_is_registered_and_nothing_else_is_touched(
+def test_a_changed_base_url_registers_there_and_leaves_the_old_registration(
     harness: LifecycleHarness, emulator: EmulatorProcess
 ) -> None:
     olds = lifecycle.create(harness.context, build_inputs()).outputs
     before = emulator.count_calls()
-    harness.thingspace = "there"
+    harness.base_url_fingerprint = "89abcdef"
     assert lifecycle.diff(olds, build_inputs(), harness.fingerprint).changes
     current = lifecycle.read(harness.context, olds)
     assert current is not None
     assert (current.outputs, current.inputs) == (olds, build_inputs())
     lifecycle.delete(harness.context, olds)
     assert emulator.count_calls() == before
-    assert all("is at another ThingSpace (the base URL has changed)" in line for line in harness.logged)
+    assert all("it is at another ThingSpace (the base URL has changed)" in line for line in harness.logged)
     harness.client.deregister_callback(ACCOUNT, SERVICE)
     news = lifecycle.update(harness.context, olds, build_inputs())
-    assert "registered here; there, nothing was deregistered" in harness.logged[-1]
+    assert (
+        "created here. The one at another ThingSpace (the base URL has changed) was not deleted." in harness.logged[-1]
+    )
     assert not lifecycle.diff(news, build_inputs(), harness.fingerprint).changes
     assert len(harness.client.list_callbacks(ACCOUNT)) == 1
 
 
-def test_at_another_thingspace_the_url_that_was_remembered_is_not_ours(harness: LifecycleHarness) -> None:
+def test_a_changed_base_url_makes_the_recorded_url_a_conflict(harness: LifecycleHarness) -> None:
     olds = lifecycle.create(harness.context, build_inputs(url=FOREIGN.url)).outputs
     harness.client.register_callback(ACCOUNT, FOREIGN)
-    harness.thingspace = "there"
+    harness.base_url_fingerprint = "89abcdef"
     with pytest.raises(RegistrationConflict):
         lifecycle.update(harness.context, olds, build_inputs())
-
-
-def test_a_state_that_does_not_tell_its_thingspace_is_here(harness: LifecycleHarness) -> None:
-    olds = lifecycle.create(harness.context, build_inputs()).outputs
-    del olds["place"]
-    harness.thingspace = "there"
-    assert not lifecycle.diff(olds, build_inputs(), harness.fingerprint).changes
-    lifecycle.delete(harness.context, olds)
-    assert harness.client.list_callbacks(ACCOUNT) == []

@@ -18,5 +18,5 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture
 def engine(provider: Provider) -> Engine:
-    """A provider process that has nothing: no credentials, no network to speak of."""
+    """A provider process without credentials."""
     return provider.start()

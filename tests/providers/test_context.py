@@ -1,4 +1,4 @@
-"""What one operation brings to the calls of its lifecycle: its time, and what must not be shown."""
+"""Context of a resource operation: its deadline and its redacted secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOKEN = "sentinel-path-token-of-some-length"
 def test_the_deadline_starts_when_the_listener_has_passed_the_probe(
     provider: Provider, emulator: EmulatorProcess
 ) -> None:
-    deadline = {"THINGSPACE_DEADLINE": "5", "THINGSPACE_READINESS_SECONDS": "60"}
+    deadline = {"THINGSPACE_DEADLINE": "5", "THINGSPACE_READINESS_TIMEOUT_SECONDS": "60"}
     engine = provider.start({**emulator.environment, **deadline})
     attempts = itertools.count()
     with run_callback_server(
@@ -26,12 +26,12 @@ def test_the_deadline_starts_when_the_listener_has_passed_the_probe(
         given = {"accountName": ACCOUNT, "url": http.url(), "username": USERNAME, "password": PASSWORD}
         inputs, failures = engine.check("CallbackRegistration", given)
         assert failures == []
-        engine.create("CallbackRegistration", inputs)  # after 0.2 + 0.3 + 0.45 + 0.68 + 5 x 1 s of pauses
+        engine.create("CallbackRegistration", inputs)  # after backoffs of 0.2 + 0.3 + 0.45 + 0.68 + 5 x 1 s
     assert emulator.count_calls()["registerCallback"] == 1
 
 
 @pytest.mark.parametrize("operation", ["listCallbacks", "registerCallback", "deregisterCallback"])
-def test_what_thingspace_repeats_of_a_registrations_secrets_is_not_shown(
+def test_secrets_of_a_registration_are_redacted_in_error_responses(
     provider: Provider, emulator: EmulatorProcess, operation: str
 ) -> None:
     engine = provider.start(emulator.environment)

@@ -1,4 +1,4 @@
-"""The providers behind the SDK's real provider process, over gRPC, without credentials and without a network."""
+"""The providers in the SDK's real provider process, over gRPC, without credentials and network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from tests.support.fake_engine import UNKNOWN, Engine, Provider, strip_exception_prefix
+from thingspace_provider.config.credentials import base_url_fingerprint
 
 ACCOUNT = "0000123456-00001"
 REGISTRATION = {
@@ -14,6 +15,7 @@ REGISTRATION = {
     "username": "plant-a",
     "password": "example-only",
 }
+PRODUCTION = base_url_fingerprint(None, {}, lambda _: None)
 UNREACHABLE_ENVIRONMENT = {
     "THINGSPACE_BASE_URL": "http://127.0.0.1:9/api",
     "THINGSPACE_APP_KEY": "key",
@@ -37,21 +39,21 @@ def test_check_defaults_to_the_service_for_device_messages(engine: Engine) -> No
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        ({"accountName": 123456.0}, "quote the account name"),
-        ({"accountName": ""}, "an account name is needed"),
+        ({"accountName": 123456.0}, "Quote the account name"),
+        ({"accountName": ""}, "must be an account name"),
         ({"accountName": "a/b"}, "not an account name"),
-        ({"url": "https://sms.example.com:8443/x"}, "port 8443 is refused by ThingSpace"),
+        ({"url": "https://sms.example.com:8443/x"}, "ThingSpace rejects port 8443"),
         ({"url": "ftp://sms.example.com/x"}, "must begin with http:// or https://"),
         ({"url": "https://sms.example.com:port/x"}, "not a number"),
-        ({"url": "https://sms.example.com:0/x"}, "port 0 is refused by ThingSpace"),
-        ({"url": "https://[::1/x"}, "an IPv6 address stands between [ and ]"),
+        ({"url": "https://sms.example.com:0/x"}, "ThingSpace rejects port 0"),
+        ({"url": "https://[::1/x"}, "an IPv6 address must be enclosed in [ and ]"),
         ({"url": "https://user:pw@sms.example.com/x"}, "no HTTP authentication"),
-        ({"url": "https://sms.example.com/it's"}, "character that ThingSpace refuses"),
+        ({"url": "https://sms.example.com/it's"}, "character that ThingSpace rejects"),
         ({"password": "x" * 41}, "41 characters long"),
         ({"serviceName": "DeviceMessages"}, "use EnhancedConnectivityService"),
         ({"adopt": "yes"}, "must be true or false"),
         ({"profile": "plant-a"}, "not a profile name"),
-        ({"profile": "Listener"}, "listener is taken"),
+        ({"profile": "Listener"}, "listener is reserved"),
     ],
 )
 def test_check_rejects_inputs_that_thingspace_would_reject(
@@ -65,7 +67,7 @@ def test_check_rejects_inputs_that_thingspace_would_reject(
 @pytest.mark.parametrize("wrong", [{"url": "https://x.example:1/sentinel-token"}, {"password": "s" * 41}])
 def test_check_never_names_a_property_whose_value_is_secret(engine: Engine, wrong: dict[str, object]) -> None:
     _, failures = engine.check("CallbackRegistration", {**REGISTRATION, **wrong})
-    assert [key for key, _ in failures] == [""]  # the engine prints the value of a named property
+    assert [key for key, _ in failures] == [""]  # the engine prints the value of the named property
     assert "sentinel" not in str(failures)
 
 
@@ -80,7 +82,7 @@ def test_check_and_diff_accept_values_that_a_preview_does_not_know(engine: Engin
     assert list(difference.replaces) == []
 
 
-def test_an_unknown_account_is_no_reason_to_replace(engine: Engine) -> None:
+def test_an_unknown_account_does_not_replace_the_resource(engine: Engine) -> None:
     olds = {"accountName": ACCOUNT, "lastActivatedAt": "2026-03-01T00:00:00+00:00"}
     difference = engine.diff("SmsCallbackActivation", olds, {"accountName": UNKNOWN})
     assert difference.changes == difference.DIFF_SOME
@@ -88,7 +90,7 @@ def test_an_unknown_account_is_no_reason_to_replace(engine: Engine) -> None:
 
 
 def test_another_account_replaces_and_another_trigger_updates(engine: Engine) -> None:
-    olds = {"accountName": ACCOUNT, "triggers": ["1"], "lastActivatedAt": "2026-03-01T00:00:00+00:00"}
+    olds = {"accountName": ACCOUNT, "triggers": ["1"], "baseUrlFingerprint": PRODUCTION}
     moved = engine.diff("SmsCallbackActivation", olds, {"accountName": "0000123456-00002", "triggers": ["1"]})
     assert list(moved.replaces) == ["accountName"]
     again = engine.diff("SmsCallbackActivation", olds, {"accountName": ACCOUNT, "triggers": ["2"]})
@@ -103,28 +105,25 @@ def test_a_credential_is_generated_once_and_rotated_with_overlap(engine: Engine)
     id_, first = engine.create("CallbackCredential", inputs)
     assert id_ == first["username"]
     assert len(first["password"]) <= 40
-    assert first["previousPassword"] == ""
+    assert first["previousPasswords"] == []
     assert engine.diff("CallbackCredential", first, inputs).changes == 1  # DIFF_NONE: numbers come back as floats
     second = engine.update("CallbackCredential", id_, first, {"rotation": 2})
-    assert second["previousPassword"] == first["password"]
+    assert second["previousPasswords"] == [first["password"]]
     assert second["password"] != first["password"]
     assert (second["username"], second["pathToken"]) == (first["username"], first["pathToken"])
 
 
-def test_a_credential_stores_the_last_three_passwords_and_that_of_a_state_without_a_list(
-    engine: Engine,
-) -> None:
-    known = {"username": "u", "password": "b", "previousPassword": "a", "pathToken": "t", "rotation": 2}
+def test_a_credential_keeps_the_last_three_passwords(engine: Engine) -> None:
+    known = {"username": "u", "password": "b", "previousPasswords": ["a"], "pathToken": "t", "rotation": 2}
     states = [known]
     for rotation in (3, 4, 5):
         states.append(engine.update("CallbackCredential", "u", states[-1], {"rotation": rotation}))
     before = [state["password"] for state in reversed(states[:-1])]
     assert states[1]["previousPasswords"] == ["b", "a"]
     assert states[-1]["previousPasswords"] == before == [states[2]["password"], states[1]["password"], "b"]
-    assert states[-1]["previousPassword"] == before[0]
 
 
-def test_without_credentials_the_error_names_all_that_is_missing(engine: Engine) -> None:
+def test_missing_credentials_are_all_named_in_one_error(engine: Engine) -> None:
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
     message = failed.value.details()

@@ -1,4 +1,4 @@
-"""Whatever goes wrong in a lifecycle is answered over gRPC, in a message that fits into a header."""
+"""Errors of a lifecycle become gRPC errors whose message fits into a header."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.fake_engine import Provider, strip_exception_prefix
 
 TOP = Path(failing_lifecycles.__file__).parents[2]
-MAX_MESSAGE_BYTES = 6 * 1024  # bytes on the wire; gRPC's own clients refuse headers of more than 8 kB
+MAX_MESSAGE_BYTES = 6 * 1024  # bytes on the wire; gRPC's own clients reject headers of more than 8 kB
 
 
 def extract_message(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
-    """The message of a failed call, which fits as gRPC sends it: what is not ASCII as three bytes for each."""
+    """Return the message of a failed call, after a test that it fits: gRPC sends a non-ASCII byte as three bytes."""
     message = str(error.value.details())
     assert error.value.code() == grpc.StatusCode.UNKNOWN
     assert sum(1 if byte < 0x80 else 3 for byte in message.encode()) < MAX_MESSAGE_BYTES
@@ -34,12 +34,12 @@ def test_every_error_in_a_lifecycle_gets_a_response(provider: Provider, debug: s
         message = extract_message(failed)
         assert kind in message
         if not debug:
-            assert strip_exception_prefix(message).startswith(f"an unforeseen {kind} in failing_lifecycles.py line ")
+            assert strip_exception_prefix(message).startswith(f"unexpected {kind} in failing_lifecycles.py line ")
             assert "sentinel" not in message
 
 
 @pytest.mark.parametrize("debug", ["", "1"])
-def test_an_endless_error_page_becomes_a_message_that_fits(
+def test_a_huge_error_page_becomes_a_message_that_fits(
     provider: Provider, emulator: EmulatorProcess, debug: str
 ) -> None:
     engine = provider.start({**emulator.environment, "THINGSPACE_DEBUG": debug})

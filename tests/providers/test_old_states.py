@@ -1,7 +1,7 @@
-"""States that earlier versions wrote mean the same to today's code.
+"""Golden states of earlier versions are valid for this version and cause no change.
 
-A file in states/ is what `pulumi stack export --show-secrets` printed, with paths shortened; its name says which
-version's. One is added when a release changes what a state holds, none is ever changed.
+A file in states/ is the output of `pulumi stack export --show-secrets` for GOLDEN_BASE_URL, with shortened paths. Its
+name begins with the version that wrote it. A release that changes the state adds a file; existing files never change.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_engine import Engine, pickle_provider
-from tests.support.pulumi_project import TYPE, reveal_secrets
+from tests.support.fake_engine import Provider, pickle_provider
+from tests.support.pulumi_project import GOLDEN_BASE_URL, TYPE, reveal_secrets
 
 STATES = sorted((Path(__file__).parent / "states").glob("*.json"))
 
 
 def load_resources() -> list[Any]:
-    """Every resource of ours in every state, secrets in clear."""
+    """Return every resource of this package in every golden state, with secrets in plain text."""
     return [
         pytest.param(reveal_secrets(resource), id=f"{state.stem} {resource['urn'].partition('dynamic/thingspace:')[2]}")
         for state in STATES
@@ -29,7 +29,8 @@ def load_resources() -> list[Any]:
 
 
 @pytest.mark.parametrize("resource", load_resources())
-def test_what_an_earlier_version_wrote_is_still_valid_and_unchanged(engine: Engine, resource: dict[str, Any]) -> None:
+def test_a_golden_state_is_valid_and_causes_no_change(provider: Provider, resource: dict[str, Any]) -> None:
+    engine = provider.start({"THINGSPACE_BASE_URL": GOLDEN_BASE_URL})
     kind = resource["type"].removeprefix(TYPE)
     assert resource["outputs"].pop("__provider") == resource["inputs"].pop("__provider") == pickle_provider(kind)
     checked, failures = engine.check(kind, resource["inputs"])
@@ -38,6 +39,6 @@ def test_what_an_earlier_version_wrote_is_still_valid_and_unchanged(engine: Engi
     assert difference.changes == difference.DIFF_NONE
 
 
-def test_every_kind_of_resource_is_in_some_state() -> None:
+def test_every_resource_type_is_in_a_golden_state() -> None:
     kinds = {parameter.values[0]["type"].removeprefix(TYPE) for parameter in load_resources()}
     assert kinds >= {"CallbackCredential", "CallbackRegistration", "LocalListener", "SmsCallbackActivation"}

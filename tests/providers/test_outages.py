@@ -1,4 +1,4 @@
-"""Everything that ThingSpace and the network do wrong, met by the provider process over gRPC."""
+"""Outages of ThingSpace and of the network in the provider process, over gRPC."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.secret_scanner import SecretScanner
 
 
 def bring_up(engine: Engine, outage: Outage, account: str) -> str:
-    """Register, then start callbacks, as an update does; the error, if any."""
+    """Register and start callbacks, as an update does, and return the error or ""."""
     common = {"accountName": account, "profile": outage.name}
     inputs, failures = engine.check("CallbackRegistration", {**common, "url": build_url(account), "readiness": False})
     assert failures == []
@@ -44,52 +44,52 @@ def bring_up(engine: Engine, outage: Outage, account: str) -> str:
 
 @pytest.fixture(scope="module")
 def outage_results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, OutageResult]]:
-    """All outages at once, then an update without any; by whether they last until the deadline."""
+    """Results of all outages at once, then of an update without any, by whether they last until the deadline."""
     folder = tmp_path_factory.mktemp("outages")
     state = {"XDG_STATE_HOME": str(folder)}
     emulator, provider = start_emulator(OUTAGES, folder), Provider()
-    courses = {False: OutageResult(LONG_TIMEOUT_SECONDS), True: OutageResult(SHORT_TIMEOUT_SECONDS)}
+    results = {False: OutageResult(LONG_TIMEOUT_SECONDS), True: OutageResult(SHORT_TIMEOUT_SECONDS)}
 
     def met(engine: Engine, outage: Outage) -> str:
         began = time.monotonic()
         errors = [bring_up(engine, outage, account) for account in build_accounts(outage)]
-        courses[outage.is_silent].seconds.setdefault(outage.name, time.monotonic() - began)
+        results[outage.is_silent].seconds.setdefault(outage.name, time.monotonic() - began)
         return errors[0]
 
     def run_outages(engines: dict[bool, Engine]) -> Iterator[tuple[Outage, OutageResult, str]]:
         with ThreadPoolExecutor(len(OUTAGES)) as threads:
             errors = list(threads.map(lambda case: met(engines[case.is_silent], case), OUTAGES))
-        return ((outage, courses[outage.is_silent], error) for outage, error in zip(OUTAGES, errors, strict=True))
+        return ((outage, results[outage.is_silent], error) for outage, error in zip(OUTAGES, errors, strict=True))
 
     try:
         with run_recording_proxy(emulator.url, slow=True) as slow:
             engines = {
-                silent: provider.start({**build_environment(OUTAGES, emulator.url, slow.url, course.deadline), **state})
-                for silent, course in courses.items()
+                silent: provider.start({**build_environment(OUTAGES, emulator.url, slow.url, result.deadline), **state})
+                for silent, result in results.items()
             }
-            for outage, course, error in run_outages(engines):
-                course.errors |= {outage.name: error} if error else {}
-                course.calls[outage.name] = count_calls(outage, emulator)
-        for course in courses.values():
-            course.printed = provider.read_output()
-        for outage, course, error in run_outages(
-            dict.fromkeys(courses, provider.start({**end_outages(OUTAGES, emulator), **state}))
+            for outage, result, error in run_outages(engines):
+                result.errors |= {outage.name: error} if error else {}
+                result.calls[outage.name] = count_calls(outage, emulator)
+        for result in results.values():
+            result.printed = provider.read_output()
+        for outage, result, error in run_outages(
+            dict.fromkeys(results, provider.start({**end_outages(OUTAGES, emulator), **state}))
         ):
-            course.next_errors |= {outage.name: error} if error else {}
-            course.is_listening[outage.name] = is_listening(outage, emulator)
-        yield courses
+            result.next_errors |= {outage.name: error} if error else {}
+            result.is_listening[outage.name] = is_listening(outage, emulator)
+        yield results
     finally:
         provider.stop()
         emulator.end()
 
 
-@pytest.mark.parametrize("outage", OUTAGES, ids=lambda it: it.name)
-def test_an_outage_ends_as_it_has_to_and_the_next_update_is_right(
+@pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.name)
+def test_an_outage_is_reported_and_the_next_update_succeeds(
     outage_results: dict[bool, OutageResult], outage: Outage
 ) -> None:
     outage_results[outage.is_silent].check(outage)
 
 
-def test_no_outage_brings_a_secret_to_light(outage_results: dict[bool, OutageResult]) -> None:
-    for course in outage_results.values():
-        assert SecretScanner(**SECRETS).find_in("".join([course.printed, *course.errors.values()]).encode()) == set()
+def test_no_outage_reveals_a_secret(outage_results: dict[bool, OutageResult]) -> None:
+    for result in outage_results.values():
+        assert SecretScanner(**SECRETS).find_in("".join([result.printed, *result.errors.values()]).encode()) == set()

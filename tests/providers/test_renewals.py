@@ -1,4 +1,4 @@
-"""A session or a token that really ends between two calls, or while one is under way."""
+"""Renewal of a session or an access token that expires between two calls or during one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REGISTRATION = {
     "serviceName": "EnhancedConnectivityService",
     "readiness": False,
 }
-A_MOMENT, TOO_LONG = 1, 20 * 60 + 1  # seconds that a call takes; after so long without one, ThingSpace ends a session
+A_MOMENT, TOO_LONG = 1, 20 * 60 + 1  # seconds that a call takes; ThingSpace ends a session after 20 idle minutes
 
 
 def do_nothing(_emulator: EmulatorProcess) -> None:
@@ -26,7 +26,7 @@ def do_nothing(_emulator: EmulatorProcess) -> None:
 
 
 def revoke_token(emulator: EmulatorProcess) -> None:
-    """As another program with the same application does it; the held call goes on."""
+    """Revoke the token as another program with the same application does; the held call continues."""
     pair = f"{emulator.ready['appKey']}:{emulator.ready['appSecret']}".encode()
     basic = {"Authorization": "Basic " + base64.b64encode(pair).decode()}
     form = {"grant_type": "client_credentials"}
@@ -40,7 +40,7 @@ def revoke_token(emulator: EmulatorProcess) -> None:
     [(TOO_LONG, do_nothing, 2), (A_MOMENT, revoke_token, 1)],
     ids=["session", "token"],
 )
-def test_what_ends_while_a_registration_is_under_way_is_renewed_once(
+def test_an_expired_session_or_token_is_renewed_once_during_a_registration(
     provider: Provider,
     emulator: EmulatorProcess,
     seconds: int,

@@ -1,4 +1,4 @@
-"""Many calls at once through the SDK's real provider process, which has four threads of its own."""
+"""Concurrency of the SDK's real provider process, which has four threads by default."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from thingspace_provider import sdk_thread_pool
 ACCOUNT = "0000123456-00001"
 Outputs = tuple[str, dict[str, Any]]
 
-# A Python in which the private attribute that we raise is called something else, and everything works all the same.
+# A Python in which the private attribute of the thread pool has another name.
 RENAMED = """
 import concurrent.futures.thread as thread, inspect
-exec(inspect.getsource(thread).replace("_max_workers", "_most_workers"), thread.__dict__)
+exec(inspect.getsource(thread).replace("_max_workers", "_worker_limit"), thread.__dict__)
 """
 
 
 class HeldCalls:
-    """ThingSpace takes startCallbacks calls and answers none of them, because its clock stands still."""
+    """startCallbacks calls that wait for their response, because the emulator's clock is frozen."""
 
     def __init__(self, emulator: EmulatorProcess) -> None:
         self._emulator = emulator
@@ -36,12 +36,12 @@ class HeldCalls:
         emulator.control("POST", "faults", {"operation": "startCallbacks", "delay": 1, "times": 1000})
 
     def under_way(self) -> int:
-        """How many calls have come."""
+        """Return the number of calls that wait."""
         [rule] = self._emulator.control("GET", "faults")["faults"]
         return int(rule["hits"])
 
     def release(self) -> None:
-        """Answer them, and whatever comes from now on."""
+        """Let them and all later calls get their response."""
         self._emulator.control("DELETE", "faults")
         self._emulator.control("POST", "clock", {"advanceSeconds": 2, "frozen": False})
 
@@ -53,13 +53,13 @@ def pulumi() -> Iterator[ThreadPoolExecutor]:
 
 
 def create(pulumi: ThreadPoolExecutor, engine: Engine, count: int) -> list[Future[Outputs]]:
-    """As `pulumi up --parallel COUNT` does it."""
+    """Create activations as `pulumi up --parallel COUNT` does."""
     inputs = {"accountName": ACCOUNT}
     return [pulumi.submit(engine.create, "SmsCallbackActivation", inputs) for _ in range(count)]
 
 
 @pytest.mark.parametrize(("environment", "count"), [({}, 32), ({"THINGSPACE_PARALLEL": "48"}, 48)])
-def test_so_many_calls_are_under_way_at_once_on_one_token_and_one_session(
+def test_concurrent_calls_share_one_token_and_one_session(
     provider: Provider, emulator: EmulatorProcess, pulumi: ThreadPoolExecutor, environment: dict[str, str], count: int
 ) -> None:
     held = HeldCalls(emulator)
@@ -70,11 +70,11 @@ def test_so_many_calls_are_under_way_at_once_on_one_token_and_one_session(
     assert came
     assert emulator.count_calls() == {"token": 1, "login": 1, "startCallbacks": count}
     lines = [line for line in provider.read_output().splitlines() if "still waiting for" not in line]
-    assert lines == []  # as urllib3 would, had it fewer connections than there are threads
+    assert lines == []  # no warning of urllib3 about too few connections
 
 
-@pytest.mark.parametrize("how", ["asked for", "attribute renamed"])
-def test_with_the_sdks_own_four_threads_everything_works_as_before(
+@pytest.mark.parametrize("how", ["configured", "attribute renamed"])
+def test_all_calls_succeed_with_the_four_threads_of_the_sdk(
     provider: Provider, emulator: EmulatorProcess, pulumi: ThreadPoolExecutor, tmp_path: Path, how: str
 ) -> None:
     environment = {"THINGSPACE_PARALLEL": "4"}
@@ -85,17 +85,19 @@ def test_with_the_sdks_own_four_threads_everything_works_as_before(
     held = HeldCalls(emulator)
     created = create(pulumi, engine, 12)
     came = wait_until(lambda: held.under_way() == 4)
-    with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):  # nobody is free to answer
+    with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):  # all threads are busy
         engine.check("SmsCallbackActivation", {"accountName": ACCOUNT}, seconds=1)
     still = held.under_way()
     held.release()
     assert [outcome.result()[0] for outcome in created] == [ACCOUNT] * 12
     assert (came, still) == (True, 4)
     output = provider.read_output()
-    assert output.count("at most 4 calls at once") == (how == "attribute renamed"), output
+    assert output.count("concurrency limited to the SDK's 4 resource operations") == (how == "attribute renamed"), (
+        output
+    )
 
 
-def test_earlier_calls_leave_no_later_call_without_a_thread() -> None:
+def test_raising_max_workers_starts_threads_for_calls_that_already_wait() -> None:
     pool = ThreadPoolExecutor(4)
     many, over, under_way = threading.Event(), threading.Event(), []
 
@@ -117,9 +119,7 @@ def test_earlier_calls_leave_no_later_call_without_a_thread() -> None:
     assert came
 
 
-def test_why_there_are_only_four_threads_is_nobodys_business_without_debugging(
-    provider: Provider, tmp_path: Path
-) -> None:
+def test_the_reason_for_four_threads_is_logged_only_with_debugging(provider: Provider, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(RENAMED)
     engine = provider.start({"PYTHONPATH": str(tmp_path)})
     assert engine.check("SmsCallbackActivation", {"accountName": ACCOUNT})[1] == []
@@ -127,16 +127,16 @@ def test_why_there_are_only_four_threads_is_nobodys_business_without_debugging(
 
 
 @pytest.mark.parametrize("given", ["many", "3", "257", "8.0"])
-def test_a_wrong_number_is_an_error_before_anything_is_created(provider: Provider, given: str) -> None:
+def test_an_invalid_number_of_workers_is_reported_by_check(provider: Provider, given: str) -> None:
     engine = provider.start({"THINGSPACE_PARALLEL": given})
     with pytest.raises(grpc.RpcError, match=f"THINGSPACE_PARALLEL is '{given}'"):
         engine.check("SmsCallbackActivation", {"accountName": ACCOUNT})
 
 
 @pytest.mark.parametrize("module", ["providers", "resources", "hosting", "config.stack_settings"])
-def test_what_a_program_and_a_preview_load_cannot_send_anything(module: str) -> None:
+def test_programs_and_previews_load_no_http_library(module: str) -> None:
     loaded = f"import sys, thingspace_provider.{module}; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
     assert "thingspace_provider.api" in modules
-    # Each takes as long to load as everything else of ours together.
+    # Each takes as long to load as the whole rest of the package.
     assert {"requests", "urllib3", "tenacity", "thingspace_provider.api.client"}.isdisjoint(modules)

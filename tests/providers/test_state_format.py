@@ -1,4 +1,4 @@
-"""What is pickled into users' states: it may never change."""
+"""Pickled provider names in users' states. They must never change."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from tests.support.callback_servers import (
 )
 from tests.support.listener_process import ListenerProcess
 from thingspace_provider.api.errors import ListenerNotReady
-from thingspace_provider.readiness import probe, reachability, tls_errors
+from thingspace_provider.readiness import reachability, tls_errors
 from thingspace_provider.readiness.probe import ReadinessProbe
 
 SHORT_SECONDS = 0.1  # seconds; one attempt
@@ -44,11 +44,6 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture(autouse=True)
-def long_attempt_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", LONG_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +61,7 @@ def bundle(ca: trustme.CA, tmp_path: Path) -> str:
 @pytest.fixture
 def readiness_probe() -> Iterator[ReadinessProbe]:
     """Trusts the public CAs and no other."""
-    new_probe = ReadinessProbe()
+    new_probe = ReadinessProbe(min_attempt_timeout_seconds=LONG_SECONDS)
     yield new_probe
     new_probe.close()
 
@@ -74,7 +69,7 @@ def readiness_probe() -> Iterator[ReadinessProbe]:
 @pytest.fixture
 def trusting_probe(bundle: str) -> Iterator[ReadinessProbe]:
     """Trusts the test's CA as if it were public."""
-    new_probe = ReadinessProbe(bundle)
+    new_probe = ReadinessProbe(bundle, min_attempt_timeout_seconds=LONG_SECONDS)
     yield new_probe
     new_probe.close()
 
@@ -115,14 +110,13 @@ def test_a_port_on_which_nothing_listens(readiness_probe: ReadinessProbe) -> Non
     assert f"open port {port} for the internet" in message
 
 
-def test_a_server_that_accepts_the_connection_and_sends_nothing(
-    readiness_probe: ReadinessProbe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probe, "LAST_ATTEMPT_SECONDS", 2.0)
+def test_a_server_that_accepts_the_connection_and_sends_nothing() -> None:
+    default_probe = ReadinessProbe()
     with run_raw_server(None) as port:
         assert f": answer: 127.0.0.1:{port} took the connection, but no" in fail_probe(
-            readiness_probe, f"http://127.0.0.1:{port}{PATH}"
+            default_probe, f"http://127.0.0.1:{port}{PATH}"
         )
+    default_probe.close()
 
 
 def test_a_server_that_closes_the_connection(readiness_probe: ReadinessProbe) -> None:

@@ -1,4 +1,4 @@
-"""What a program sees of the resources before any engine runs."""
+"""Resource types and constructors, without an engine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_a_url_with_a_path_token_needs_the_credential_that_has_it() -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 5])
-def test_making_a_resource_leaves_tracebacks_as_they_were(monkeypatch: pytest.MonkeyPatch, limit: int | None) -> None:
+def test_the_constructor_of_a_resource_restores_the_traceback_limit(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
     if limit is not None:
         monkeypatch.setattr(sys, "tracebacklimit", limit, raising=False)
     with pytest.raises(TypeError, match="resource name"):

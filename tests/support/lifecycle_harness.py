@@ -1,4 +1,4 @@
-"""The lifecycle without Pulumi: a real client of the emulator, a clock that stands still, and what was said."""
+"""The lifecycle without Pulumi: a real client of the emulator, a fixed clock and the log lines."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ NOON = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.timezone.utc)
 
 @dataclass
 class LifecycleHarness:
-    """A context, and what the lifecycle told the person through it."""
+    """A context, and the lines that the lifecycle logged through it."""
 
     client: ThingSpaceClient
     logged: list[str] = field(default_factory=list)
     time: dt.datetime = NOON
-    thingspace: str = "here"
+    base_url_fingerprint: str = "01234567"
 
     @property
     def context(self) -> Context:
         return Context(lambda _: self.client, self.logged.append, lambda: self.time, self.fingerprint)
 
     def fingerprint(self, profile: str | None) -> str:
-        """The same ThingSpace for all."""
+        """Return the same fingerprint for every profile."""
         del profile
-        return self.thingspace
+        return self.base_url_fingerprint

@@ -1,4 +1,4 @@
-"""This project in an empty folder, with a backend of its own, driven by the real `pulumi`."""
+"""This project in an empty folder with its own backend, run by the real `pulumi`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from typing import Any
 
 import requests
 
-from thingspace_provider.lifecycle import listener_process
+from thingspace_provider.lifecycle.listener_process import DetachedProcess
 
 TOP = Path(__file__).resolve().parent.parent.parent
 TYPE = "pulumi-python:dynamic/thingspace:"
 PASSPHRASE = "development"
+GOLDEN_BASE_URL = "http://127.0.0.1:8700/api"  # of the states in tests/providers/states
 PULUMI = ("pulumi", "--non-interactive", "--color", "never")
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command printed on both streams, and how it ended."""
+    """Output of both streams and exit status of a command."""
 
     output: str
     status: int
@@ -39,14 +40,14 @@ class CommandResult:
 
     @property
     def errors(self) -> list[str]:
-        """The messages of the diagnostics that say "error:", without the engine's own summary line."""
+        """The "error:" messages of the diagnostics, without the engine's summary line."""
         diagnostics = self.output.partition("Diagnostics:")[2]
         messages = re.findall(r"^\s+error: (.*)$", diagnostics, flags=re.MULTILINE)
         return [line for line in messages if line not in {"update failed", "preview failed"}]
 
 
 class RunningCommand:
-    """A command of the engine that has not ended, in a process group of its own, as a terminal would start it."""
+    """A running `pulumi` command in its own process group, as a terminal starts it."""
 
     def __init__(self, folder: Path, environment: dict[str, str], arguments: tuple[str, ...]) -> None:
         self._folder = folder
@@ -202,10 +203,10 @@ class Project:
         return self.folder / ".thingspace" / "listeners" / "dev-listener"
 
     def listener_pid(self) -> int | None:
-        return listener_process.running_pid(self.listener_folder / "listener.pid")
+        return DetachedProcess(self.listener_folder / "listener.pid").running_pid()
 
     def fetch_stored_messages(self) -> list[str]:
-        """The texts that the local listener has stored."""
+        """Return the messages that the local listener has stored."""
         settings = json.loads((self.listener_folder / "settings.json").read_text())
         response = requests.get(
             f"http://{settings['host']}:{settings['port']}/v1/messages?limit=1000",
@@ -218,7 +219,7 @@ class Project:
     def stop_listeners(self) -> None:
         """End what a failed test may have left running."""
         for pid_file in self.folder.glob(".thingspace/listeners/*/listener.pid"):
-            listener_process.stop(pid_file)
+            DetachedProcess(pid_file).stop()
 
 
 def reveal_secrets(value: Any) -> Any:

@@ -10,7 +10,7 @@ last update, while the environment is always today's.
 | user | THINGSPACE_USERNAME | thingspace:username |
 | password | THINGSPACE_PASSWORD | thingspace:password |
 | address | THINGSPACE_BASE_URL | thingspace:baseUrl |
-| seconds for one operation, 120 | THINGSPACE_DEADLINE | thingspace:deadline |
+| seconds for one operation, 120 | THINGSPACE_DEADLINE | thingspace:resourceTimeoutSeconds |
 | calls a second at most, 100 | THINGSPACE_CALLS_PER_SECOND | thingspace:callsPerSecond |
 
 A profile `plant_a` reads THINGSPACE_PLANT_A_APP_KEY and so on, and `plant_a` in thingspace:profiles.
@@ -40,7 +40,7 @@ CREDENTIAL_SETTINGS = {
 }
 # field of Limits -> (environment variable, configuration key without namespace, least, most)
 LIMITS = {
-    "resource_timeout_seconds": ("THINGSPACE_DEADLINE", "deadline", 1, 3600),
+    "resource_timeout_seconds": ("THINGSPACE_DEADLINE", "resourceTimeoutSeconds", 1, 3600),
     "calls_per_second": ("THINGSPACE_CALLS_PER_SECOND", "callsPerSecond", 0.1, 1000),
 }
 Config = Callable[[str], "str | None"]  # "thingspace:appKey" -> value

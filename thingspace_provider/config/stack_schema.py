@@ -37,7 +37,7 @@ EXAMPLES: dict[str, str] = {
     "protect": "true",
     "profile": "plant_a",
     "profiles": "{plant_a: {username: plant-a}}",
-    "deadline": "300",
+    "resourceTimeoutSeconds": "300",
     "callsPerSecond": "20",
 }
 VALUE_TYPES: dict[str, type | tuple[type, ...]] = {
@@ -48,7 +48,7 @@ VALUE_TYPES: dict[str, type | tuple[type, ...]] = {
     "adopt": bool,
     "protect": bool,
     "profiles": dict,
-    "deadline": (int, float),
+    "resourceTimeoutSeconds": (int, float),
     "callsPerSecond": (int, float),
 }  # every other key is text
 TYPE_NAMES: dict[type | tuple[type, ...], str] = {

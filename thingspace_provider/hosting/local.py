@@ -1,4 +1,4 @@
-"""LocalListener: a listener on the machine where `pulumi up` runs. For development only."""
+"""LocalListener: a listener on the machine that runs `pulumi up`. For development only."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ STATE_DIR = ".thingspace"
 class LocalListener(Resource, name="LocalListener"):
     """A listener process on this machine. For development only: ThingSpace itself cannot reach it.
 
-    The process outlives `pulumi up`. A refresh sees that it died, the next update starts it again, an update
-    restarts it on the same store, and deleting it stops it and leaves the stored texts where they are.
+    The process outlives `pulumi up`. A refresh detects that it has exited, and the next update starts it again. An
+    update restarts it on the same store. Deleting the resource stops it and keeps its messages.
 
     Args:
-        name: the resource's name in the program.
-        account_names: accounts whose texts it takes.
-        credential: what ThingSpace will send back.
-        port: a port that ThingSpace accepts (80, 443, 9001-9006, 28200-28220, 50551-50559); None picks a free one.
-        state_dir: folder of its settings, log and store; None is `listeners/<stack>-<name>` in
-            THINGSPACE_STATE_DIR, by default `.thingspace` beside the program.
-        opts: Pulumi's options.
+        name: Pulumi resource name.
+        account_names: accounts whose callbacks the listener accepts.
+        credential: what ThingSpace sends with every callback.
+        port: a port that ThingSpace accepts (80, 443, 9001-9006, 28200-28220, 50551-50559); None chooses a free one.
+        state_dir: directory of settings, log and store; None is `listeners/<stack>-<name>` in THINGSPACE_STATE_DIR,
+            by default `.thingspace` in the program's directory.
+        opts: Pulumi resource options.
     """
 
     readiness = True
@@ -55,19 +55,18 @@ class LocalListener(Resource, name="LocalListener"):
                 "account_names": account_names,
                 "username": credential.username,
                 "password": credential.password,
-                "previous_password": credential.previous_password,
                 "previous_passwords": credential.previous_passwords,
                 "path_token": credential.path_token,
                 "port": port,
                 "state_dir": state_dir or _default_state_dir(name),
             },
-            ["url", "port", "pid", "revision", "running", "port_given"],
+            ["url", "port", "pid", "revision", "running", "port_is_fixed"],
             opts,
-            secret_outputs=["username", "password", "previous_password", "previous_passwords", "path_token"],
+            secret_outputs=["username", "password", "previous_passwords", "path_token"],
         )
 
     def url_for(self, account_name: pulumi.Input[str]) -> pulumi.Output[str]:
-        """The callback URL of an account; a secret, because of the token in it."""
+        """Return the callback URL of an account. It is a secret, because its path holds a token."""
         return pulumi.Output.concat(self.url, "/callbacks/", self.path_token, "/", account_name)
 
 

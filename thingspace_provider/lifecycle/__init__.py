@@ -1,1 +1,1 @@
-"""What each resource does, without Pulumi: check, diff, create, read, update, delete."""
+"""Lifecycle of each resource type, without Pulumi: check, diff, create, read, update, delete."""

@@ -1,7 +1,7 @@
-"""SmsCallbackActivation: startCallbacks was sent for an account.
+"""SmsCallbackActivation: one startCallbacks call for an account.
 
-An action is not a switch: ThingSpace can be asked to push what it has queued, but not whether it was asked,
-and not to stop. So create and update send the one call, delete sends none, and nothing says "enabled".
+startCallbacks is an action, not a switch. ThingSpace has no API to read its effect or to reverse it, so create and
+update send the call, delete sends none, and no output claims that callbacks are enabled.
 """
 
 from __future__ import annotations
@@ -19,54 +19,62 @@ from thingspace_provider.lifecycle.model import (
     is_unknown,
 )
 
-DIFF_KEYS = ("accountName", "triggers", "registrationUrl", "profile")
+INPUT_KEYS = ("accountName", "triggers", "registrationUrl", "profile")
 
 
 class ActivationLifecycle:
-    """inputs: accountName, triggers (list), registrationUrl, profile. outputs: these and more. id: account.
+    """Lifecycle of an activation. The id is the account name.
 
-    The outputs add lastActivatedAt, and place, which tells the ThingSpace that was called from others.
-    registrationUrl orders the activation after its registration, and sends the call again when it changes. So does
-    another ThingSpace.
+    Inputs: accountName, triggers (list), registrationUrl, profile.
+    Outputs: the inputs, lastActivatedAt, baseUrlFingerprint.
+
+    registrationUrl makes the activation depend on its registration. The call is sent again if registrationUrl, a
+    trigger or the base URL changes.
     """
 
     def check(self, news: State) -> CheckResult:
-        """Find wrong inputs; no network."""
-        checked = {key: news[key] for key in DIFF_KEYS if news.get(key) is not None}
-        return CheckResult(
-            checked,
-            validation.check_account_name(news) + validation.check_triggers(news) + validation.check_profile(news),
-        )
+        """Validate the inputs."""
+        checked = {key: news[key] for key in INPUT_KEYS if news.get(key) is not None}
+        failures = [
+            *validation.check_account_name(news),
+            *validation.check_triggers(news),
+            *validation.check_profile(news),
+        ]
+        return CheckResult(checked, failures)
 
     def diff(self, olds: State, news: State, fingerprint_of: FingerprintOf) -> DiffResult:
-        """Another account is another resource; everything else sends the call again."""
-        changed = [key for key in DIFF_KEYS if olds.get(key) != news.get(key)]
-        moved = "accountName" in changed and not is_unknown(news.get("accountName"))
+        """Replace the activation if the account differs; send the call again for any other difference."""
+        changed = [key for key in INPUT_KEYS if olds.get(key) != news.get(key)]
+        must_replace = "accountName" in changed and not is_unknown(news.get("accountName"))
         must_update = bool(changed) or base_url_changed(olds, news.get("profile"), fingerprint_of)
-        return DiffResult(must_update, ["accountName"] if moved else [])
+        return DiffResult(must_update, ["accountName"] if must_replace else [])
 
     def create(self, context: Context, inputs: State) -> CreateResult:
-        """Send startCallbacks; sending it twice does no harm."""
-        return CreateResult(inputs["accountName"], self._start(context, inputs))
+        """Send startCallbacks. A second call has no further effect."""
+        return CreateResult(inputs["accountName"], self._start_callbacks(context, inputs))
 
     def read(self, context: Context, outputs: State) -> ReadResult:
-        """ThingSpace cannot be asked, so what is remembered stays."""
+        """Return the recorded state. ThingSpace has no API to read an activation."""
         del context
-        return ReadResult(outputs, {key: outputs[key] for key in DIFF_KEYS if key in outputs})
+        return ReadResult(outputs, {key: outputs[key] for key in INPUT_KEYS if key in outputs})
 
     def update(self, context: Context, olds: State, news: State) -> State:
         """Send startCallbacks again."""
         del olds
-        return self._start(context, news)
+        return self._start_callbacks(context, news)
 
     def delete(self, context: Context, outputs: State) -> None:
-        """Nothing is sent: callbacks end when the registration does."""
+        """Send nothing. Callbacks end when the registration is deleted."""
         context.log(
-            f"account {outputs.get('accountName')}: forgotten, nothing sent. ThingSpace has no call that stops SMS "
-            "callbacks; texts go on to whatever listener is registered, or wait in the queue."
+            f"account {outputs.get('accountName')}: activation removed from the state; no call was sent. ThingSpace "
+            "has no call that stops SMS callbacks: messages go to the registered listener, or wait in the queue."
         )
 
-    def _start(self, context: Context, inputs: State) -> State:
-        context.client(inputs.get("profile")).start_callbacks(inputs["accountName"])
-        fingerprint = context.fingerprint(inputs.get("profile"))
-        return {**inputs, "lastActivatedAt": context.timestamp(), "place": fingerprint}
+    def _start_callbacks(self, context: Context, inputs: State) -> State:
+        profile = inputs.get("profile")
+        context.client(profile).start_callbacks(inputs["accountName"])
+        return {
+            **inputs,
+            "lastActivatedAt": context.timestamp(),
+            "baseUrlFingerprint": context.fingerprint(profile),
+        }

@@ -1,8 +1,8 @@
-"""CallbackCredential: what ThingSpace sends back with every callback, so that the listener knows it is ThingSpace.
+"""CallbackCredential: user name, password and path token that ThingSpace sends with every callback.
 
-Generated once and kept in the stack's state as a secret. A changed `rotation` makes a new password and keeps the
-old ones as previous: ThingSpace goes on sending the one that is registered for up to a quarter of an hour, and that is
-not the newest when updates failed before they registered it.
+The lifecycle generates them once and the stack's state keeps them as secrets. A changed `rotation` generates a new
+password and moves the current one to `previousPasswords`. The listener accepts these too, because ThingSpace sends the
+registered password, which is an older one after a failed update and for up to 15 minutes after a successful one.
 """
 
 from __future__ import annotations
@@ -21,65 +21,62 @@ from thingspace_provider.lifecycle.model import (
     is_unknown,
 )
 
-PASSWORD_BYTES = 24  # 32 characters; ThingSpace takes 40 at most
+PASSWORD_BYTES = 24  # 32 characters in base64; ThingSpace accepts at most 40
 PATH_TOKEN_BYTES = 24
-MAX_PREVIOUS_PASSWORDS = 3  # passwords that are kept beside the current one
+MAX_PREVIOUS_PASSWORDS = 3
+DEFAULT_ROTATION = 1
 
 
 class CredentialLifecycle:
-    """inputs: rotation. outputs: these, username, password, previousPassword(s), pathToken. id: the user name.
+    """Lifecycle of a generated credential. The id is the user name.
 
-    previousPasswords holds up to PREVIOUS, newest first, and previousPassword the first of them, or "". States of 0.1.0
-    have only the latter.
+    Inputs: rotation.
+    Outputs: rotation, username, password, previousPasswords (up to three, newest first), pathToken.
     """
 
     def check(self, news: State) -> CheckResult:
-        """A rotation is a number or a word; 1 when nothing is said."""
-        rotation = news.get("rotation", 1)
+        """Validate the rotation and convert a whole float, as the engine sends numbers, into an integer."""
+        rotation = news.get("rotation", DEFAULT_ROTATION)
         if isinstance(rotation, float) and rotation.is_integer():
             rotation = int(rotation)
-        is_invalid = isinstance(rotation, bool) or not isinstance(rotation, int | str)
-        failures = (
-            [CheckFailure("rotation", "must be a number or a word, as 2")]
-            if is_invalid and not is_unknown(rotation)
-            else []
-        )
+        is_valid = isinstance(rotation, int | str) and not isinstance(rotation, bool)
+        failures = [] if is_valid or is_unknown(rotation) else [CheckFailure("rotation", "must be a number or a word")]
         return CheckResult({"rotation": rotation}, failures)
 
     def diff(self, olds: State, news: State, fingerprint_of: FingerprintOf) -> DiffResult:
-        """Only another rotation makes another password."""
+        """Report a change if the rotation differs."""
         del fingerprint_of
         return DiffResult(olds.get("rotation") != news.get("rotation"))
 
     def create(self, context: Context, inputs: State) -> CreateResult:
-        """Invent everything; nothing leaves this machine."""
+        """Generate the credential. Sends no call."""
         del context
         username = f"thingspace-{secrets.token_hex(4)}"
-        return CreateResult(
-            username,
-            {
-                **inputs,
-                "username": username,
-                "password": secrets.token_urlsafe(PASSWORD_BYTES),
-                "previousPassword": "",
-                "previousPasswords": [],
-                "pathToken": secrets.token_urlsafe(PATH_TOKEN_BYTES),
-            },
-        )
+        outputs = {
+            **inputs,
+            "username": username,
+            "password": secrets.token_urlsafe(PASSWORD_BYTES),
+            "previousPasswords": [],
+            "pathToken": secrets.token_urlsafe(PATH_TOKEN_BYTES),
+        }
+        return CreateResult(username, outputs)
 
     def read(self, context: Context, outputs: State) -> ReadResult:
-        """It lives in the state and nowhere else."""
+        """Return the recorded state, which is the only copy of the credential."""
         del context
-        return ReadResult(outputs, {"rotation": outputs.get("rotation", 1)})
+        return ReadResult(outputs, {"rotation": outputs.get("rotation", DEFAULT_ROTATION)})
 
     def update(self, context: Context, olds: State, news: State) -> State:
-        """A new password; the old ones stay acceptable as the previous."""
+        """Generate a new password and keep the last three as previous passwords."""
         del context
-        before = olds.get("previousPasswords", [olds.get("previousPassword")])
-        previous = [password for password in (olds["password"], *before) if password][:MAX_PREVIOUS_PASSWORDS]
-        renewed = {"password": secrets.token_urlsafe(PASSWORD_BYTES), "previousPassword": previous[0]}
-        return {**olds, **news, **renewed, "previousPasswords": previous}
+        previous = [olds["password"], *olds["previousPasswords"]][:MAX_PREVIOUS_PASSWORDS]
+        return {
+            **olds,
+            **news,
+            "password": secrets.token_urlsafe(PASSWORD_BYTES),
+            "previousPasswords": previous,
+        }
 
     def delete(self, context: Context, outputs: State) -> None:
-        """Nothing but the state holds it."""
+        """Do nothing: the credential exists in the state only."""
         del context, outputs

@@ -1,7 +1,7 @@
-"""A listener process on this machine: started apart from `pulumi up`, found again later, stopped.
+"""Listener process on this machine: starts apart from `pulumi up`, is found again by a later run, and stops.
 
-The process holds a lock on its pid file as long as it lives. So whether it runs is asked of the operating
-system, and a pid that now belongs to somebody else is never signalled.
+A running process holds a lock on its pid file. The lock, not the pid, tells whether it runs, so a pid that the
+operating system has reused is never signalled.
 """
 
 from __future__ import annotations
@@ -15,38 +15,118 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-STOP_SECONDS = 10.0
-START_SECONDS = 20.0
-POLL_SECONDS = 0.05
-# What a listener may see of the environment: no ThingSpace or Pulumi credential is among it.
+# The environment of a listener. It holds no ThingSpace and no Pulumi credential.
 INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SYSTEMROOT")
 
-_children: list[subprocess.Popen[bytes]] = []  # ours until we end; kept so that they can be reaped
+_children: list[subprocess.Popen[bytes]] = []  # children of this process, kept so that they can be reaped
 
 
 class ProcessStartError(Exception):
-    """The process ended or stayed silent; the text is the last thing it said."""
+    """The process exited or was not ready in time. The message is its last log line, if there is one."""
 
 
-def running_pid(pid_file: Path) -> int | None:
-    """The pid of the process that holds the lock on its pid file, or None when no process does.
+@dataclass(frozen=True)
+class DetachedProcess:
+    """A process with a session of its own, identified by its pid file.
 
-    The file is empty before the holder is ready, and for the moment in which it ends.
+    Args:
+        pid_file: JSON file with the key `pid`, written and locked by the process when it is ready.
+        start_timeout_seconds: time to become ready, and time to write or unlock the pid file.
+        stop_timeout_seconds: time to exit after SIGTERM, and again after SIGKILL.
+        poll_interval_seconds: time between two looks at the process or its pid file.
     """
-    _reap()
-    deadline = time.monotonic() + START_SECONDS
-    while _is_locked(pid_file) and time.monotonic() < deadline:
-        with contextlib.suppress(ValueError, KeyError, OSError):
-            return int(json.loads(pid_file.read_text())["pid"])
-        time.sleep(POLL_SECONDS)
-    return None
+
+    pid_file: Path
+    start_timeout_seconds: float = 20.0
+    stop_timeout_seconds: float = 10.0
+    poll_interval_seconds: float = 0.05
+
+    def start(self, arguments: list[str], log: Path) -> int:
+        """Run this Python with the arguments, wait until the process is ready, and return its pid.
+
+        Raises ProcessStartError if it exits or is not ready in time.
+        """
+        self.pid_file.unlink(missing_ok=True)
+        log.touch(mode=0o600)
+        offset = log.stat().st_size
+        with log.open("ab") as log_file:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log_file,
+                start_new_session=True,
+                env={name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ},
+            )
+        _children.append(process)
+        deadline = time.monotonic() + self.start_timeout_seconds
+        while process.poll() is None:
+            if self.pid_file.exists() and self.pid_file.stat().st_size and self.running_pid() == process.pid:
+                return process.pid
+            if time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                raise ProcessStartError(f"the process was not ready within {self.start_timeout_seconds:g} s")
+            time.sleep(self.poll_interval_seconds)
+        raise ProcessStartError(_last_log_line(log, offset) or f"the process exited with status {process.returncode}")
+
+    def running_pid(self) -> int | None:
+        """Return the pid of the running process, or None.
+
+        The pid file is locked and empty while the process starts, and for a moment before it exits.
+        """
+        _reap()
+        deadline = time.monotonic() + self.start_timeout_seconds
+        while _is_locked(self.pid_file) and time.monotonic() < deadline:
+            with contextlib.suppress(ValueError, KeyError, OSError):
+                return int(json.loads(self.pid_file.read_text())["pid"])
+            time.sleep(self.poll_interval_seconds)
+        return None
+
+    def stop(self) -> None:
+        """Stop the process with SIGTERM, then with SIGKILL. Raises TimeoutError if it survives both."""
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            pid = self.running_pid()
+            if pid is None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal_number)
+            if self._wait_until(lambda: self.running_pid() is None):
+                self._wait_until(partial(_has_exited, pid))  # it unlocks the file just before it exits
+                return
+        raise TimeoutError(f"the listener process {self.running_pid()} does not exit")
+
+    def _wait_until(self, condition: Callable[[], bool]) -> bool:
+        return wait_until(condition, self.stop_timeout_seconds, self.poll_interval_seconds)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, poll_interval_seconds: float = 0.05) -> bool:
+    """Return whether the condition became true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(poll_interval_seconds)
+    return True
+
+
+def is_port_free(host: str, port: int) -> bool:
+    """Return whether a server can listen on the port now."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore closed connections in TIME_WAIT
+        try:
+            server.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def _is_locked(pid_file: Path) -> bool:
-    import fcntl  # noqa: PLC0415  not on Windows, where the rest of the provider works
+    import fcntl  # noqa: PLC0415  absent on Windows, where the rest of the provider works
 
     with contextlib.suppress(FileNotFoundError), pid_file.open() as file:
         try:
@@ -56,78 +136,13 @@ def _is_locked(pid_file: Path) -> bool:
     return False
 
 
-def start(command: list[str], pid_file: Path, log: Path) -> int:
-    """Start a listener in a session of its own and wait until it is ready; returns its pid.
-
-    Raises NotStarted when it ends or is not ready in time.
-    """
-    pid_file.unlink(missing_ok=True)
-    log.touch(mode=0o600)
-    offset = log.stat().st_size
-    with log.open("ab") as sink:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=sink,
-            start_new_session=True,
-            env={name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ},
-        )
-    _children.append(process)
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None:
-        if pid_file.exists() and pid_file.stat().st_size and running_pid(pid_file) == process.pid:
-            return process.pid
-        if time.monotonic() > deadline:
-            process.kill()
-            process.wait()
-            raise ProcessStartError(f"it was not ready within {START_SECONDS:g} s")
-        time.sleep(POLL_SECONDS)
-    raise ProcessStartError(_last_log_line(log, offset) or f"it ended with status {process.returncode}")
-
-
-def stop(pid_file: Path) -> None:
-    """End the listener that holds the pid file: politely, then, after STOP_SECONDS, at once."""
-    for signal_number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
-        pid = running_pid(pid_file)
-        if pid is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal_number)
-        if wait_until(lambda: running_pid(pid_file) is None, seconds):
-            wait_until(partial(_has_exited, pid), seconds)  # it lets go of the lock a moment before it has ended
-            return
-    raise TimeoutError(f"the listener process {running_pid(pid_file)} does not end")
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it became true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
-
-
-def is_port_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed connection's remains do not count
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
 def _reap() -> None:
-    """Forget children that have ended."""
+    """Drop the children that have exited."""
     _children[:] = [child for child in _children if child.poll() is None]
 
 
 def _has_exited(pid: int) -> bool:
-    """Whether it is no child of ours, or no more."""
+    """Return whether a child of this process has exited; true for any other process."""
     _reap()
     return all(child.pid != pid for child in _children)
 

@@ -1,7 +1,7 @@
-"""What every resource's behaviour is written in: plain dictionaries, four small answers, one context.
+"""Data model of the lifecycles: states as plain dictionaries, the results of each step, and the context.
 
-Nothing here knows Pulumi. An adapter turns its engine's values into these and back; a value that a preview
-does not know yet is `UNKNOWN`.
+This module does not import Pulumi. `providers.py` converts between the engine's values and these. A value that Pulumi
+does not know before the update runs is `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from typing import Any, Final, Protocol
 
 from thingspace_provider import api
 
-State = dict[str, Any]  # keys in camelCase, as they stand in the stack's state
-FingerprintOf = Callable[
-    ["str | None"], str
-]  # profile -> what tells its ThingSpace from others; no network, no credentials
+State = dict[str, Any]  # inputs or outputs with camelCase keys, as the stack's state holds them
+FingerprintOf = Callable[["str | None"], str]  # profile -> base-URL fingerprint; needs no network and no credentials
 
 
 class Unknown:
-    """The type of UNKNOWN."""
+    """Type of UNKNOWN."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -30,7 +28,7 @@ UNKNOWN: Final = Unknown()
 
 
 def is_unknown(value: object) -> bool:
-    """Whether a value, or anything inside it, is not known yet."""
+    """Return whether the value is, or contains, an unknown value."""
     if isinstance(value, dict):
         return any(is_unknown(item) for item in value.values())
     if isinstance(value, list | tuple):
@@ -40,9 +38,11 @@ def is_unknown(value: object) -> bool:
 
 @dataclass(frozen=True)
 class CheckFailure:
-    """A wrong input: its key, and what is wrong with it and how it would be right.
+    """An invalid input.
 
-    The engine prints the value of the named key, so a secret is reported under the key "".
+    Args:
+        key: the input; "" for a secret, because the engine prints the value of the named input.
+        reason: what is wrong, and what is valid.
     """
 
     key: str
@@ -51,7 +51,7 @@ class CheckFailure:
 
 @dataclass
 class CheckResult:
-    """Inputs with defaults filled in and forms made equal; usable when there are no failures."""
+    """Inputs in normal form, with defaults. They are valid if there are no failures."""
 
     inputs: State
     failures: list[CheckFailure] = field(default_factory=list)
@@ -59,7 +59,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class DiffResult:
-    """What an update would mean: nothing, an update in place, or a replacement because of some keys."""
+    """Effect of an update: none, an update in place, or a replacement caused by the keys in `replaces`."""
 
     changes: bool
     replaces: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class DiffResult:
 
 @dataclass(frozen=True)
 class CreateResult:
-    """A new resource: its id and everything to remember of it."""
+    """Id and outputs of a new resource."""
 
     id: str
     outputs: State
@@ -76,9 +76,12 @@ class CreateResult:
 
 @dataclass(frozen=True)
 class ReadResult:
-    """What was found of a resource: everything to remember, and the inputs as they now are.
+    """Outputs and inputs of a resource as they are now.
 
-    secrets: keys of both that are secrets whatever the program thinks of them, because somebody else set them.
+    Args:
+        outputs: the outputs to record.
+        inputs: the inputs to record.
+        secrets: keys of both that are secrets even if the program does not mark them, as in a foreign registration.
     """
 
     outputs: State
@@ -88,13 +91,13 @@ class ReadResult:
 
 @dataclass(frozen=True)
 class Context:
-    """What a resource's behaviour needs of the world around it.
+    """Services that a lifecycle uses during one resource operation.
 
     Args:
-        client: ThingSpace for a profile (None is the default one); made when it is first asked for.
-        say: tells the person who runs the update one line.
-        now: the present time, with its offset.
-        where: which ThingSpace a profile calls.
+        client: returns the ThingSpace client of a profile (None is the default profile), created on first use.
+        log: prints one line in the output of `pulumi up`.
+        now: returns the current time with its UTC offset.
+        fingerprint: returns the base-URL fingerprint of a profile.
     """
 
     client: Callable[[str | None], api.ThingSpaceClient]
@@ -103,34 +106,34 @@ class Context:
     fingerprint: FingerprintOf
 
     def timestamp(self) -> str:
-        """The present time for the state: ISO 8601 in UTC, whole seconds."""
+        """Return the current time as the state holds it: ISO 8601 in UTC, whole seconds."""
         return self.now().astimezone(dt.timezone.utc).isoformat(timespec="seconds")
 
 
 def base_url_changed(olds: State, profile: object, fingerprint_of: FingerprintOf) -> bool:
-    """Whether something was done at another ThingSpace than the one of the profile. States of 0.1.0 do not tell."""
-    if "place" not in olds or not (profile is None or isinstance(profile, str)):
+    """Return whether the state was written for another base URL than the profile has now."""
+    if profile is not None and not isinstance(profile, str):  # unknown, or invalid as `check` reports
         return False
-    return bool(olds["place"] != fingerprint_of(profile))
+    return bool(olds.get("baseUrlFingerprint") != fingerprint_of(profile))
 
 
 class Lifecycle(Protocol):
-    """The behaviour of one kind of resource. check and diff use no network."""
+    """Behaviour of one resource type. `check` and `diff` use no network and no credentials."""
 
     def check(self, news: State) -> CheckResult:
-        """Fill in defaults and find what is wrong, before anything is changed."""
+        """Validate the inputs and fill in defaults."""
 
     def diff(self, olds: State, news: State, fingerprint_of: FingerprintOf) -> DiffResult:
-        """Compare what is remembered (outputs) with what is wanted (checked inputs)."""
+        """Compare the recorded outputs with the checked inputs."""
 
     def create(self, context: Context, inputs: State) -> CreateResult:
-        """Make it so; running it again after an interruption ends in the same."""
+        """Create the resource. A second create after an interrupted one has the same result."""
 
     def read(self, context: Context, outputs: State) -> ReadResult | None:
-        """What is really there, or None when it is gone."""
+        """Return the resource as it is now, or None if it no longer exists."""
 
     def update(self, context: Context, olds: State, news: State) -> State:
-        """Change it in place; returns everything to remember."""
+        """Change the resource in place and return its new outputs."""
 
     def delete(self, context: Context, outputs: State) -> None:
-        """Take it away; that it is already gone is success."""
+        """Delete the resource. Succeeds if it no longer exists."""

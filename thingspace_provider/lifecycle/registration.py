@@ -1,7 +1,7 @@
 """CallbackRegistration: the URL that ThingSpace posts an account's callbacks to.
 
-ThingSpace keeps one listener per service and account. Nothing that the user did not ask for is overwritten:
-a registration that points elsewhere is an error, unless it is adopted or a refresh has shown it.
+ThingSpace keeps one registration for each service and account. This resource never overwrites a registration that it
+did not write, unless `adopt` permits it or a refresh has recorded it in the state.
 """
 
 from __future__ import annotations
@@ -26,34 +26,41 @@ from thingspace_provider.lifecycle.model import (
 )
 
 BAD_REQUEST = 400
+IDENTITY_KEYS = ("accountName", "serviceName")
+REGISTERED_KEYS = ("url", "username", "password")  # the fields that ThingSpace stores
+DIFF_KEYS = (*IDENTITY_KEYS, *REGISTERED_KEYS, "profile")
+INPUT_KEYS = (*DIFF_KEYS, "adopt", "readiness")
 SMS_SERVICE = "EnhancedConnectivityService"
 DEFAULTS: dict[str, Any] = {"serviceName": SMS_SERVICE, "adopt": False, "readiness": True}
-IDENTITY = ("accountName", "serviceName")
-REGISTERED = ("url", "username", "password")  # what ThingSpace keeps
-DIFF_KEYS = (*IDENTITY, *REGISTERED, "profile")
-KEYS = (*DIFF_KEYS, "adopt", "readiness")
+DRIFTED = ""  # registeredAt after a refresh that found drift
 MOVED = "another ThingSpace (the base URL has changed)"
-DRIFTED = ""  # registeredAt of what somebody else registered, or an update of ours that was interrupted
 
 
 class RegistrationConflict(ThingSpaceError):
-    """The service's callbacks go to a URL that this resource did not register."""
+    """The service is registered with a URL that this resource did not write."""
 
 
 class RegistrationLifecycle:
-    """inputs: KEYS. outputs: these, registeredAt, endpoint, urlDigest, place. id: account/service.
+    """Lifecycle of a registration. The id is account/service.
 
-    endpoint is the URL as it may be shown; urlDigest tells whether what is registered is what this resource wrote.
-    registeredAt is new after each create and update, so that the activation that has it for a trigger fetches what
-    was queued; "" when a refresh found another registration. place tells the ThingSpace that has it from others: read
-    and delete send nothing to another one. Calls: create GET + POST (only GET when it is already so), read GET, update
-    GET + POST, delete GET + DELETE (only GET when there is nothing of ours).
+    Inputs: accountName, serviceName, url, username, password, profile, adopt, readiness.
+    Outputs: the inputs and these.
+
+    | Output | Meaning |
+    |---|---|
+    | registeredAt | time of the last create or update, a trigger for the activation; "" after drift |
+    | endpoint | the URL without its secret parts |
+    | urlFingerprint | digest of the URL that this resource wrote; delete removes no other registration |
+    | baseUrlFingerprint | read and delete send no call if the base URL has changed |
+
+    Calls: create and update send GET and POST (GET only if nothing differs), read sends GET, delete sends GET and
+    DELETE (GET only if the registration is gone or was written by another program).
     """
 
     def check(self, news: State) -> CheckResult:
-        """Fill in defaults and find wrong inputs; no network."""
-        checked = {**DEFAULTS, **{key: news[key] for key in KEYS if news.get(key) is not None}}
-        for key in ("username", "password"):  # ThingSpace does not tell an empty one from none
+        """Validate the inputs and fill in defaults."""
+        checked = {**DEFAULTS, **{key: news[key] for key in INPUT_KEYS if news.get(key) is not None}}
+        for key in ("username", "password"):  # ThingSpace does not distinguish an empty value from none
             if checked.get(key) == "":
                 del checked[key]
         failures = [
@@ -71,61 +78,63 @@ class RegistrationLifecycle:
         return CheckResult(checked, failures)
 
     def diff(self, olds: State, news: State, fingerprint_of: FingerprintOf) -> DiffResult:
-        """Account and service are the identity; adopt and readiness only matter when something is registered.
+        """Replace the registration if account or service differs; update it for another difference.
 
-        Drift that a refresh has shown is a change even when it is what the program wants by now; so is another
-        ThingSpace.
+        Recorded drift is a difference even if the program now has the same values. `adopt` and `readiness` have an
+        effect only when something is registered, so they are not compared.
         """
         changed = [key for key in DIFF_KEYS if olds.get(key) != news.get(key)]
-        moved = [key for key in IDENTITY if key in changed and not is_unknown(news.get(key))]
-        must_update = olds.get("registeredAt") == DRIFTED or base_url_changed(olds, news.get("profile"), fingerprint_of)
-        return DiffResult(bool(changed) or must_update, moved)
+        replaces = [key for key in IDENTITY_KEYS if key in changed and not is_unknown(news.get(key))]
+        has_drifted = olds.get("registeredAt") == DRIFTED
+        must_update = bool(changed) or has_drifted or base_url_changed(olds, news.get("profile"), fingerprint_of)
+        return DiffResult(must_update, replaces)
 
     def create(self, context: Context, inputs: State) -> CreateResult:
-        """Prove the listener, look what is registered, register."""
+        """Probe the listener, check for a registration conflict, then register."""
         outputs = self._register(context, inputs, own_urls={inputs["url"]})
         return CreateResult(f"{inputs['accountName']}/{inputs['serviceName']}", outputs)
 
     def read(self, context: Context, outputs: State) -> ReadResult | None:
-        """What ThingSpace lists for the account's service, or None when it lists nothing."""
+        """Return the registration that ThingSpace lists for the service, or None."""
         if self._base_url_changed(context, outputs):
-            context.log(f"{_describe(outputs)} is at {MOVED}: not looked at; the next `pulumi up` registers it here.")
+            context.log(
+                f"{_describe(outputs)} not read: it is at {MOVED}. The next `pulumi up` registers the listener here."
+            )
             return _to_read_result(outputs)
         registration = self._find_registration(context, outputs)
         if registration is None:
-            context.log(f"{_describe(outputs)} is no longer registered; the next `pulumi up` registers it again.")
+            context.log(f"{_describe(outputs)} not found. The next `pulumi up` registers the listener again.")
             return None
-        drifted = _drifted_keys(outputs, registration)
-        if drifted:
-            context.log(
-                f"{_describe(outputs)} was changed outside of Pulumi: {', '.join(drifted)}. "
-                f"It points to {api.mask_url(registration.url)}; the next `pulumi up` puts it right."
-            )
         actual = {**outputs, **_to_state(registration), "endpoint": api.mask_url(registration.url)}
-        if drifted:
+        if drifted := _drifted_keys(outputs, registration):
+            context.log(
+                f"{_describe(outputs)} was changed outside of Pulumi: {', '.join(drifted)}. Its URL is "
+                f"{actual['endpoint']}. The next `pulumi up` restores it."
+            )
             actual["registeredAt"] = DRIFTED
         return _to_read_result(actual)
 
     def update(self, context: Context, olds: State, news: State) -> State:
-        """As create; the URL that the state knows, ours or shown by a refresh, may be replaced."""
+        """Register as in create; the URL in the state may be replaced too."""
         if not base_url_changed(olds, news.get("profile"), context.fingerprint):
             return self._register(context, news, own_urls={news["url"], olds.get("url", "")})
         outputs = self._register(context, news, own_urls={news["url"]})
-        context.log(f"{_describe(news)} was at {MOVED}: registered here; there, nothing was deregistered.")
+        context.log(f"{_describe(news)} created here. The one at {MOVED} was not deleted.")
         return outputs
 
     def delete(self, context: Context, outputs: State) -> None:
-        """Deregister, unless the registration is gone, no longer ours, or where our credentials do not lead."""
+        """Deregister, unless the registration is gone, was written by another program, or is at another base URL."""
         if self._base_url_changed(context, outputs):
-            context.log(f"{_describe(outputs)} is at {MOVED}: nothing was sent, and it stays registered there.")
+            context.log(f"{_describe(outputs)} not deleted: it is at {MOVED}. No call was sent.")
             return
         registration = self._find_registration(context, outputs)
         if registration is None:
-            context.log(f"{_describe(outputs)} was gone already; nothing was sent.")
+            context.log(f"{_describe(outputs)} not found. No call was sent.")
             return
-        if _url_fingerprint(registration.url) != outputs.get("urlDigest", _url_fingerprint(registration.url)):
+        if _url_fingerprint(registration.url) != outputs["urlFingerprint"]:
             context.log(
-                f"{_describe(outputs)} now points to {api.mask_url(registration.url)}, which is not ours: left as it is."  # noqa: E501
+                f"{_describe(outputs)} not deleted: its URL is {api.mask_url(registration.url)}, "
+                "which another program registered."
             )
             return
         self._client(context, outputs).deregister_callback(outputs["accountName"], outputs["serviceName"])
@@ -138,24 +147,23 @@ class RegistrationLifecycle:
             raise RegistrationConflict(
                 f"registering the {news['serviceName']} listener",
                 news["accountName"],
-                f"its callbacks already go to {api.mask_url(existing.url)}, "
-                f"and this program wants {api.mask_url(news['url'])}",
-                "Nothing was changed. If that listener may be replaced, set adopt=True; if it is a change made "
-                "outside of Pulumi, `pulumi refresh` takes note of it and the next `pulumi up` repairs it.",
+                f"callbacks already go to {api.mask_url(existing.url)}, not to {api.mask_url(news['url'])}",
+                "Nothing was changed. To replace that registration, set adopt=True. If it was changed outside of "
+                "Pulumi, run `pulumi refresh` and then `pulumi up`.",
             )
         wanted = api.Registration(
             news["serviceName"], news["url"], news.get("username") or "", news.get("password") or ""
         )
         if existing != wanted:
             _replace_registration(self._client(context, news), news["accountName"], wanted, existing)
-        else:  # an update that was interrupted did it, or somebody by hand
-            context.log(f"{_describe(news)} was registered already as this program wants it; nothing was sent.")
+        else:  # after an interrupted update, or a registration by hand
+            context.log(f"{_describe(news)} is already up to date. No call was sent.")
         return {
             **news,
-            "registeredAt": context.timestamp(),  # anew: texts may be queued since a renewal that nobody remembers
+            "registeredAt": context.timestamp(),  # even without a call: after an interruption, messages may be queued
             "endpoint": api.mask_url(news["url"]),
-            "urlDigest": _url_fingerprint(news["url"]),
-            "place": context.fingerprint(news.get("profile")),
+            "urlFingerprint": _url_fingerprint(news["url"]),
+            "baseUrlFingerprint": context.fingerprint(news.get("profile")),
         }
 
     def _find_registration(self, context: Context, state: State) -> api.Registration | None:
@@ -163,7 +171,7 @@ class RegistrationLifecycle:
         return next((entry for entry in registrations if entry.service_name == state["serviceName"]), None)
 
     def _base_url_changed(self, context: Context, outputs: State) -> bool:
-        self._client(context, outputs)  # an error where credentials are missing: the base URL may be missing with them
+        self._client(context, outputs)  # raises if credentials are missing: the base URL may be missing with them
         return base_url_changed(outputs, outputs.get("profile"), context.fingerprint)
 
     def _client(self, context: Context, state: State) -> api.ThingSpaceClient:
@@ -173,9 +181,9 @@ class RegistrationLifecycle:
 def _replace_registration(
     client: api.ThingSpaceClient, account: str, wanted: api.Registration, existing: api.Registration | None
 ) -> None:
-    """Register; where ThingSpace refuses to replace, which is not documented, deregister first.
+    """Register; if ThingSpace rejects the replacement, which is not documented, deregister first.
 
-    Texts that arrive in between are queued, and the activation that follows a registration fetches them.
+    ThingSpace queues messages that arrive in between, and the activation after a registration drains the queue.
     """
     try:
         client.register_callback(account, wanted)
@@ -185,19 +193,19 @@ def _replace_registration(
         client.deregister_callback(account, wanted.service_name)
         try:
             client.register_callback(account, wanted)
-        except ErrorResponse:  # it was not the old registration that stood in the way: leave things as they were
+        except ErrorResponse:  # the existing registration was not the cause: restore it
             client.register_callback(account, existing)
             raise
 
 
 def _to_read_result(outputs: State) -> ReadResult:
-    # The program may have given none, or one in clear; a foreign password, or token in a URL, is a secret still.
+    # A program may set no password, or one in plain text. A foreign password or URL is a secret in any case.
     secrets = ("password", "url") if outputs.get("registeredAt") == DRIFTED else ("password",)
-    return ReadResult(outputs, {key: outputs[key] for key in KEYS if outputs.get(key) is not None}, secrets)
+    return ReadResult(outputs, {key: outputs[key] for key in INPUT_KEYS if outputs.get(key) is not None}, secrets)
 
 
 def _to_state(registration: api.Registration) -> State:
-    """The listed registration as state: what is not set is left out, as an input not given is."""
+    """Convert a listed registration to state. An empty value is None, as for an input that is not set."""
     return {
         "url": registration.url,
         "username": registration.username or None,
@@ -206,15 +214,15 @@ def _to_state(registration: api.Registration) -> State:
 
 
 def _drifted_keys(outputs: State, registration: api.Registration) -> list[str]:
-    """Which of the registered fields are not as remembered; never their values."""
+    """Return the registered fields that differ from the state, without their values."""
     actual = _to_state(registration)
-    return [key for key in REGISTERED if (outputs.get(key) or None) != actual[key]]
+    return [key for key in REGISTERED_KEYS if (outputs.get(key) or None) != actual[key]]
 
 
 def _describe(state: State) -> str:
-    return f"account {state.get('accountName')}: the {state.get('serviceName')} listener"
+    return f"account {state.get('accountName')}: {state.get('serviceName')} registration"
 
 
 def _url_fingerprint(url: str) -> str:
-    """Recognises a URL in the state without holding it: its path carries a random token."""
+    """Return a digest that identifies a URL in the state without its path token."""
     return hashlib.sha256(url.encode()).hexdigest()[:32]

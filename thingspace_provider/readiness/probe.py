@@ -32,8 +32,6 @@ AUTH_STATUSES = (401, 403, 407)
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 BACKEND_STATUSES = (502, 503, 504)
 DEFAULT_TIMEOUT_SECONDS = 10.0
-ATTEMPT_SECONDS = 5.0
-LAST_ATTEMPT_SECONDS = 2.0  # the last one may run over by this much, for a handshake takes its time
 MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.2, 1.0  # seconds
 
 
@@ -56,11 +54,20 @@ class ReadinessProbe:
 
     Args:
         ca_bundle: PEM file of the CAs that count as public; None is Mozilla's list, never this machine's.
+        attempt_timeout_seconds: timeout of one attempt.
+        min_attempt_timeout_seconds: timeout of the last attempt, which may exceed the time that remains.
 
     Raises OSError when no CA can be read in that file.
     """
 
-    def __init__(self, ca_bundle: str | None = None) -> None:
+    def __init__(
+        self,
+        ca_bundle: str | None = None,
+        attempt_timeout_seconds: float = 5.0,
+        min_attempt_timeout_seconds: float = 2.0,
+    ) -> None:
+        self._attempt_timeout_seconds = attempt_timeout_seconds
+        self._min_attempt_timeout_seconds = min_attempt_timeout_seconds
         self._ca_bundle = ca_bundle or tls_errors.public_ca_bundle()
         ssl.create_default_context(cafile=self._ca_bundle)
         self._transport = RequestsTransport(self._ca_bundle)
@@ -86,10 +93,10 @@ class ReadinessProbe:
         expected = ExpectedListener(account, username, password)
         backoff = 0.0
         while True:
+            remaining = deadline - time.monotonic()
             try:
-                return self.check(
-                    url, expected, _clamp(LAST_ATTEMPT_SECONDS, deadline - time.monotonic(), ATTEMPT_SECONDS), log
-                )
+                timeout = _clamp(self._min_attempt_timeout_seconds, remaining, self._attempt_timeout_seconds)
+                return self.check(url, expected, timeout, log)
             except ProbeFailed as error:
                 if time.monotonic() + max(backoff, MIN_BACKOFF_SECONDS) >= deadline:
                     raise _not_ready_error(url, account, error, seconds) from None
@@ -136,8 +143,8 @@ def _not_ready_error(url: str, account: str, error: ProbeFailed, seconds: float)
         "proving the listener reachable",
         account,
         f"{error.step}: {error.detail} (tried {mask_url(url)} for {seconds:g} s)",
-        f"{error.hint} Nothing was registered. THINGSPACE_READINESS_SECONDS waits longer; readiness=False registers "
-        "without a proof, for a listener that ThingSpace can reach and this machine cannot.",
+        f"{error.hint} Nothing was registered. THINGSPACE_READINESS_TIMEOUT_SECONDS waits longer; readiness=False "
+        "registers without a proof, for a listener that ThingSpace can reach and this machine cannot.",
     )
 
 

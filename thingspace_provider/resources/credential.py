@@ -1,4 +1,4 @@
-"""CallbackCredential: what ThingSpace sends back with every callback."""
+"""CallbackCredential: what ThingSpace sends with every callback, so that the listener can authenticate it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from thingspace_provider.resources.base import Resource
 
 
 class CallbackCredential(Resource, name="CallbackCredential"):
-    """A user name, a password and a path token, generated once and kept as secrets in the stack's state.
+    """A generated user name, password and path token. All are secrets in the stack's state.
 
     Args:
-        name: the resource's name in the program.
-        rotation: another number makes a new password; the last three stay acceptable as previous ones.
-        opts: Pulumi's options.
+        name: Pulumi resource name.
+        rotation: a changed value generates a new password; the listener still accepts the last three.
+        opts: Pulumi resource options.
     """
 
     username: pulumi.Output[str]
     password: pulumi.Output[str]
-    previous_password: pulumi.Output[str]
-    """The password before the last rotation, or "" before the first."""
-    previous_passwords: pulumi.Output[list[str] | None]
-    """The last three, newest first: what is registered is one of them when a rotation failed. None in an old state."""
+    previous_passwords: pulumi.Output[list[str]]
+    """Up to three passwords, newest first. One of them stays registered when a rotation fails."""
     path_token: pulumi.Output[str]
-    """A part of the callback URL that nobody can guess."""
+    """An unguessable segment of the callback URL."""
 
     def __init__(
         self,
@@ -35,14 +33,14 @@ class CallbackCredential(Resource, name="CallbackCredential"):
         rotation: pulumi.Input[int | str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        generated = ["username", "password", "previous_password", "previous_passwords", "path_token"]
+        generated = ["username", "password", "previous_passwords", "path_token"]
         super().__init__(
             CallbackCredentialProvider(), name, {"rotation": rotation}, generated, opts, secret_outputs=generated
         )
 
     @property
     def listener_settings(self) -> pulumi.Output[dict[str, Any]]:
-        """The listener's settings as its settings file spells them; a secret."""
+        """The credential with the keys of the listener's settings file, as one secret."""
         values = {
             "username": self.username,
             "password": self.password,

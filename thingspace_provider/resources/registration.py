@@ -64,7 +64,7 @@ class CallbackRegistration(Resource, name="CallbackRegistration"):
                 "readiness": readiness,
                 "profile": profile,
             },
-            ["registered_at", "endpoint", "url_digest"],
+            ["registered_at", "endpoint", "url_fingerprint"],
             opts,
             secret_outputs=["password"],
         )

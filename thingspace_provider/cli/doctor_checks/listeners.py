@@ -16,7 +16,8 @@ from thingspace_provider.cli.doctor_checks.check import Check, Checks, failed, f
 from thingspace_provider.cli.doctor_checks.configuration import Configuration
 from thingspace_provider.cli.doctor_checks.thingspace import RegistrationsByAccount
 from thingspace_provider.common.redaction import Redactor
-from thingspace_provider.lifecycle import listener_process, readiness
+from thingspace_provider.lifecycle import readiness
+from thingspace_provider.lifecycle.listener_process import DetachedProcess
 from thingspace_provider.lifecycle.registration import SMS_SERVICE
 from thingspace_provider.readiness.probe import ExpectedListener
 from thingspace_provider.readiness.reachability import ProbeFailed
@@ -89,7 +90,7 @@ def _find_local_listeners(stack: str | None, redactor: Redactor) -> list[LocalLi
 
 
 def _check_process(local: LocalListenerFiles) -> Check:
-    pid = listener_process.running_pid(local.folder / "listener.pid")
+    pid = DetachedProcess(local.folder / "listener.pid").running_pid()
     if pid is None:
         detail = f"the local listener {local.folder} is not running"
         return failed("listener", detail, f"Run `pulumi up` to start it. Its log: {local.folder}/listener.log.")
