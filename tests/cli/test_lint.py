@@ -54,7 +54,7 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
             "it must be a list",
             "0000123456-00001",
         ),
-        (LOCAL + '  thingspace:accounts: ["a b"]\n', 4, 25, "no spaces", "as in"),
+        (LOCAL + '  thingspace:accounts: ["a b"]\n', 4, 25, "must not contain spaces", "as in"),
         (LOCAL, 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
         ("", 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
         (HEAD, 1, 1, "thingspace:listener is missing", "kind: external"),

@@ -1,9 +1,7 @@
 """Names that the code still has where the documents have the new ones. Empty this, then delete it."""
 
 SETTINGS = {
-    "deadline": "resourceTimeoutSeconds",
     "THINGSPACE_DEADLINE": "THINGSPACE_RESOURCE_TIMEOUT_SECONDS",
-    "THINGSPACE_READINESS_SECONDS": "THINGSPACE_READINESS_TIMEOUT_SECONDS",
     "THINGSPACE_RETRY_REFUSED_LOGIN": "THINGSPACE_LOGIN_OVERRIDE",
     "kinds": "messageKinds",
     "secrets": "signingSecrets",
