@@ -95,5 +95,5 @@ def test_a_stack_with_unreadable_secrets_is_reported_and_the_environment_is_used
     assert "incorrect passphrase" in checks["stack"]["detail"]
     assert "PULUMI_CONFIG_PASSPHRASE" in checks["stack"]["hint"]
     assert checks["password"]["detail"] == "set, from environment variable THINGSPACE_PASSWORD"
-    assert checks[f"account {ACCOUNT}"]["status"] == "ok"  # it is in the file in clear
+    assert checks[f"account {ACCOUNT}"]["status"] == "ok"  # it is in the file in plain text
     assert emulator.count_calls()["login"] == 1
