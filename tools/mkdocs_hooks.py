@@ -3,24 +3,31 @@
 The site has pages for the Markdown files at the top of the repository. Links are written for repository pages; here
 they become links between pages of the site. A link to another file of the repository becomes plain text, because the
 site does not contain that file. A missing target is left alone, and MkDocs reports it.
+
+The site also has a page with the help of every command, made from the commands themselves.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from thingspace_provider.cli import main
 
 TOP = Path(__file__).resolve().parent.parent
 PAGES = {"README.md": "index.md"} | {
     f"{name}.md": f"{name.lower()}.md"
     for name in ("ARCHITECTURE", "DECISIONS", "CHANGELOG", "CONTRIBUTING", "SECURITY")
 }
+COMMANDS_PAGE = "reference/commands.md"
 SOURCES = {page: source for source, page in PAGES.items()}
 FENCE = re.compile(r"^(```|~~~).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
@@ -28,10 +35,26 @@ EXTERNAL = re.compile(r"<(?:script|img|iframe)[^>]+src=[\"']?(?:https?:)?//|<lin
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the Markdown files at the top of the repository."""
+    """Add the Markdown files at the top of the repository, and the page of commands."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=(TOP / source).read_text(encoding="utf-8")))
+    files.append(File.generated(config, COMMANDS_PAGE, content="\n".join(["# Commands\n", *help_of_commands()])))
     return files
+
+
+def help_of_commands() -> Iterator[str]:
+    """Yield one section for each command and subcommand, with its `--help`."""
+    pending: list[tuple[click.Command, click.Context]] = [(main, click.Context(main, info_name="thingspace"))]
+    while pending:
+        command, context = pending.pop(0)
+        yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
+        if isinstance(command, click.Group):
+            children = [(command.get_command(context, name), name) for name in command.list_commands(context)]
+            pending[:0] = [
+                (child, click.Context(child, parent=context, info_name=name, max_content_width=100))
+                for child, name in children
+                if child
+            ]
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -18,10 +18,10 @@ SPEC.loader.exec_module(hooks)
 @pytest.mark.parametrize(
     ("page", "markdown", "expected"),
     [
-        ("index.md", "[rooms](ARCHITECTURE.md#names)", "[rooms](architecture.md#names)"),
+        ("index.md", "[layers](ARCHITECTURE.md#layers)", "[layers](architecture.md#layers)"),
         ("index.md", "![flow](docs/images/callback-flow.svg)", "![flow](images/callback-flow.svg)"),
         ("emulator.md", "[start](../README.md)", "[start](index.md)"),
-        ("reference/client.md", "[start](../../README.md#the-stack-file)", "[start](../index.md#the-stack-file)"),
+        ("reference/client.md", "[start](../../README.md#stack-file)", "[start](../index.md#stack-file)"),
         ("reference/client.md", "[emulator](../emulator.md)", "[emulator](../emulator.md)"),
     ],
 )
@@ -45,3 +45,9 @@ def test_fenced_code_is_unchanged() -> None:
 def test_paragraph_of_list_item_is_indented() -> None:
     markdown = "1. one\n2. two\n\n   more\n3. three\n\nafter"
     assert hooks.translate(markdown, "index.md") == "1. one\n2. two\n\n    more\n\n3. three\n\nafter"
+
+
+def test_page_of_commands_has_the_help_of_subcommands() -> None:
+    sections = list(hooks.help_of_commands())
+    assert [section for section in sections if section.startswith("## thingspace messages retry\n")]
+    assert all("Usage: thingspace" in section for section in sections)
