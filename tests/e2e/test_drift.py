@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess, wait_until
+from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.pulumi_project import Project
 from tests.support.secret_scanner import SecretScanner
+from tests.support.waiting import wait_until
 from thingspace_provider.api import Registration, ThingSpaceClient
 
 FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "other-user", "sentinel-foreign-password")
@@ -103,7 +104,11 @@ def test_a_registration_that_was_removed_is_created_again_and_the_queue_drained(
     assert "registration not found. The next `pulumi up` registers the listener again" in deployed.refresh().output
     deployed.up()
     assert find_own_registration(thingspace) == before
-    assert wait_until(lambda: "sent while nothing was registered" in deployed.fetch_stored_messages())
+    wait_until(
+        lambda: "sent while nothing was registered" in deployed.fetch_stored_messages(),
+        60,
+        "the listener stores 'sent while nothing was registered'",
+    )
 
 
 def test_a_registration_conflict_is_rejected_until_it_is_adopted(
@@ -138,14 +143,16 @@ def test_a_registration_is_renewed_when_thingspace_rejects_replacement_and_queue
     deployed.configure("thingspace:rotation", "2")
     emulator.hold("registerCallback", skip=1)
     renewed = deployed.start("up", "--yes", "--skip-preview")
-    assert wait_until(emulator.is_holding)
+    wait_until(emulator.is_holding, 60, "the emulator holds the call")
     assert thingspace.list_callbacks(ACCOUNT) == []  # rejected, deregistered, and not registered again yet
     emulator.send_message("sent in between")
     assert emulator.count_queued() == 1
     emulator.release()
     assert renewed.end().status == 0, renewed.output
     assert find_own_registration(thingspace).password != before.password
-    assert wait_until(lambda: deployed.fetch_stored_messages() == ["sent in between"])
+    wait_until(
+        lambda: deployed.fetch_stored_messages() == ["sent in between"], 60, "the listener stores 'sent in between'"
+    )
     calls = emulator.count_calls()
     assert (calls["registerCallback"], calls["deregisterCallback"]) == (3, 1)
 
@@ -154,15 +161,19 @@ def test_a_listener_that_exited_is_reported_and_restarted_on_the_same_store(
     deployed: Project, emulator: EmulatorProcess
 ) -> None:
     emulator.send_message("before")
-    assert wait_until(lambda: deployed.fetch_stored_messages() == ["before"])
+    wait_until(lambda: deployed.fetch_stored_messages() == ["before"], 60, "the listener stores 'before'")
     pid = deployed.listener_pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: deployed.listener_pid() is None)
+    wait_until(lambda: deployed.listener_pid() is None, 60, "the listener process ends")
     emulator.send_message("while it was down")
-    assert wait_until(lambda: emulator.count_queued() == 1)
+    wait_until(lambda: emulator.count_queued() == 1, 60, "one message is queued")
     assert "not running. The next `pulumi up` starts it" in deployed.refresh().output
     deployed.up()
     assert deployed.listener_pid() not in {None, pid}
-    assert wait_until(lambda: sorted(deployed.fetch_stored_messages()) == ["before", "while it was down"])
+    wait_until(
+        lambda: sorted(deployed.fetch_stored_messages()) == ["before", "while it was down"],
+        60,
+        "the listener stores both messages",
+    )
     deployed.up("--expect-no-changes")

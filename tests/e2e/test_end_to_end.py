@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 
-from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess, wait_until
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess
 from tests.support.pulumi_project import Project
+from tests.support.waiting import wait_until
 from thingspace_provider.api import ThingSpaceClient
 
 
@@ -19,11 +20,15 @@ def test_queued_and_live_messages_are_delivered_and_destroy_leaves_nothing(
 
     created = project.up()
     assert "+ 6 created" in created.changes
-    assert wait_until(lambda: sorted(project.fetch_stored_messages()) == ["queued 1", "queued 2"])
+    wait_until(
+        lambda: sorted(project.fetch_stored_messages()) == ["queued 1", "queued 2"],
+        60,
+        "the listener stores both queued messages",
+    )
     assert emulator.count_queued() == 0
 
     emulator.send_message("live")
-    assert wait_until(lambda: "live" in project.fetch_stored_messages())
+    wait_until(lambda: "live" in project.fetch_stored_messages(), 60, "the listener stores 'live'")
 
     calls = emulator.count_calls()
     assert "6 unchanged" in project.up("--expect-no-changes").changes
@@ -55,7 +60,7 @@ def test_an_update_of_n_accounts_sends_three_calls_for_each_within_one_session(
         "logout": 1,
     }
     # The logout is the provider's last call.
-    assert wait_until(lambda: emulator.count_calls() == expected), emulator.count_calls()
+    wait_until(lambda: emulator.count_calls() == expected, 60, "the provider makes the expected calls")
 
 
 def test_a_refresh_of_an_unchanged_stack_changes_nothing(deployed: Project) -> None:
@@ -105,7 +110,11 @@ def test_a_rotation_changes_the_password_everywhere_and_loses_no_message(
 ) -> None:
     before = thingspace.list_callbacks(ACCOUNT)[0].password
     emulator.send_message("stored before the restart")
-    assert wait_until(lambda: deployed.fetch_stored_messages() == ["stored before the restart"])
+    wait_until(
+        lambda: deployed.fetch_stored_messages() == ["stored before the restart"],
+        60,
+        "the listener stores 'stored before the restart'",
+    )
     emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
     deployed.configure("thingspace:rotation", "2")
     messages: list[str] = []
@@ -122,7 +131,11 @@ def test_a_rotation_changes_the_password_everywhere_and_loses_no_message(
     for _ in range(12):
         send()
     assert thingspace.list_callbacks(ACCOUNT)[0].password != before
-    assert wait_until(lambda: {"stored before the restart", *messages} <= set(deployed.fetch_stored_messages()))
+    wait_until(
+        lambda: {"stored before the restart", *messages} <= set(deployed.fetch_stored_messages()),
+        60,
+        "the listener stores all sent messages",
+    )
     deployed.up("--expect-no-changes")
 
 
@@ -142,7 +155,9 @@ def test_the_registered_password_is_accepted_after_a_failed_and_reverted_rotatio
     messages = [f"message {number}" for number in range(4)]
     for message in messages:
         emulator.send_message(message)
-    assert wait_until(lambda: set(messages) == set(project.fetch_stored_messages()))
+    wait_until(
+        lambda: set(messages) == set(project.fetch_stored_messages()), 60, "the listener stores all sent messages"
+    )
     known = json.loads(project.pulumi("stack", "output", "listenerCredential", "--show-secrets", "--json").output)
     assert len(known["previousPasswords"]) == 2
     assert known["password"] not in project.export()

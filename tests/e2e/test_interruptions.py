@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess, wait_until
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.pulumi_project import CommandResult, Project, RunningCommand
+from tests.support.waiting import wait_until
 from thingspace_provider.api import ThingSpaceClient
 
 PROGRAM = f"""
@@ -75,7 +76,9 @@ STEPS = (
 def press_ctrl_c_once(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
     """The engine waits for the call and records its result."""
     underway.interrupt()
-    assert wait_until(lambda: "^C received; cancelling" in underway.output)
+    wait_until(
+        lambda: "^C received; cancelling" in underway.output, 60, "the Pulumi CLI prints '^C received; cancelling'"
+    )
     emulator.release()
     return underway.end()
 
@@ -83,9 +86,13 @@ def press_ctrl_c_once(underway: RunningCommand, emulator: EmulatorProcess) -> Co
 def press_second_ctrl_c(underway: RunningCommand, emulator: EmulatorProcess) -> CommandResult:
     """The engine exits; the provider finishes the call in the next seconds."""
     underway.interrupt()
-    assert wait_until(lambda: "^C received; cancelling" in underway.output)
+    wait_until(
+        lambda: "^C received; cancelling" in underway.output, 60, "the Pulumi CLI prints '^C received; cancelling'"
+    )
     underway.interrupt()
-    assert wait_until(lambda: "^C received; terminating" in underway.output)
+    wait_until(
+        lambda: "^C received; terminating" in underway.output, 60, "the Pulumi CLI prints '^C received; terminating'"
+    )
     emulator.release()
     return underway.end()
 
@@ -129,11 +136,11 @@ def interrupt_step(
     sent = emulator.count_calls()[step.operation]
     emulator.hold(step.operation)
     underway = project.start(*step.command)
-    assert wait_until(emulator.is_holding)
+    wait_until(emulator.is_holding, 60, "the emulator holds the call")
     ended = interrupt(underway, emulator)
     was_last_step = interrupt is press_ctrl_c_once and step.command == DESTROY  # and the engine waited for it
     assert ended.status != 0 or was_last_step
-    assert wait_until(lambda: emulator.count_calls()[step.operation] == sent + 1)
+    wait_until(lambda: emulator.count_calls()[step.operation] == sent + 1, 60, "the held call ends")
 
     if interrupt is kill_engine:  # as the README describes
         assert "`pulumi cancel`" in project.pulumi(*step.command, fails=True).output
@@ -173,13 +180,13 @@ def test_an_interrupted_renewal_still_drains_the_queue(
     program.write_text(ROTATION % 1)
     simple_project.up()
     emulator.send_message("rejected by the listener")
-    assert wait_until(lambda: emulator.count_queued() == 1)
+    wait_until(lambda: emulator.count_queued() == 1, 60, "one message is queued")
     program.write_text(ROTATION % 2)
     emulator.hold("registerCallback")
     underway = simple_project.start(*UP)
-    assert wait_until(emulator.is_holding)
+    wait_until(emulator.is_holding, 60, "the emulator holds the call")
     assert kill_provider(underway, emulator).status != 0
-    assert wait_until(lambda: emulator.count_calls()["registerCallback"] == 2)
+    wait_until(lambda: emulator.count_calls()["registerCallback"] == 2, 60, "registerCallback is called again")
     if between:
         simple_project.pulumi(*between)
     assert REGISTERED in simple_project.up().output

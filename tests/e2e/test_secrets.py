@@ -23,10 +23,11 @@ import pytest
 import requests
 import yaml
 
-from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, wait_until
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.pulumi_project import Project
 from tests.support.recording_proxy import run_recording_proxy
 from tests.support.secret_scanner import ProcessTitles, SecretScanner
+from tests.support.waiting import wait_until
 from thingspace_provider.api import Credentials, Registration, ThingSpaceClient
 
 SECRET_VALUES = {
@@ -164,7 +165,7 @@ def test_no_secret_is_found_except_where_it_must_be_stored(
             record_generated_secrets(project, secrets)
             outputs = [project.export()]
             emulator.send_message("T=21.5")
-            assert wait_until(lambda: "T=21.5" in project.fetch_stored_messages())
+            wait_until(lambda: "T=21.5" in project.fetch_stored_messages(), 60, "the listener stores 'T=21.5'")
             if debug:
                 cause_drift_and_failed_login(project, emulator)
             project.configure("thingspace:rotation", "2")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess, wait_until
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.listener_process import ListenerProcess, NotReady
 from tests.support.pulumi_project import Project
+from tests.support.waiting import wait_until
 
 ACCOUNTS = 'config:\n  thingspace:accounts: ["0000123456-00001"]\n'
 LISTENER = "config:\n  thingspace:listener: {kind: local}\n"
@@ -87,11 +88,15 @@ def test_a_rotation_with_an_external_listener_works_as_the_readme_describes(
         project.up(*target)
         listener.write(port=port, **json.loads(project.pulumi(*show).output))
         listener.process.send_signal(signal.SIGHUP)
-        assert wait_until(lambda: "settings taken up" in listener.log.read_text())
+        wait_until(lambda: "settings taken up" in listener.log.read_text(), 60, "the listener reloads its settings")
         emulator.send_message("between")
         project.up()
         emulator.send_message("after")
-        assert wait_until(lambda: listener.message_texts() == ["before", "between", "after"])
+        wait_until(
+            lambda: listener.message_texts() == ["before", "between", "after"],
+            60,
+            "the listener stores all three messages",
+        )
     finally:
         listener.kill()
 

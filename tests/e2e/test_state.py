@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess, wait_until
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.pulumi_project import GOLDEN_BASE_URL, TOP, Project
+from tests.support.waiting import wait_until
 from thingspace_provider.api import Registration, ThingSpaceClient
 from thingspace_provider.config.credentials import base_url_fingerprint
 
@@ -57,7 +58,11 @@ def test_a_stack_of_an_earlier_version_is_refreshed_updated_and_destroyed(
     refreshed = project.refresh()
     assert "8 unchanged" not in refreshed.changes  # the listener of the golden state does not run on this machine
     project.up()
-    assert wait_until(lambda: project.fetch_stored_messages() == ["queued while nothing listened"])
+    wait_until(
+        lambda: project.fetch_stored_messages() == ["queued while nothing listened"],
+        60,
+        "the listener stores 'queued while nothing listened'",
+    )
     project.up("--expect-no-changes")
 
     project.destroy()

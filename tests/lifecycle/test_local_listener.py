@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, wait_until
+from tests.support.emulator_process import ACCOUNT
 from tests.support.lifecycle_harness import LifecycleHarness
 from tests.support.listener_process import reserve_port
+from tests.support.waiting import wait_until
 from thingspace_provider.api import errors
 from thingspace_provider.lifecycle.listener_process import DetachedProcess, _reap, is_port_free
 from thingspace_provider.lifecycle.local_listener import ListenerStartError, LocalListenerLifecycle
@@ -108,7 +109,7 @@ def test_an_interrupted_create_is_continued_by_the_next(
     second = lifecycle.create(harness.context, inputs).outputs
     assert second["pid"] != first["pid"]
     assert second["port"] == first["port"]
-    assert wait_until(lambda: _has_ended(first["pid"]))
+    wait_until(lambda: _has_ended(first["pid"]), 60, "the first listener process ends")
 
 
 def test_read_reports_an_exited_process_and_diff_an_update(
@@ -116,7 +117,7 @@ def test_read_reports_an_exited_process_and_diff_an_update(
 ) -> None:
     outputs = lifecycle.create(harness.context, inputs).outputs
     os.kill(outputs["pid"], signal.SIGKILL)
-    assert wait_until(lambda: running_pid(inputs) is None)
+    wait_until(lambda: running_pid(inputs) is None, 60, "the listener process ends")
     current = lifecycle.read(harness.context, outputs)
     assert current.outputs["running"] is False
     assert lifecycle.diff(current.outputs, inputs, harness.fingerprint).changes

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess, wait_until
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.fake_engine import Provider
+from tests.support.waiting import wait_until
 
 REGISTRATION = {
     "accountName": ACCOUNT,
@@ -52,7 +53,7 @@ def test_an_expired_session_or_token_is_renewed_once_during_a_registration(
     emulator.hold("registerCallback", seconds)
     with ThreadPoolExecutor() as thread:
         created = thread.submit(engine.create, "CallbackRegistration", REGISTRATION)
-        assert wait_until(emulator.is_holding)
+        wait_until(emulator.is_holding, 60, "the emulator holds the call")
         happens(emulator)
         emulator.release()
         assert created.result()[0].startswith(ACCOUNT)

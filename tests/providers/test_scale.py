@@ -13,8 +13,9 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.support.emulator_process import EmulatorProcess, wait_until
+from tests.support.emulator_process import EmulatorProcess
 from tests.support.fake_engine import Engine, Provider
+from tests.support.waiting import wait_until
 from thingspace_provider import sdk_thread_pool
 
 ACCOUNT = "0000123456-00001"
@@ -64,10 +65,11 @@ def test_concurrent_calls_share_one_token_and_one_session(
 ) -> None:
     held = HeldCalls(emulator)
     created = create(pulumi, provider.start({**emulator.environment, **environment}), count)
-    came = wait_until(lambda: held.under_way() == count)
-    held.release()
-    assert [outcome.result()[0] for outcome in created] == [ACCOUNT] * count
-    assert came
+    try:
+        wait_until(lambda: held.under_way() == count, 60, f"{count} calls run at the same time")
+    finally:
+        held.release()
+    assert [outcome.result(60)[0] for outcome in created] == [ACCOUNT] * count
     assert emulator.count_calls() == {"token": 1, "login": 1, "startCallbacks": count}
     lines = [line for line in provider.read_output().splitlines() if "still waiting for" not in line]
     assert lines == []  # no warning of urllib3 about too few connections
@@ -84,13 +86,14 @@ def test_all_calls_succeed_with_the_four_threads_of_the_sdk(
     engine = provider.start({**emulator.environment, **environment})
     held = HeldCalls(emulator)
     created = create(pulumi, engine, 12)
-    came = wait_until(lambda: held.under_way() == 4)
-    with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):  # all threads are busy
-        engine.check("SmsCallbackActivation", {"accountName": ACCOUNT}, seconds=1)
-    still = held.under_way()
-    held.release()
-    assert [outcome.result()[0] for outcome in created] == [ACCOUNT] * 12
-    assert (came, still) == (True, 4)
+    try:
+        wait_until(lambda: held.under_way() == 4, 60, "4 calls run at the same time")
+        with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):  # all threads are busy
+            engine.check("SmsCallbackActivation", {"accountName": ACCOUNT}, seconds=1)
+        assert held.under_way() == 4
+    finally:
+        held.release()
+    assert [outcome.result(60)[0] for outcome in created] == [ACCOUNT] * 12
     output = provider.read_output()
     assert output.count("concurrency limited to the SDK's 4 resource operations") == (how == "attribute renamed"), (
         output
@@ -110,13 +113,14 @@ def test_raising_max_workers_starts_threads_for_calls_that_already_wait() -> Non
 
     calls = [pool.submit(call, number) for number in range(20)]
     many.set()
-    assert wait_until(lambda: len(under_way) == 20)
+    wait_until(lambda: len(under_way) == 20, 60, "20 calls run at the same time")
     calls += [pool.submit(call, number) for number in range(20, 48)]
-    came = wait_until(lambda: len(under_way) == 48, 15)
-    over.set()
-    pool.shutdown()
-    assert [future.result() for future in calls] == [None] * 48
-    assert came
+    try:
+        wait_until(lambda: len(under_way) == 48, 15, "48 calls run at the same time")
+    finally:
+        over.set()
+        pool.shutdown()
+    assert [future.result(60) for future in calls] == [None] * 48
 
 
 def test_the_reason_for_four_threads_is_logged_only_with_debugging(provider: Provider, tmp_path: Path) -> None:

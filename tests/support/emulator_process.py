@@ -7,9 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +23,6 @@ ACCOUNT = "0000123456-00001"
 OTHER_ACCOUNT = "0000123456-00002"
 HOLD_SECONDS = 1000  # of the emulator's clock, on which a session ends after 1200 idle ones
 SERVICE = "EnhancedConnectivityService"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Whether it became true in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

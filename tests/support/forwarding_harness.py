@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import time
-from collections.abc import Callable
 from typing import Any
 
 from tests.support.listener_process import ListenerProcess, build_text_callback
@@ -33,11 +31,3 @@ def read_metric(listener: ListenerProcess, name: str, sink: str = "hub", **label
         if line.startswith(f"{name}{{{expected_labels}}}"):
             return float(line.rpartition(" ")[2])
     raise AssertionError(f"{name} of {expected_labels} is not shown")
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Return as soon as it holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

@@ -10,7 +10,7 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
     """Return as soon as the condition holds.
 
     Args:
-        condition: Checked at least once, then every 10 ms.
+        condition: Checked at least once, then every 20 ms.
         seconds: Timeout. It bounds a failing test and does not slow a passing one, so choose it generously.
         what: The awaited state, as the error names it: "the listener stores the message".
 
@@ -21,4 +21,4 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"timed out after {seconds:g} s: {what}")
-        time.sleep(0.01)
+        time.sleep(0.02)

@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.support.forwarding_harness import build_sink, read_metric, send, wait_until
+from tests.support.forwarding_harness import build_sink, read_metric, send
 from tests.support.listener_process import API_TOKEN, ListenerProcess
 from tests.support.postgres_server import PostgresServer
+from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import ReceivedRequest, Receiver
 from thingspace_provider.cli import messages
 
@@ -34,15 +35,22 @@ def run(listener: ListenerProcess, *arguments: str) -> Result:
 
 
 def create_dead_letters(listener: ListenerProcess, count: int) -> None:
-    wait_until(lambda: read_metric(listener, "thingspace_outbox_dead_letters") == count)
+    wait_until(
+        lambda: read_metric(listener, "thingspace_outbox_dead_letters") == count,
+        60,
+        "the metrics count all dead letters",
+    )
 
 
 def test_a_message_tells_when_it_came_was_stored_and_was_delivered(start: Start, receiver: Receiver) -> None:
     listener = start(sinks=[build_sink(receiver), build_sink(receiver, "reports", kinds=["fault"])])
     send(listener, "on its way")
     receiver.wait_for("on its way")
-    for name in ("hub", "reports"):
-        wait_until(lambda name=name: read_metric(listener, "thingspace_outbox_waiting", name) == 0)  # type: ignore[misc]
+    wait_until(
+        lambda: all(read_metric(listener, "thingspace_outbox_waiting", name) == 0 for name in ("hub", "reports")),
+        60,
+        "the outbox is empty",
+    )
     message = request_json(listener, "/v1/messages/1")
     assert message["text"] == "on its way"
     assert message["receivedAt"] <= message["storedAt"] <= message["deliveries"][0]["changedAt"]
@@ -119,14 +127,14 @@ def test_a_sink_that_refuses_everything_makes_no_dead_letters(start: Start, rece
     listener = start(sinks=[build_sink(receiver, maxAttempts=1)])
     for number in range(6):
         send(listener, f"t{number}", device=f"555123000{number}")
-    wait_until(lambda: read_metric(listener, "thingspace_sink_breaker_open") == 1)
+    wait_until(lambda: read_metric(listener, "thingspace_sink_breaker_open") == 1, 60, "the circuit breaker opens")
     assert read_metric(listener, "thingspace_outbox_dead_letters") == 0
     assert read_metric(listener, "thingspace_outbox_waiting") == 6
 
     def reasons() -> set[str]:
         return {request_json(listener, f"/v1/messages/{number}")["deliveries"][0]["reason"] for number in range(1, 7)}
 
-    wait_until(lambda: reasons() == {"the receiver answered 500"})
+    wait_until(lambda: reasons() == {"the receiver answered 500"}, 60, "every entry has the receiver's error")
     receiver.responder = lambda _: (204, {})
     receiver.wait_for(*(f"t{number}" for number in range(6)))
 
@@ -135,7 +143,11 @@ def test_dead_letters_come_in_pages_and_are_retried_together(start: Start, recei
     receiver.responder = other.responder = lambda _: (400, {})
     listener = start(sinks=[build_sink(receiver), build_sink(other, "other")])
     send(listener, *(f"t{number}" for number in range(5)))
-    wait_until(lambda: read_metric(listener, "thingspace_outbox_dead_letters", "other") == 5)
+    wait_until(
+        lambda: read_metric(listener, "thingspace_outbox_dead_letters", "other") == 5,
+        60,
+        "the metrics count all dead letters",
+    )
     create_dead_letters(listener, 5)
     seen: list[tuple[str, str]] = []
     page = request_json(listener, "/v1/dead-letters?limit=3")
@@ -187,7 +199,11 @@ def test_pending_entries_for_the_sink_of_another_replica_are_not_discarded(
             listeners.append(ListenerProcess(tmp_path / name, store=database, sinks=sinks))
         new, old = listeners
         send(new, "one", "two")
-        wait_until(lambda: read_metric(new, "thingspace_deliveries_total", "archive", outcome="failed") > 0)
+        wait_until(
+            lambda: read_metric(new, "thingspace_deliveries_total", "archive", outcome="failed") > 0,
+            60,
+            "a delivery to the new sink fails",
+        )
         assert request_json(old, "/v1/dead-letters/discard", "POST") == {"discarded": 0}
         error = request_json(old, "/v1/dead-letters/discard?sink=archive", "POST", 409)["error"]
         assert error.startswith("2 wait for archive, which a listener on this store names")

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.forwarding_harness import SECRET, build_sink, read_metric, send, wait_until
+from tests.support.forwarding_harness import SECRET, build_sink, read_metric, send
 from tests.support.listener_process import ListenerProcess, build_text_callback
+from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import ReceivedRequest, Receiver
 from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 from thingspace_provider.listener.store.base import Backlog
@@ -30,7 +31,7 @@ def test_a_text_is_forwarded_at_once_and_counted(start: Start, receiver: Receive
     assert receiver.accepted_texts() == ["first", "second"]
     (message, _) = listener.messages()
     assert receiver.accepted[0].event["data"] == message
-    wait_until(lambda: read_metric(listener, "thingspace_outbox_waiting") == 0)
+    wait_until(lambda: read_metric(listener, "thingspace_outbox_waiting") == 0, 60, "the outbox is empty")
     assert read_metric(listener, "thingspace_deliveries_total", outcome="delivered") == 2
     assert read_metric(listener, "thingspace_sink_breaker_open") == 0
     assert read_metric(listener, "thingspace_outbox_oldest_seconds") == 0
@@ -85,7 +86,7 @@ def test_the_rest_of_a_backlog_waits_for_its_first_text(start: Start, receiver: 
     listener = start(sinks=[build_sink(receiver)])
     send(listener, *build_numbered("p", 5), device=POISONED)
     send(listener, "other")
-    wait_until(lambda: read_metric(listener, "thingspace_sink_breaker_open") == 1)
+    wait_until(lambda: read_metric(listener, "thingspace_sink_breaker_open") == 1, 60, "the circuit breaker opens")
     receiver.responder = respond
     receiver.up()
     receiver.wait_for(*build_numbered("p", 5))
@@ -112,7 +113,7 @@ def test_a_sink_that_is_down_loses_nothing_and_delays_no_other(
         for device in devices:
             send(listener, expected[device][position], device=device)
     other.wait(lambda there: len(there.accepted) >= 60)
-    wait_until(lambda: read_metric(listener, "thingspace_sink_breaker_open") == 1)
+    wait_until(lambda: read_metric(listener, "thingspace_sink_breaker_open") == 1, 60, "the circuit breaker opens")
     assert read_metric(listener, "thingspace_sink_breaker_open", "other") == 0
     assert read_metric(listener, "thingspace_outbox_waiting") == 60
     assert read_metric(listener, "thingspace_outbox_oldest_seconds") > 0
@@ -125,7 +126,7 @@ def test_a_sink_that_is_down_loses_nothing_and_delays_no_other(
             assert [message for message in there.accepted_texts() if message.startswith(device[-2:] + "-")] == expected[
                 device
             ]
-    wait_until(lambda: read_metric(listener, "thingspace_outbox_waiting") == 0)
+    wait_until(lambda: read_metric(listener, "thingspace_outbox_waiting") == 0, 60, "the outbox is empty")
     assert read_metric(listener, "thingspace_outbox_dead_letters") == 0
     assert read_metric(listener, "thingspace_sink_breaker_open") == 0
 
@@ -163,7 +164,11 @@ def test_only_the_kinds_that_a_sink_asks_for_are_forwarded(start: Start, receive
     assert receiver.accepted_texts() == ["once", "last"]
     other.wait(lambda there: bool(there.accepted))
     assert [received.event["type"] for received in other.accepted] == ["com.verizon.thingspace.sms.confirmed"]
-    wait_until(lambda: read_metric(listener, "thingspace_deliveries_total", outcome="skipped") == 2)
+    wait_until(
+        lambda: read_metric(listener, "thingspace_deliveries_total", outcome="skipped") == 2,
+        60,
+        "both deliveries are skipped",
+    )
 
 
 @pytest.mark.long
@@ -177,7 +182,9 @@ def test_the_retry_after_of_a_sink_is_respected(start: Start, receiver: Receiver
     receiver.responder = respond
     listener = start(sinks=[build_sink(receiver)])
     send(listener, "a")
-    wait_until(lambda: "the sink does not work" in listener.log.read_text())
+    wait_until(
+        lambda: "the sink does not work" in listener.log.read_text(), 60, "the log has the opened circuit breaker"
+    )
     send(listener, "b", device=POISONED)
     receiver.wait_for("a", "b")
     assert receiver.requests[1].received_at - receiver.requests[0].received_at >= 2.9

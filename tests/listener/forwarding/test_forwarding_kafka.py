@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.forwarding_harness import read_metric, send, wait_until
+from tests.support.forwarding_harness import read_metric, send
 from tests.support.kafka_broker import MISSING, KafkaBroker
 from tests.support.listener_process import ListenerProcess
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.long,
@@ -63,10 +64,10 @@ def test_messages_sent_while_the_broker_is_killed_are_all_delivered_in_order(
         send_round("before", 10)
         broker.kill()
         send_round("while down", 20)
-        wait_until(is_open)
+        wait_until(is_open, 60, "the circuit breaker opens")
         broker.start()
         send_round("after", 10)
-        wait_until(lambda: read_metric(listener, "thingspace_outbox_waiting", "stream") == 0, 90)
+        wait_until(lambda: read_metric(listener, "thingspace_outbox_waiting", "stream") == 0, 90, "the outbox is empty")
         assert read_metric(listener, "thingspace_outbox_dead_letters", "stream") == 0
         assert not is_open()
         assert group_by_device(broker) == sent

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forwarding_harness import build_sink, read_metric, send, wait_until
+from tests.support.forwarding_harness import build_sink, read_metric, send
 from tests.support.listener_process import ListenerProcess
 from tests.support.postgres_server import PostgresServer
+from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import Receiver
 
 pytestmark = pytest.mark.long
@@ -40,10 +41,14 @@ def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
             folder.mkdir()
             sinks = [build_sink(receiver, timeoutSeconds=2)]
             listeners.append(ListenerProcess(folder, store=database, sinks=sinks))
-        wait_until(both_deliver, 60)
+        wait_until(both_deliver, 60, "both listeners deliver")
         receiver.responder = lambda _: (503, {})  # so that something waits when the one is killed
         send_ten()
-        wait_until(lambda: read_metric(listeners[1], "thingspace_outbox_waiting") >= len(DEVICES) * 10)
+        wait_until(
+            lambda: read_metric(listeners[1], "thingspace_outbox_waiting") >= len(DEVICES) * 10,
+            60,
+            "all messages are pending",
+        )
         listeners[0].kill()
         receiver.responder = lambda _: 0.05
         receiver.wait_for(*(message for texts in sent.values() for message in texts), seconds=60)

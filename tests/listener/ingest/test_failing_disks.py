@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.crash_points import fail_calls, get_skip_reason
-from tests.support.forwarding_harness import build_sink, read_metric, wait_until
+from tests.support.forwarding_harness import build_sink, read_metric
 from tests.support.listener_process import ACCOUNT, ListenerProcess, NotReady, build_text_callback
+from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import Receiver
 from thingspace_provider.listener.callback_parser import parse_body
 from thingspace_provider.listener.store.base import IncomingCallback
@@ -158,7 +159,9 @@ def test_a_clock_that_is_set_back_loses_hides_and_delays_nothing(
     sinks = [build_sink(receiver)]
     listener = start(before=clock, sinks=sinks)
     assert listener.post(build_text_callback("first")).status_code == 200
-    wait_until(lambda: read_metric(listener, "thingspace_deliveries_total", outcome="failed") > 0)
+    wait_until(
+        lambda: read_metric(listener, "thingspace_deliveries_total", outcome="failed") > 0, 60, "a delivery fails"
+    )
     move_clock(-HOUR)
     for message in ("second", "second", "first"):
         assert listener.post(build_text_callback(message)).status_code == 200

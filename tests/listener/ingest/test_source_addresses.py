@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.emulator_process import EmulatorProcess, wait_until
+from tests.support.emulator_process import EmulatorProcess
 from tests.support.listener_process import ListenerProcess, build_text_callback
 from tests.support.recovery_harness import build_recovery_settings, has_all_messages, register
+from tests.support.waiting import wait_until
 from thingspace_provider.api import ThingSpaceClient
 from thingspace_provider.listener.ingest.source_addresses import (
     PUBLISHED_ADDRESSES,
@@ -171,11 +172,11 @@ def test_callbacks_pass_a_proxy_and_rejected_ones_are_recovered_from_the_queue(
     register(thingspace, listener)
     any_port_emulator.control("PUT", "switches", {"sourceAddress": "published"})  # as a proxy would tell it
     any_port_emulator.send_message("through the proxy")
-    assert wait_until(has_all_messages(listener, ["through the proxy"]))
+    wait_until(has_all_messages(listener, ["through the proxy"]), 60, "the listener stores 'through the proxy'")
     assert any_port_emulator.count_calls()["smsHistory"] <= 1
     any_port_emulator.control("PUT", "switches", {"sourceAddress": "loopback"})
     any_port_emulator.send_message("past the proxy")
-    assert wait_until(has_all_messages(listener, ["past the proxy"]))
+    wait_until(has_all_messages(listener, ["past the proxy"]), 60, "the listener stores 'past the proxy'")
     [(stored, body)] = [
         (message["text"], message["body"]) for message in listener.messages(kind="text") if "past" in message["text"]
     ]

@@ -6,13 +6,14 @@ import itertools
 import json
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from datetime import datetime
 
 import apsw
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess, wait_until
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.listener_process import API_TOKEN, ListenerProcess, build_text_callback, reserve_port
 from tests.support.recovery_harness import (
     MODES,
@@ -24,6 +25,7 @@ from tests.support.recovery_harness import (
     read_events,
     register,
 )
+from tests.support.waiting import wait_until
 from thingspace_provider.api import ThingSpaceClient
 
 Start = Callable[..., ListenerProcess]
@@ -39,13 +41,13 @@ def test_messages_that_were_queued_while_the_listener_was_down_are_stored_after_
     expected = [f"queued {number} é \U0001f321" for number in range(103 if mode == "history" else 3)]
     for message in expected:
         any_port_emulator.send_message(message)
-    assert wait_until(lambda: any_port_emulator.count_queued() == len(expected))
+    wait_until(lambda: any_port_emulator.count_queued() == len(expected), 60, "all messages are queued")
     queued = any_port_emulator.control("GET", "queue", accountName=ACCOUNT)["messages"]
     listener = start(port=first.port, **build_recovery_settings(any_port_emulator, mode))
-    assert wait_until(has_all_messages(listener, expected))
+    wait_until(has_all_messages(listener, expected), 60, "the listener stores all messages")
     assert sorted(listener.message_texts()) == sorted(expected)
-    assert wait_until(lambda: any_port_emulator.count_queued() == 0)
-    assert wait_until(has_recovered(listener, 1))
+    wait_until(lambda: any_port_emulator.count_queued() == 0, 60, "the queue is empty")
+    wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
     assert listener.get("/readyz").json() == {"status": "ok", "healing": "on"}
     metrics = listener.get("/metrics").text.splitlines()
     assert 'thingspace_queue_asked_total{result="done"} 1.0' in metrics
@@ -66,17 +68,17 @@ def test_a_wrong_password_is_tried_once_and_messages_are_still_stored(
     wrong = build_recovery_settings(any_port_emulator, "startCallbacks")
     wrong["thingspace"] = {**wrong["thingspace"], "password": "sentinel-wrong"}
     listener = start(**wrong)
-    assert wait_until(lambda: listener.get("/readyz").json()["healing"].startswith("stopped"))
+    wait_until(lambda: listener.get("/readyz").json()["healing"].startswith("stopped"), 60, "recovery is stopped")
     assert listener.get("/readyz").status_code == 200
     assert listener.post(build_text_callback("still taken")).status_code == 200
     listener.post(build_text_callback("refused", password="wrong"))  # a reason to ask, if it could
     assert "thingspace_healing_stopped 1.0" in listener.get("/metrics").text.splitlines()
     listener.stop()
     again = start(**wrong)
-    assert wait_until(lambda: again.get("/readyz").json()["healing"].startswith("stopped"))
+    wait_until(lambda: again.get("/readyz").json()["healing"].startswith("stopped"), 60, "recovery is stopped")
     again.write(**wrong)
     again.process.send_signal(signal.SIGHUP)
-    assert wait_until(lambda: len(read_events(again, "settings taken up")) == 1)
+    wait_until(lambda: len(read_events(again, "settings taken up")) == 1, 60, "the listener reloads its settings")
     assert again.get("/readyz").json()["healing"].startswith("stopped")
     assert any_port_emulator.count_calls()["login"] == 1
     [stopped, *_] = read_events(again, "no queued texts are asked for until a restart or SIGHUP with other credentials")
@@ -84,7 +86,7 @@ def test_a_wrong_password_is_tried_once_and_messages_are_still_stored(
     any_port_emulator.send_message("queued")
     again.write(**build_recovery_settings(any_port_emulator, "history"))
     again.process.send_signal(signal.SIGHUP)
-    assert wait_until(has_all_messages(again, ["still taken", "queued"]))
+    wait_until(has_all_messages(again, ["still taken", "queued"]), 60, "the listener stores all messages")
     assert again.get("/readyz").json()["healing"] == "on"
     for secret in (
         "sentinel-wrong",
@@ -103,7 +105,7 @@ def test_a_rejected_login_is_known_after_a_restart_when_only_the_store_persists(
     wrong["thingspace"] = {**wrong["thingspace"], "password": "sentinel-wrong"}
     for _ in range(2):
         listener = start(**wrong, before=("env", "XDG_STATE_HOME=/proc/nowhere"))
-        assert wait_until(lambda: listener.get("/readyz").json()["healing"].startswith("stopped"))  # noqa: B023
+        wait_until(lambda: listener.get("/readyz").json()["healing"].startswith("stopped"), 60, "recovery is stopped")  # noqa: B023
         listener.stop()
     assert any_port_emulator.count_calls()["login"] == 1
 
@@ -115,10 +117,10 @@ def test_a_text_whose_answers_were_lost_is_known_again_when_it_comes_out_of_the_
     register(thingspace, first)
     any_port_emulator.control("POST", "faults", {"operation": "delivery", "drop": "after", "times": 2})
     any_port_emulator.send_message("T=1")
-    assert wait_until(lambda: any_port_emulator.count_queued() == 1)
+    wait_until(lambda: any_port_emulator.count_queued() == 1, 60, "one message is queued")
     first.kill()
     listener = start(port=first.port, **build_recovery_settings(any_port_emulator, "history"))
-    assert wait_until(lambda: any_port_emulator.count_queued() == 0)
+    wait_until(lambda: any_port_emulator.count_queued() == 0, 60, "the queue is empty")
     posted, *_, fetched = listener.messages(kind="text")
     assert "timestamp" in json.loads(fetched["body"])
     assert (posted["duplicateOf"], fetched["duplicateOf"]) == (None, posted["id"])
@@ -129,17 +131,21 @@ def test_a_text_that_was_refused_comes_once_it_can_be_taken(
     start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     listener = start(**build_recovery_settings(any_port_emulator, "startCallbacks"))
-    assert wait_until(has_recovered(listener, 1))
+    wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
     register(thingspace, listener, password="invented-password-2")
     any_port_emulator.send_message("sent with a password that is not known yet")
-    assert wait_until(lambda: any_port_emulator.count_queued() == 1)
+    wait_until(lambda: any_port_emulator.count_queued() == 1, 60, "one message is queued")
     assert listener.message_texts() == []
     listener.write(
         port=listener.port,
         **build_recovery_settings(any_port_emulator, "startCallbacks", password="invented-password-2"),
     )
     listener.process.send_signal(signal.SIGHUP)
-    assert wait_until(has_all_messages(listener, ["sent with a password that is not known yet"]))
+    wait_until(
+        has_all_messages(listener, ["sent with a password that is not known yet"]),
+        60,
+        "the listener stores 'sent with a password that is not known yet'",
+    )
     assert any_port_emulator.count_queued() == 0
 
 
@@ -150,24 +156,28 @@ def test_a_text_that_the_store_could_not_take_comes_once_it_can(
     """A second connection that holds the write lock is what a failing disk looks like to a writer."""
     listener = start(**build_recovery_settings(any_port_emulator, "startCallbacks"))
     register(thingspace, listener)
-    assert wait_until(has_recovered(listener, 1))
+    wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
     blocker = apsw.Connection(str(listener.folder / "inbox.sqlite3"))
     blocker.set_busy_timeout(20_000)
     blocker.execute("BEGIN IMMEDIATE")
     any_port_emulator.send_message("came while the disk failed")
-    assert wait_until(lambda: any_port_emulator.count_queued() == 1)
+    wait_until(lambda: any_port_emulator.count_queued() == 1, 60, "one message is queued")
     calls = any_port_emulator.count_calls()["startCallbacks"]
     assert calls == count_recovery_runs(listener) == 1  # nothing is asked for that could not be stored
     blocker.execute("ROLLBACK")
-    assert wait_until(has_all_messages(listener, ["came while the disk failed"]))
-    assert wait_until(has_recovered(listener, 2))
+    wait_until(
+        has_all_messages(listener, ["came while the disk failed"]),
+        60,
+        "the listener stores 'came while the disk failed'",
+    )
+    wait_until(has_recovered(listener, 2), 60, "recovery run 2 ends")
     runs_before = count_recovery_runs(listener)
     blocker.execute("BEGIN IMMEDIATE")
-    assert wait_until(lambda: listener.get("/readyz").status_code == 503)
+    wait_until(lambda: listener.get("/readyz").status_code == 503, 60, "the listener is not ready")
     blocker.execute("ROLLBACK")  # nobody was refused, because nobody sends to a listener that is not ready
     blocker.close()
-    assert wait_until(lambda: listener.get("/readyz").status_code == 200)
-    assert wait_until(has_recovered(listener, runs_before + 1))
+    wait_until(lambda: listener.get("/readyz").status_code == 200, 60, "the listener is ready")
+    wait_until(has_recovered(listener, runs_before + 1), 60, "the next recovery run ends")
 
 
 @pytest.mark.long
@@ -175,12 +185,13 @@ def test_recovery_runs_less_often_while_callbacks_are_rejected(
     start: Start, any_port_emulator: EmulatorProcess
 ) -> None:
     listener = start(**build_recovery_settings(any_port_emulator, "startCallbacks", recoveryDelaySeconds=0.5))
-    assert wait_until(
+    wait_until(
         lambda: (
             listener.post(build_text_callback(password="wrong")).status_code == 403
             and count_recovery_runs(listener) == 4
         ),
         120,
+        "a rejected callback causes recovery run 4",
     )
     times = [line["time"].replace("Z", "+00:00") for line in read_events(listener, "asked for queued texts")]
     moments = [datetime.fromisoformat(time) for time in times]
@@ -198,22 +209,22 @@ def test_the_last_block_is_stored_once_however_it_is_acknowledged(
         any_port_emulator.send_message(f"text {number}")
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
     expected = [f"text {number}" for number in range(103)]
-    assert wait_until(has_recovered(listener, 1))
+    wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
     assert listener.message_texts() == expected
     for times in (2, 3):
         listener.post(build_text_callback(password="wrong"))
-        assert wait_until(has_recovered(listener, times))
+        wait_until(has_recovered(listener, times), 60, "the expected recovery runs end")
         assert listener.message_texts() == expected
     any_port_emulator.send_message("one more")
     listener.post(build_text_callback(password="wrong"))
-    assert wait_until(has_recovered(listener, 4))
+    wait_until(has_recovered(listener, 4), 60, "recovery run 4 ends")
     messages = listener.messages()
     unique = [message["text"] for message in messages if message["duplicateOf"] is None]
     assert unique == [*expected, "one more"]
     assert len(messages) == 104
     listener.stop()
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
-    assert wait_until(has_recovered(listener, 5))
+    wait_until(has_recovered(listener, 5), 60, "recovery run 5 ends")
     messages = listener.messages()
     unique = [message["text"] for message in messages if message["duplicateOf"] is None]
     assert unique == [*expected, "one more"]
@@ -230,13 +241,13 @@ def test_a_block_that_cannot_be_stored_is_kept_until_it_can(
     any_port_emulator.send_message("read once")
     any_port_emulator.hold("smsHistory")
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
-    assert wait_until(any_port_emulator.is_holding)
+    wait_until(any_port_emulator.is_holding, 60, "the emulator holds the call")
     blocker = apsw.Connection(str(listener.folder / "inbox.sqlite3"))  # to a writer like a failing disk
     blocker.set_busy_timeout(20_000)
     blocker.execute("BEGIN IMMEDIATE")
     any_port_emulator.release()
     waits = "texts from the queue wait for the store, and nothing else is asked for"
-    assert wait_until(lambda: read_events(listener, waits) != [])
+    wait_until(lambda: read_events(listener, waits) != [], 60, "the log has the event")
     assert any_port_emulator.count_queued() == 0
     if end:
         listener.process.send_signal(signal.SIGTERM)
@@ -244,9 +255,9 @@ def test_a_block_that_cannot_be_stored_is_kept_until_it_can(
     if end:
         assert listener.process.wait(60) == 0
         listener = start()
-    assert wait_until(has_all_messages(listener, ["read once"]))
+    wait_until(has_all_messages(listener, ["read once"]), 60, "the listener stores 'read once'")
     stored = "the texts from the queue are stored"
-    assert wait_until(lambda: read_events(listener, stored) != [])
+    wait_until(lambda: read_events(listener, stored) != [], 60, "the log has the event")
     assert len(read_events(listener, waits)) == len(read_events(listener, stored)) == 1
 
 
@@ -255,9 +266,10 @@ def test_messages_in_a_response_after_sigterm_are_stored(start: Start, any_port_
     any_port_emulator.send_message("read at the end")
     any_port_emulator.hold("smsHistory")
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
-    assert wait_until(any_port_emulator.is_holding)
+    wait_until(any_port_emulator.is_holding, 60, "the emulator holds the call")
     listener.process.send_signal(signal.SIGTERM)
-    assert not wait_until(lambda: listener.process.poll() is not None, 0.5)
+    with pytest.raises(subprocess.TimeoutExpired):
+        listener.process.wait(0.5)
     any_port_emulator.release()
     assert listener.process.wait(60) == 0
     assert start().message_texts() == ["read at the end"]
@@ -269,11 +281,11 @@ def test_two_equal_blocks_are_two_blocks(start: Start, any_port_emulator: Emulat
     any_port_emulator.control("POST", "clock", {"frozen": True})
     any_port_emulator.control("POST", "messages", {"accountName": ACCOUNT, "message": "OK", "repeat": 200})
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
-    assert wait_until(has_recovered(listener, 1))
+    wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
     assert len(listener.message_texts()) == 200
     listener.post(build_text_callback(password="wrong"))
-    assert wait_until(lambda: any_port_emulator.count_queued() == 0)
-    assert wait_until(has_recovered(listener, 2))
+    wait_until(lambda: any_port_emulator.count_queued() == 0, 60, "the queue is empty")
+    wait_until(has_recovered(listener, 2), 60, "recovery run 2 ends")
     assert len(listener.message_texts()) == 200
 
 
@@ -284,13 +296,13 @@ def test_recovery_is_postponed_while_the_disk_is_too_full(
     any_port_emulator.send_message("waits")
     listener = start(**build_recovery_settings(any_port_emulator, mode), minFreeDiskSpace="99%")
     event = "queued texts are not asked for now"
-    assert wait_until(lambda: len(read_events(listener, event)) == 1)
+    wait_until(lambda: len(read_events(listener, event)) == 1, 60, "the log has the event")
     assert listener.get("/readyz").status_code == 503
     reasons = (read_events(listener, event)[0]["reason"], listener.get("/readyz").json()["status"])
     assert len({re.sub("[0-9.]+", "…", error) for error in reasons}) == 1  # others write to the disk meanwhile
     assert any_port_emulator.count_calls() == {}
     listener.stop()
-    assert wait_until(has_recovered(start(**build_recovery_settings(any_port_emulator, mode)), 1))
+    wait_until(has_recovered(start(**build_recovery_settings(any_port_emulator, mode)), 1), 60, "recovery run 1 ends")
 
 
 @pytest.mark.long
@@ -304,13 +316,17 @@ def test_no_queued_message_is_lost_when_the_listener_is_killed_during_recovery(
     expected = {f"queued {number}" for number in range(1000)}
     for message in sorted(expected):
         any_port_emulator.send_message(message)
-    assert wait_until(lambda: any_port_emulator.control("GET", "queue", accountName=ACCOUNT)["count"] == 1000, 60)
+    wait_until(
+        lambda: any_port_emulator.control("GET", "queue", accountName=ACCOUNT)["count"] == 1000,
+        60,
+        "1000 messages are queued",
+    )
     for kill in range(4):
         listener = start(port=first.port, **build_recovery_settings(any_port_emulator, mode))
-        assert wait_until(has_more_messages_than(listener, 150 * kill + 50), 30)
+        wait_until(has_more_messages_than(listener, 150 * kill + 50), 30, "the listener stores more messages")
         listener.kill()
     listener = start(port=first.port, **build_recovery_settings(any_port_emulator, mode))
-    assert wait_until(has_all_messages(listener, sorted(expected)), 60)
+    wait_until(has_all_messages(listener, sorted(expected)), 60, "the listener stores all messages")
     assert set(listener.message_texts()) == expected
     if mode == "history":  # what was stored but not acknowledged came again, and is known
         unique = [message["text"] for message in listener.messages() if message["duplicateOf"] is None]
@@ -320,9 +336,13 @@ def test_no_queued_message_is_lost_when_the_listener_is_killed_during_recovery(
 @pytest.mark.long
 def test_recovery_runs_at_its_interval_without_another_reason(start: Start, any_port_emulator: EmulatorProcess) -> None:
     listener = start(**build_recovery_settings(any_port_emulator, "history", recoveryIntervalSeconds=6))
-    assert wait_until(has_recovered(listener, 1))
+    wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
     any_port_emulator.send_message("nobody was told of this one")
-    assert wait_until(has_all_messages(listener, ["nobody was told of this one"]))
+    wait_until(
+        has_all_messages(listener, ["nobody was told of this one"]),
+        60,
+        "the listener stores 'nobody was told of this one'",
+    )
 
 
 @pytest.mark.long
@@ -331,7 +351,7 @@ def test_a_failed_recovery_run_is_retried(start: Start, any_port_emulator: Emula
     any_port_emulator.send_message("waits")
     any_port_emulator.add_fault(operation, 404, "<html>not ours</html>")
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
-    assert wait_until(has_all_messages(listener, ["waits"]))
+    wait_until(has_all_messages(listener, ["waits"]), 60, "the listener stores 'waits'")
     [failed] = read_events(listener, "queued texts could not be asked for")
     assert ACCOUNT in failed["account"]
     assert API_TOKEN not in listener.log.read_text()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess, wait_until
+from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.listener_process import PASSWORD, ListenerProcess, build_text_callback
 from tests.support.postgres_server import PostgresServer
 from tests.support.recovery_harness import (
@@ -24,6 +24,7 @@ from tests.support.recovery_harness import (
     read_events,
     register,
 )
+from tests.support.waiting import wait_until
 from thingspace_provider.api import Credentials, ThingSpaceClient, errors
 from thingspace_provider.api.login_guard import OVERRIDE_VARIABLE
 from thingspace_provider.listener.recovery.queue_drainer import ReplicatedLoginGuard
@@ -76,8 +77,8 @@ def test_one_of_several_listeners_that_start_together_runs_recovery(
     listeners = replicas(3, **build_recovery_settings(any_port_emulator, mode, recoveryDelaySeconds=20))
     if mode == "startCallbacks":
         register(thingspace, listeners[0])
-    assert wait_until(has_all_messages(listeners[-1], expected))
-    assert wait_until(lambda: len(count_results(listeners)) == 3)
+    wait_until(has_all_messages(listeners[-1], expected), 60, "the listener stores all messages")
+    wait_until(lambda: len(count_results(listeners)) == 3, 60, "all three listeners report their run")
     assert count_results(listeners) == ["another listener did"] * 2 + ["done"]
     assert sorted(listeners[0].message_texts()) == sorted(expected)
     assert any_port_emulator.count_calls()["login"] <= 2  # one is the test's own, to register
@@ -94,9 +95,13 @@ def test_a_wrong_password_is_tried_once_by_all_listeners_together(
     def stopped() -> bool:
         return all(listener.get("/readyz").json()["healing"].startswith("stopped") for listener in listeners)
 
-    assert wait_until(stopped, 30)
+    wait_until(stopped, 30, "recovery is stopped at every listener")
     assert any_port_emulator.count_calls()["login"] == 1
-    assert wait_until(lambda: all(len(read_events(listener, STOPPED_EVENT)) == 1 for listener in listeners))
+    wait_until(
+        lambda: all(len(read_events(listener, STOPPED_EVENT)) == 1 for listener in listeners),
+        60,
+        "every log has the stopped recovery once",
+    )
     assert listeners[-1].post(build_text_callback("still taken", password=PASSWORD)).status_code == 200
 
 
@@ -134,15 +139,15 @@ def test_another_listener_takes_over_when_the_leader_is_frozen(
     any_port_emulator.send_message("queued")
     any_port_emulator.hold("smsHistory")
     frozen, *_ = replicas(1, **build_recovery_settings(any_port_emulator, "history"))
-    assert wait_until(any_port_emulator.is_holding)
+    wait_until(any_port_emulator.is_holding, 60, "the emulator holds the call")
     frozen.process.send_signal(signal.SIGSTOP)
     any_port_emulator.release()
     (other,) = replicas(1, **build_recovery_settings(any_port_emulator, "history"))
-    assert wait_until(has_recovered(other, 1), 60)
+    wait_until(has_recovered(other, 1), 60, "recovery run 1 ends")
     assert (any_port_emulator.count_queued(), other.message_texts()) == (0, ["queued"])
     frozen.process.send_signal(signal.SIGCONT)
     frozen.post(build_text_callback(password="wrong"))
-    assert wait_until(lambda: count_recovery_runs(frozen) > 0, 60)
+    wait_until(lambda: count_recovery_runs(frozen) > 0, 60, "the frozen listener reports its run")
     messages = other.messages()
     assert [message["text"] for message in messages if message["duplicateOf"] is None] == ["queued"]
     assert any_port_emulator.count_calls()["login"] == 2
@@ -155,14 +160,16 @@ def test_a_leader_lease_held_by_another_replica_is_logged(
     (listener,) = replicas(1, **build_recovery_settings(any_port_emulator, "history", recoveryIntervalSeconds=6))
     other = PostgresStore(postgres.url(), "shown")
     event = "other listeners have been asking for queued texts all the time"
-    assert wait_until(
-        lambda: count_recovery_runs(listener) == 1 and other.coordination.get_value(f"turn {LEADER_LEASE}") == 0
+    wait_until(
+        lambda: count_recovery_runs(listener) == 1 and other.coordination.get_value(f"turn {LEADER_LEASE}") == 0,
+        60,
+        "the listener returns the leader lease",
     )  # it gave it back
     with other.coordination.leader_lease(LEADER_LEASE) as mine:
-        assert wait_until(lambda: read_events(listener, event) != [], 40)
+        wait_until(lambda: read_events(listener, event) != [], 40, "the log has the event")
         assert mine()
     other.close()
-    assert wait_until(has_recovered(listener, 2), 30)
+    wait_until(has_recovered(listener, 2), 30, "recovery run 2 ends")
 
 
 @pytest.mark.long
@@ -173,9 +180,9 @@ def test_another_listener_takes_over_when_the_leader_is_killed(
     for message in expected:
         any_port_emulator.send_message(message)
     listeners = replicas(3, **build_recovery_settings(any_port_emulator, "history"))
-    assert wait_until(lambda: len(listeners[0].message_texts()) > 100, 30)
+    wait_until(lambda: len(listeners[0].message_texts()) > 100, 30, "the listener stores 100 messages")
     for victim in listeners[:2]:
         victim.kill()
-    assert wait_until(has_all_messages(listeners[2], expected), 90)
+    wait_until(has_all_messages(listeners[2], expected), 90, "the listener stores all messages")
     unique = [message["text"] for message in listeners[2].messages() if message["duplicateOf"] is None]
     assert sorted(unique) == sorted(expected)

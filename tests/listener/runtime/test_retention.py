@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import apsw
 
-from tests.support.forwarding_harness import build_sink, send, wait_until
+from tests.support.forwarding_harness import build_sink, send
 from tests.support.listener_process import ListenerProcess
+from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import Receiver
 
 Start = Callable[..., ListenerProcess]
@@ -30,7 +31,13 @@ def test_old_messages_are_purged_except_pending_ones(start: Start, receiver: Rec
     listener.stop()
     store_aged(listener, 91, "old%")
     listener = start(sinks=[build_sink(receiver)], retentionDays=90)
-    wait_until(lambda: listener.message_texts() == ["young", "old and owed"])
-    wait_until(lambda: "thingspace_callbacks_removed_total 5.0" in listener.get("/metrics").text.splitlines())
+    wait_until(
+        lambda: listener.message_texts() == ["young", "old and owed"], 60, "retention purges the delivered message"
+    )
+    wait_until(
+        lambda: "thingspace_callbacks_removed_total 5.0" in listener.get("/metrics").text.splitlines(),
+        60,
+        "the metrics count the purged messages",
+    )
     send(listener, "next")
     assert listener.fetch_page()["next"] == "8"  # no id is given twice

@@ -21,7 +21,6 @@ import pytest
 import requests
 
 from tests.support import store_replica
-from tests.support.emulator_process import wait_until
 from tests.support.listener_process import (
     COMMAND,
     ListenerProcess,
@@ -30,6 +29,7 @@ from tests.support.listener_process import (
     clean_environment,
 )
 from tests.support.postgres_server import PASSWORD, PostgresServer
+from tests.support.waiting import wait_until
 from thingspace_provider.listener.ingest.callback_endpoint import RESPONSE_TIMEOUT_SECONDS
 from thingspace_provider.listener.settings.values import InvalidValue
 from thingspace_provider.listener.store.base import MessageQuery, StoreError, StoreOpenError
@@ -303,14 +303,14 @@ def test_a_leader_lease_expires_when_it_is_not_renewed(
     monkeypatch.setattr(coordination, "RENEW_INTERVAL_SECONDS", 0.1)
     with first.coordination.leader_lease("heal") as mine:
         ends = first.coordination.get_value("turn heal")
-        assert wait_until(lambda: first.coordination.now() > ends)
+        wait_until(lambda: first.coordination.now() > ends, 60, "the lease expires")
         assert not is_held_by_other()
         assert mine()
     monkeypatch.setattr(coordination, "RENEW_INTERVAL_SECONDS", 1000.0)
     with first.coordination.leader_lease("heal") as lost:
         assert lost()
         assert not is_held_by_other()
-        assert wait_until(is_held_by_other)
+        wait_until(is_held_by_other, 60, "the other listener acquires the lease")
         assert not lost()
         monkeypatch.setattr(coordination, "LEASE_SECONDS", 1000.0)
         leader_lease = other.coordination.leader_lease("heal")

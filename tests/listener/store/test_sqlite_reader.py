@@ -9,8 +9,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tests.support.emulator_process import wait_until
 from tests.support.listener_process import ACCOUNT, build_text_callback
+from tests.support.waiting import wait_until
 from thingspace_provider.listener.callback_parser import TEXT, parse_body
 from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, StoreError
 from thingspace_provider.listener.store.query_sql import build_query
@@ -68,7 +68,7 @@ def test_a_reader_is_interrupted_when_the_store_is_closed(tmp_path: Path) -> Non
 
     thread = threading.Thread(target=endlessly)
     thread.start()
-    assert wait_until(lambda: any(opened.lock.locked() for opened in reader._connections))  # noqa: SLF001  else it may be closed before
+    wait_until(lambda: any(opened.lock.locked() for opened in reader._connections), 60, "the query runs")  # noqa: SLF001  else it may be closed before
     reader.close()
     thread.join()
     assert len(reasons) == 1
