@@ -1,23 +1,24 @@
-"""Device texts of this stack's accounts flow to its listener.
+"""Example program: the device messages of this stack's accounts are sent to a listener.
 
-listener deployed -> proven reachable -> registered with ThingSpace -> callbacks started, queue drained
+The listener is deployed, probed and registered with ThingSpace. Then startCallbacks sends the queued messages.
 """
 
 import pulumi
 
 from thingspace_provider.config.stack_settings import StackSettings
+from thingspace_provider.hosting import create_listener_host
 from thingspace_provider.resources import CallbackCredential, SmsCallbacks
 
-# What differs between environments stands in stacks/Pulumi.<stack>.yaml.
+# The differences between environments, from stacks/Pulumi.<stack>.yaml.
 settings = StackSettings.load()
 
-# What ThingSpace sends back with every text, so that the listener knows it: generated, kept as a secret.
+# A generated user name and password. ThingSpace sends them with every callback.
 credential = CallbackCredential("credential", rotation=settings.rotation)
 
-# Where the texts go: a process on this machine (dev), or a URL that already exists.
-listener = settings.listener.deploy("listener", settings.accounts, credential)
+# A process on this machine (dev), or a listener that another deployment runs (staging, prod).
+listener = create_listener_host("listener", settings.listener, settings.accounts, credential)
 
-# For each account: register the listener, then have the queued texts sent.
+# For each account: register the listener, then send startCallbacks.
 callbacks = SmsCallbacks(
     "sms",
     account_names=settings.accounts,
@@ -29,7 +30,8 @@ callbacks = SmsCallbacks(
     opts=pulumi.ResourceOptions(protect=settings.protect),
 )
 
-pulumi.export("registered", {name: it.endpoint for name, it in callbacks.registrations.items()})
-pulumi.export("activated", {name: it.last_activated_at for name, it in callbacks.activations.items()})
-# What a listener that runs elsewhere has to be given: pulumi stack output listenerCredential --show-secrets
+pulumi.export("registered", {account: resource.endpoint for account, resource in callbacks.registrations.items()})
+pulumi.export("activated", {account: resource.last_activated_at for account, resource in callbacks.activations.items()})
+
+# Settings for a listener of another deployment: `pulumi stack output listenerCredential --show-secrets`.
 pulumi.export("listenerCredential", credential.listener_settings)

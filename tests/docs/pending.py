@@ -20,7 +20,7 @@ SETTINGS = {
     "thingspace_healing_stopped": "thingspace_recovery_stopped",
     "thingspace_outbox_oldest_seconds": "thingspace_outbox_oldest_age_seconds",
 }
-PATHS = {"tests/hosting/", "thingspace_provider/config/limits.py"}
+PATHS = {"thingspace_provider/config/limits.py"}
 
 
 def renamed(name: str) -> str:

@@ -33,7 +33,7 @@ def test_stack_key_is_documented(key: str) -> None:
     assert f"`{renamed(key)}`" in DOCUMENTS["docs/stack-file.md"]
 
 
-@pytest.mark.parametrize("key", sorted({key for keys in stack_schema.HOST_KEYS.values() for key in keys}))
+@pytest.mark.parametrize("key", sorted({key for schema in stack_schema.HOST_SCHEMAS.values() for key in schema}))
 def test_key_of_a_listener_host_is_documented(key: str) -> None:
     assert f"| `{key}` | " in DOCUMENTS["docs/stack-file.md"]
 

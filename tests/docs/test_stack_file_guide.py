@@ -33,7 +33,7 @@ def test_example_has_no_finding(block: str, tmp_path: Path) -> None:
 def test_example_of_the_guide_has_every_key_except_credentials() -> None:
     keys = set(re.findall(r"^  thingspace:(\w+):", BLOCKS[1], flags=re.MULTILINE))
     known = {SETTINGS.get(key, key) for key in stack_schema.KNOWN_KEYS}
-    assert known - keys == set(stack_schema.CREDENTIAL_KEYS)
+    assert known - keys == set(stack_schema.CREDENTIAL_SCHEMA)
 
 
 def test_defaults_of_limits_are_in_the_table() -> None:

@@ -46,7 +46,7 @@ def test_a_wrong_password_costs_one_login_for_all_accounts(project: Project, emu
 
 def test_a_locked_user_is_reported_with_the_hint_to_unlock_it(project: Project, emulator: EmulatorProcess) -> None:
     state = emulator.control("GET", "state")
-    state["users"]["emulator-user"] |= {"strikes": 5, "locked": True}
+    state["users"]["emulator-user"] |= {"failed_logins": 5, "locked": True}
     emulator.control("PUT", "state", state)
     up_fails(project, "logging in to ThingSpace", "only Verizon support can unlock")
     up_fails(project, "exactly this password was refused before", "THINGSPACE_RETRY_REFUSED_LOGIN=1")
@@ -126,7 +126,7 @@ def test_an_invalid_stack_file_is_named_without_a_traceback(project: Project) ->
     listener = "{kind: [external], url: https://sms.example.com/x}"
     project.write_stack(f'config:\n  thingspace:accounts: ["1"]\n  thingspace:listener: {listener}\n')
     previewed = project.preview(fails=True)
-    assert "thingspace:listener.kind in stacks/Pulumi.dev.yaml is ['external']; it is local or" in previewed.output
+    assert "thingspace:listener.kind in stacks/Pulumi.dev.yaml is ['external']; it must be local or" in previewed.output
     assert "Traceback" not in previewed.output
     merged = "{thingspace:rotation: '2026-13-45', thingspace:listener: {kind: external, <<: *url, readiness: true}}"
     project.write_stack(

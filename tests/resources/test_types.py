@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from thingspace_provider.hosting import ExternalListener, LocalListener
+from thingspace_provider.hosting import LocalListener
 from thingspace_provider.resources import CallbackCredential, CallbackRegistration, SmsCallbackActivation
 from thingspace_provider.resources.base import Resource, to_camel_case
 
@@ -34,17 +34,6 @@ def test_names_are_spelled_in_camel_case_in_the_state() -> None:
         "accountName",
         "lastActivatedAt",
     ]
-
-
-def test_only_an_own_listener_is_probed_unless_the_program_sets_readiness() -> None:
-    assert LocalListener.readiness
-    assert not ExternalListener(url="https://sms.example.com/{account}").readiness
-    assert ExternalListener(url="https://sms.example.com/{account}", readiness=True).readiness
-
-
-def test_a_url_with_a_path_token_needs_the_credential_that_has_it() -> None:
-    with pytest.raises(ValueError, match="needs the credential"):
-        ExternalListener(url="https://sms.example.com/{path_token}")
 
 
 @pytest.mark.parametrize("limit", [None, 5])

@@ -1,1 +1,1 @@
-"""What a user configures: credentials, limits, stack files."""
+"""Configuration by the user: credentials, limits and stack files."""

@@ -1,7 +1,7 @@
-"""YAML as Pulumi's engine reads it, which is YAML 1.2 with merges.
+"""YAML as Pulumi's engine reads it: YAML 1.2 with merges.
 
-PyYAML reads YAML 1.1: there `yes` is true, 1:30 is ninety, 1e3 a text and 2026-03-01 a date. So only its nodes are
-used. A date stays text here: nothing of ours needs to know how the engine spells it.
+PyYAML implements YAML 1.1, where `yes` is true, 1:30 is 90, 1e3 is text and 2026-03-01 is a date. So this module uses
+only the nodes of PyYAML and resolves scalars itself. A date stays text, because no key of a stack file is a date.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-PLAIN = "?"  # YAML's own name for the tag of what has neither quotes nor a tag
+PLAIN = "?"  # YAML's non-specific tag: a scalar with neither quotes nor a tag
 TAGS = "tag:yaml.org,2002:"
 KEYWORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -24,7 +24,7 @@ KEYWORDS = {
 INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|(0[0-7]+)|0|[1-9][0-9]{0,19})")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 NON_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-INTEGERS = range(-(2**63), 2**63)  # beyond them a decimal number is a float, and one of another base is text
+INTEGERS = range(-(2**63), 2**63)  # beyond, a decimal number is a float and a number of another base is text
 TYPES: dict[str, tuple[type, ...]] = {
     f"{TAGS}int": (int,),
     f"{TAGS}float": (int, float),
@@ -32,12 +32,13 @@ TYPES: dict[str, tuple[type, ...]] = {
     f"{TAGS}null": (type(None),),
 }
 SECURE = "secure"
-MAX_ALIAS_BYTES = 100_000  # bytes and values that aliases may add to those of the text ...
-MAX_ALIAS_RATIO = 10  # ... and how often they may repeat it: the engine refuses such files too
+# Limits of the size that aliases may add to a file. The engine rejects such files too.
+MAX_ALIAS_BYTES = 100_000
+MAX_ALIAS_RATIO = 10  # times the size of the file
 
 
 class PulumiYamlLoader(yaml.SafeLoader):
-    """Composes nodes, and refuses what the engine refuses to read: with an error, as for any other bad YAML."""
+    """Composes nodes. Raises YAMLError for all files that the engine rejects."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -45,40 +46,40 @@ class PulumiYamlLoader(yaml.SafeLoader):
         self._sizes: dict[yaml.Node, int] = {}
 
     def fetch_more_tokens(self) -> None:
-        """What is no character and no number to Python ends in errors that PyYAML does not expect."""
+        """Fetch tokens. Converts Python's errors for impossible characters and numbers to YAMLError."""
         try:
             super().fetch_more_tokens()
         except (ValueError, OverflowError):
             mark = self.get_mark()
-            raise yaml.scanner.ScannerError(None, None, "there is no such character or number", mark) from None
+            raise yaml.scanner.ScannerError(None, None, "no such character or number exists", mark) from None
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
-        """The tag of a node without one."""
+        """Return the tag of a node that has none."""
         if kind is yaml.ScalarNode and implicit[0]:
             return PLAIN
         return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """A node, or the one that an alias stands for."""
+        """Compose a node, or return the target of an alias."""
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         node = super().compose_node(parent, index)
         if node is None:
             return None
         if node.end_mark is None:
-            raise yaml.composer.ComposerError(None, None, "an alias stands inside of what it stands for", mark)
+            raise yaml.composer.ComposerError(None, None, "an alias is inside its own target", mark)
         if node not in self._sizes:
             try:
                 self._sizes[node] = 1 + self._content_size(node)
             except UnicodeEncodeError:
-                raise yaml.composer.ComposerError(None, None, "half a character is no text", mark) from None
+                raise yaml.composer.ComposerError(None, None, "a lone surrogate is not a character", mark) from None
         if self._sizes[node] > self._max_size:
-            raise yaml.composer.ComposerError(None, None, "aliases make far too much of this", mark)
+            raise yaml.composer.ComposerError(None, None, "aliases expand to too much data", mark)
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode):
-                    raise yaml.composer.ComposerError(None, None, "a list or a map is no key", key.start_mark)
+                    raise yaml.composer.ComposerError(None, None, "a list or a map cannot be a key", key.start_mark)
                 if is_merge(key) and not all(isinstance(source, yaml.MappingNode) for source in _merge_sources(value)):
-                    raise yaml.composer.ComposerError(None, None, "<< takes a map or a list of maps", key.start_mark)
+                    raise yaml.composer.ComposerError(None, None, "<< must be a map or a list of maps", key.start_mark)
         return node
 
     def _content_size(self, node: yaml.Node) -> int:
@@ -89,12 +90,12 @@ class PulumiYamlLoader(yaml.SafeLoader):
 
 
 def is_merge(key: yaml.Node) -> bool:
-    """Whether a key is `<<`, which takes over the entries of other maps."""
+    """Return whether a key is `<<`, which merges the entries of other maps."""
     return key.tag == f"{TAGS}merge" or (key.tag == PLAIN and key.value == "<<")
 
 
 def mapping_items(node: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-    """The keys and values of a map, merged ones after its own, which win; nothing for what is no map."""
+    """Yield the keys and values of a map: its own, then merged ones. Yields nothing for another node."""
     if not isinstance(node, yaml.MappingNode):
         return
     own = [(key, value) for key, value in node.value if not is_merge(key)]
@@ -108,18 +109,18 @@ def mapping_items(node: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, yam
 
 
 def _merge_sources(merged: yaml.Node) -> list[yaml.Node]:
-    """What stands behind `<<`; the first that has a key wins."""
+    """Return the maps of a `<<`. The first one with a key wins."""
     return list(merged.value) if isinstance(merged, yaml.SequenceNode) else [merged]
 
 
 class NodeConverter:
-    """Nodes as values: what an alias stands for is read once, and is the same object wherever it stands."""
+    """Converts nodes to values. The target of an alias is converted once, to one shared object."""
 
     def __init__(self) -> None:
         self._converted: dict[yaml.Node, Any] = {}
 
     def value(self, node: yaml.Node) -> Any:
-        """The value of a node, keys of maps as text."""
+        """Convert a node. Keys of maps become text."""
         if node not in self._converted:
             try:
                 self._converted[node] = self._convert(node)
@@ -128,11 +129,11 @@ class NodeConverter:
         return self._converted[node]
 
     def on_invalid(self, node: yaml.Node) -> Any:
-        """What to take for a node that the engine refuses. Raises ValueError unless a subclass knows better."""
+        """Return the value of a node that the engine rejects. Raises ValueError unless overridden."""
         raise ValueError(node.tag)
 
     def on_secret(self, node: yaml.Node, ciphertext: str) -> Any:  # noqa: ARG002
-        """What to take for `{secure: ciphertext}`."""
+        """Return the value of `{secure: ciphertext}`."""
         return {SECURE: ciphertext}
 
     def _convert(self, node: yaml.Node) -> Any:
@@ -148,7 +149,7 @@ class NodeConverter:
 
 
 def parse_scalar(node: yaml.ScalarNode) -> Any:
-    """The text, number, boolean or None that a scalar stands for. Raises ValueError for what the engine refuses."""
+    """Parse a scalar to text, a number, a boolean or None. Raises ValueError if the engine rejects it."""
     text = str(node.value)
     if node.tag == f"{TAGS}str":
         return text
@@ -159,7 +160,7 @@ def parse_scalar(node: yaml.ScalarNode) -> Any:
 
 
 def to_config_string(value: Any) -> str:
-    """A scalar as the engine hands it to a program, and as the key of a map."""
+    """Convert a scalar to the text that the engine passes to a program, or to the key of a map."""
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -175,5 +176,5 @@ def _parse_plain(text: str) -> Any:
         if integer in INTEGERS:
             return integer
     if FLOAT.fullmatch(bare) and math.isfinite(number := float(bare)):
-        return int(number) if number.is_integer() and int(number) in INTEGERS else number  # on its way it is JSON
+        return int(number) if number.is_integer() and int(number) in INTEGERS else number  # the engine sends JSON
     return text

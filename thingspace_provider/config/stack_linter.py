@@ -1,4 +1,4 @@
-"""What is wrong in a stack file: the rules of `stack_keys` and those that only the file itself can break."""
+"""Stack file linter: the schema of `stack_schema`, and rules about the file itself."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from thingspace_provider.config.pulumi_yaml import PLAIN, NodeConverter, mapping
 from thingspace_provider.config.stack_schema import (
     KNOWN_KEYS,
     NAMESPACE,
+    SCHEMA,
     SECRET_KEYS,
-    VALUE_TYPES,
+    TEXT,
     YAML_1_1_BOOLEANS,
     did_you_mean,
     parse_value,
@@ -37,13 +38,13 @@ from thingspace_provider.lifecycle.model import UNKNOWN, Unknown
 TOP_KEYS = {"config", "environment", "encryptionsalt", "encryptedkey", "secretsprovider"}
 PRODUCTION_WORDS = {"prod", "production", "live"}
 CIPHERTEXT = re.compile(r"v\d+:\S+|[A-Za-z0-9+/=_-]{40,}")
-KEY = re.compile(r"[^:]*(:(config:)?[^:]*)?")  # of config: a name, alone or in a namespace
-DEPTH = 3  # of profiles: where a secret may stand, one level more than is right
+CONFIG_KEY = re.compile(r"[^:]*(:(config:)?[^:]*)?")  # a name, with or without a namespace
+MAX_SECRET_DEPTH = 3  # below `profiles`; one level more than is valid, to find misplaced secrets
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to correct: where, what, and how."""
+    """An error in a stack file, with its position and the fix."""
 
     file: str
     position: Position
@@ -56,18 +57,18 @@ class Finding:
         return f"{self.file}:{self.position.line}:{self.position.column}"
 
     def as_json(self) -> dict[str, Any]:
-        """`file`, `line`, `column`, `message`, `fix`."""
+        """Return the keys `file`, `line`, `column`, `message` and `fix`."""
         return {"file": self.file, **asdict(self.position), "message": self.message, "fix": self.fix}
 
 
 def lint_files(paths: Iterable[Path]) -> list[Finding]:
-    """Everything wrong in these stack files, and between them, in the order of files and lines."""
+    """Return the findings in these stack files and between them, sorted by file and position."""
     files = []
     collected = []
     for path in paths:
         try:
             files.append(StackFile(path, compose_file(path)))
-        except YamlSyntaxError as error:  # noqa: PERF203  the other files are looked at all the same
+        except YamlSyntaxError as error:  # noqa: PERF203  the other files are linted too
             collected.append(Finding(str(path), error.position, str(error), error.fix))
     for file in files:
         collected += file.find_issues()
@@ -76,20 +77,20 @@ def lint_files(paths: Iterable[Path]) -> list[Finding]:
 
 @dataclass
 class StackFile:
-    """One stack file as nodes; never shows a value that may be a secret."""
+    """A stack file as YAML nodes. Findings never hold a value that may be a secret."""
 
     path: Path
     root: yaml.Node | None
-    _findings: dict[Finding, None] = field(default_factory=dict, init=False)  # in their order, each once
+    _findings: dict[Finding, None] = field(default_factory=dict, init=False)  # used as an ordered set
 
     @cached_property
     def config(self) -> yaml.Node | None:
-        """What stands below `config:`."""
+        """The node of the key `config`."""
         return next((value for key, value in mapping_items(self.root) if key.value == "config"), None)
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """The values of the keys in our namespace; encrypted ones are UNKNOWN."""
+        """The values of the keys in the namespace `thingspace`. Encrypted values are UNKNOWN."""
         converter = _LintConverter(self._add_at)
         values = {}
         for key, node in mapping_items(self.config):
@@ -102,41 +103,42 @@ class StackFile:
         return values
 
     def _parse_text(self, name: str, node: yaml.Node, value: Any) -> Any:
-        """A value that the engine hands over as text."""
+        """Parse a scalar, which the engine returns as text."""
         text = to_config_string(value)
-        if name not in VALUE_TYPES and value is not None and text != node.value and not isinstance(value, bool):
-            message = f"{NAMESPACE}:{name} is not quoted: the engine takes it for a number and hands over another text"
+        is_text_key = name not in SCHEMA or SCHEMA[name].value_type is TEXT
+        if is_text_key and value is not None and text != node.value and not isinstance(value, bool):
+            message = f"{NAMESPACE}:{name} is not quoted: the engine reads it as a number and changes its text"
             self._add_at(node, message, "Quote it.")
         return parse_value(name, text)
 
     @cached_property
     def base_url(self) -> Any:
-        """Which ThingSpace this stack is for, as far as its file tells."""
+        """The base URL of the file, or the default. The environment may override it."""
         value = self.values.get("baseUrl") or PRODUCTION_BASE_URL
         return value.rstrip("/") if isinstance(value, str) else value
 
     @property
     def is_production(self) -> bool:
-        """Whether its name says so, or the real ThingSpace is meant."""
+        """Whether the name contains a production word, or the base URL is the real ThingSpace."""
         stack = self.path.name.removeprefix("Pulumi.").removesuffix(self.path.suffix)
         return bool(PRODUCTION_WORDS & set(re.split(r"[-_.]", stack.lower()))) or self.base_url == PRODUCTION_BASE_URL
 
     def find_issues(self) -> list[Finding]:
-        """Everything wrong in this file alone."""
+        """Return the findings in this file."""
         self._check_structure()
         self._check_namespaces()
         unquoted = set(self._check_quoting())
         for violation in validate(self.values):
             may_come_from_environment = "environment" in self._top and violation.path[0] not in self.values
             if violation.path not in unquoted and not may_come_from_environment:
-                fix = f"as in  {violation.example}" if violation.example else "Correct or remove it."
+                fix = f"for example  {violation.example}" if violation.example else "Correct or remove it."
                 self.add(violation.path, f"{violation.key} {violation.message}", fix)
         self._check_secrets(self.values, ())
         self._check_urls()
         return list(self._findings)
 
     def add(self, path: tuple[str | int, ...], message: str, fix: str) -> None:
-        """Note something wrong with the value at a path below our namespace."""
+        """Add a finding about the value at a path below `thingspace:`."""
         position = (
             find_position(self.config, (f"{NAMESPACE}:{path[0]}", *path[1:]))
             or find_position(self.root, ("config",))
@@ -152,67 +154,65 @@ class StackFile:
         return {key.value: key for key, _ in mapping_items(self.root)}
 
     def _check_structure(self) -> None:
-        """Maps where maps belong, and every key once."""
+        """Check the top-level structure and find duplicate keys."""
         if self.root is not None and not isinstance(self.root, yaml.MappingNode):
-            self._add_at(self.root, "a stack file is a map with the key config", "Begin it with config:")
+            self._add_at(self.root, "a stack file must be a map with the key config", "Begin the file with config:")
         for name, key in self._top.items():
             if name not in TOP_KEYS:
                 fix = "Indent it below config:" if ":" in name else did_you_mean(name, TOP_KEYS)
                 self._add_at(key, f"{name} is not a key of a stack file", fix)
         is_empty = isinstance(self.config, yaml.ScalarNode) and not self.config.value
         if self.config is not None and not is_empty and not isinstance(self.config, yaml.MappingNode):
-            self._add_at(self.config, "config must be a map", f"as in  {NAMESPACE}:rotation: 1")
+            self._add_at(self.config, "config must be a map", f"for example  {NAMESPACE}:rotation: 1")
         for key, first in find_duplicate_keys(self.root):
-            message = (
-                f"{key.value} stands here again, after line {first.start_mark.line + 1}; only one of them can hold"
-            )
-            self._add_at(key, message, "Keep the one that is meant.")
+            message = f"{key.value} is set again, after line {first.start_mark.line + 1}"
+            self._add_at(key, message, "Keep one of them.")
 
     def _check_namespaces(self) -> None:
         for key, _ in mapping_items(self.config):
             namespace, colon, name = key.value.rpartition(":")
-            if not isinstance(_LintConverter(self._add_at).value(key), str) or not KEY.fullmatch(key.value):
-                self._add_at(key, f"{key.value} is no key to the engine", f"as in  {NAMESPACE}:rotation: 1")
+            if not isinstance(_LintConverter(self._add_at).value(key), str) or not CONFIG_KEY.fullmatch(key.value):
+                self._add_at(key, f"the engine rejects the key {key.value}", f"for example  {NAMESPACE}:rotation: 1")
             is_unprefixed = not colon and name in KNOWN_KEYS
             is_similar = namespace != NAMESPACE and re.sub(r"[-_ ]", "", namespace.lower()).startswith(NAMESPACE)
             if is_unprefixed or is_similar:
-                detail = f"is read by nobody: settings of this program begin with {NAMESPACE}:"
+                detail = f"has no effect: the settings of this program begin with {NAMESPACE}:"
                 self._add_at(key, f"{key.value} {detail}", did_you_mean(name, KNOWN_KEYS, f"{NAMESPACE}:"))
 
     def _check_quoting(self) -> Iterator[tuple[str | int, ...]]:
-        """The paths of account names that are no quoted text, and of words that are true or false to YAML 1.1."""
+        """Check account names for quotes, and find booleans of YAML 1.1. Yields the paths of its findings."""
         for key, node in mapping_items(self.config):
             namespace, _, name = key.value.partition(":")
             for path, item in _plain_scalars(node, (name,)) if namespace == NAMESPACE else ():
                 if path[:-1] == ("accounts",) and isinstance(path[-1], int):
                     is_text = isinstance(_LintConverter(self._add_at).value(item), str)
                     consequence = (
-                        "a shorter one would lose its leading zeros" if is_text else "YAML takes it for another value"
+                        "a shorter one would lose its leading zeros" if is_text else "YAML reads it as another value"
                     )
                     message = f"{NAMESPACE}:accounts: {item.value} is not quoted: {consequence}"
-                    self._add_at(item, message, f'Write "{item.value}", all leading zeros included.')
+                    self._add_at(item, message, f'Write "{item.value}" with all leading zeros.')
                     yield path
                 elif item.value.lower() in YAML_1_1_BOOLEANS:
                     boolean = to_config_string(YAML_1_1_BOOLEANS[item.value.lower()])
                     message = (
                         f"{NAMESPACE}:{'.'.join(map(str, path))}: {item.value} is text to the engine, not {boolean}"
                     )
-                    self._add_at(item, message, f'Write {boolean}, or "{item.value}" if the text is meant.')
+                    self._add_at(item, message, f'Write {boolean}, or "{item.value}" for the text.')
                     yield path
 
     def _check_secrets(self, values: dict[Any, Any], path: tuple[str, ...]) -> None:
-        """Secrets that are not encrypted, in the default user and in profiles."""
+        """Find unencrypted secrets of the default user and of profiles."""
         for key, value in values.items():
             if key in SECRET_KEYS and value is not UNKNOWN and value not in ("", None):
                 name = f"{NAMESPACE}:{'.'.join((*path, key))}"
                 command = f"pulumi config set --secret {'--path ' if path else ''}{name}"
-                fix = f"{command}, and have it changed in ThingSpace if this file was ever committed."
-                self.add((*path, key), f"{name} is a secret in clear", fix)
-            elif isinstance(value, dict) and (key == "profiles" or path) and len(path) < DEPTH:
+                fix = f"Run `{command}`. If the file was ever committed, change the secret in ThingSpace."
+                self.add((*path, key), f"{name} is a secret in plain text", fix)
+            elif isinstance(value, dict) and (key == "profiles" or path) and len(path) < MAX_SECRET_DEPTH:
                 self._check_secrets(value, (*path, str(key)))
 
     def _check_urls(self) -> None:
-        """Where plain http would be wrong, and URLs that several accounts cannot share."""
+        """Find URLs without TLS in production, and a URL that accounts must not share."""
         self._check_base_url(("baseUrl",), self.values.get("baseUrl"))
         profiles = self.values.get("profiles")
         for name, entry in (profiles if isinstance(profiles, dict) else {}).items():
@@ -226,17 +226,19 @@ class StackFile:
         if listener.get("kind") == "local" and self.is_production:
             self.add(
                 ("listener", "kind"),
-                f"{NAMESPACE}:listener.kind is local, and ThingSpace cannot reach a process on this machine",
-                "kind: external with an https URL; for development, set thingspace:baseUrl to an emulator's address.",
+                f"{NAMESPACE}:listener.kind is local, but ThingSpace cannot reach a process on this machine",
+                "Use kind: external with an https URL. For development, set thingspace:baseUrl to the emulator's URL.",
             )
         if not isinstance(url, str):
             return
         if url.startswith("http://") and self.is_production:
-            message = f"{NAMESPACE}:listener.url is plain http: texts and the callback password would travel in clear"
-            self.add(("listener", "url"), message, "Use https:// with a certificate of a public CA.")
+            message = (
+                f"{NAMESPACE}:listener.url is plain http, without encryption of messages and the callback password"
+            )
+            self.add(("listener", "url"), message, "Use https:// and a certificate of a public CA.")
         if isinstance(accounts, list) and len(accounts) > 1 and "{account}" not in url:
             message = f"{NAMESPACE}:listener.url is the same for {len(accounts)} accounts"
-            self.add(("listener", "url"), message, "Put {account} into it, as in https://sms.example.com/{account}")
+            self.add(("listener", "url"), message, "Add {account}, for example https://sms.example.com/{account}")
 
     def _check_base_url(self, path: tuple[str, ...], url: Any) -> None:
         if not isinstance(url, str) or not url:
@@ -247,12 +249,12 @@ class StackFile:
             self.add(path, f"{NAMESPACE}:{'.'.join(path)}: {error.detail}", error.hint)
             return
         if url.startswith("http://") and self.is_production:
-            message = f"{NAMESPACE}:{'.'.join(path)} is plain http in a stack that is called production"
-            self.add(path, message, f"Leave it out, or {PRODUCTION_BASE_URL}.")
+            message = f"{NAMESPACE}:{'.'.join(path)} is plain http in a production stack"
+            self.add(path, message, f"Remove it, or set {PRODUCTION_BASE_URL}.")
 
 
 def _plain_scalars(node: yaml.Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], yaml.Node]]:
-    """Values in a map or list that have neither quotes nor a tag, with their paths."""
+    """Yield the values in a map or list that have neither quotes nor a tag, with their paths."""
     items: Iterable[tuple[str | int, yaml.Node]] = ()
     if isinstance(node, yaml.MappingNode):
         items = ((key.value, value) for key, value in mapping_items(node))
@@ -265,26 +267,24 @@ def _plain_scalars(node: yaml.Node, path: tuple[str | int, ...]) -> Iterator[tup
 
 
 class _LintConverter(NodeConverter):
-    """Reads on where the engine would not, and does without what is encrypted: both are UNKNOWN."""
+    """Converts nodes that the engine rejects, and encrypted values, to UNKNOWN."""
 
     def __init__(self, on_finding: Callable[[yaml.Node, str, str], None]) -> None:
         super().__init__()
         self._on_finding = on_finding
 
     def on_invalid(self, node: yaml.Node) -> Any:
-        self._on_finding(node, "this value is not what it looks like to YAML", 'Quote it, as "2026-03-01".')
+        self._on_finding(node, "the engine cannot read this value", 'Quote it, for example "2026-03-01".')
         return UNKNOWN
 
     def on_secret(self, node: yaml.Node, ciphertext: str) -> Any:
         if not CIPHERTEXT.fullmatch(ciphertext):
-            self._on_finding(
-                node, "what stands after secure: is not encrypted", "Set it with pulumi config set --secret."
-            )
+            self._on_finding(node, "the value of secure is not encrypted", "Set it with `pulumi config set --secret`.")
         return UNKNOWN
 
 
 def _account_conflicts(files: list[StackFile]) -> Iterator[Finding]:
-    """Accounts that two stacks want of the same ThingSpace: each would take the other's registration away."""
+    """Yield accounts that two stacks register at the same base URL. Each would replace the other's registration."""
     first: dict[tuple[str, str], StackFile] = {}
     for file in files:
         accounts = file.values.get("accounts")
@@ -293,6 +293,6 @@ def _account_conflicts(files: list[StackFile]) -> Iterator[Finding]:
                 continue
             other = first.setdefault((file.base_url, account), file)
             if other is not file:
-                message = f"account {account} is in {other.path} too, and ThingSpace keeps one listener for it"
+                message = f"account {account} is in {other.path} too, but ThingSpace keeps one registration per account"
                 position = find_position(file.config, (f"{NAMESPACE}:accounts", index)) or Position()
-                yield Finding(str(file.path), position, message, "Leave it to one of the two stacks.")
+                yield Finding(str(file.path), position, message, "Remove it from one of the two stacks.")

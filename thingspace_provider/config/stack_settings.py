@@ -1,6 +1,6 @@
-"""The stack's configuration as one typed object, checked before anything is created.
+"""Settings of the current stack as one typed object, validated before Pulumi creates anything.
 
-All keys are in the namespace `thingspace`. What is wrong is said with the key, the stack file and an example.
+All keys are in the namespace `thingspace`. An error names the key, the stack file and an example.
 """
 
 from __future__ import annotations
@@ -23,44 +23,41 @@ from thingspace_provider.config.stack_schema import (
     stack_file_path,
     validate,
 )
-from thingspace_provider.hosting import ExternalListener, LocalListener
-from thingspace_provider.resources import CallbackCredential
 
 
 class StackConfigError(pulumi.RunError):
-    """The stack's configuration is not usable; ends the program without a traceback, before anything is created."""
+    """The stack configuration is invalid. Ends the program without a traceback."""
 
 
 @dataclass(frozen=True)
 class HostSettings:
-    """Where this stack's listener runs: on this machine, or at a URL that already exists."""
+    """Settings of the listener host.
+
+    Args:
+        kind: `local` or `external`.
+        url: callback URL of an external listener.
+        port: port of a local listener; None chooses a free one.
+        readiness: whether an external listener passes a readiness probe before each registration.
+    """
 
     kind: str
     url: str = ""
     port: int | None = None
     readiness: bool = False
 
-    def deploy(
-        self, name: str, accounts: tuple[str, ...], credential: CallbackCredential
-    ) -> LocalListener | ExternalListener:
-        """The host of the listener."""
-        if self.kind == "local":
-            return LocalListener(name, account_names=accounts, credential=credential, port=self.port)
-        return ExternalListener(url=self.url, credential=credential, readiness=self.readiness)
-
 
 @dataclass(frozen=True)
 class StackSettings:
-    """What differs between environments.
+    """Differences between environments.
 
     Args:
-        accounts: ThingSpace accounts, leading zeros kept.
-        listener: where the texts go.
-        triggers: another value sends startCallbacks again.
-        rotation: another number makes a new callback password.
-        adopt: whether registrations that point elsewhere may be replaced.
-        protect: whether Pulumi refuses to delete the registrations.
-        profile: which ThingSpace user calls; None is the default one.
+        accounts: ThingSpace accounts with their leading zeros.
+        listener: the listener host.
+        triggers: a changed value sends startCallbacks again.
+        rotation: a changed value generates a new callback password.
+        adopt: whether registrations that point to another URL may be replaced.
+        protect: whether Pulumi rejects the deletion of registrations.
+        profile: the ThingSpace user of all resources; None is the default user.
     """
 
     accounts: tuple[str, ...]
@@ -73,32 +70,30 @@ class StackSettings:
 
     @classmethod
     def load(cls) -> StackSettings:
-        """Read the present stack's configuration, or raise SettingsError.
+        """Load the settings of the current stack. Raises StackConfigError.
 
-        Outside of a preview, credentials have to be there too, so that nothing is half done without them.
+        Except in a preview, the credentials must be complete too, so that no update stops halfway without them.
         """
         config = pulumi.Config(NAMESPACE)
-        keys = {key for full in get_config_env() for space, _, key in [full.partition(":")] if space == NAMESPACE}
-        given = {key: parse_value(key, text) for key in keys | KNOWN_KEYS if (text := config.get(key)) is not None}
-        values = {key: value for key, value in given.items() if value is not None}
+        values = _read_values(config)
         for violation in validate(values):
             raise StackConfigError(_format_error(violation, stack_file_path(pulumi.get_stack())))
         settings = cls._from_values(values)
 
-        def configured(key: str) -> str | None:
-            return config.get(key.partition(":")[2])
+        def get_config(full_key: str) -> str | None:
+            return config.get(full_key.partition(":")[2])
 
         try:
-            resolve_limits(os.environ, configured)
+            resolve_limits(os.environ, get_config)
             if not pulumi.runtime.is_dry_run():
-                resolve_credentials(settings.profile, os.environ, configured)
+                resolve_credentials(settings.profile, os.environ, get_config)
         except ThingSpaceError as error:
             raise StackConfigError(str(error)) from None
         return settings
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> StackSettings:
-        """From values in which there is no problem."""
+        """Build the settings from valid values."""
         return cls(
             accounts=tuple(values["accounts"]),
             listener=HostSettings(**values["listener"]),
@@ -108,6 +103,15 @@ class StackSettings:
             protect=values.get("protect", False),
             profile=values.get("profile"),
         )
+
+
+def _read_values(config: pulumi.Config) -> dict[str, Any]:
+    """Return the values of all keys that are set, known or not."""
+    names = (full_key.partition(":") for full_key in get_config_env())
+    keys = KNOWN_KEYS | {key for namespace, _, key in names if namespace == NAMESPACE}
+    texts = {key: config.get(key) for key in keys}
+    values = {key: parse_value(key, text) for key, text in texts.items() if text is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _format_error(violation: Violation, file: str) -> str:

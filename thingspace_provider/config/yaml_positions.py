@@ -1,4 +1,4 @@
-"""YAML with the place of every key: what a value's mistake needs to be found by a person."""
+"""Positions of keys and values in a YAML file."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import yaml
 
 from thingspace_provider.config.pulumi_yaml import PulumiYamlLoader, mapping_items
 
-# What PyYAML quotes of a file may be part of a password: only single characters and names of tokens are shown.
+# PyYAML quotes parts of the file, perhaps of a password. Keep only single characters and token names.
 QUOTED = re.compile(r"'(?!<|\\.'|\\x..')[^']{2,}'")
 TAB = "\\t"
 
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """Line and column, both from 1."""
+    """Line and column, counted from 1."""
 
     line: int = 1
     column: int = 1
 
 
 class YamlSyntaxError(Exception):
-    """A file cannot be read as YAML; `place` is where reading ended, the text why, `fix` what to do."""
+    """The file is not valid YAML. Has the position of the error and a fix."""
 
     def __init__(
         self, position: Position, message: str, fix: str = "Correct the line, or the end of the one before it."
@@ -36,36 +36,36 @@ class YamlSyntaxError(Exception):
 
 
 def compose_file(path: Path) -> yaml.Node | None:
-    """The file's only document as nodes, or None when it is empty. Raises NotYaml, OSError."""
+    """Compose the only document of a file, or None if it is empty. Raises YamlSyntaxError and OSError."""
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
         return yaml.compose(text, Loader=PulumiYamlLoader)
     except UnicodeDecodeError as error:
         position = _position_after(content[: error.start].decode("utf-8", "replace"))
-        raise YamlSyntaxError(position, "this is not UTF-8", "Save the file as UTF-8.") from None
+        raise YamlSyntaxError(position, "the file is not UTF-8", "Save the file as UTF-8.") from None
     except yaml.reader.ReaderError as error:
         position = _position_after(text[: error.position])
         raise YamlSyntaxError(
             position, f"the character {error.character:#x} is not allowed in YAML", "Remove it."
         ) from None
     except yaml.MarkedYAMLError as error:
-        message = QUOTED.sub("'***'", str(error.problem or error.context or "this is not YAML"))
+        message = QUOTED.sub("'***'", str(error.problem or error.context or "the file is not YAML"))
         position = to_position(error.problem_mark) if error.problem_mark else Position()
         if TAB in message:
             raise YamlSyntaxError(position, "a tab cannot indent in YAML", "Use spaces.") from None
         raise YamlSyntaxError(position, message) from None
     except RecursionError:
-        raise YamlSyntaxError(Position(), "this is nested too deeply to be a stack file") from None
+        raise YamlSyntaxError(Position(), "the file is nested too deeply") from None
 
 
 def to_position(mark: yaml.Mark) -> Position:
-    """PyYAML counts from 0."""
+    """Convert a mark of PyYAML, which counts from 0."""
     return Position(mark.line + 1, mark.column + 1)
 
 
 def find_duplicate_keys(root: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, yaml.ScalarNode]]:
-    """Keys that a map has had before, each with its first occurrence."""
+    """Yield each duplicate key of a map with its first occurrence."""
     seen: set[yaml.Node] = set()
     pending = [root]
     while pending:
@@ -83,7 +83,7 @@ def find_duplicate_keys(root: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNod
 
 
 def find_position(node: yaml.Node | None, path: tuple[str | int, ...]) -> Position | None:
-    """Where a key, or an item of a list, stands; for what is missing, where it would stand."""
+    """Return the position of a key or list item; for a missing one, that of its parent."""
     position = None
     for part in path:
         key, node = _find_child(node, part)
@@ -100,6 +100,6 @@ def _find_child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node | No
 
 
 def _position_after(before: str) -> Position:
-    """The place behind some text."""
+    """Return the position after some text."""
     lines = before.split("\n")
     return Position(len(lines), len(lines[-1]) + 1)

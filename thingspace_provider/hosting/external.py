@@ -1,4 +1,4 @@
-"""ExternalListener: a listener that somebody else deploys, at a URL that already exists."""
+"""ExternalListener: a listener that another deployment runs, at a URL that exists."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from thingspace_provider.resources.credential import CallbackCredential
 
 
 class ExternalListener:
-    """A callback URL that already exists; nothing is deployed.
+    """A callback URL that exists. Nothing is deployed.
 
     Args:
-        url: the callback URL. `{account}` stands for the account and `{path_token}` for the credential's token, as
-            in "https://sms.example.com/callbacks/{path_token}/{account}".
-        credential: needed when the URL holds `{path_token}`.
-        revision: another value has the queued texts fetched again, for when that listener was deployed anew.
-        readiness: whether to prove before registering that a listener of this project answers there.
+        url: callback URL. `{account}` is replaced by the account and `{path_token}` by the credential's path token, for
+            example "https://sms.example.com/callbacks/{path_token}/{account}".
+        credential: required if the URL holds `{path_token}`.
+        revision: a changed value sends startCallbacks again; change it when that listener was deployed again.
+        readiness: whether the listener passes a readiness probe before each registration. Requires a listener of this
+            project.
     """
 
     def __init__(
@@ -27,14 +28,14 @@ class ExternalListener:
         readiness: bool = False,
     ) -> None:
         if "{path_token}" in url and credential is None:
-            raise ValueError("ExternalListener: the URL holds {path_token}, so it needs the credential that has it")
+            raise ValueError("ExternalListener: a URL with {path_token} requires a credential")
         self.url = url
         self.revision = revision
         self.readiness = readiness
         self._credential = credential
 
     def url_for(self, account_name: pulumi.Input[str]) -> pulumi.Output[str]:
-        """The callback URL of an account; a secret when it holds the path token."""
+        """Return the callback URL of an account. It is a secret if it holds the path token."""
         token: pulumi.Input[str] = ""
         if self._credential is not None and "{path_token}" in self.url:
             token = self._credential.path_token

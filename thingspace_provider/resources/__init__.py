@@ -1,4 +1,4 @@
-"""What a program writes."""
+"""Pulumi resources of a program."""
 
 from thingspace_provider.resources.activation import SmsCallbackActivation
 from thingspace_provider.resources.credential import CallbackCredential

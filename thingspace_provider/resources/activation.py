@@ -1,4 +1,4 @@
-"""SmsCallbackActivation: has ThingSpace push the texts that it queued for an account."""
+"""SmsCallbackActivation: makes ThingSpace send the queued messages of an account."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from thingspace_provider.resources.base import Resource
 
 
 class SmsCallbackActivation(Resource, name="SmsCallbackActivation"):
-    """startCallbacks, sent for one account when this is created, and again when a trigger changes.
+    """A startCallbacks call for one account, sent on create and again when an input changes.
 
-    It is an action, not a switch: ThingSpace cannot be asked whether it was done, and cannot be told to stop.
-    Deleting it sends nothing; texts stop coming when the registration goes.
+    startCallbacks is an action, not a switch: ThingSpace has no API to read its effect or to reverse it. Deleting this
+    resource sends nothing. Callbacks end when the registration is deleted.
 
     Args:
-        name: the resource's name in the program.
-        account_name: ThingSpace account, as "0000123456-00001". Another one replaces the resource.
-        triggers: values of any kind; when one changes, the call is sent again. A CallbackRegistration's registered_at
-            among them sends it after every renewal, also of the password alone.
-        registration_url: where the texts will go, from a CallbackRegistration; orders the two, and sends again.
-        profile: which ThingSpace user calls; None is the default one.
-        opts: Pulumi's options.
+        name: Pulumi resource name.
+        account_name: ThingSpace account, for example "0000123456-00001". A changed value replaces the resource.
+        triggers: any values; a changed value sends the call again. With `registered_at` of a CallbackRegistration the
+            call follows each renewal, even one of the password only.
+        registration_url: `endpoint` of a CallbackRegistration. The activation follows that registration.
+        profile: the ThingSpace user; None is the default user.
+        opts: Pulumi resource options.
     """
 
     if TYPE_CHECKING:
         account_name: pulumi.Output[str]
         last_activated_at: pulumi.Output[str]
-        """When ThingSpace last accepted the call, ISO 8601 in UTC."""
+        """Time at which ThingSpace last accepted the call, ISO 8601 in UTC."""
 
     def __init__(
         self,

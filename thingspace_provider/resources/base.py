@@ -1,4 +1,4 @@
-"""What all resources have in common: a type that subclasses keep, names in both spellings, honest previews."""
+"""Base class of all resources: stable resource types, names in both spellings, and outputs in previews."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pulumi import dynamic
 
 MODULE = "thingspace"
 T = TypeVar("T")
-_TRACEBACK_LIMIT_LOCK = threading.RLock()  # programs that run side by side in threads share sys
+_TRACEBACK_LIMIT_LOCK = threading.RLock()  # sys is shared by programs that run in threads of one process
 
 
 def to_camel_case(name: str) -> str:
-    """The spelling of a name in the state: `account_name` is `accountName`."""
+    """Convert a Python name to the state's spelling: `account_name` becomes `accountName`."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
@@ -25,18 +25,18 @@ def to_camel_case(name: str) -> str:
 class Resource(dynamic.Resource, module=MODULE, name="Resource"):
     """A dynamic resource of type `pulumi-python:dynamic/thingspace:<name>`.
 
-    A subclass that a user derives keeps its parent's type: the SDK would silently give it another one, and the next
-    update would replace the resource.
+    A user's subclass keeps the type of its parent. The SDK would give it another type, and the next update would
+    replace the resource.
 
-    With hundreds of accounts, a program's time is the SDK's work on each property. So an input that is not given is
-    left out; and where there is one resource for each account, attributes are annotated for type checkers alone,
-    because the SDK evaluates annotations once for every resource, and has no use for ours.
+    With hundreds of accounts, a program spends its time in the SDK's work on each property. So inputs that are not set
+    are omitted. Resource types with one resource per account annotate their attributes for type checkers only, because
+    the SDK evaluates annotations once per resource.
     """
 
-    _names: ClassVar[dict[str, str]] = {}  # property in Python -> key in the state
+    _names: ClassVar[dict[str, str]] = {}  # Python name -> key in the state
 
     def __init_subclass__(cls, module: str = "", name: str = "", **kwargs: Any) -> None:
-        """Give the class its type, or its parent's when it names none."""
+        """Set the resource type of the class: its own, or that of its parent if it has none."""
         inherited = cls._resource_type_name
         super().__init_subclass__(module=module or MODULE, name=name or "Resource", **kwargs)
         if not name:
@@ -51,8 +51,8 @@ class Resource(dynamic.Resource, module=MODULE, name="Resource"):
         opts: pulumi.ResourceOptions | None = None,
         secret_outputs: Sequence[str] = (),
     ) -> None:
-        type(self)._names = {key: to_camel_case(key) for key in (*inputs, *outputs)}  # noqa: SLF001  the same for every instance
-        # None makes an output unknown in a preview; without its key it would never become an attribute.
+        type(self)._names = {key: to_camel_case(key) for key in (*inputs, *outputs)}  # noqa: SLF001  the same for all instances
+        # The SDK makes attributes of these keys only. None makes an output unknown in a preview.
         props = dict.fromkeys(outputs) | {key: value for key, value in inputs.items() if value is not None}
         if secret_outputs:
             own = pulumi.ResourceOptions(additional_secret_outputs=list(secret_outputs))
@@ -61,20 +61,20 @@ class Resource(dynamic.Resource, module=MODULE, name="Resource"):
             super().__init__(provider, name, props, opts)
 
     def translate_input_property(self, prop: str) -> str:
-        """Python's spelling to the state's."""
+        """Convert a Python name to a key in the state."""
         return self._names.get(prop, prop)
 
     def translate_output_property(self, prop: str) -> str:
-        """The state's spelling to Python's."""
+        """Convert a key in the state to a Python name."""
         return next((name for name, key in self._names.items() if key == prop), prop)
 
 
 @contextlib.contextmanager
 def _omit_stack_trace() -> Iterator[None]:
-    """Keep the SDK from storing the Python stack of a constructor with its resource.
+    """Prevent the SDK from storing the Python stack of a constructor in the state.
 
-    That would be more than half of the state: a dozen paths of this machine, the first of them in this file. The SDK
-    has no switch for it, but like everything that reads stacks it keeps to `sys.tracebacklimit`.
+    The stack is more than half of a resource's state and holds paths of this machine. The SDK has no option for it,
+    but it reads the stack with `traceback`, which respects `sys.tracebacklimit`.
     """
     with _TRACEBACK_LIMIT_LOCK:
         previous_limit = getattr(sys, "tracebacklimit", None)
@@ -89,5 +89,5 @@ def _omit_stack_trace() -> Iterator[None]:
 
 
 def as_secret(value: pulumi.Input[T] | None) -> pulumi.Output[T] | None:
-    """The value as a secret; what is not given stays so."""
+    """Return the value as a secret, or None."""
     return None if value is None else pulumi.Output.secret(value)

@@ -1,4 +1,4 @@
-"""What the resources need to know of the place where a listener runs."""
+"""ListenerHost: the interface between SmsCallbacks and a listener host."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import pulumi
 
 
 class ListenerHost(Protocol):
-    """A listener, wherever it runs."""
+    """A listener host, for example LocalListener or ExternalListener."""
 
     @property
     def revision(self) -> pulumi.Input[str]:
-        """Changes when the listener was deployed anew, so that texts queued meanwhile are fetched."""
+        """Changes with each deployment of the listener, so that queued messages are sent afterwards."""
 
     @property
     def readiness(self) -> bool:
-        """Whether its URL can prove that our listener answers there."""
+        """Whether its URL can pass a readiness probe."""
 
     def url_for(self, account_name: pulumi.Input[str]) -> pulumi.Output[str]:
-        """The callback URL of an account."""
+        """Return the callback URL of an account."""

@@ -11,31 +11,31 @@ from thingspace_provider.resources.base import Resource, as_secret
 
 
 class CallbackRegistration(Resource, name="CallbackRegistration"):
-    """One service's callback listener of one account, kept as the program says.
+    """Callback registration of one service of one account.
 
-    A refresh shows what was changed outside of Pulumi, and the next update repairs it. A registration that was
-    there before and points elsewhere is an error, unless it is adopted.
+    A refresh detects drift, and the next update repairs it. An existing registration with another URL is an error,
+    unless `adopt` permits to replace it.
 
     Args:
-        name: the resource's name in the program.
-        account_name: ThingSpace account, as "0000123456-00001". Another one replaces the resource.
-        url: where ThingSpace posts; http or https, on a port that ThingSpace accepts.
-        service_name: which callbacks; EnhancedConnectivityService, the default, carries device texts.
-        username: sent back inside every callback, at most 40 characters.
-        password: likewise; always a secret.
-        adopt: whether a registration that points elsewhere may be replaced.
-        readiness: whether the URL has to prove first that our listener answers there with this credential.
-        profile: which ThingSpace user calls; None is the default one.
-        opts: Pulumi's options.
+        name: Pulumi resource name.
+        account_name: ThingSpace account, for example "0000123456-00001". A changed value replaces the resource.
+        url: callback URL with http or https, on a port that ThingSpace accepts.
+        service_name: ThingSpace service; the default, EnhancedConnectivityService, sends device messages.
+        username: sent with every callback, at most 40 characters.
+        password: sent with every callback, at most 40 characters. Always a secret.
+        adopt: whether a registration with another URL may be replaced.
+        readiness: whether the listener must pass a readiness probe with this credential first; the default is True.
+        profile: the ThingSpace user; None is the default user.
+        opts: Pulumi resource options.
     """
 
     if TYPE_CHECKING:
         account_name: pulumi.Output[str]
         url: pulumi.Output[str]
         endpoint: pulumi.Output[str]
-        """The URL as it may be shown: without a token in its path."""
+        """The URL without its secret parts."""
         registered_at: pulumi.Output[str]
-        """When this last made sure of the registration, ISO 8601 in UTC: new after each create and update."""
+        """Time of the last create or update, ISO 8601 in UTC."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""SmsCallbacks: for each account, a registration and an activation, in the right order."""
+"""SmsCallbacks: a registration and an activation for each account, in this order."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from thingspace_provider.resources.registration import CallbackRegistration
 
 
 class SmsCallbacks(pulumi.ComponentResource):
-    """Device texts of some accounts flow to a listener: registered, then started, queued ones included.
+    """Sends the device messages of some accounts to a listener, including queued messages.
 
-    startCallbacks is sent again for an account whenever its registration or the listener was renewed, because
-    texts that came meanwhile are in ThingSpace's queue, which nothing else drains.
+    Each change of a registration or of the listener sends startCallbacks again for the account. ThingSpace queues
+    messages in the meantime, and only this call drains the queue.
 
     Args:
-        name: the component's name in the program.
-        account_names: ThingSpace accounts, as ["0000123456-00001"].
-        listener: where the texts go: LocalListener or ExternalListener.
-        credential: what ThingSpace sends back, so that the listener knows it.
-        triggers: values of any kind; when one changes, startCallbacks is sent again for every account.
-        adopt: whether registrations that point elsewhere may be replaced.
-        profile: which ThingSpace user calls; None is the default one.
-        opts: Pulumi's options; they hold for everything inside.
+        name: Pulumi component name.
+        account_names: ThingSpace accounts, for example ["0000123456-00001"].
+        listener: the listener host: LocalListener or ExternalListener.
+        credential: what ThingSpace sends with every callback.
+        triggers: any values; a changed value sends startCallbacks again for all accounts.
+        adopt: whether registrations with another URL may be replaced.
+        profile: the ThingSpace user; None is the default user.
+        opts: Pulumi resource options of the component.
     """
 
     registrations: dict[str, CallbackRegistration]
