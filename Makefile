@@ -27,7 +27,7 @@ test-long: .venv/ready       ## run the crash and outage tests (about 15 minutes
 matrix: .venv/ready          ## run the tests with the oldest Pulumi SDK, the oldest Python and a new Python
 	$(BIN)/python tools/matrix.py
 
-check: .venv/ready           ## check docs format, lint rules, types, import contracts and stack files
+check: .venv/ready           ## check format, lint rules, types, import contracts and stack files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
