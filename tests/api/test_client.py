@@ -43,7 +43,7 @@ def m2m(code: str) -> dict[str, str]:
 
 
 def test_many_threads_share_one_token_and_one_login(thingspace: ThingSpaceClient, emulator: EmulatorProcess) -> None:
-    together = threading.Barrier(16)
+    together = threading.Barrier(16, timeout=60)
 
     def start() -> None:
         together.wait()
@@ -51,7 +51,7 @@ def test_many_threads_share_one_token_and_one_login(thingspace: ThingSpaceClient
 
     with ThreadPoolExecutor(16) as pool:
         for done in [pool.submit(start) for _ in range(16)]:
-            done.result()
+            done.result(60)
     assert emulator.count_calls() == {"token": 1, "login": 1, "startCallbacks": 16}
 
 
@@ -59,7 +59,7 @@ def test_a_rejected_login_is_tried_once_however_many_threads_log_in(
     credentials: Credentials, emulator: EmulatorProcess
 ) -> None:
     client = ThingSpaceClient(replace(credentials, password="sentinel-wrong"))
-    together = threading.Barrier(8)
+    together = threading.Barrier(8, timeout=60)
 
     def start() -> BaseException | None:
         together.wait()
@@ -70,7 +70,7 @@ def test_a_rejected_login_is_tried_once_however_many_threads_log_in(
         return None
 
     with ThreadPoolExecutor(8) as pool:
-        results = [done.result() for done in [pool.submit(start) for _ in range(8)]]
+        results = [done.result(60) for done in [pool.submit(start) for _ in range(8)]]
     assert emulator.count_calls()["login"] == 1
     assert sorted(type(error).__name__ for error in results) == ["LoginBlocked"] * 7 + ["LoginRejected"]
     assert "sentinel" not in "".join(map(str, results))

@@ -48,7 +48,7 @@ def started(client: ThingSpaceClient) -> str:
 
 def log_in_concurrently(credentials: Credentials, count: int = 8) -> list[str]:
     """What became of calls by so many threads of one run."""
-    client, at_once = ThingSpaceClient(credentials), threading.Barrier(count)
+    client, at_once = ThingSpaceClient(credentials), threading.Barrier(count, timeout=60)
 
     def start() -> str:
         at_once.wait()
@@ -56,7 +56,7 @@ def log_in_concurrently(credentials: Credentials, count: int = 8) -> list[str]:
 
     with ThreadPoolExecutor(count) as pool:
         done = [pool.submit(start) for _ in range(count)]
-        return sorted(future.result() for future in done)
+        return sorted(future.result(60) for future in done)
 
 
 def process(credentials: Credentials) -> subprocess.Popen[str]:
@@ -220,4 +220,4 @@ def test_a_login_that_succeeds_does_not_let_two_others_in_at_once(credentials: C
         with login_guard.lock(credentials, 0.1) as is_alone:
             assert not is_alone
         leave.set()
-        waiting.result()
+        waiting.result(60)

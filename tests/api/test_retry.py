@@ -15,6 +15,7 @@ import pytest
 from tests.support.callback_servers import reserve_closed_port
 from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.fake_deadline import FakeTime
+from tests.support.waiting import wait_until
 from thingspace_provider.api import Credentials, Deadline, Limits, Registration, ThingSpaceClient, errors
 from thingspace_provider.api.requester import RateLimiter, parse_retry_after
 from thingspace_provider.api.transport import HttpResponse, RequestsTransport
@@ -258,12 +259,11 @@ def test_who_waits_for_anothers_login_ends_at_a_deadline_of_its_own(
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(start, 8.0)
-        while not emulator.count_calls()["token"]:
-            time.sleep(0.02)
+        wait_until(lambda: emulator.count_calls()["token"], 60, "the first login begins")
         second = pool.submit(start, 0.5)
-        assert "waited for the login that another resource began" in second.result()
+        assert "waited for the login that another resource began" in second.result(60)
         assert not first.done()
-    assert "logging in" in first.result()
+    assert "logging in" in first.result(60)
 
 
 def test_the_rate_limiter_permits_a_burst_of_one_second_and_then_call_by_call() -> None:

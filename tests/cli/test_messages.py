@@ -23,6 +23,7 @@ from tests.support.listener_process import (
     clean_environment,
     reserve_port,
 )
+from tests.support.waiting import join_thread, time_limit
 
 COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "messages"]
 
@@ -111,11 +112,14 @@ def test_follow_prints_new_messages_and_repeats_nothing(
 ) -> None:
     listener = start_local_listener("dev")
     listener.post(build_text_callback("before"))
-    with subprocess.Popen(
-        [*COMMAND, "--state-dir", str(tmp_path), "--follow", "--json"],
-        env=clean_environment(PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-    ) as following:
+    with (
+        subprocess.Popen(
+            [*COMMAND, "--state-dir", str(tmp_path), "--follow", "--json"],
+            env=clean_environment(PYTHONUNBUFFERED="1"),
+            stdout=subprocess.PIPE,
+        ) as following,
+        time_limit(following),
+    ):
         assert following.stdout
         seen = [json.loads(following.stdout.readline())["text"]]
         for number in range(3):
@@ -132,12 +136,15 @@ def test_follow_survives_a_restart_of_one_listener_and_keeps_its_cursor(
 ) -> None:
     first, second = start_local_listener("one", port=reserve_port()), start_local_listener("two")
     first.post(build_text_callback("before"))
-    with subprocess.Popen(
-        [*COMMAND, "--state-dir", str(tmp_path), "--follow", "--json"],
-        env=clean_environment(PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as following:
+    with (
+        subprocess.Popen(
+            [*COMMAND, "--state-dir", str(tmp_path), "--follow", "--json"],
+            env=clean_environment(PYTHONUNBUFFERED="1"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as following,
+        time_limit(following),
+    ):
         assert following.stdout
         assert following.stderr
         seen = [json.loads(following.stdout.readline())["text"]]
@@ -185,7 +192,7 @@ def fake_listener() -> Iterator[tuple[str, list[tuple[int, bytes]], list[str]]]:
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}", responses, requested_paths
         server.shutdown()
-        thread.join()
+        join_thread(thread)
 
 
 STORE_DOWN = (503, b'{"error": "the store cannot be read now: come again"}')

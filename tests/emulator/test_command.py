@@ -5,13 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.emulator_process import EmulatorProcess, run
 from tests.support.raw_api_client import ACCOUNT, RawApiClient
+from tests.support.waiting import time_limit, wait_until
 
 
 def test_the_first_line_tells_a_client_everything() -> None:
@@ -67,9 +67,10 @@ def test_a_readable_text_greets_a_person() -> None:
         text=True,
     )
     assert process.stdout is not None
-    first = process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    rest = process.stdout.read()
+    with time_limit(process):
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
     process.stdout.close()
     assert process.wait(10) == 0
     assert first.startswith("ThingSpace is emulated at http://127.0.0.1:")
@@ -151,9 +152,7 @@ def test_state_is_written_while_running_so_that_even_a_kill_loses_little(tmp_pat
     path = tmp_path / "state.json"
     with EmulatorProcess("--state", str(path)) as emulator:
         emulator.caller.send_message("kept")
-        deadline = time.monotonic() + 10
-        while not (path.exists() and "kept" in path.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: path.exists() and "kept" in path.read_text(), 20, "the state file has the message")
         emulator.end(signal.SIGKILL)
     with EmulatorProcess("--state", str(path)) as emulator:
         assert emulator.caller.fetch_queue() == ["kept"]

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import http.client
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, RawApiClient, parse_messages, parse_next_token
+from tests.support.waiting import wait_until
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 DROPPED = (http.client.RemoteDisconnected, ConnectionError)
@@ -130,16 +130,14 @@ def test_a_hanging_call_never_answers(client: RawApiClient, moment: str, queued:
     with pytest.raises(TimeoutError):
         client.fetch_history()
     client.timeout = 30
-    while not count_hits(client)[0][0]:
-        time.sleep(0.01)
+    wait_until(lambda: count_hits(client)[0][0], 60, "the fault hits a call")
     assert len(client.fetch_queue()) == queued
 
 
 def test_a_hanging_call_is_let_go_when_the_emulator_is_reset(client: RawApiClient) -> None:
     add_fault(client, operation="startCallbacks", hang=True)
     thread, outcome = run_in_background(client.start_callbacks)
-    while not count_hits(client)[0][0]:
-        pass
+    wait_until(lambda: count_hits(client)[0][0], 60, "the fault hits a call")
     client.control("POST", "reset")
     thread.join(60)
     assert isinstance(outcome[0], DROPPED)
@@ -149,8 +147,7 @@ def test_a_delay_passes_in_virtual_time(client: RawApiClient) -> None:
     client.control("POST", "clock", {"frozen": True})
     add_fault(client, operation="startCallbacks", delay=3600)
     thread, outcome = run_in_background(client.start_callbacks)
-    while not count_hits(client)[0][0]:
-        pass
+    wait_until(lambda: count_hits(client)[0][0], 60, "the fault hits a call")
     client.advance_clock(3599)
     assert outcome == []
     client.advance_clock(2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from tests.support.emulator_process import EmulatorProcess
 from tests.support.listener_process import ACCOUNT, PASSWORD, USERNAME, ListenerProcess, reserve_port
 from tests.support.raw_api_client import RawApiClient
+from tests.support.waiting import join_thread, wait_until
 
 Start = Callable[..., ListenerProcess]
 DUPLICATES = 20
@@ -37,11 +37,15 @@ def fetch_newest(listener: ListenerProcess) -> int:
 
 def drain(platform: RawApiClient) -> None:
     """Have everything sent that waits, as somebody does after an outage."""
-    until = time.monotonic() + 60
-    while count_waiting(platform):
-        assert time.monotonic() < until, "texts still wait in the queue"
+
+    def is_drained() -> bool:
+        if not count_waiting(platform):
+            return True
         assert platform.start_callbacks().status == 200
         platform.control("GET", "settled?timeoutSeconds=5")
+        return False
+
+    wait_until(is_drained, 60, "the queue is empty")
 
 
 def survive_kills(start: Start, platform: RawApiClient, message_count: int, kills: int) -> list[dict[str, Any]]:
@@ -57,11 +61,15 @@ def survive_kills(start: Start, platform: RawApiClient, message_count: int, kill
     for _ in range(kills):
         assert platform.start_callbacks().status == 200
         enough = fetch_newest(listener) + chance.randrange(1, message_count // kills // 2)
-        while fetch_newest(listener) < enough and (devices.is_alive() or count_waiting(platform)):
-            time.sleep(0.0005)
+        wait_until(  # short pauses, so that each kill comes at a random moment of the drain
+            lambda: fetch_newest(listener) >= enough or not (devices.is_alive() or count_waiting(platform)),  # noqa: B023
+            60,
+            "the listener stores more messages",
+            interval_seconds=0.0005,
+        )
         listener.kill()
         listener = start(port=listener.port)
-    devices.join(120)
+    join_thread(devices, 120)
     drain(platform)
     return listener.messages()
 

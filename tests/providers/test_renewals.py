@@ -56,7 +56,7 @@ def test_an_expired_session_or_token_is_renewed_once_during_a_registration(
         wait_until(emulator.is_holding, 60, "the emulator holds the call")
         happens(emulator)
         emulator.release()
-        assert created.result()[0].startswith(ACCOUNT)
+        assert created.result(60)[0].startswith(ACCOUNT)
     calls = emulator.count_calls()
     assert (calls["registerCallback"], calls["login"]) == (2, logins)
     statuses = [call["status"] for call in emulator.control("GET", "journal", operation="registerCallback")["calls"]]

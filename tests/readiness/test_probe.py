@@ -311,7 +311,7 @@ def test_a_name_with_private_addresses_is_reported_once_and_passes_the_probe(rea
 
 
 def test_many_probes_share_connections(readiness_probe: ReadinessProbe) -> None:
-    together = threading.Barrier(8)
+    together = threading.Barrier(8, timeout=60)
 
     def run_probe() -> None:
         together.wait()
@@ -321,7 +321,7 @@ def test_many_probes_share_connections(readiness_probe: ReadinessProbe) -> None:
     with run_callback_server() as http:
         with ThreadPoolExecutor(8) as pool:
             for done in [pool.submit(run_probe) for _ in range(8)]:
-                done.result()
+                done.result(60)
         assert len(http.requests) == 80
         assert http.connections <= 8
         readiness_probe.close()

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
+from tests.support.waiting import join_thread
 from thingspace_provider.lifecycle.listener_process import is_port_free
 
 ACCOUNT, USERNAME, PASSWORD = "0000123456-00001", "plant-a", "invented-password-1"
@@ -56,7 +57,7 @@ def run_callback_server(
         running.shutdown()
         running.end_connections()
         running.server_close()
-        thread.join()
+        join_thread(thread)
 
 
 def _bind_first_free(
@@ -217,7 +218,7 @@ def run_raw_server(response: bytes | None) -> Iterator[int]:
             yield int(listening.getsockname()[1])
         finally:
             over.set()
-            thread.join()
+            join_thread(thread)
             for connection in connections:
                 connection.close()
 
@@ -244,7 +245,7 @@ def run_forward_proxy(to: int | None, login: str) -> Iterator[int]:
         thread.start()
         yield int(running.server_address[1])
         running.shutdown()
-        thread.join()
+        join_thread(thread)
 
 
 def _pump(here: socket.socket, beyond: socket.socket) -> None:

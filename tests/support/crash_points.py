@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.listener_process import ListenerProcess
+from tests.support.waiting import time_limit
 
 # Reading, waiting, memory, and what ends with the process: descriptors, locks, sockets that nothing was sent on.
 HARMLESS = """
@@ -49,9 +50,10 @@ def get_skip_reason() -> str:
     with subprocess.Popen(["sleep", "10"]) as other:
         tracer = subprocess.Popen(["strace", "-p", str(other.pid)], stderr=subprocess.PIPE)
         assert tracer.stderr
-        output = tracer.stderr.readline().decode()
+        with time_limit(tracer):
+            output = tracer.stderr.readline().decode()
         tracer.terminate()
-        tracer.communicate()
+        tracer.communicate(timeout=30)
         other.kill()
     return "" if "attached" in output else f"strace may not look at another process here: {output}"
 
@@ -103,6 +105,14 @@ def fail_calls(listener: ListenerProcess, call: str, error: str) -> Iterator[Non
         yield
 
 
+@contextlib.contextmanager
+def delay_calls(listener: ListenerProcess, call: str, seconds: float) -> Iterator[None]:
+    """Delay every such system call of the listener inside the block, as a disk that hangs."""
+    inject = ("-e", f"trace={call}", "-e", f"inject={call}:delay_enter={round(seconds * 1_000_000)}")
+    with _attach("-f", "-o", "/dev/null", *inject, "-p", str(listener.process.pid)):
+        yield
+
+
 def _build_inject_options(point: Point) -> tuple[str, ...]:
     return ("-e", f"trace={point.call}", "-e", f"inject={point.call}:signal=SIGKILL:when={point.number}")
 
@@ -111,7 +121,8 @@ def _build_inject_options(point: Point) -> tuple[str, ...]:
 def _attach(*options: str) -> Iterator[None]:
     with subprocess.Popen(["strace", "-y", "-s", "0", *options], stderr=subprocess.PIPE) as tracer:
         assert tracer.stderr
-        output = tracer.stderr.readline()
+        with time_limit(tracer):
+            output = tracer.stderr.readline()
         assert b"attached" in output, output
         try:
             yield

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from tests.support.raw_api_client import RawApiClient
+from tests.support.waiting import time_limit
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,8 +43,9 @@ class EmulatorProcess:
             env={**os.environ, "PYTHONWARNINGS": "error"},
         )
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, self._process.communicate()[1]
+        with time_limit(self._process):
+            line = self._process.stdout.readline()
+        assert line, self._process.communicate(timeout=20)[1]
         self.ready: dict[str, Any] = json.loads(line)
         self.url: str = self.ready["url"]
         self.caller = RawApiClient(self.url)

@@ -14,6 +14,7 @@ from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
+from tests.support.waiting import time_limit
 from thingspace_provider import providers
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # the wire's mark for a value that a preview does not know
@@ -106,7 +107,9 @@ class Provider:
             stderr=self._output,
         )
         assert process.stdout is not None
-        engine = Engine(int(process.stdout.readline()), config or {})
+        with time_limit(process):
+            port = int(process.stdout.readline())
+        engine = Engine(port, config or {})
         self._running.append((process, engine))
         return engine
 
@@ -119,5 +122,5 @@ class Provider:
         for process, engine in self._running:
             engine.close()
             process.kill()
-            process.communicate()
+            process.communicate(timeout=30)
         self._output.close()

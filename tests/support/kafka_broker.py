@@ -25,6 +25,7 @@ from confluent_kafka.cimpl import NewTopic
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from tests.support.listener_process import reserve_port
+from tests.support.waiting import wait_until
 
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
 CLUSTER = "thingspaceprovidertest"  # 22 characters, as Kafka's own ids
@@ -142,10 +143,9 @@ class KafkaBroker:
         admin = self._admin()
         made = admin.create_topics([NewTopic(topic, 3, config=config)])
         made[topic].result(20)
-        end = time.monotonic() + START_SECONDS
-        while topic not in admin.list_topics(timeout=5).topics:  # the controller knows it first
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_until(  # the controller knows the topic before this broker does
+            lambda: topic in admin.list_topics(timeout=5).topics, START_SECONDS, f"the broker knows topic {topic}"
+        )
 
     def read_records(self, topic: str) -> list[confluent_kafka.Message]:
         """Every record that a topic has now, each partition in order."""

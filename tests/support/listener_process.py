@@ -14,6 +14,8 @@ from typing import Any
 
 import requests
 
+from tests.support.waiting import time_limit
+
 ACCOUNT, OTHER_ACCOUNT = "0000123456-00001", "0000123456-00002"
 USERNAME, PASSWORD, PREVIOUS = "plant-a", "invented-password-1", "invented-password-0"
 PATH_TOKEN, API_TOKEN = "invented-path-token", "invented-api-token"
@@ -94,7 +96,8 @@ class ListenerProcess:
         assert self.process.stdout
         self.session = requests.Session()
         self.session.trust_env = False
-        first = self.process.stdout.readline()
+        with time_limit(self.process):
+            first = self.process.stdout.readline()
         if not first:
             raise NotReady(self._wait_for_exit(), self.log.read_text())
         self.ready = json.loads(first)

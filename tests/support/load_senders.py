@@ -9,6 +9,7 @@ import threading
 import zlib
 
 from tests.support.listener_process import ListenerProcess, build_text_callback
+from tests.support.waiting import join_thread
 
 CONNECTIONS = 16
 MESSAGES_PER_CONNECTION = 10  # texts over one connection, before another is opened
@@ -42,8 +43,7 @@ class LoadSenders:
     def wait(self) -> None:
         """Until every sender has ended."""
         for thread in self._threads:
-            thread.join(30)
-            assert not thread.is_alive(), "a sender still waits for an answer"
+            join_thread(thread, 30)
 
     def end(self) -> None:
         """Send no more."""

@@ -6,18 +6,19 @@ PostgreSQL refuses to run as root; then the user `postgres`, which its package c
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import psycopg
 
 from tests.support.listener_process import reserve_port
+from tests.support.waiting import wait_until
 
 USER, PASSWORD = "inbox", "invented-p%40ss"  # as it stands in a URL
 TIMEOUT_SECONDS = 30
@@ -128,11 +129,6 @@ class PostgresServer:
 
 
 def _end(pid: int) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while Path(f"/proc/{pid}").exists():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), TIMEOUT_SECONDS, f"process {pid} ends")

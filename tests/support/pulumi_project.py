@@ -101,7 +101,7 @@ class RunningCommand:
     def clean_up(self) -> None:
         """End what a killed engine left behind."""
         self._process.kill()
-        self._process.wait()
+        self._process.wait(30)
         for pid in self.plugins():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

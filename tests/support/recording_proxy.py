@@ -11,6 +11,8 @@ from typing import Any
 
 import requests
 
+from tests.support.waiting import join_thread
+
 TOKENS = ("Authorization", "VZ-M2M-Token")
 BYTE_INTERVAL_SECONDS = 0.2  # seconds: no wait for a next byte is ever long
 
@@ -66,5 +68,5 @@ def run_recording_proxy(url: str, *, slow: bool = False) -> Iterator[RecordingPr
     finally:
         over.set()
         server.shutdown()
-        thread.join()
+        join_thread(thread)
         server.server_close()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.waiting import wait_until
 
 START_SECONDS = 20
 
@@ -83,15 +84,14 @@ def reverse_proxy(name: str, backend_port: int, port: int, folder: Path) -> Iter
         process = subprocess.Popen(
             command(folder), stdout=log, stderr=log, env={"PATH": "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"}
         )
+
+    def accepts_connections() -> bool:
+        assert process.poll() is None, (folder / "proxy.log").read_text()
+        with socket.socket() as connection:
+            return not connection.connect_ex(("127.0.0.1", port))
+
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            with socket.socket() as connection:
-                if not connection.connect_ex(("127.0.0.1", port)):
-                    break
-            assert process.poll() is None, (folder / "proxy.log").read_text()
-            assert time.monotonic() < deadline, f"{name} accepts no connection after {START_SECONDS} s"
-            time.sleep(0.05)
+        wait_until(accepts_connections, START_SECONDS, f"{name} accepts connections")
         yield port
     finally:
         process.terminate()

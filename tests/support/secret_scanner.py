@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
+from tests.support.waiting import join_thread
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -85,7 +87,7 @@ class ProcessTitles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._thread.join()
+        join_thread(self._thread)
 
     def _sample(self) -> None:
         while not self._over.wait(SAMPLE_INTERVAL_SECONDS):

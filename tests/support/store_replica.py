@@ -14,6 +14,7 @@ import threading
 import time
 
 from tests.support.listener_process import ACCOUNT, build_text_callback
+from tests.support.waiting import join_thread
 from thingspace_provider.listener.callback_parser import parse_body
 from thingspace_provider.listener.store.base import Delivered, IncomingCallback
 from thingspace_provider.listener.store.postgres import store as postgres
@@ -56,7 +57,7 @@ def main(url: str, name: str, message_count: str) -> None:
         for number, lane in entries:
             sys.stdout.write(json.dumps({"id": number, "lane": lane, "from": begun, "until": ended}) + "\n")
         store.outbox.record_outcomes(lease, [Delivered(number) for number, _ in entries])
-    appending.join()
+    join_thread(appending)
     store.close()
 
 

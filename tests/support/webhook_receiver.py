@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from tests.support.listener_process import reserve_port
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,15 @@ class Receiver:
         """The texts that were taken, in the order in which they came."""
         return [request.text for request in self.accepted]
 
-    def wait(self, condition: Callable[[Receiver], bool], seconds: float = 30) -> None:
-        """Until the condition holds."""
-        end = time.monotonic() + seconds
-        while not condition(self):
-            assert time.monotonic() < end, f"taken {self.accepted_texts()[-20:]}, seen {len(self.requests)}"
-            time.sleep(0.01)
+    def wait(
+        self, condition: Callable[[Receiver], bool], seconds: float = 30, what: str = "the receiver meets the condition"
+    ) -> None:
+        """Wait until the condition holds."""
+        wait_until(lambda: condition(self), seconds, what)
 
     def wait_for(self, *messages: str, seconds: float = 30) -> None:
-        """Until all these were taken."""
-        self.wait(lambda receiver: set(messages) <= set(receiver.accepted_texts()), seconds)
+        """Wait until the receiver has accepted all of these messages."""
+        self.wait(lambda receiver: set(messages) <= set(receiver.accepted_texts()), seconds, f"accepts {messages}")
 
     def _call(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from tests.support.listener_process import ACCOUNT, API_TOKEN, OTHER_ACCOUNT, ListenerProcess, build_text_callback
+from tests.support.waiting import wait_until
 
 Start = Callable[..., ListenerProcess]
 
@@ -79,13 +80,16 @@ def test_a_reader_that_polls_while_messages_are_stored_gets_each_of_them_once(st
         thread.start()
     seen: list[str] = []
     cursor = None
-    complete = False
-    while not complete:
+
+    def has_read_all() -> bool:
+        nonlocal cursor
         written = not any(thread.is_alive() for thread in threads)
         page = listener.fetch_page(limit=7, **({"after": cursor} if cursor else {}))
-        seen += [message["text"] for message in page["messages"]]
+        seen.extend(message["text"] for message in page["messages"])
         cursor = page["next"]
-        complete = written and not page["messages"]
+        return written and not page["messages"]
+
+    wait_until(has_read_all, 120, "the reader sees every message", interval_seconds=0.001)
     assert len(seen) == len(set(seen))
     assert set(acknowledged) <= set(seen)
     assert len(acknowledged) > writers * messages_per_sender // 2

@@ -12,11 +12,21 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.crash_points import delay_calls, get_skip_reason
 from tests.support.listener_process import ListenerProcess, build_text_callback
 from tests.support.load_senders import LoadSenders
+from tests.support.waiting import join_thread, wait_until
 
 Start = Callable[..., ListenerProcess]
 KILLS = 6
+DISK_DELAY_SECONDS = 20
+
+
+def wait_for_acknowledged(senders: LoadSenders, count: int) -> None:
+    """Return within a millisecond of the acknowledgement, while other callbacks are on their way."""
+    wait_until(
+        lambda: len(senders.acknowledged) >= count, 60, f"{count} messages are acknowledged", interval_seconds=0.001
+    )
 
 
 def test_no_acknowledged_text_is_lost_when_the_listener_is_killed_under_load(start: Start) -> None:
@@ -24,8 +34,7 @@ def test_no_acknowledged_text_is_lost_when_the_listener_is_killed_under_load(sta
     for kill in range(KILLS):
         listener = start()
         senders = LoadSenders(listener, str(kill))
-        while len(senders.acknowledged) < 40 * (kill + 1):
-            time.sleep(0.001)
+        wait_for_acknowledged(senders, 40 * (kill + 1))
         listener.kill()
         senders.wait()
         acknowledged += senders.acknowledged
@@ -38,8 +47,7 @@ def test_no_acknowledged_text_is_lost_when_the_listener_is_killed_under_load(sta
 def test_no_text_that_was_under_way_is_cut_off_by_a_stop(start: Start) -> None:
     listener = start()
     senders = LoadSenders(listener, "stop")
-    while len(senders.acknowledged) < 100:
-        time.sleep(0.001)
+    wait_for_acknowledged(senders, 100)
     assert listener.stop() == 0
     senders.wait()
     assert sorted(start().message_texts()) == sorted(senders.acknowledged)
@@ -62,8 +70,8 @@ def test_each_200_is_written_after_the_sync_of_its_commit(start: Start, tmp_path
     for number in range(20):
         assert listener.post(build_text_callback(f"ordered {number}")).status_code == 200
     assert listener.stop() == 0
-    while "+++ exited with 0 +++" not in trace.read_text():  # the tracer writes its last lines after the end
-        time.sleep(0.01)
+    # The tracer writes its last lines after the listener has ended.
+    wait_until(lambda: "+++ exited with 0 +++" in trace.read_text(), 60, "strace writes the end of the trace")
     happened = re.findall(
         r"(?P<wal>pwrite64\(\d+<[^>]*-wal>)"
         r"|(?P<sync>f(?:data)?sync\(\d+<[^>]*-wal>\)\s+= 0|<\.\.\. f(?:data)?sync resumed>.*= 0)"
@@ -119,39 +127,30 @@ def test_a_store_that_stops_working_is_answered_with_503_and_recovers(start: Sta
     blocker.close()
     assert listener.post(build_text_callback("after")).status_code == 200
     assert listener.message_texts() == ["before", "after"]
-    time.sleep(1)
-    assert listener.get("/readyz").status_code == 200
+    wait_until(lambda: listener.get("/readyz").status_code == 200, 20, "the listener is ready")
 
 
-def test_no_response_takes_longer_than_two_seconds_when_the_store_hangs(start: Start) -> None:
-    import apsw  # noqa: PLC0415  only here
-
+@pytest.mark.skipif(bool(get_skip_reason()), reason=get_skip_reason())
+def test_response_is_503_within_the_deadline_when_the_disk_hangs(start: Start) -> None:
     listener = start()
-    blocker = apsw.Connection(str(listener.folder / "inbox.sqlite3"))
-    blocker.set_busy_timeout(20_000)
-    blocker.execute("BEGIN IMMEDIATE")
+    responses: list[tuple[int, float]] = []
 
-    def slowest() -> float:
-        took = []
+    def send(number: int) -> None:
+        begun = time.monotonic()
+        with requests.Session() as session:
+            session.trust_env = False
+            response = session.post(
+                listener.url + listener.path(), json=build_text_callback(f"late {number}"), timeout=30
+            )
+        responses.append((response.status_code, time.monotonic() - begun))
 
-        def send(number: int) -> None:
-            begun = time.monotonic()
-            with requests.Session() as session:
-                session.trust_env = False
-                response = session.post(
-                    listener.url + listener.path(), json=build_text_callback(f"late {number}"), timeout=10
-                )
-            took.append((response.status_code, time.monotonic() - begun))
-
-        threads = []
-        for number in range(8):
-            threads.append(threading.Thread(target=send, args=(number,)))
-            threads[-1].start()
-            time.sleep(0.3)
+    with delay_calls(listener, "fdatasync", DISK_DELAY_SECONDS):
+        threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
         for thread in threads:
-            thread.join()
-        assert [status for status, _ in took] == [503] * 8
-        return max(seconds for _, seconds in took)
-
-    assert any(slowest() < 2 for _ in range(5))  # a machine that pauses does so now and then, who hangs each time
-    blocker.close()
+            thread.start()
+            time.sleep(0.2)
+        for thread in threads:
+            join_thread(thread)
+    assert [status for status, _ in responses] == [503] * 8
+    # The deadline is 1.8 s. A listener without one responds after the disk, so a slow test machine cannot hide that.
+    assert all(1.5 < seconds < DISK_DELAY_SECONDS / 2 for _, seconds in responses), responses

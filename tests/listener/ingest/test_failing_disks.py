@@ -75,12 +75,11 @@ def test_a_full_disk_refuses_keeps_what_was_acknowledged_and_needs_no_restart_on
     listener = start(store=store)
     acknowledged = fill(listener)
 
-    def measure_response_seconds() -> float:
+    for _ in range(5):
         begun = time.monotonic()
-        assert listener.post(build_text_callback("refused", comment="x" * 6000)).status_code == 503
-        return time.monotonic() - begun
-
-    assert any(measure_response_seconds() < 2 for _ in range(5))  # a machine that pauses does so now and then
+        assert listener.post(build_text_callback("rejected", comment="x" * 6000)).status_code == 503
+        # ThingSpace sends a callback again when it has no response after about 4 s.
+        assert time.monotonic() - begun < 4
     assert listener.get("/readyz").status_code == 503
     assert listener.get("/healthz").status_code == 200
     assert listener.message_texts() == acknowledged

@@ -66,7 +66,7 @@ def test_a_wrong_password_is_tried_once_and_messages_are_still_stored(
     start: Start, any_port_emulator: EmulatorProcess
 ) -> None:
     wrong = build_recovery_settings(any_port_emulator, "startCallbacks")
-    wrong["thingspace"] = {**wrong["thingspace"], "password": "sentinel-wrong"}
+    wrong["thingspaceCredentials"] = {**wrong["thingspaceCredentials"], "password": "sentinel-wrong"}
     listener = start(**wrong)
     wait_until(lambda: listener.get("/readyz").json()["healing"].startswith("stopped"), 60, "recovery is stopped")
     assert listener.get("/readyz").status_code == 200
@@ -102,7 +102,7 @@ def test_a_rejected_login_is_known_after_a_restart_when_only_the_store_persists(
 ) -> None:
     """As in a container: the folder of this user's state is new each time, or nobody may write there."""
     wrong = build_recovery_settings(any_port_emulator, "startCallbacks")
-    wrong["thingspace"] = {**wrong["thingspace"], "password": "sentinel-wrong"}
+    wrong["thingspaceCredentials"] = {**wrong["thingspaceCredentials"], "password": "sentinel-wrong"}
     for _ in range(2):
         listener = start(**wrong, before=("env", "XDG_STATE_HOME=/proc/nowhere"))
         wait_until(lambda: listener.get("/readyz").json()["healing"].startswith("stopped"), 60, "recovery is stopped")  # noqa: B023

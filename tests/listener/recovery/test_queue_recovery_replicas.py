@@ -89,7 +89,7 @@ def test_a_wrong_password_is_tried_once_by_all_listeners_together(
     replicas: Replicas, any_port_emulator: EmulatorProcess
 ) -> None:
     wrong = build_recovery_settings(any_port_emulator, "history")
-    wrong["thingspace"] = {**wrong["thingspace"], "password": "sentinel-wrong"}
+    wrong["thingspaceCredentials"] = {**wrong["thingspaceCredentials"], "password": "sentinel-wrong"}
     listeners = [*replicas(2, **wrong), *replicas(1, **wrong)]
 
     def stopped() -> bool:

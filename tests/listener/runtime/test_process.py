@@ -23,6 +23,7 @@ from tests.support.listener_process import (
     build_text_callback,
     clean_environment,
 )
+from tests.support.waiting import time_limit
 
 Start = Callable[..., ListenerProcess]
 
@@ -127,11 +128,12 @@ def test_the_text_output_holds_no_secret(tmp_path: Path) -> None:
     )
     assert process.stdout
     lines: list[str] = []
-    while not lines or "Ctrl+C" not in lines[-1]:
-        lines.append(process.stdout.readline())
-        assert lines[-1]
-    process.send_signal(signal.SIGINT)
-    lines.append(process.stdout.read())
+    with time_limit(process):
+        while not lines or "Ctrl+C" not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1]
+        process.send_signal(signal.SIGINT)
+        lines.append(process.stdout.read())
     process.stdout.close()
     assert process.wait(60) == 0
     output = "".join(lines)
@@ -189,7 +191,8 @@ def test_the_environment_wins_over_the_file_and_an_option_over_both(start: Start
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout
-        ready = json.loads(process.stdout.readline())
+        with time_limit(process):
+            ready = json.loads(process.stdout.readline())
         process.terminate()
     assert list(ready["callbackUrls"]) == [ACCOUNT]
     assert chosen.exists()

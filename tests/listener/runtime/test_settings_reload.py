@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from tests.support.listener_process import (
     build_text_callback,
     clean_environment,
 )
+from tests.support.waiting import time_limit, wait_until
 from thingspace_provider.listener.settings.listener_settings import load_settings
 from thingspace_provider.listener.settings.settings_file import InvalidSettings
 
@@ -40,8 +40,7 @@ def reload_settings(listener: ListenerProcess, **changes: object) -> None:
     listener.write(**changes)
     before = len(read_events(listener))
     listener.process.send_signal(signal.SIGHUP)
-    while len(read_events(listener)) == before:
-        time.sleep(0.01)
+    wait_until(lambda: len(read_events(listener)) > before, 60, "the listener logs the reload")
 
 
 def test_metrics_count_stored_and_rejected_callbacks_without_devices_or_accounts(start: Start) -> None:
@@ -148,9 +147,10 @@ def test_a_sighup_while_it_starts_is_answered_once_it_serves(tmp_path: Path) -> 
             starting.send_signal(signal.SIGHUP)
             first.write(json.dumps(build_settings(tmp_path)))
             later.replace(file)
-        assert "url" in json.loads(starting.stdout.readline())
-        starting.send_signal(signal.SIGTERM)
-        log = [json.loads(line) for line in starting.stderr]
+        with time_limit(starting):
+            assert "url" in json.loads(starting.stdout.readline())
+            starting.send_signal(signal.SIGTERM)
+            log = [json.loads(line) for line in starting.stderr]
     taken = [line["accounts"] for line in log if line["event"] == "settings taken up"]
     assert (starting.returncode, taken) == (0, [["taken-up"]])
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, ListenerProcess, build_text_callback
+from tests.support.waiting import join_thread
 from thingspace_provider.listener.callback_parser import parse_body
 from thingspace_provider.listener.store.base import IncomingCallback
 from thingspace_provider.listener.store.duplicates import MAX_REMEMBERED, WINDOW_US, DuplicateWindow
@@ -63,7 +64,7 @@ def test_copies_that_come_at_the_same_moment_are_caught(start: Start) -> None:
     for sender in senders:
         sender.start()
     for sender in senders:
-        sender.join()
+        join_thread(sender)
     assert fetch_duplicate_marks(listener) == [None] + ["1"] * 11
 
 

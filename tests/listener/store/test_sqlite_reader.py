@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from tests.support.listener_process import ACCOUNT, build_text_callback
-from tests.support.waiting import wait_until
+from tests.support.waiting import join_thread, wait_until
 from thingspace_provider.listener.callback_parser import TEXT, parse_body
 from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, StoreError
 from thingspace_provider.listener.store.query_sql import build_query
@@ -70,7 +70,7 @@ def test_a_reader_is_interrupted_when_the_store_is_closed(tmp_path: Path) -> Non
     thread.start()
     wait_until(lambda: any(opened.lock.locked() for opened in reader._connections), 60, "the query runs")  # noqa: SLF001  else it may be closed before
     reader.close()
-    thread.join()
+    join_thread(thread)
     assert len(reasons) == 1
     with pytest.raises(StoreError, match="closed"):
         reader.fetch_rows("SELECT 1", {})

@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from hypothesis.stateful import (
 
 from tests.support.emulator_process import EmulatorProcess
 from tests.support.listener_process import ACCOUNT, USERNAME, ListenerProcess, reserve_port
+from tests.support.waiting import wait_until
 
 RETRY_SECONDS = 60.0
 """Virtual seconds after which ThingSpace has tried every text a second time.
@@ -107,10 +107,9 @@ class ListenerStateMachine(RuleBasedStateMachine):
             self.listener.write(port=self.port, **self.credential())
             taken_up = self.events().count("settings taken up")
             self.listener.process.send_signal(signal.SIGHUP)
-            until = time.monotonic() + 60
-            while self.events().count("settings taken up") == taken_up:
-                assert time.monotonic() < until
-                time.sleep(0.005)
+            wait_until(
+                lambda: self.events().count("settings taken up") > taken_up, 60, "the listener reloads its settings"
+            )
         self.send(copies=0, message_count=1)
         self.register()
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, build_text_callback
+from tests.support.waiting import join_thread, wait_until
 from thingspace_provider.listener.callback_parser import parse_body, parse_history_message, reparse
 from thingspace_provider.listener.store.base import (
     DeadLettered,
@@ -376,9 +377,14 @@ def test_an_expired_lease_is_released_and_late_outcomes_are_ignored(open_store: 
     store = open_store("a")
     store.append([build_incoming_callback("1"), build_incoming_callback("2")])
     slow = acquire(store, run=2, lease=0.05)
-    deadline = time.monotonic() + 10
-    while not (lease := acquire(store, run=2)).batches:
-        assert time.monotonic() < deadline
+    leases: list[Lease] = []
+
+    def has_acquired() -> bool:
+        leases.append(acquire(store, run=2))
+        return bool(leases[-1].batches)
+
+    wait_until(has_acquired, 10, "the lease expires")
+    lease = leases[-1]
     assert message_texts(lease) == ["1", "2"]
     store.outbox.record_outcomes(slow, [Delivered(entry.message.id) for entry in slow.batches[0]])
     assert acquire(store).batches == ()
@@ -601,11 +607,11 @@ def test_leases_in_many_threads_never_overlap_and_keep_the_order(open_store: Ope
                 under_way.difference_update(device for device, _ in mine)
             store.outbox.record_outcomes(lease, [Delivered(number) for _, number in mine])
 
-    threads = [threading.Thread(target=append), *(threading.Thread(target=forward) for _ in range(4))]
+    threads = [threading.Thread(target=work, daemon=True) for work in (append, *[forward] * 4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        join_thread(thread)
     assert duplicates == []
     assert len(seen) == len({number for _, number in seen}) == devices * messages_per_device
     for device in range(devices):
