@@ -39,7 +39,7 @@ def test_the_environment_wins_key_by_key() -> None:
     )
 
 
-def test_without_an_address_it_is_verizon() -> None:
+def test_the_default_base_url_is_production() -> None:
     assert resolve_credentials(None, ENVIRONMENT, return_none).base_url == PRODUCTION_BASE_URL
 
 
@@ -49,7 +49,7 @@ def test_an_empty_variable_is_not_a_credential() -> None:
 
 
 @pytest.mark.parametrize("name", ["APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD", "BASE_URL"])
-def test_bytes_that_are_no_utf8_are_named_before_any_call_and_not_shown(name: str) -> None:
+def test_a_credential_that_is_not_utf8_is_named_and_not_shown(name: str) -> None:
     given = os.fsdecode(b"https://sentinel.example/\xff")
     with pytest.raises(CredentialsMissing, match=f"not text in UTF-8. Set THINGSPACE_{name}") as unusable:
         resolve_credentials(None, {**ENVIRONMENT, f"THINGSPACE_{name}": given}, return_none)
@@ -63,13 +63,13 @@ def test_a_profile_has_variables_and_configuration_of_its_own() -> None:
     assert (resolved.app_key, resolved.password, resolved.base_url) == ("a", "today", CONFIG["thingspace:baseUrl"])
 
 
-def test_a_profile_never_borrows_the_default_users_password() -> None:
+def test_a_profile_does_not_inherit_the_default_password() -> None:
     with pytest.raises(CredentialsMissing, match="THINGSPACE_PLANT_A_PASSWORD") as missing:
         resolve_credentials("plant_a", ENVIRONMENT, CONFIG.get)
     assert "sentinel" not in str(missing.value)
 
 
-def test_profiles_that_are_no_map_are_explained() -> None:
+def test_profiles_of_a_wrong_type_are_reported() -> None:
     with pytest.raises(CredentialsMissing, match="not a map"):
         resolve_credentials("plant_a", {}, {"thingspace:profiles": "[1"}.get)
 

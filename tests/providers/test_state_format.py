@@ -45,7 +45,7 @@ def test_a_provider_is_pickled_as_its_name_and_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_every_string_that_a_state_holds_still_loads(name: str) -> None:
+def test_every_pickled_string_loads(name: str) -> None:
     loaded = dill.loads(base64.b64decode(GOLDEN[name]))  # noqa: S301  our own strings, above
     assert type(loaded) is find_provider_classes()[name]
 

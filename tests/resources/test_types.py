@@ -18,17 +18,17 @@ def type_name(resource: type[Resource]) -> str:
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-def test_the_type_that_stands_in_the_state_is_the_documented_one(resource: type[Resource]) -> None:
+def test_the_resource_type_is_the_documented_one(resource: type[Resource]) -> None:
     assert type_name(resource) == f"dynamic/thingspace:{resource.__name__}"
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-def test_a_class_derived_by_a_user_keeps_its_parents_type(resource: type[Resource]) -> None:
+def test_a_subclass_keeps_the_resource_type_of_its_parent(resource: type[Resource]) -> None:
     derived: type[Resource] = type("Mine", (resource,), {})
     assert type_name(derived) == type_name(resource)
 
 
-def test_names_are_spelled_in_camel_case_in_the_state() -> None:
+def test_names_become_camel_case_in_the_state() -> None:
     assert [to_camel_case(name) for name in ("url", "account_name", "last_activated_at")] == [
         "url",
         "accountName",
