@@ -30,14 +30,11 @@ from pulumi.dynamic import (
 from pulumi.output import Unknown as PulumiUnknown
 
 from thingspace_provider import api, sdk_thread_pool
+from thingspace_provider.api.client_cache import ClientCache
 from thingspace_provider.api.errors import ThingSpaceError
-from thingspace_provider.config.credentials import (
-    ClientCache,
-    Config,
-    base_url_fingerprint,
-    resolve_credentials,
-    resolve_limits,
-)
+from thingspace_provider.common.urls import url_secrets
+from thingspace_provider.config.credentials import Config, base_url_fingerprint, resolve_credentials
+from thingspace_provider.config.limits import resolve_limits
 from thingspace_provider.lifecycle.activation import ActivationLifecycle
 from thingspace_provider.lifecycle.credential import CredentialLifecycle
 from thingspace_provider.lifecycle.local_listener import LocalListenerLifecycle
@@ -164,7 +161,7 @@ class _LifecycleProvider(ResourceProvider):
 def _state_secrets(state: State) -> list[object]:
     """Return the secrets of a registration that ThingSpace may repeat in an error response."""
     url = state.get("url")
-    return [state.get("password"), *(api.url_secrets(url) if isinstance(url, str) else [])]
+    return [state.get("password"), *(url_secrets(url) if isinstance(url, str) else [])]
 
 
 def _format_error(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import requests
 
-from thingspace_provider.lifecycle import listener_process
+from thingspace_provider.common import timeouts
 from thingspace_provider.lifecycle.listener_process import DetachedProcess
 
 TOP = Path(__file__).resolve().parent.parent
@@ -98,7 +98,7 @@ def stored_messages(environment: dict[str, str]) -> list[str]:
 
 def wait_until(condition: Callable[[], bool], description: str) -> None:
     """Wait for something that takes a moment, with an end."""
-    if not listener_process.wait_until(condition, WAIT_SECONDS):
+    if not timeouts.wait_until(condition, WAIT_SECONDS):
         raise DemoError(f"waited {WAIT_SECONDS:g} s for {description}.")
 
 

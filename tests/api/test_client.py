@@ -80,10 +80,10 @@ def test_a_password_that_was_refused_is_not_tried_by_a_later_process_until_it_ch
     credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = replace(credentials, password="sentinel-wrong")
-    with pytest.raises(errors.LoginRejected, match="left before ThingSpace locks the user at 5: 4"):
+    with pytest.raises(errors.LoginRejected, match="Left before the lockout at 5: 4"):
         ThingSpaceClient(wrong).start_callbacks(ACCOUNT)
     for _ in range(3):  # each as a process of its own would begin
-        with pytest.raises(errors.LoginBlocked, match="THINGSPACE_RETRY_REFUSED_LOGIN=1"):
+        with pytest.raises(errors.LoginBlocked, match="THINGSPACE_LOGIN_OVERRIDE=1"):
             ThingSpaceClient(wrong).start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 1
     with pytest.raises(errors.LoginRejected, match="at 5: 3"):
@@ -153,7 +153,7 @@ def test_a_session_that_is_refused_again_after_a_new_login_is_an_error(
     thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     emulator.add_fault("startCallbacks", 400, m2m(EXPIRED), times=5)
-    with pytest.raises(errors.SessionRejected, match="another program logging this user in"):
+    with pytest.raises(errors.SessionRejected, match="another program logs this user in"):
         thingspace.start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 2
 
@@ -236,14 +236,16 @@ def test_an_error_message_has_action_account_response_and_hint(thingspace: Thing
     with pytest.raises(errors.AccountRejected) as rejected:
         thingspace.start_callbacks("0000000000-99999")
     message = str(rejected.value)
-    assert message.startswith("starting SMS callbacks for account 0000000000-99999: ThingSpace answered 400")
+    assert message.startswith(
+        "starting SMS callbacks failed for account 0000000000-99999: ThingSpace responded with 400"
+    )
     assert "REQUEST_FAILED" in message
     assert message.endswith("may use this account.")
 
 
 def test_a_success_that_is_not_one_is_not_believed(thingspace: ThingSpaceClient, emulator: EmulatorProcess) -> None:
     emulator.add_fault("startCallbacks", 200, "<html>Welcome to the hotel</html>")
-    with pytest.raises(errors.UnexpectedResponse, match="no proxy in its place"):
+    with pytest.raises(errors.UnexpectedResponse, match="no proxy responds in place of ThingSpace"):
         thingspace.start_callbacks(ACCOUNT)
     emulator.add_fault("listCallbacks", 200, "<html>Welcome to the hotel</html>")
     with pytest.raises(errors.UnexpectedResponse):
@@ -309,7 +311,7 @@ def test_a_broken_connection_is_reported_without_the_request_body(
     with_short_timeout: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     emulator.control("POST", "faults", {"operation": "startCallbacks", "drop": "after", "times": 9})
-    with pytest.raises(errors.NoResponse, match="for account 0000123456-00001") as unreachable:
+    with pytest.raises(errors.NoResponse, match="failed for account 0000123456-00001") as unreachable:
         with_short_timeout.start_callbacks(ACCOUNT)
     assert "Bearer" not in str(unreachable.value)
 
@@ -318,7 +320,7 @@ def test_an_answer_that_never_comes_ends_at_the_deadline(credentials: Credential
     client = ThingSpaceClient(credentials)
     client.login()
     emulator.control("POST", "faults", {"operation": "startCallbacks", "hang": "before", "times": 1})
-    with pytest.raises(errors.NoResponse, match=r"no (whole )?answer within [12]\.\d s"):
+    with pytest.raises(errors.NoResponse, match=r"no (complete )?response within [12]\.\d s"):
         client.with_deadline(Deadline(Limits(resource_timeout_seconds=2))).start_callbacks(ACCOUNT)
     client.start_callbacks(ACCOUNT)
 
@@ -386,14 +388,14 @@ def test_a_server_that_repeats_token_and_session_is_not_quoted(
     ("url", "masked"),
     [
         ("http://me:sentinel@sms.example.com/api", "'http://sms.example.com/api' would send"),
-        ("ftp://me:sentinel@sms.example.com/api", "'ftp://sms.example.com/api' is not"),
-        ("me:sentinel@sms.example.com/api", "'sms.example.com/api' is not"),
-        ("http://me:sent/inel@[", "'http://[' is not"),
-        ("http://me:sentinel@[::1/api", "'http://[::1/api' is not"),
+        ("ftp://me:sentinel@sms.example.com/api", "'ftp://sms.example.com/api' is not usable"),
+        ("me:sentinel@sms.example.com/api", "'sms.example.com/api' is not usable"),
+        ("http://me:sent/inel@[", "'http://[' is not usable"),
+        ("http://me:sentinel@[::1/api", "'http://[::1/api' is not usable"),
     ],
 )
 def test_an_address_is_shown_without_the_password_in_it(credentials: Credentials, url: str, masked: str) -> None:
-    with pytest.raises(errors.CredentialsMissing) as rejected:
+    with pytest.raises(errors.InvalidSetting) as rejected:
         replace(credentials, base_url=url)
     assert f"the base URL {masked}" in str(rejected.value)
     assert "inel" not in str(rejected.value)
@@ -401,7 +403,7 @@ def test_an_address_is_shown_without_the_password_in_it(credentials: Credentials
 
 def test_an_address_without_an_answer_is_shown_without_the_password_in_it(credentials: Credentials) -> None:
     nowhere = replace(credentials, base_url="http://me:sentinel@127.0.0.1:9/api")
-    with pytest.raises(errors.NoResponse, match=r"no answer from http://127\.0\.0\.1:9/api") as unreachable:
+    with pytest.raises(errors.NoResponse, match=r"no response from http://127\.0\.0\.1:9/api") as unreachable:
         ThingSpaceClient(nowhere).with_deadline(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
     assert "sentinel" not in str(unreachable.value)
 
@@ -409,8 +411,8 @@ def test_an_address_without_an_answer_is_shown_without_the_password_in_it(creden
 @pytest.mark.parametrize(
     "error",
     [
-        errors.NoResponse("doing", "account", "answer", "remedy"),
-        errors.LoginRejected("doing", None, "answer", "remedy", 400, "X.Y"),
+        errors.NoResponse("action", "account", "detail", "hint"),
+        errors.LoginRejected("action", None, "detail", "hint", 400, "X.Y"),
     ],
 )
 def test_errors_survive_pickling(error: errors.ThingSpaceError) -> None:

@@ -60,5 +60,5 @@ def test_an_answer_that_is_no_block_is_not_taken_for_an_empty_one(
     thingspace: ThingSpaceClient, emulator: EmulatorProcess, body: Any
 ) -> None:
     emulator.add_fault("smsHistory", 200, body)
-    with pytest.raises(errors.UnexpectedResponse, match=f"reading queued texts for account {ACCOUNT}"):
+    with pytest.raises(errors.UnexpectedResponse, match=f"reading queued messages failed for account {ACCOUNT}"):
         thingspace.read_history(ACCOUNT)

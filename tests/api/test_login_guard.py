@@ -17,6 +17,7 @@ from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.fake_deadline import FakeTime
 from thingspace_provider.api import Credentials, Limits, ThingSpaceClient, errors
 from thingspace_provider.api.login_guard import LOCKOUT_THRESHOLD, OVERRIDE_VARIABLE, LoginGuard
+from thingspace_provider.api.transport import RequestsTransport, Transport
 
 PROGRAM = """
 import sys
@@ -46,9 +47,9 @@ def started(client: ThingSpaceClient) -> str:
     return "done"
 
 
-def log_in_concurrently(credentials: Credentials, count: int = 8) -> list[str]:
+def log_in_concurrently(credentials: Credentials, count: int = 8, transport: Transport | None = None) -> list[str]:
     """What became of calls by so many threads of one run."""
-    client, at_once = ThingSpaceClient(credentials), threading.Barrier(count, timeout=60)
+    client, at_once = ThingSpaceClient(credentials, transport), threading.Barrier(count, timeout=60)
 
     def start() -> str:
         at_once.wait()
@@ -86,8 +87,10 @@ def test_what_may_have_been_a_wrong_login_is_neither_repeated_now_nor_in_the_nex
     emulator.add_fault("login", status, body, times=99)
     results = log_in_concurrently(credentials)
     assert [result.partition(":")[0] for result in results] == ["LoginBlocked"] * 7 + ["LoginRejected"]
-    assert f"ThingSpace answered {status}" in results[-1]
-    assert "exactly this password was refused before" in started(ThingSpaceClient(credentials))
+    assert f"ThingSpace responded with {status}" in results[-1]
+    assert "login blocked: ThingSpace rejected this password in an earlier run" in started(
+        ThingSpaceClient(credentials)
+    )
     assert emulator.count_calls()["login"] == 1
 
 
@@ -104,8 +107,8 @@ def test_a_success_without_a_session_ends_the_run_and_records_nothing(
     emulator.add_fault("login", 200, body, times=1)
     results = log_in_concurrently(credentials)
     assert [result.partition(":")[0] for result in results] == ["LoginBlocked"] * 7 + ["UnexpectedResponse"]
-    assert "may have counted as a wrong login" in results[-1]
-    assert all("what is no session" in text for text in results[:-1])
+    assert "may have counted as a failed login" in results[-1]
+    assert all("returned no session" in text for text in results[:-1])
     assert emulator.count_calls()["login"] == 1
     assert started(ThingSpaceClient(credentials)) == "done"  # as the next run does
 
@@ -120,11 +123,10 @@ def test_what_the_gateway_stopped_is_no_wrong_login(
 
 
 def test_an_endless_response_counts_as_a_login_with_an_unknown_outcome(
-    credentials: Credentials, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+    credentials: Credentials, emulator: EmulatorProcess
 ) -> None:
-    monkeypatch.setattr("thingspace_provider.api.transport.MAX_BODY_BYTES", 2000)
     emulator.add_fault("login", 200, "x" * 3000, times=99)
-    results = log_in_concurrently(credentials)
+    results = log_in_concurrently(credentials, transport=RequestsTransport(max_body_bytes=2000))
     assert [result.partition(":")[0] for result in results] == ["LoginBlocked"] * 6 + ["NoResponse"] * 2
     assert emulator.count_calls()["login"] == 2
 
@@ -137,7 +139,7 @@ def test_each_value_of_the_override_allows_one_login_however_many_processes_have
     monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     ended = sorted(running.communicate(timeout=60)[0].strip() for running in [process(wrong) for _ in range(4)])
     assert ended == ["LoginBlocked"] * 3 + ["LoginRejected"]
-    assert f"{OVERRIDE_VARIABLE}=2 (its present value was used for one already)" in started(ThingSpaceClient(wrong))
+    assert f"{OVERRIDE_VARIABLE}=2 (its current value is used)" in started(ThingSpaceClient(wrong))
     assert emulator.count_calls()["login"] == 2
     monkeypatch.setenv(OVERRIDE_VARIABLE, "2")
     assert started(ThingSpaceClient(wrong)).startswith("LoginRejected")
@@ -163,7 +165,7 @@ def test_an_overridden_login_with_an_unknown_outcome_is_not_repeated(
     emulator.control("POST", "faults", {"operation": "login", "drop": "after", "times": 9})
     client = ThingSpaceClient(credentials)
     assert started(client).startswith("NoResponse")
-    assert "1 login got no clear answer" in started(client)
+    assert "1 login of this run had an unknown outcome" in started(client)
     assert emulator.count_calls()["login"] == 1
 
 
@@ -195,7 +197,7 @@ def test_who_waits_for_another_process_sends_no_login_of_its_own(
 ) -> None:
     with LoginGuard().lock(credentials, 0) as is_alone:
         assert is_alone
-        with pytest.raises(errors.DeadlineExceeded, match="waited for the login that another process began"):
+        with pytest.raises(errors.DeadlineExceeded, match="waited for the login of another process"):
             ThingSpaceClient(credentials, limits=Limits(resource_timeout_seconds=3)).start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 0
 

@@ -110,7 +110,7 @@ def test_a_wrong_password_costs_one_login_and_the_next_diagnosis_none(
     again = diagnose("--account", ACCOUNT)
     assert again.failed == ["login guard"]
     assert "failed logins in a row from this machine: 1; probably 4 left" in again.check_lines["login guard"]
-    assert "THINGSPACE_RETRY_REFUSED_LOGIN=1" in again.check_lines["login guard"]
+    assert "THINGSPACE_LOGIN_OVERRIDE=1" in again.check_lines["login guard"]
     assert again.status["token"] == "ok"
     assert "see login guard" in again.check_lines["login"]
     assert emulator.count_calls()["login"] == 1
@@ -261,10 +261,10 @@ def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_limit_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THINGSPACE_DEADLINE", "soon")
+    monkeypatch.setenv("THINGSPACE_RESOURCE_TIMEOUT_SECONDS", "soon")
     diagnosis = diagnose()
     assert diagnosis.failed == ["limits"]
-    assert "THINGSPACE_DEADLINE" in diagnosis.check_lines["limits"]
+    assert "THINGSPACE_RESOURCE_TIMEOUT_SECONDS" in diagnosis.check_lines["limits"]
 
 
 def test_a_profile_is_tried_with_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

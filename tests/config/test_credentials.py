@@ -8,8 +8,9 @@ import os
 import pytest
 
 from thingspace_provider.api import PRODUCTION_BASE_URL
-from thingspace_provider.api.errors import CredentialsMissing
-from thingspace_provider.config.credentials import ClientCache, find_sources, resolve_credentials
+from thingspace_provider.api.client_cache import ClientCache
+from thingspace_provider.api.errors import CredentialsMissing, InvalidSetting
+from thingspace_provider.config.credentials import find_sources, resolve_credentials
 
 ENVIRONMENT = {
     "THINGSPACE_APP_KEY": "key",
@@ -51,7 +52,7 @@ def test_an_empty_variable_is_not_a_credential() -> None:
 @pytest.mark.parametrize("name", ["APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD", "BASE_URL"])
 def test_a_credential_that_is_not_utf8_is_named_and_not_shown(name: str) -> None:
     given = os.fsdecode(b"https://sentinel.example/\xff")
-    with pytest.raises(CredentialsMissing, match=f"not text in UTF-8. Set THINGSPACE_{name}") as unusable:
+    with pytest.raises(InvalidSetting, match=f"is not valid UTF-8. Set THINGSPACE_{name}") as unusable:
         resolve_credentials(None, {**ENVIRONMENT, f"THINGSPACE_{name}": given}, return_none)
     assert "sentinel" not in str(unusable.value)
 
@@ -70,7 +71,7 @@ def test_a_profile_does_not_inherit_the_default_password() -> None:
 
 
 def test_profiles_of_a_wrong_type_are_reported() -> None:
-    with pytest.raises(CredentialsMissing, match="not a map"):
+    with pytest.raises(InvalidSetting, match="not a map"):
         resolve_credentials("plant_a", {}, {"thingspace:profiles": "[1"}.get)
 
 

@@ -1,8 +1,6 @@
 """Names that the code still has where the documents have the new ones. Empty this, then delete it."""
 
 SETTINGS = {
-    "THINGSPACE_DEADLINE": "THINGSPACE_RESOURCE_TIMEOUT_SECONDS",
-    "THINGSPACE_RETRY_REFUSED_LOGIN": "THINGSPACE_LOGIN_OVERRIDE",
     "kinds": "messageKinds",
     "secrets": "signingSecrets",
     "properties": "producerProperties",
@@ -20,7 +18,7 @@ SETTINGS = {
     "thingspace_healing_stopped": "thingspace_recovery_stopped",
     "thingspace_outbox_oldest_seconds": "thingspace_outbox_oldest_age_seconds",
 }
-PATHS = {"thingspace_provider/config/limits.py"}
+PATHS: set[str] = set()
 
 
 def renamed(name: str) -> str:

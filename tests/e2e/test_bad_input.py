@@ -49,18 +49,18 @@ def test_a_locked_user_is_reported_with_the_hint_to_unlock_it(project: Project, 
     state["users"]["emulator-user"] |= {"failed_logins": 5, "locked": True}
     emulator.control("PUT", "state", state)
     up_fails(project, "logging in to ThingSpace", "only Verizon support can unlock")
-    up_fails(project, "exactly this password was refused before", "THINGSPACE_RETRY_REFUSED_LOGIN=1")
+    up_fails(project, "ThingSpace rejected this password in an earlier run", "THINGSPACE_LOGIN_OVERRIDE=1")
     assert emulator.count_calls()["login"] == 1
     emulator.control("POST", "users/unlock", {"username": "emulator-user"})
-    project.environment["THINGSPACE_RETRY_REFUSED_LOGIN"] = "1"
+    project.environment["THINGSPACE_LOGIN_OVERRIDE"] = "1"
     up_recovers(project, emulator)
 
 
 def test_an_unknown_account_is_named(project: Project, emulator: EmulatorProcess) -> None:
     project.configure("thingspace:accounts", '["0000000000-99999"]')
     [error] = up_fails(project).errors
-    assert "for account 0000000000-99999" in error
-    assert "leading zeros included" in error
+    assert "failed for account 0000000000-99999" in error
+    assert "with its leading zeros" in error
     project.configure("thingspace:accounts", json.dumps([ACCOUNT]))
     up_recovers(project, emulator)
 
@@ -68,7 +68,7 @@ def test_an_unknown_account_is_named(project: Project, emulator: EmulatorProcess
 def test_an_unreachable_thingspace_is_named(project: Project, emulator: EmulatorProcess) -> None:
     project.environment["THINGSPACE_BASE_URL"] = "http://127.0.0.1:9/api"
     [error] = up_fails(project).errors
-    assert "no answer from http://127.0.0.1:9/api (connection refused)" in error
+    assert "no response from http://127.0.0.1:9/api (connection refused)" in error
     up_recovers(project, emulator)
 
 
@@ -153,7 +153,7 @@ def test_a_listener_that_fails_the_readiness_probe_is_not_registered(
         f"CallbackRegistration('one', account_name='{ACCOUNT}', url='http://127.0.0.1:9005/unused')\n"
     )
     project.environment["THINGSPACE_READINESS_TIMEOUT_SECONDS"] = "5"
-    expected = ("waiting up to 5 s", "proving the listener reachable", "connection refused", "readiness=False")
+    expected = ("waiting up to 5 s", "probing the listener", "connection refused", "readiness=False")
     with socket.socket() as held:  # bound and not listening: connections are refused, and no other program can listen
         held.bind(("127.0.0.1", 9005))
         outcome = up_fails(project, *expected)

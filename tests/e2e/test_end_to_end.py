@@ -146,9 +146,9 @@ def test_the_registered_password_is_accepted_after_a_failed_and_reverted_rotatio
     emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
     emulator.add_fault("registerCallback", 500, "", times=100)
     project.configure("thingspace:rotation", "2")
-    project.environment["THINGSPACE_DEADLINE"] = "2"
+    project.environment["THINGSPACE_RESOURCE_TIMEOUT_SECONDS"] = "2"
     project.up(fails=True)
-    del project.environment["THINGSPACE_DEADLINE"]
+    del project.environment["THINGSPACE_RESOURCE_TIMEOUT_SECONDS"]
     emulator.control("DELETE", "faults")
     project.configure("thingspace:rotation", "1")
     project.up()

@@ -80,8 +80,8 @@ def test_a_listener_starts_passes_the_probe_is_read_and_stops(
     [
         ("plant-a", "wrong", ACCOUNT, TOKEN, "another user name or password"),
         ("plant-b", "example-only", ACCOUNT, TOKEN, "another user name or password"),
-        ("plant-a", "example-only", "0000123456-00002", TOKEN, "answered 404"),
-        ("plant-a", "example-only", ACCOUNT, "wrong-token-0123456789", "answered 404"),
+        ("plant-a", "example-only", "0000123456-00002", TOKEN, "responded with 404"),
+        ("plant-a", "example-only", ACCOUNT, "wrong-token-0123456789", "responded with 404"),
     ],
 )
 def test_a_failed_probe_reports_the_reason(

@@ -17,7 +17,7 @@ TOKEN = "sentinel-path-token-of-some-length"
 def test_the_deadline_starts_when_the_listener_has_passed_the_probe(
     provider: Provider, emulator: EmulatorProcess
 ) -> None:
-    deadline = {"THINGSPACE_DEADLINE": "5", "THINGSPACE_READINESS_TIMEOUT_SECONDS": "60"}
+    deadline = {"THINGSPACE_RESOURCE_TIMEOUT_SECONDS": "5", "THINGSPACE_READINESS_TIMEOUT_SECONDS": "60"}
     engine = provider.start({**emulator.environment, **deadline})
     attempts = itertools.count()
     with run_callback_server(

@@ -44,9 +44,9 @@ def test_check_defaults_to_the_service_for_device_messages(engine: Engine) -> No
         ({"accountName": "a/b"}, "not an account name"),
         ({"url": "https://sms.example.com:8443/x"}, "ThingSpace rejects port 8443"),
         ({"url": "ftp://sms.example.com/x"}, "must begin with http:// or https://"),
-        ({"url": "https://sms.example.com:port/x"}, "not a number"),
-        ({"url": "https://sms.example.com:0/x"}, "ThingSpace rejects port 0"),
-        ({"url": "https://[::1/x"}, "an IPv6 address must be enclosed in [ and ]"),
+        ({"url": "https://sms.example.com:port/x"}, "the port must be a number"),
+        ({"url": "https://sms.example.com:0/x"}, "the port must be a number from 1"),
+        ({"url": "https://[::1/x"}, "write an IPv6 address between [ and ]"),
         ({"url": "https://user:pw@sms.example.com/x"}, "no HTTP authentication"),
         ({"url": "https://sms.example.com/it's"}, "character that ThingSpace rejects"),
         ({"password": "x" * 41}, "41 characters long"),
@@ -137,7 +137,9 @@ def test_a_failure_is_one_readable_line_without_a_traceback_or_a_secret(provider
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
     message = failed.value.details()
-    assert strip_exception_prefix(message).startswith("getting an access token: no answer from http://127.0.0.1:9/api")
+    assert strip_exception_prefix(message).startswith(
+        "getting an access token failed: no response from http://127.0.0.1:9/api"
+    )
     assert "Traceback" not in message
     assert "sentinel" not in message
     assert len(message.strip().splitlines()) == 1

@@ -53,4 +53,4 @@ def test_a_huge_error_page_becomes_a_message_that_fits(
         with pytest.raises(grpc.RpcError) as failed:
             engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
         message = extract_message(failed)
-        assert f"starting SMS callbacks for account {ACCOUNT}: ThingSpace answered 400" in message
+        assert f"starting SMS callbacks failed for account {ACCOUNT}: ThingSpace responded with 400" in message

@@ -78,7 +78,7 @@ def fail_probe(readiness_probe: ReadinessProbe, url: str, seconds: float = SHORT
     with pytest.raises(ListenerNotReady) as failed:
         readiness_probe.wait_until_ready(url, ACCOUNT, USERNAME, PASSWORD, seconds=seconds)
     message = str(failed.value)
-    assert message.startswith(f"proving the listener reachable for account {ACCOUNT}: ")
+    assert message.startswith(f"probing the listener failed for account {ACCOUNT}: ")
     assert "Nothing was registered." in message
     assert "readiness=False" in message
     assert PASSWORD not in message
@@ -99,21 +99,21 @@ def test_a_listener_proves_itself_and_stores_nothing(readiness_probe: ReadinessP
 
 def test_a_name_that_does_not_resolve(readiness_probe: ReadinessProbe) -> None:
     message = fail_probe(readiness_probe, f"https://sms.invalid{PATH}")
-    assert ": name: sms.invalid does not resolve (" in message
+    assert ": dns: sms.invalid does not resolve (" in message
     assert "DNS record" in message
 
 
 def test_a_port_on_which_nothing_listens(readiness_probe: ReadinessProbe) -> None:
     port = reserve_closed_port()
     message = fail_probe(readiness_probe, f"https://127.0.0.1:{port}{PATH}")
-    assert f": connection: 127.0.0.1:{port}: connection refused" in message
-    assert f"open port {port} for the internet" in message
+    assert f": connect: 127.0.0.1:{port}: connection refused" in message
+    assert f"open port {port} to the internet" in message
 
 
 def test_a_server_that_accepts_the_connection_and_sends_nothing() -> None:
     default_probe = ReadinessProbe()
     with run_raw_server(None) as port:
-        assert f": answer: 127.0.0.1:{port} took the connection, but no" in fail_probe(
+        assert f": response: 127.0.0.1:{port} accepted the connection, but no" in fail_probe(
             default_probe, f"http://127.0.0.1:{port}{PATH}"
         )
     default_probe.close()
@@ -122,7 +122,7 @@ def test_a_server_that_accepts_the_connection_and_sends_nothing() -> None:
 def test_a_server_that_closes_the_connection(readiness_probe: ReadinessProbe) -> None:
     with run_raw_server(b"") as port:
         message = fail_probe(readiness_probe, f"http://127.0.0.1:{port}{PATH}")
-    assert f": connection: 127.0.0.1:{port} closed the connection without an answer" in message
+    assert f": connect: 127.0.0.1:{port} closed the connection without a response" in message
 
 
 def test_a_server_that_does_not_speak_http(readiness_probe: ReadinessProbe) -> None:
@@ -144,7 +144,7 @@ def test_an_expired_certificate(trusting_probe: ReadinessProbe, ca: trustme.CA) 
     old = ca.issue_cert("localhost", not_before=YESTERDAY - dt.timedelta(days=90), not_after=YESTERDAY)
     with run_callback_server(context=create_tls_context(old)) as https:
         message = fail_probe(trusting_probe, https.url("localhost"))
-    assert ": TLS: the certificate (" in message
+    assert ": tls: the certificate (" in message
     assert f"expired on {YESTERDAY:%Y-%m-%d}" in message
 
 
@@ -157,13 +157,13 @@ def test_a_certificate_that_is_not_valid_yet(trusting_probe: ReadinessProbe, ca:
 def test_a_certificate_for_another_name(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     with run_callback_server(context=create_tls_context(ca.issue_cert("sms.example.com", "sms.example.org"))) as https:
         message = fail_probe(trusting_probe, https.url("localhost"))
-    assert ": TLS: the certificate is for sms.example.com, sms.example.org, not for localhost" in message
+    assert ": tls: the certificate is for sms.example.com, sms.example.org, not for localhost" in message
 
 
 def test_a_self_signed_certificate(readiness_probe: ReadinessProbe, tmp_path: Path) -> None:
     with run_callback_server(context=create_own_certificate_context(tmp_path, "localhost")) as https:
         message = fail_probe(readiness_probe, https.url("localhost"))
-    assert ": TLS: the certificate (localhost) is self-signed" in message
+    assert ": tls: the certificate (localhost) is self-signed" in message
     assert "public CA" in message
 
 
@@ -171,9 +171,9 @@ def test_a_private_ca_that_is_sent_along(readiness_probe: ReadinessProbe, ca: tr
     context = create_tls_context(ca.issue_cert("localhost"))
     with run_callback_server(context=context) as https:
         message = fail_probe(readiness_probe, https.url("localhost"))
-    assert ": TLS: the chain ends at " in message
-    assert "no public CA" in message
-    assert "proxy that opens TLS" in message
+    assert ": tls: the chain ends at " in message
+    assert "not a public CA" in message
+    assert "proxy of this machine intercepts TLS" in message
 
 
 def test_a_private_ca_that_is_sent_with_its_root(
@@ -186,8 +186,8 @@ def test_a_private_ca_that_is_sent_with_its_root(
     context.load_cert_chain(tmp_path / "chain.pem")
     with run_callback_server(context=context) as https:
         message = fail_probe(readiness_probe, https.url("localhost"))
-    assert ": TLS: the certificate comes from trustme" in message
-    assert "which is no public CA" in message
+    assert ": tls: the certificate is issued by trustme" in message
+    assert "which is not a public CA" in message
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
@@ -196,7 +196,7 @@ def test_a_company_ca_that_this_machine_trusts_is_no_public_ca(
 ) -> None:
     monkeypatch.setenv(variable, bundle)
     with run_callback_server(context=create_tls_context(ca.issue_cert("localhost"))) as https:
-        assert "no public CA" in fail_probe(readiness_probe, https.url("localhost"))
+        assert "not a public CA" in fail_probe(readiness_probe, https.url("localhost"))
 
 
 def test_a_chain_without_its_intermediate_as_public_cas_issue_it(
@@ -216,19 +216,19 @@ def test_a_chain_without_its_intermediate_of_a_trusted_root(trusting_probe: Read
     context = create_tls_context(ca.create_child_ca().issue_cert("localhost"), sends_chain=False)
     with run_callback_server(context=context) as https:
         message = fail_probe(trusting_probe, https.url("localhost"))
-    assert "or is incomplete (trusted was only THINGSPACE_READINESS_CA_BUNDLE)" in message
+    assert "or is incomplete (only THINGSPACE_READINESS_CA_BUNDLE is trusted)" in message
     assert "fullchain.pem" in message
 
 
 def test_a_server_with_old_tls_only(trusting_probe: ReadinessProbe, ca: trustme.CA) -> None:
     with run_callback_server(context=create_tls_1_1_context(ca.issue_cert("localhost"))) as https:
-        assert "speaks no TLS newer than 1.1" in fail_probe(trusting_probe, https.url("localhost"))
+        assert "supports no TLS version newer than 1.1" in fail_probe(trusting_probe, https.url("localhost"))
 
 
 def test_a_server_without_tls_at_an_https_url(readiness_probe: ReadinessProbe) -> None:
     with run_callback_server() as http:
         message = fail_probe(readiness_probe, http.url("localhost").replace("http:", "https:"))
-    assert ": TLS: localhost:" in message
+    assert ": tls: localhost:" in message
     assert "does not speak TLS" in message
 
 
@@ -237,22 +237,28 @@ def test_a_server_that_wants_a_clients_certificate(trusting_probe: ReadinessProb
     ca.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
     with run_callback_server(context=context) as https:
-        assert "asks for a client's certificate" in fail_probe(trusting_probe, https.url("localhost"))
+        assert "requires a client certificate" in fail_probe(trusting_probe, https.url("localhost"))
 
 
 @pytest.mark.parametrize(
     ("response", "expected"),
     [
-        ((301, {"Location": "/elsewhere"}, b""), ["answered 301", "redirects to http://127.0.0.1:", "/elsewhere"]),
+        (
+            (301, {"Location": "/elsewhere"}, b""),
+            ["with 301", "redirects to http://127.0.0.1:", "/elsewhere"],
+        ),
         ((302, {"Location": "https://login.example.com/?next=secret"}, b""), ["https://login.example.com/"]),
-        ((401, {"WWW-Authenticate": "Basic"}, b""), ["answered 401 (test-balancer)", "asks for a login"]),
-        ((403, {}, b"<html>"), ["answered 403", "asks for a login", "ThingSpace logs in nowhere"]),
-        ((404, {}, b""), ["answered 404", "path, path token or account"]),
-        ((429, {}, b""), ["answered 429"]),
-        ((500, {}, b""), ["answered 500", "log"]),
-        ((502, {}, b"<html>"), ["answered 502", "the listener behind it is not up"]),
-        ((504, {}, b""), ["answered 504", "the listener behind it is not up"]),
-        ((200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>"), ["200 with text/html", "login page"]),
+        ((401, {"WWW-Authenticate": "Basic"}, b""), ["responded with 401 (test-balancer)", "requires a login"]),
+        ((403, {}, b"<html>"), ["responded with 403", "requires a login", "ThingSpace does not log in"]),
+        ((404, {}, b""), ["responded with 404", "the path, the path token or the account"]),
+        ((429, {}, b""), ["responded with 429"]),
+        ((500, {}, b""), ["responded with 500", "log"]),
+        ((502, {}, b"<html>"), ["responded with 502", "the listener behind it is down"]),
+        ((504, {}, b""), ["responded with 504", "the listener behind it is down"]),
+        (
+            (200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>"),
+            ["with 200 and text/html", "login page"],
+        ),
         ((200, JSON, b"[]"), ["not a listener of this project"]),
         ((200, JSON, b'{"proof": 1}'), ["not a listener of this project"]),
     ],
@@ -262,7 +268,7 @@ def test_a_response_that_is_not_the_listeners(
 ) -> None:
     with run_callback_server(lambda _: response) as http:
         message = fail_probe(readiness_probe, http.url())
-    assert ": answer: " in message
+    assert ": response: " in message
     for part in expected:
         assert part in message
     assert "next=secret" not in message
@@ -270,7 +276,7 @@ def test_a_response_that_is_not_the_listeners(
 
 def test_a_listener_with_another_password(readiness_probe: ReadinessProbe) -> None:
     with run_callback_server(lambda nonce: build_proof(nonce, "another")) as http:
-        assert ": credential: a listener of this project answers" in fail_probe(readiness_probe, http.url())
+        assert ": credential: a listener of this project responded" in fail_probe(readiness_probe, http.url())
 
 
 def test_a_load_balancer_whose_backend_comes_up_is_waited_for_and_announced_once(
@@ -285,7 +291,7 @@ def test_a_load_balancer_whose_backend_comes_up_is_waited_for_and_announced_once
         assert len(http.requests) == 3
     [waiting] = logged
     assert waiting.startswith(f"account {ACCOUNT}: waiting up to 20 s for the listener at http://127.0.0.1:")
-    assert "answered 502" in waiting
+    assert "responded with 502" in waiting
     assert "invented-path-token" not in waiting
 
 
@@ -331,7 +337,7 @@ def test_a_name_server_that_never_answers_is_not_waited_for(monkeypatch: pytest.
     """The resolver is replaced, because a test cannot point this machine's at a dead name server."""
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(LONG_SECONDS) and [])
-    with pytest.raises(reachability.ProbeFailed, match=r"no name server told the address of sms\.example\.com"):
+    with pytest.raises(reachability.ProbeFailed, match=r"no name server returned the address of sms\.example\.com"):
         reachability.resolve(reachability.parse_target("https://sms.example.com/"), SHORT_SECONDS)
     over.set()
 
@@ -346,7 +352,7 @@ def test_a_certificate_that_cannot_be_fetched_again_fails_with_the_message_of_op
         ):
             without_trusted_cas.wrap_socket(connection, server_hostname="localhost")
     detail, hint = tls_errors.explain_tls_error(failed.value, "localhost", port, None, tls_errors.public_ca_bundle(), 1)
-    assert detail == "the certificate is refused (self-signed certificate)"
+    assert detail == "the certificate is rejected (self-signed certificate)"
     assert "fullchain.pem" in hint
 
 
@@ -381,7 +387,7 @@ def test_an_intercepting_proxy_is_detected_by_its_certificate(
     ):
         through(port)
         message = fail_probe(readiness_probe, f"https://sms.example.com{PATH}")
-    assert ": TLS: the chain ends at trustme" in message
+    assert ": tls: the chain ends at trustme" in message
     assert "THINGSPACE_READINESS_CA_BUNDLE" in message
 
 
@@ -391,7 +397,7 @@ def test_a_proxy_that_does_not_connect_is_distinguished_from_the_listener(
     with run_forward_proxy(None, PROXY_LOGIN) as port:
         through(port)
         message = fail_probe(readiness_probe, f"https://sms.example.com{PATH}")
-    assert ": connection: the proxy on this machine's way out (HTTPS_PROXY) answered 502" in message
+    assert ": connect: the proxy of this machine (HTTPS_PROXY) responded with 502" in message
     assert "sms.example.com:443" in message
     assert "sentinel" not in message
 
@@ -399,5 +405,5 @@ def test_a_proxy_that_does_not_connect_is_distinguished_from_the_listener(
 def test_a_proxy_that_is_down(readiness_probe: ReadinessProbe, through: Callable[[int], None]) -> None:
     through(reserve_closed_port())
     message = fail_probe(readiness_probe, f"https://sms.example.com{PATH}")
-    assert "the proxy on this machine's way out (HTTPS_PROXY) cannot be reached" in message
+    assert "the proxy of this machine (HTTPS_PROXY) cannot be reached" in message
     assert "sentinel" not in message

@@ -15,7 +15,7 @@ import yaml
 
 from tests.support.emulator_process import EmulatorProcess
 
-LONG_TIMEOUT_SECONDS, SHORT_TIMEOUT_SECONDS = 30, 12  # seconds for one operation, THINGSPACE_DEADLINE
+LONG_TIMEOUT_SECONDS, SHORT_TIMEOUT_SECONDS = 30, 12  # seconds for one operation, THINGSPACE_RESOURCE_TIMEOUT_SECONDS
 SLACK_SECONDS = 10.0  # seconds that a busy machine may add
 APP = ("outage-app-key", "outage-app-secret")
 PASSWORD, WRONG_PASSWORD = "sentinel-right", "sentinel-wrong"
@@ -69,25 +69,27 @@ def _login(**fault: Any) -> dict[str, Any]:
     return {"operation": "login", **fault}
 
 
-LOCKOUT_WARNING = "five wrong logins in a row lock the user"
+LOCKOUT_WARNING = "Five failed logins in a row lock the user"
 UNCONFIRMED = "ThingSpace did not confirm with success: true"
-ADDRESS = "check THINGSPACE_BASE_URL"
+ADDRESS = "Check THINGSPACE_BASE_URL"
 HTML = "<html><head><title>Please log in</title></head></html>"
 
 OUTAGES = (
     Outage("wrong_password", (1, 0, 0, 0), LOCKOUT_WARNING, password=WRONG_PASSWORD, accounts=3),
     Outage("locked", (1, 0, 0, 0), LOCKOUT_WARNING, locked=True),
-    Outage("login_500", (2, 1, 1, 1), expected_log="trying again in", fault=_login(answer={"status": 500})),
+    Outage("login_500", (2, 1, 1, 1), expected_log="retrying in", fault=_login(answer={"status": 500})),
     Outage(  # each may count as a wrong one
         "login_500_again",
         (2, 0, 0, 0),
-        "ThingSpace answered 500",
+        "ThingSpace responded with 500",
         fault=_login(answer={"status": 500}, times=2),
         accounts=2,
     ),
-    Outage("login_503", (4, 1, 1, 1), expected_log="trying again in", fault=_login(answer={"status": 503}, times=3)),
-    Outage("login_reset_after", (2, 1, 1, 1), expected_log="trying again in", fault=_login(drop="after")),
-    Outage("login_hang", (1, 0, 0, 0), "answer within", expected_log="still waiting for", fault=_login(hang="before")),
+    Outage("login_503", (4, 1, 1, 1), expected_log="retrying in", fault=_login(answer={"status": 503}, times=3)),
+    Outage("login_reset_after", (2, 1, 1, 1), expected_log="retrying in", fault=_login(drop="after")),
+    Outage(
+        "login_hang", (1, 0, 0, 0), "response within", expected_log="still waiting for", fault=_login(hang="before")
+    ),
     Outage(
         "expired_session",
         (2, 1, 1, 2),
@@ -108,34 +110,34 @@ OUTAGES = (
     Outage(
         "too_many_requests",
         (1, 1, 1, 2),
-        expected_log="asks for a pause of 3 s (Retry-After); trying again in 3.",
+        expected_log="requested a pause of 3 s (Retry-After); retrying in 3.",
         fault=_start(answer={"status": 429, "headers": {"Retry-After": "3"}}),
     ),
     Outage(
         "far_too_many_requests",
         (1, 1, 1, 1),
-        "ThingSpace answered 429",
+        "ThingSpace responded with 429",
         fault=_start(answer={"status": 429, "headers": {"Retry-After": "600"}}),
     ),
     Outage(
         "three_times_500",
         (1, 1, 1, 4),
-        expected_log="ThingSpace answered 500; trying again in",
+        expected_log="ThingSpace responded with 500; retrying in",
         fault=_start(answer={"status": 500}, times=3),
     ),
     Outage(
         "three_times_500_at_registration",
         (1, 4, 4, 1),
-        expected_log="ThingSpace answered 500; trying again in",
+        expected_log="ThingSpace responded with 500; retrying in",
         fault=_register(answer={"status": 500}, times=3),
     ),
-    Outage("reset_before", (1, 1, 1, 2), expected_log="trying again in", fault=_start(drop="before")),
-    Outage("reset_after", (1, 1, 1, 2), expected_log="trying again in", fault=_start(drop="after")),
-    Outage("register_reset_before", (1, 2, 2, 1), expected_log="trying again in", fault=_register(drop="before")),
-    Outage("register_reset_after", (1, 2, 1, 1), expected_log="trying again in", fault=_register(drop="after")),
-    Outage("answer_cut_off", (1, 1, 1, 2), expected_log="trying again in", fault=_start(truncate=5)),
-    Outage("slow_body", (1, 1, 1, 1), "no whole answer within", expected_log="still waiting for", slow=True),
-    Outage("hang", (1, 1, 1, 1), "answer within", expected_log="still waiting for", fault=_start(hang="before")),
+    Outage("reset_before", (1, 1, 1, 2), expected_log="retrying in", fault=_start(drop="before")),
+    Outage("reset_after", (1, 1, 1, 2), expected_log="retrying in", fault=_start(drop="after")),
+    Outage("register_reset_before", (1, 2, 2, 1), expected_log="retrying in", fault=_register(drop="before")),
+    Outage("register_reset_after", (1, 2, 1, 1), expected_log="retrying in", fault=_register(drop="after")),
+    Outage("answer_cut_off", (1, 1, 1, 2), expected_log="retrying in", fault=_start(truncate=5)),
+    Outage("slow_body", (1, 1, 1, 1), "no complete response within", expected_log="still waiting for", slow=True),
+    Outage("hang", (1, 1, 1, 1), "response within", expected_log="still waiting for", fault=_start(hang="before")),
 )
 BY_NAME = {outage.name: outage for outage in OUTAGES}
 
@@ -180,7 +182,7 @@ def start_emulator(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess
 
 def build_environment(outages: tuple[Outage, ...], url: str, slow_url: str, deadline: int) -> dict[str, str]:
     """A profile for each outage."""
-    variables = {"THINGSPACE_BASE_URL": url, "THINGSPACE_DEADLINE": str(deadline)}
+    variables = {"THINGSPACE_BASE_URL": url, "THINGSPACE_RESOURCE_TIMEOUT_SECONDS": str(deadline)}
     for outage in outages:
         prefix = f"THINGSPACE_{outage.name.upper()}_"
         variables |= {prefix + "APP_KEY": APP[0], prefix + "APP_SECRET": APP[1]}
@@ -198,7 +200,7 @@ def end_outages(outages: tuple[Outage, ...], emulator: EmulatorProcess) -> dict[
             emulator.control("POST", "users/unlock", {"username": outage.name})
     variables = build_environment(outages, emulator.url, emulator.url, LONG_TIMEOUT_SECONDS)
     passwords = {name: PASSWORD for name in variables if name.endswith("_PASSWORD")}
-    return {**variables, **passwords, "THINGSPACE_RETRY_REFUSED_LOGIN": "1"}
+    return {**variables, **passwords, "THINGSPACE_LOGIN_OVERRIDE": "1"}
 
 
 def count_calls(outage: Outage, emulator: EmulatorProcess) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
-"""ThingSpace over HTTP: tokens, sessions, errors, one method per call.
+"""ThingSpace's Connectivity Management API over HTTP.
 
-What sends is imported when it is first used, as `api.Client`: HTTP takes longer to load than everything else here,
-and a program, a preview or an update without changes sends nothing.
+The client and its HTTP libraries are imported at their first use. They take longer to load than all other modules,
+and a preview or an update without changes sends no request.
 """
 
 import importlib
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from thingspace_provider.api.credentials import PRODUCTION_BASE_URL, Credentials
 from thingspace_provider.api.limits import Limits
-from thingspace_provider.common.urls import mask_url, url_secrets
 
 if TYPE_CHECKING:
     from thingspace_provider.api.client import HistoryPage, Registration, ThingSpaceClient
@@ -23,15 +22,13 @@ __all__ = [
     "Limits",
     "Registration",
     "ThingSpaceClient",
-    "mask_url",
-    "url_secrets",
 ]
 
 _LAZY_EXPORTS = {
-    "HistoryPage": "client",
-    "ThingSpaceClient": "client",
     "Deadline": "deadline",
+    "HistoryPage": "client",
     "Registration": "client",
+    "ThingSpaceClient": "client",
 }
 
 

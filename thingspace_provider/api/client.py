@@ -1,4 +1,4 @@
-"""The calls of the ThingSpace Connectivity Management API (M2M v1) that SMS callbacks need, one method each."""
+"""Client for the API operations that SMS callbacks need (Connectivity Management API, M2M v1)."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from thingspace_provider.api import error_responses, errors
-from thingspace_provider.api.authentication import Authentication, header_secrets
+from thingspace_provider.api.authentication import BASE_URL_HINT, Authentication, header_secrets
 from thingspace_provider.api.credentials import Credentials
 from thingspace_provider.api.deadline import Deadline
 from thingspace_provider.api.limits import Limits
 from thingspace_provider.api.login_guard import LoginGuard
-from thingspace_provider.api.requester import ApiRequester, RateLimiter
+from thingspace_provider.api.rate_limiter import RateLimiter
+from thingspace_provider.api.requester import ApiRequester, Call
+from thingspace_provider.api.retry import retry_transient
 from thingspace_provider.api.transport import HttpResponse, RequestsTransport, Transport
 from thingspace_provider.common.urls import url_secrets
 
-LOGOUT_SECONDS = 2.0
+LOGOUT_TIMEOUT_SECONDS = 2.0
 OK = 200
 ACCEPTED = 202
-# What a DELETE of something that is not there may be called; the code is not documented.
+# Error classes of a DELETE of a missing registration; ThingSpace does not document its code.
 POSSIBLE_NOT_FOUND = (errors.ErrorResponse, errors.InputRejected, errors.RouteNotFound)
 
 
 @dataclass(frozen=True)
 class HistoryPage:
-    """Queued texts as `history` returns them: `deviceIds`, `message` and `timestamp` each.
+    """Page of queued messages from `history`.
 
-    Presenting `next` acknowledges them and asks for the next block; it is None when the answer named no place to go
-    on. `more` says whether ThingSpace has more than these.
+    Args:
+        messages: up to 100 objects with `deviceIds`, `message` and `timestamp`.
+        next_token: token of the next page, which acknowledges this one; None if the response names none.
+        has_more: whether ThingSpace has further messages.
     """
 
     messages: tuple[dict[str, Any], ...] = field(repr=False)
@@ -42,28 +46,26 @@ class HistoryPage:
 
 @dataclass(frozen=True)
 class Registration:
-    """A callback listener as ThingSpace lists it; a credential that is not set is an empty string."""
+    """Callback registration as ThingSpace lists it; an unset credential is an empty string."""
 
     service_name: str
-    url: str = field(repr=False)  # its path may hold a token
+    url: str = field(repr=False)  # its path can hold a token
     username: str = ""
     password: str = field(default="", repr=False)
 
 
 class ThingSpaceClient:
-    """ThingSpace for one set of credentials; safe for use by several threads.
+    """Client of ThingSpace for one set of credentials. Safe for use by several threads.
 
-    Every call gets a token and a session by itself. A refused token is fetched once more, a refused session
-    is replaced by one new login; then the call is repeated once. What failed for a passing reason is tried again as
-    long as there is time: listing, deregistering and starting callbacks as they are, registering after a look
-    whether it was taken.
+    The client gets a token and a session when a call needs them. A rejected token or session is renewed once, then
+    the call is repeated once. Transient errors are retried within the deadline.
 
     Args:
-        credentials: who calls, and where ThingSpace is.
-        transport: how bytes travel; tests may bring their own.
-        limits: time for one operation and one answer, and calls a second.
-        clock: monotonic seconds, for the age of a token.
-        refused_logins: the record of wrong passwords that is shared with other processes.
+        credentials: the ThingSpace user and the base URL.
+        transport: sends the requests; by default over HTTP.
+        limits: timeouts and the rate of calls.
+        clock: monotonic time in seconds.
+        login_guard: record of rejected logins, shared with other processes.
     """
 
     def __init__(
@@ -83,29 +85,35 @@ class ThingSpaceClient:
         self._secrets: tuple[object, ...] = ()
 
     def with_deadline(self, deadline: Deadline, secrets: Iterable[object] = ()) -> ThingSpaceClient:
-        """The same client for the calls of one operation, which share its time; else each call has its own.
+        """Return this client for one resource operation, whose calls share a deadline.
 
-        `secrets` are shown in no error, even when ThingSpace repeats them.
+        Without it, every call has a deadline of its own. Token, session and rate limit stay shared.
+
+        Args:
+            deadline: the deadline of the resource operation.
+            secrets: values that no error may show, even if ThingSpace repeats them.
         """
         bound = copy.copy(self)
-        bound._deadline, bound._secrets = deadline, tuple(secrets)  # noqa: SLF001  our own copy
+        bound._deadline, bound._secrets = deadline, tuple(secrets)  # noqa: SLF001  a copy of this object
         return bound
 
     def login(self) -> None:
-        """Get a token and a session now, instead of with the first call."""
+        """Get a token and a session now instead of with the first call."""
         self._authentication.headers(self._current_deadline())
 
     def logout(self) -> None:
-        """End the session, if there is one, for a program's end: two seconds at most, and no error."""
-        self._authentication.logout(Deadline(Limits(LOGOUT_SECONDS, LOGOUT_SECONDS)))
+        """End the session, if there is one. Takes at most two seconds and raises no error."""
+        self._authentication.logout(Deadline(Limits(LOGOUT_TIMEOUT_SECONDS, LOGOUT_TIMEOUT_SECONDS)))
 
     def list_callbacks(self, account: str) -> list[Registration]:
-        """The listeners registered for an account, passwords in clear as ThingSpace returns them.
+        """List the registrations of an account, with plaintext passwords as ThingSpace returns them.
 
-        `GET /m2m/v1/callbacks/{account}`. None registered comes as an empty body, `[]` or `null`.
+        `GET /m2m/v1/callbacks/{account}`. Without registrations, the body is empty, `[]` or `null`.
         """
-        action = "listing callback registrations"
-        response = self._call("listCallbacks", action, "GET", f"/callbacks/{_quote_segment(account)}", account)
+        call = self._build_call(
+            "listCallbacks", "listing callback registrations", "GET", f"/callbacks/{_quote_segment(account)}", account
+        )
+        response = self._send(call)
         if not response.body.strip():
             return []
         try:
@@ -115,21 +123,29 @@ class ThingSpaceClient:
         if entries is None:
             return []
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise _unexpected_response(action, account, "the answer is not a list of registrations")
+            raise _unexpected_response(call, "the response is not a list of registrations")
         return [_parse_registration(entry) for entry in entries]
 
     def register_callback(self, account: str, registration: Registration) -> None:
         """Register a listener for one service of an account: `POST /m2m/v1/callbacks/{account}`.
 
-        Whether it replaces a registration of the same service is not documented. So one that got no clear answer is
-        repeated only when the list shows that it was not taken.
+        ThingSpace does not document whether this replaces a registration of the same service. So after a transient
+        error it is sent again only if the list does not show the registration.
         """
-        body = {"name": registration.service_name, "url": registration.url}  # answers call it serviceName
+        body = {"name": registration.service_name, "url": registration.url}  # responses call it serviceName
         if registration.username:
             body["username"] = registration.username
         if registration.password:
             body["password"] = registration.password
-        action = f"registering the {registration.service_name} listener"
+        call = self._build_call(
+            "registerCallback",
+            f"registering the {registration.service_name} listener",
+            "POST",
+            f"/callbacks/{_quote_segment(account)}",
+            account,
+            body=json.dumps(body).encode(),
+            secrets=(registration.password, *url_secrets(registration.url)),
+        )
         deadline = self._current_deadline()
         attempted = False
 
@@ -138,89 +154,87 @@ class ThingSpaceClient:
             if attempted and registration in self.with_deadline(deadline).list_callbacks(account):
                 return
             attempted = True
-            self._send_with_reauthentication(
-                deadline, "registerCallback", action, "POST", f"/callbacks/{_quote_segment(account)}", account, body
-            )
+            self._send_with_reauthentication(deadline, call)
 
-        deadline.retry_transient(attempt)
+        retry_transient(deadline, attempt)
 
     def deregister_callback(self, account: str, service_name: str) -> None:
-        """Remove the listener of one service: `DELETE /m2m/v1/callbacks/{account}/name/{service}`.
+        """Remove the registration of one service: `DELETE /m2m/v1/callbacks/{account}/name/{service}`.
 
-        That there is none any more is success.
+        A missing registration is success.
         """
         path = f"/callbacks/{_quote_segment(account)}/name/{_quote_segment(service_name)}"
         action = f"deregistering the {service_name} listener"
         try:
-            self._call("deregisterCallback", action, "DELETE", path, account)
+            self._send(self._build_call("deregisterCallback", action, "DELETE", path, account))
         except errors.ErrorResponse as error:
             registrations = self.list_callbacks(account) if type(error) in POSSIBLE_NOT_FOUND else None
             if registrations is None or any(entry.service_name == service_name for entry in registrations):
                 raise
 
     def start_callbacks(self, account: str) -> None:
-        """Have the queued texts of an account pushed: `PUT /m2m/v1/sms/{account}/startCallbacks`.
+        """Request delivery of the queued messages of an account: `PUT /m2m/v1/sms/{account}/startCallbacks`.
 
-        Returning means that ThingSpace accepted the request, not that anything was delivered.
+        On return, ThingSpace has accepted the request. It may not have delivered anything.
         """
-        action = "starting SMS callbacks"
-        response = self._call(
-            "startCallbacks", action, "PUT", f"/sms/{_quote_segment(account)}/startCallbacks", account
-        )
-        success = error_responses.parse_json_object(response.body).get("success")
+        path = f"/sms/{_quote_segment(account)}/startCallbacks"
+        call = self._build_call("startCallbacks", "starting SMS callbacks", "PUT", path, account)
+        success = error_responses.parse_json_object(self._send(call).body).get("success")
         if success is not True and success != "true":
-            raise _unexpected_response(action, account, "ThingSpace did not confirm with success: true")
+            raise _unexpected_response(call, "ThingSpace did not confirm with success: true")
 
     def read_history(self, account: str, page_token: str | None = None) -> HistoryPage:
-        """Read a block of up to 100 queued texts: `GET /m2m/v1/sms/{account}/history[?next=…]`.
+        """Read a page of queued messages: `GET /m2m/v1/sms/{account}/history[?next=…]`.
 
-        `next_`, opaque, is a block's `next`: it acknowledges that block, so store it first. Whether and how a last
-        block (200) is acknowledged is not documented; an empty queue may come as an empty body.
+        Store a page before you request the next one. ThingSpace does not document whether and how a last page (200)
+        is acknowledged. An empty queue can be an empty body.
+
+        Args:
+            account: the account.
+            page_token: `next_token` of the page before; acknowledges that page.
         """
-        action = "reading queued texts"
-        path = f"/sms/{_quote_segment(account)}/history" + (
-            f"?next={_quote_segment(page_token)}" if page_token is not None else ""
-        )
-        response = self._call("smsHistory", action, "GET", path, account)
-        messages = error_responses.parse_json_object(response.body).get(
-            "messages", None if response.body.strip() else []
-        )
+        query = f"?next={_quote_segment(page_token)}" if page_token is not None else ""
+        path = f"/sms/{_quote_segment(account)}/history{query}"
+        call = self._build_call("smsHistory", "reading queued messages", "GET", path, account)
+        response = self._send(call)
+        empty: list[Any] | None = None if response.body.strip() else []
+        messages = error_responses.parse_json_object(response.body).get("messages", empty)
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-            raise _unexpected_response(action, account, "the answer holds no list of messages")
+            raise _unexpected_response(call, "the response holds no list of messages")
         next_tokens = parse_qs(urlsplit(response.headers.get("location", "")).query).get("next")
         return HistoryPage(tuple(messages), next_tokens[0] if next_tokens else None, response.status == ACCEPTED)
 
     def _current_deadline(self) -> Deadline:
-        """The present operation's time, or that of a call that is an operation of its own."""
+        """Return the deadline of the resource operation, or a new one for a single call."""
         return self._deadline or Deadline(self._limits)
 
-    def _call(self, operation: str, action: str, method: str, path: str, account: str) -> HttpResponse:
-        """A call that may be repeated: sent twice, it does what it does sent once."""
-        deadline = self._current_deadline()
-        return deadline.retry_transient(
-            lambda: self._send_with_reauthentication(deadline, operation, action, method, path, account)
-        )
-
-    def _send_with_reauthentication(
+    def _build_call(
         self,
-        deadline: Deadline,
         operation: str,
         action: str,
         method: str,
         path: str,
         account: str,
-        body: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Send one call, renewing a refused token or session once each."""
-        content = None if body is None else json.dumps(body).encode()
+        *,
+        body: bytes | None = None,
+        secrets: tuple[object, ...] = (),
+    ) -> Call:
+        return Call(operation, action, method, f"/m2m/v1{path}", account, body, (*self._secrets, *secrets))
+
+    def _send(self, call: Call) -> HttpResponse:
+        """Send an idempotent call, with retries."""
+        deadline = self._current_deadline()
+        return retry_transient(deadline, lambda: self._send_with_reauthentication(deadline, call))
+
+    def _send_with_reauthentication(self, deadline: Deadline, call: Call) -> HttpResponse:
+        """Send a call; renew a rejected token or session once each."""
         renewed: set[type[errors.ErrorResponse]] = set()
         while True:
             headers = self._authentication.headers(deadline)
-            response = self._requester.send(deadline, action, account, method, f"/m2m/v1{path}", headers, content)
+            response = self._requester.send(deadline, call, headers)
             if response.status in {OK, ACCEPTED}:
                 return response
-            secrets = (*self._secrets, *header_secrets(headers), *_registration_secrets(body or {}))
-            error = self._requester.error_from_response(operation, action, account, response, secrets)
+            error = self._requester.error_from_response(call, response, header_secrets(headers))
             if type(error) in renewed or not isinstance(error, errors.AccessTokenRejected | errors.SessionRejected):
                 raise error
             renewed.add(type(error))
@@ -240,17 +254,10 @@ def _parse_registration(entry: dict[str, Any]) -> Registration:
     )
 
 
-def _registration_secrets(body: dict[str, Any]) -> list[object]:
-    """What is secret in a registration."""
-    return [body.get("password"), *url_secrets(body.get("url", ""))]
-
-
-def _unexpected_response(action: str, account: str, detail: str) -> errors.UnexpectedResponse:
-    return errors.UnexpectedResponse(
-        action, account, detail, "Check THINGSPACE_BASE_URL: is that ThingSpace, and no proxy in its place?"
-    )
+def _unexpected_response(call: Call, detail: str) -> errors.UnexpectedResponse:
+    return errors.UnexpectedResponse(call.action, call.account, detail, BASE_URL_HINT)
 
 
 def _quote_segment(text: str) -> str:
-    """One segment of a path, nothing in it able to leave its place."""
+    """Quote one path segment, slashes included."""
     return quote(text, safe="")

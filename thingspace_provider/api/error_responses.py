@@ -1,13 +1,13 @@
-"""Reads the four dialects in which ThingSpace reports errors, and names the error they mean.
+"""Parses the four formats in which ThingSpace returns errors, and maps them to error classes.
 
-| dialect | from | body |
+| format | returned by | body |
 |---|---|---|
-| fault | API gateway | `{"fault": {"code", "message", "description"}}` |
+| gateway | API gateway | `{"fault": {"code", "message", "description"}}` |
 | m2m | the service | `{"errorCode", "errorMessage"}`, HTTP 400 |
 | oauth | token call | `{"error", "error_description"}` |
 | other | gateway 403 and 404, proxies | XML, HTML, or nothing |
 
-The service name before the first dot of an m2m code varies, the rest is stable: only the rest is compared.
+The service name before the first dot of an m2m code varies. The rest is stable, so only the rest is compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from thingspace_provider.api import errors
 from thingspace_provider.common.redaction import Redactor
 
-MAX_MESSAGE_LENGTH = 300  # of a text that somebody else wrote: enough to recognise it, short enough to read
+MAX_MESSAGE_LENGTH = 300  # characters of foreign text in an error
 EXPIRED_ACCESS_TOKEN = "900901"  # noqa: S105  an error code
 MISSING_ACCESS_TOKEN = "900902"  # noqa: S105  an error code
 NO_SUCH_ROUTE = "900906"
@@ -31,7 +31,7 @@ SERVER_ERRORS = 500
 
 @dataclass(frozen=True)
 class ErrorBody:
-    """What an error answer says of itself: ThingSpace's code (or "") and its text (or ""), in foreign words."""
+    """Body of an error response: its format, ThingSpace's code and its message, each "" when absent."""
 
     format: str
     code: str
@@ -39,10 +39,10 @@ class ErrorBody:
 
 
 def parse_error_body(body: bytes) -> ErrorBody:
-    """Read an error body of any dialect; never raises."""
+    """Parse an error body of any format; never raises."""
     document = parse_json_object(body)
     if isinstance(inner := document.get("fault"), dict):
-        return ErrorBody("fault", _to_text(inner.get("code")), _to_text(inner.get("message")))
+        return ErrorBody("gateway", _to_text(inner.get("code")), _to_text(inner.get("message")))
     if "errorCode" in document:
         return ErrorBody("m2m", _to_text(document["errorCode"]), _to_text(document.get("errorMessage")))
     if "error" in document:
@@ -51,7 +51,7 @@ def parse_error_body(body: bytes) -> ErrorBody:
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body, or an empty one."""
+    """Return the JSON object in a body, or an empty one."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -60,7 +60,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def _parse_markup(body: str) -> ErrorBody:
-    """XML, HTML or nothing: keep the words that a person can use."""
+    """Extract code and message from XML or HTML."""
     code = re.search(r"<(?:\w+:)?code>([^<]{1,40})<", body)
     parts = [match.group(1) for name in ("message", "description", "title") if (match := _find_element(name, body))]
     return ErrorBody("other", code.group(1).strip() if code else "", _to_text(" - ".join(parts)))
@@ -75,7 +75,7 @@ def _to_text(value: object) -> str:
 
 
 def _printable(text: str, redactor: Redactor) -> str:
-    """One printable line of a foreign text, without what it repeats of secrets: blotted out before a cut halves one."""
+    """Return foreign text as one printable line. Redacts before it truncates, which could cut a secret in two."""
     line = " ".join("".join(c if c.isprintable() else " " for c in redactor.redact(text)).split())
     return line if len(line) <= MAX_MESSAGE_LENGTH else line[:MAX_MESSAGE_LENGTH] + " ..."
 
@@ -89,16 +89,16 @@ def error_from_response(
     retry_after: float,
     redactor: Redactor,
 ) -> errors.ErrorResponse:
-    """The error that an answer means.
+    """Build the error for an error response.
 
     Args:
-        operation: the call's name, as `startCallbacks`.
-        action: the same in words, for the message.
-        account: the account it was about, if any.
-        status: HTTP status of the answer.
-        body: its body.
-        retry_after: seconds that it asks to wait.
-        redactor: removes the secrets that the request held.
+        operation: the API operation, for example `startCallbacks`.
+        action: as in ThingSpaceError.
+        account: as in ThingSpaceError.
+        status: HTTP status.
+        body: response body.
+        retry_after: the seconds of its `Retry-After`, 0 without one.
+        redactor: redacts the secrets of the request.
     """
     unredacted = parse_error_body(body)
     error_body = ErrorBody(
@@ -106,49 +106,49 @@ def error_from_response(
     )
     error_class, hint = _classify(operation, status, error_body)
     if retry_after and error_class in {errors.RateLimited, errors.ServerError}:
-        hint = f"Run it again after these {retry_after:.0f} s."
-    detail = f"ThingSpace answered {status}"
+        hint = f"Run it again after {retry_after:.0f} s."
+    detail = f"ThingSpace responded with {status}"
     if error_body.code:
         detail += f" {error_body.code}"
     if error_body.message and error_body.message != error_body.code:
         detail += f' ("{error_body.message}")'
     if retry_after:
-        detail += f" and asks for a pause of {retry_after:.0f} s (Retry-After)"
+        detail += f" and requested a pause of {retry_after:.0f} s (Retry-After)"
     return error_class(action, account, detail, hint, status, error_body.code, retry_after)
 
 
 def _classify(operation: str, status: int, error_body: ErrorBody) -> tuple[type[errors.ErrorResponse], str]:
-    """Error class and way out for an answer, most specific first."""
+    """Return error class and hint of an error response, most specific case first."""
     if status == RATE_LIMITED:
-        return errors.RateLimited, "Wait a minute and run it again."
+        return errors.RateLimited, "Wait a minute, then run it again."
     if status >= SERVER_ERRORS:
-        return errors.ServerError, "This is on ThingSpace's side: run it again in a few minutes."
+        return errors.ServerError, "ThingSpace has an outage: run it again in a few minutes."
     if (
-        error_body.format == "fault"
+        error_body.format == "gateway"
         and error_body.code in {EXPIRED_ACCESS_TOKEN, MISSING_ACCESS_TOKEN}
         and operation != "token"
     ):
         return errors.AccessTokenRejected, (
-            "The access token was not accepted. If this stays so, check that the application of this key "
-            "(THINGSPACE_APP_KEY, or the profile's own) is active in the ThingSpace portal."
+            "ThingSpace rejected a new access token too. Check in the ThingSpace portal that the application of this "
+            "key (THINGSPACE_APP_KEY, or the profile's own) is active."
         )
     if operation == "login" and _may_count_as_failed_login(error_body):
         return errors.LoginRejected, (
-            "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD, or the profile's own (the UWS user, not the portal "
-            "login), and that no proxy answers in ThingSpace's place, before you run this again: five wrong logins in "
-            "a row lock the user, and only Verizon support can unlock it. It was tried once; the same password is not "
-            "tried again from this machine."
+            "Check THINGSPACE_USERNAME and THINGSPACE_PASSWORD, or the profile's own, before you run it again: they "
+            "belong to the UWS user, not to the portal login. Check also that no proxy responds in place of "
+            "ThingSpace. Five failed logins in a row lock the user, and only Verizon support can unlock it. "
+            "The provider sends no second login with the same password."
         )
     if ".SessionToken." in error_body.code:
         return errors.SessionRejected, (
-            "The session was not accepted even after a new login. Is another program logging this user in and out?"
+            "ThingSpace rejected a new session too. Check whether another program logs this user in and out."
         )
-    # A 401 without any code was seen live once, on a session that was 96 seconds old: no wrong address says that.
-    is_silent = status == UNAUTHORIZED and not error_body.code and operation != "token"
-    if (error_body.format == "other" and not is_silent) or error_body.code == NO_SUCH_ROUTE:
+    # A 401 without a code was observed live on a session 96 seconds old; a wrong base URL never causes it.
+    is_session_error = status == UNAUTHORIZED and not error_body.code and operation != "token"
+    if (error_body.format == "other" and not is_session_error) or error_body.code == NO_SUCH_ROUTE:
         return errors.RouteNotFound, (
-            "That address is not known there: check THINGSPACE_BASE_URL (stack config thingspace:baseUrl, or the "
-            "profile's own), and that no proxy answers in ThingSpace's place."
+            "Check THINGSPACE_BASE_URL (stack config thingspace:baseUrl, or the profile's own), and that no proxy "
+            "responds in place of ThingSpace."
         )
     if operation == "token":
         return errors.ApplicationKeyRejected, (
@@ -159,24 +159,27 @@ def _classify(operation: str, status: int, error_body: ErrorBody) -> tuple[type[
 
 
 def _may_count_as_failed_login(error_body: ErrorBody) -> bool:
-    """Whether a login that was answered below 500 may have counted as a wrong one.
+    """Return whether ThingSpace may have counted a failed login, for a response to a login with a status below 500.
 
-    ThingSpace documents neither status nor code of a wrong password, so everything counts that the gateway did not
-    surely stop before: a route that it does not know, as a fault or as XML with the gateway's number.
+    ThingSpace documents neither status nor code of a wrong password. So every response counts, except one with which
+    the gateway certainly stopped the login: an unknown route, in its JSON format or as XML with a numeric code.
     """
-    if error_body.format == "fault":
+    if error_body.format == "gateway":
         return error_body.code != NO_SUCH_ROUTE
     return error_body.format != "other" or not error_body.code.isdigit()
 
 
 def _classify_m2m(status: int, error_body: ErrorBody) -> tuple[type[errors.ErrorResponse], str]:
-    """Error class and way out for an answer of the m2m service itself, or for a 401 of nobody known."""
+    """Return error class and hint of an error response of the m2m service, or of a 401 without a known code."""
     if "REQUEST_FAILED.Account" in error_body.code or "REQUEST_FAILED.NoAccounts" in error_body.code:
         return errors.AccountRejected, (
-            "Check the account name, leading zeros included, and that the ThingSpace user may use this account."
+            "Check the account name with its leading zeros, and that the ThingSpace user may use this account."
         )
     if "INPUT_INVALID" in error_body.code or error_body.code.endswith("DeserializationFailed"):
-        return errors.InputRejected, "Correct the value that ThingSpace names, and run it again."
-    if status == UNAUTHORIZED:  # no code, or one that explains nothing
-        return errors.SessionRejected, "ThingSpace gave no reason; a new login did not help."
-    return errors.ErrorResponse, "Run it again; if it stays, give this code to Verizon support."
+        return errors.InputRejected, "Correct the value that ThingSpace names, then run it again."
+    if status == UNAUTHORIZED:
+        return errors.SessionRejected, (
+            "ThingSpace gave no reason and rejected a new session too. Run it again; if the error persists, report it "
+            "to Verizon support."
+        )
+    return errors.ErrorResponse, "Run it again; if the error persists, report this code to Verizon support."

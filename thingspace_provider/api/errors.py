@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 class ThingSpaceError(Exception):
-    """Something could not be done; the text is written for the person who has to act on it.
+    """Base class. Its text is `<action> failed for account <name>: <detail>. <hint>`.
 
     Args:
-        doing: what was being done, as "starting SMS callbacks".
-        account: the ThingSpace account it was done for, if one was involved.
-        answer: what came back, or what happened instead.
-        remedy: what to do now.
+        action: what failed, as a gerund, for example "starting SMS callbacks".
+        account: the ThingSpace account, if the action concerns one.
+        detail: the response, or the reason why there is none.
+        hint: the next step for the user, as an imperative.
     """
 
     def __init__(self, action: str, account: str | None = None, detail: str = "", hint: str = "") -> None:
@@ -48,8 +48,7 @@ class ThingSpaceError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        whom = f" for account {self.account}" if self.account else ""
-        message = f"{self.action}{whom}"
+        message = f"{self.action} failed" + (f" for account {self.account}" if self.account else "")
         if self.detail:
             message += f": {self.detail}"
         if not message.endswith((".", "!", "?")):
@@ -57,29 +56,29 @@ class ThingSpaceError(Exception):
         return f"{message} {self.hint}".rstrip()
 
     def with_detail(self, detail: str) -> Self:
-        """The same error with another account of what came back."""
+        """Return the same error with another detail."""
         action, account, _, *rest = self.args
         return type(self)(action, account, detail, *rest)
 
 
 class CredentialsMissing(ThingSpaceError):
-    """A setting that every call needs is absent, or must not be used as it is."""
+    """A credential is not configured, so nothing was sent."""
 
 
 class InvalidSetting(ThingSpaceError):
-    """A setting has a value that makes no sense."""
+    """A setting or a credential has a value that cannot be used, so nothing was sent."""
 
 
 class NoResponse(ThingSpaceError):
-    """There was no answer.
+    """A request got no response.
 
     Args:
-        doing: what was being done.
-        account: for which account.
-        answer: what happened instead of an answer.
-        remedy: what to do now.
-        sent: whether the request may have been taken; False when there was no connection.
-        passing: whether it may be different in a moment.
+        action: as in ThingSpaceError.
+        account: as in ThingSpaceError.
+        detail: the reason.
+        hint: as in ThingSpaceError.
+        request_sent: whether ThingSpace may have received the request; False without a connection.
+        is_transient: whether another attempt can succeed.
     """
 
     def __init__(
@@ -98,32 +97,32 @@ class NoResponse(ThingSpaceError):
 
 
 class DeadlineExceeded(ThingSpaceError):
-    """The time of the whole operation was used up; the text says what was waited for."""
+    """The deadline of the resource operation passed; the detail names what it waited for."""
 
 
 class LoginBlocked(ThingSpaceError):
-    """The call was not tried, because these credentials were refused before."""
+    """The login guard blocked a login, because ThingSpace rejected, or may have rejected, these credentials before."""
 
 
 class ListenerNotReady(ThingSpaceError):
-    """The callback URL did not prove that it leads to the listener that was meant."""
+    """The readiness probe of a callback URL failed."""
 
 
 class UnexpectedResponse(ThingSpaceError):
-    """ThingSpace reported success in a form that is not documented."""
+    """ThingSpace reported success in an undocumented form."""
 
 
 class ErrorResponse(ThingSpaceError):
-    """ThingSpace, or the gateway before it, answered with an error.
+    """ThingSpace, or its API gateway, returned an error response.
 
     Args:
-        doing: what was being done.
-        account: for which account.
-        answer: the answer in words.
-        remedy: what to do now.
+        action: as in ThingSpaceError.
+        account: as in ThingSpaceError.
+        detail: status, code and message of the response.
+        hint: as in ThingSpaceError.
         status: HTTP status.
-        code: ThingSpace's own code as it came, or "" if the answer held none.
-        retry_after: seconds that ThingSpace asks to wait before the next try.
+        code: ThingSpace's error code, or "" without one.
+        retry_after: the seconds of its `Retry-After`, 0 without one.
     """
 
     def __init__(
@@ -144,36 +143,36 @@ class ErrorResponse(ThingSpaceError):
 
 
 class AccessTokenRejected(ErrorResponse):
-    """The gateway did not accept the OAuth access token."""
+    """The gateway rejected the access token."""
 
 
 class ApplicationKeyRejected(ErrorResponse):
-    """The application key or secret was not accepted for a token."""
+    """ThingSpace issued no access token for this application key and secret."""
 
 
 class LoginRejected(ErrorResponse):
-    """The user name or password was not accepted, or the user is locked: ThingSpace does not document which."""
+    """ThingSpace rejected the user name or password, or the user is locked. It does not document which."""
 
 
 class SessionRejected(ErrorResponse):
-    """The session token is missing, has expired after 20 idle minutes, or is not known."""
+    """The session token is missing or unknown, or expired after 20 idle minutes."""
 
 
 class AccountRejected(ErrorResponse):
-    """The account does not exist, or does not belong to this user."""
+    """The account does not exist, or this user may not use it."""
 
 
 class InputRejected(ErrorResponse):
-    """Something in the request is not acceptable to ThingSpace."""
+    """The request holds a value that ThingSpace rejects."""
 
 
 class RouteNotFound(ErrorResponse):
-    """The gateway does not know the address, or refuses it before ThingSpace sees it."""
+    """The gateway does not know the path, or rejects it before it reaches ThingSpace."""
 
 
 class RateLimited(ErrorResponse):
-    """Too many requests."""
+    """The rate of requests is too high."""
 
 
 class ServerError(ErrorResponse):
-    """ThingSpace failed on its side."""
+    """ThingSpace failed."""

@@ -1,4 +1,4 @@
-"""What an operation may use of time and of ThingSpace."""
+"""Limits of a client: timeouts and the rate of calls."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """How long an operation may take, and how often ThingSpace may be called.
+    """How long a resource operation can take, and how often ThingSpace can be called.
 
     Args:
-        deadline: seconds for one operation, every attempt, pause and login included.
-        answer: seconds for one answer.
-        rate: calls a second over all threads; ThingSpace publishes no limit for these calls.
+        resource_timeout_seconds: for one resource operation, with all attempts, backoffs and logins.
+        response_timeout_seconds: for one response.
+        calls_per_second: over all threads. ThingSpace publishes no rate limit for these calls.
     """
 
     resource_timeout_seconds: float = 120.0

@@ -1,12 +1,12 @@
-"""A record of refused logins that outlives the process, so that a pipeline cannot lock a ThingSpace user.
+"""Login guard: blocks logins with credentials that ThingSpace has rejected, across processes.
 
-ThingSpace locks a user after five wrong logins in a row, and only Verizon support unlocks. So a password that was
-refused once is not tried again: not by the update that follows, not by another process, not by tomorrow's run. One
-small file per user of ThingSpace, in the folder of this user of the machine, holds slow hashes of what was refused
-and never a credential. Another password is tried; a login that succeeds removes the file.
+ThingSpace locks a user after five failed logins in a row, and only Verizon support can unlock it. So a rejected
+password is never sent again: not by the next update, not by another process, not by a later run. Each ThingSpace user
+has one small file in the home directory of the machine's user. The file holds slow hashes of rejected passwords and
+never a credential. Another password is sent; a successful login removes the file.
 
-A person who had the user unlocked sets THINGSPACE_RETRY_REFUSED_LOGIN. Each of its values allows one login, because
-one that is left set in a pipeline, or shared by processes side by side, would lock the user again.
+After an unlock, THINGSPACE_LOGIN_OVERRIDE permits a login. Each of its values permits one, because a value that stays
+set in a pipeline, or that several processes share, would lock the user again.
 """
 
 from __future__ import annotations
@@ -16,32 +16,31 @@ import hashlib
 import itertools
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from thingspace_provider.api.credentials import Credentials
+from thingspace_provider.common.file_lock import FileLock
 
-LOCKOUT_THRESHOLD = 5  # wrong logins in a row
-OVERRIDE_VARIABLE = "THINGSPACE_RETRY_REFUSED_LOGIN"
-POLL_SECONDS = 0.05
+LOCKOUT_THRESHOLD = 5  # failed logins in a row
+OVERRIDE_VARIABLE = "THINGSPACE_LOGIN_OVERRIDE"
 
 
 def state_directory() -> Path:
-    """Where records lie: `thingspace-provider/refused-logins` in XDG_STATE_HOME, by default `~/.local/state`."""
+    """Return the directory of the records: `thingspace-provider/rejected-logins` in XDG_STATE_HOME (~/.local/state)."""
     base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "thingspace-provider" / "refused-logins"
+    return (Path(base) if base else Path.home() / ".local" / "state") / "thingspace-provider" / "rejected-logins"
 
 
 @dataclass(frozen=True)
 class LoginRecord:
-    """What is known of one user.
+    """Record of one ThingSpace user.
 
     Args:
-        refused: hashes of refused passwords.
-        strikes: how many wrong logins there were in a row.
-        spent: hashes of values of the override, each of which allowed one more login.
+        rejected_hashes: hashes of rejected passwords.
+        failed_logins: number of failed logins in a row from this machine.
+        used_overrides: hashes of used values of the login override.
     """
 
     rejected_hashes: tuple[str, ...] = ()
@@ -50,65 +49,67 @@ class LoginRecord:
 
     @property
     def remaining(self) -> int:
-        """Wrong logins that are likely left before the user is locked; others may have used some."""
+        """Return the failed logins left before the lockout; fewer if other machines failed too."""
         return max(LOCKOUT_THRESHOLD - self.failed_logins, 0)
 
 
 class LoginGuard:
-    """The records of this machine's user. Where they cannot be written, it remembers nothing."""
+    """Records of rejected logins of this machine's user. Without a writable directory, it records nothing.
+
+    Args:
+        directory: where the records are; by default `state_directory()`.
+    """
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory or state_directory()
 
     @contextlib.contextmanager
     def lock(self, credentials: Credentials, seconds: float) -> Iterator[bool]:
-        """Hold the user's lock, so that processes side by side do not all try the same wrong password.
+        """Hold the lock of a ThingSpace user, so that parallel processes do not all send the same wrong password.
 
-        False when another process held it all those seconds: it still logs in. The lock's file stays for ever,
-        because who removed it would leave the next one alone with those that wait for it.
+        Yields False if another process holds the lock until the timeout, because it is still logging in.
         """
         with contextlib.ExitStack() as stack:
             acquired = True
-            with contextlib.suppress(OSError, ImportError):
-                import fcntl  # noqa: PLC0415  not on Windows, where processes are not kept apart
-
+            with contextlib.suppress(OSError):
                 self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                lock_file = stack.enter_context(self.file(credentials).with_suffix(".lock").open("w"))
-                acquired = _wait_for_lock(lambda: fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB), seconds)
+                file_lock = FileLock(self.file(credentials).with_suffix(".lock"))
+                stack.callback(file_lock.release)
+                acquired = file_lock.acquire(seconds)
             yield acquired
 
     def find_rejected(self, credentials: Credentials) -> LoginRecord | None:
-        """The record, when exactly these credentials were refused before."""
+        """Return the record if ThingSpace rejected exactly these credentials, else None."""
         record = self.record(credentials)
         return record if password_hash(credentials) in record.rejected_hashes else None
 
     def may_override(self, credentials: Credentials) -> bool:
-        """Whether the override has a value that allows one more login of this user."""
+        """Return whether the override has an unused value for this user."""
         value = os.environ.get(OVERRIDE_VARIABLE, "")
         return bool(value) and not self.is_override_used(credentials, value)
 
     def is_override_used(self, credentials: Credentials, value: str) -> bool:
-        """Whether this value of the override allowed a login before."""
+        """Return whether this value of the override permitted a login before."""
         return value_hash(value) in self.record(credentials).used_overrides
 
     def use_override(self, credentials: Credentials) -> bool:
-        """Whether the override allows one more login. Its value then allows no other, and is noted before this one."""
+        """Return whether the override permits a login; its value is recorded as used before that login."""
         return self.may_override(credentials) and self.mark_override_used(credentials, os.environ[OVERRIDE_VARIABLE])
 
     def mark_override_used(self, credentials: Credentials, value: str) -> bool:
-        """Note that a value of the override is used; False when it cannot be noted, for then it would be used again."""
+        """Record a value of the override as used. Return False if that fails, because it could then be used twice."""
         before = self.record(credentials)
         return self._write(credentials, replace(before, used_overrides=(*before.used_overrides, value_hash(value))))
 
     def override_hint(self, credentials: Credentials) -> str:
-        """How one more login is allowed, in a sentence."""
+        """Return a hint with the next value of the override."""
         value = next(value for value in map(str, itertools.count(1)) if not self.is_override_used(credentials, value))
-        used = " (its present value was used for one already)" if os.environ.get(OVERRIDE_VARIABLE) else ""
+        used = " (its current value is used)" if os.environ.get(OVERRIDE_VARIABLE) else ""
         setting = f"{OVERRIDE_VARIABLE}={value}{used}"
-        return f"If the user was unlocked and the password is right, allow one more try with {setting}."
+        return f"If Verizon unlocked the user and the password is right, set {setting} to permit one login."
 
     def record_failure(self, credentials: Credentials) -> LoginRecord:
-        """Remember one more refused login."""
+        """Record a failed login with these credentials, and return the new record."""
         before = self.record(credentials)
         current_hash = password_hash(credentials)
         rejected_hashes = (
@@ -122,29 +123,28 @@ class LoginGuard:
         return record
 
     def clear(self, credentials: Credentials) -> None:
-        """A login succeeded: the count in ThingSpace starts anew."""
+        """Remove the record after a successful login, which resets the count of ThingSpace too."""
         with contextlib.suppress(OSError):
             self.file(credentials).unlink(missing_ok=True)
 
     def record(self, credentials: Credentials) -> LoginRecord:
-        """All that is remembered of this user."""
+        """Return the record of this user, an empty one without a readable file."""
         try:
             document = json.loads(self.file(credentials).read_text())
-            used_overrides = document.get("used_overrides", [])  # which earlier versions did not write
             return LoginRecord(
                 tuple(map(str, document["rejected_hashes"])),
                 int(document["failed_logins"]),
-                tuple(map(str, used_overrides)),
+                tuple(map(str, document["used_overrides"])),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return LoginRecord()
 
     def file(self, credentials: Credentials) -> Path:
-        """Where the record of this user lies, when there is one."""
+        """Return the path of this user's record, whether or not it exists."""
         return self._directory / f"{user_hash(credentials)}.json"
 
     def _write(self, credentials: Credentials, record: LoginRecord) -> bool:
-        """Whether it could be written."""
+        """Replace the record atomically. Return whether that succeeded."""
         with contextlib.suppress(OSError):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             scratch = self.file(credentials).with_suffix(f".{os.getpid()}")
@@ -155,13 +155,13 @@ class LoginGuard:
 
 
 def password_hash(credentials: Credentials) -> str:
-    """A hash that takes so long that a password cannot be found by trying."""
+    """Return a hash that is too slow to find the password by trial."""
     user = _user(credentials)
     return hashlib.scrypt(credentials.password.encode(), salt=user, n=2**14, r=8, p=1, dklen=16).hex()
 
 
 def user_hash(credentials: Credentials) -> str:
-    """Names a user of one ThingSpace without telling who it is."""
+    """Return a name for the user of one ThingSpace that does not reveal the user name."""
     return hashlib.sha256(_user(credentials)).hexdigest()[:32]
 
 
@@ -170,23 +170,5 @@ def _user(credentials: Credentials) -> bytes:
 
 
 def value_hash(value: str) -> str:
-    """Of a value of the override, which may be anything."""
+    """Return a hash of a value of the override, which is any text."""
     return hashlib.sha256(value.encode()).hexdigest()[:16]
-
-
-def _wait_for_lock(lock: Callable[[], None], seconds: float) -> bool:
-    """Whether it could be locked in time."""
-    deadline = time.monotonic() + seconds
-    while not _try_lock(lock):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
-
-
-def _try_lock(lock: Callable[[], None]) -> bool:
-    try:
-        lock()
-    except BlockingIOError:
-        return False
-    return True

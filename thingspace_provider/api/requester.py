@@ -1,137 +1,118 @@
-"""Sends single requests to ThingSpace: at one pace for all threads, within an operation's time."""
+"""Sends single requests to ThingSpace, within the rate limit and the deadline of a resource operation."""
 
 from __future__ import annotations
 
 import base64
-import math
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from thingspace_provider.api import error_responses, errors
 from thingspace_provider.api.credentials import Credentials
 from thingspace_provider.api.deadline import Deadline
+from thingspace_provider.api.rate_limiter import RateLimiter
 from thingspace_provider.api.transport import HttpResponse, Transport, TransportError
+from thingspace_provider.common.http_headers import parse_retry_after
 from thingspace_provider.common.redaction import Redactor
 from thingspace_provider.common.urls import strip_userinfo, url_secrets
 
-MAX_RETRY_AFTER_SECONDS = 24 * 3600.0  # seconds; beyond that a clock is wrong
+MAX_RETRY_AFTER_SECONDS = 24 * 3600.0  # a longer one is a wrong clock
 
 
-class RateLimiter:
-    """At most so many calls a second, a second's worth of them at once; and none while ThingSpace asks for quiet."""
+@dataclass(frozen=True)
+class Call:
+    """One call of an API operation.
 
-    def __init__(self, calls_per_second: float, clock: Callable[[], float]) -> None:
-        self.calls_per_second = calls_per_second
-        self._interval = 1.0 / calls_per_second
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._last_slot = clock() - 1.0
-        self._paused_until = clock()
+    Args:
+        operation: ThingSpace's name, for example `startCallbacks`.
+        action: the same as a gerund, for messages.
+        method: HTTP method.
+        path: path below the base URL.
+        account: the account that it concerns, if any.
+        body: request body.
+        secrets: secrets in path or body, which no error may show.
+    """
 
-    def reserve(self, max_delay_seconds: float = math.inf) -> float:
-        """The seconds until the next turn, which is taken, unless there are not so many: it is left to others then."""
-        with self._lock:
-            now = self._clock()
-            slot = max(self._last_slot, now - 1.0) + self._interval
-            delay = max(slot - now, 0.0)
-            if delay < max_delay_seconds:
-                self._last_slot = slot
-            return delay
-
-    def pause(self, seconds: float) -> None:
-        """Give no turn for so long."""
-        with self._lock:
-            self._paused_until = max(self._paused_until, self._clock() + seconds)
-            self._last_slot = max(self._last_slot, self._paused_until)
-
-    def pause_remaining(self) -> float:
-        """Seconds that are left of what `hold` asked for."""
-        with self._lock:
-            return max(self._paused_until - self._clock(), 0.0)
+    operation: str
+    action: str
+    method: str
+    path: str
+    account: str | None = None
+    body: bytes | None = field(default=None, repr=False)
+    secrets: tuple[object, ...] = field(default=(), repr=False)
 
 
 class ApiRequester:
-    """One ThingSpace, for all threads of a client."""
+    """Sends calls to one ThingSpace. Safe for use by several threads."""
 
     def __init__(self, credentials: Credentials, transport: Transport, rate_limiter: RateLimiter) -> None:
         self._base_url = credentials.base_url
-        pair = f"{credentials.app_key}:{credentials.app_secret}"
+        key_pair = f"{credentials.app_key}:{credentials.app_secret}"
         self._secrets = (
             *(credentials.app_key, credentials.app_secret, credentials.password),
-            base64.b64encode(pair.encode()).decode(),
+            base64.b64encode(key_pair.encode()).decode(),
             *url_secrets(credentials.base_url),
         )
         self._transport = transport
         self._rate_limiter = rate_limiter
 
-    def send(
-        self,
-        deadline: Deadline,
-        action: str,
-        account: str | None,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes | None = None,
-    ) -> HttpResponse:
-        """Wait for a turn, send it once, and read the answer. Raises Unreachable or DeadlineExceeded."""
-        self._wait_for_rate_limit(deadline, action, account)
-        seconds = deadline.response_timeout(action, account)
-        url = self._base_url.rstrip("/") + path
+    def send(self, deadline: Deadline, call: Call, headers: Mapping[str, str]) -> HttpResponse:
+        """Send a call once and return its response, of any status. Raises NoResponse or DeadlineExceeded."""
+        self._wait_for_rate_limit(deadline, call)
+        timeout_seconds = deadline.response_timeout(call.action, call.account)
+        url = self._base_url.rstrip("/") + call.path
         try:
-            with deadline.log_if_slow(action, account, "ThingSpace's answer"):
-                response = self._transport.send(method, url, headers, body, seconds)
+            with deadline.log_if_slow(call.action, call.account, "the response of ThingSpace"):
+                response = self._transport.send(call.method, url, headers, call.body, timeout_seconds)
         except TransportError as error:
-            raise self._no_response(action, account, error) from None
+            raise self._no_response(call, error) from None
         if response.status == error_responses.RATE_LIMITED:
-            self._rate_limiter.pause(parse_retry_after(response))  # asked of one, meant for all
+            self._rate_limiter.pause(_retry_after_seconds(response))
         return response
 
     def error_from_response(
-        self, operation: str, action: str, account: str | None, response: HttpResponse, secrets: Iterable[object] = ()
+        self, call: Call, response: HttpResponse, secrets: Iterable[object] = ()
     ) -> errors.ErrorResponse:
-        """The error that an answer means, without the secrets that it repeats: the credentials, and these."""
-        redactor = Redactor((*self._secrets, *secrets))
+        """Build the error for an error response. Redacts the credentials, the secrets of the call, and `secrets`."""
+        redactor = Redactor((*self._secrets, *call.secrets, *secrets))
         return error_responses.error_from_response(
-            operation, action, account, response.status, response.body, parse_retry_after(response), redactor
+            call.operation,
+            call.action,
+            call.account,
+            response.status,
+            response.body,
+            _retry_after_seconds(response),
+            redactor,
         )
 
-    def _wait_for_rate_limit(self, deadline: Deadline, action: str, account: str | None) -> None:
-        """Wait as the pace asks, or raise DeadlineExceeded when that is longer than there is time."""
-        delay, paused_seconds = (
-            self._rate_limiter.reserve(deadline.remaining_seconds()),
-            self._rate_limiter.pause_remaining(),
-        )
+    def _wait_for_rate_limit(self, deadline: Deadline, call: Call) -> None:
+        """Wait for the rate limiter. Raises DeadlineExceeded at once if the wait ends after the deadline."""
+        delay = self._rate_limiter.reserve(deadline.remaining_seconds())
+        paused_seconds = self._rate_limiter.pause_remaining()
         if paused_seconds > delay / 2:
-            reason = f"ThingSpace asked for a pause (Retry-After), of which {paused_seconds:.0f} s are left"
-            hint = "Run it again after these: what was done is kept, what is missing is done then."
+            reason = f"ThingSpace requested a pause (Retry-After), {paused_seconds:.0f} s are left"
+            hint = "Run it again after the pause: completed steps are kept, and the remaining ones follow."
         else:
-            reason = f"all calls together are kept to {self._rate_limiter.calls_per_second:g} a second"
+            reason = f"the rate limit is {self._rate_limiter.calls_per_second:g} calls per second"
             hint = (
-                "Run it again: what was done is kept, what is missing is done then. THINGSPACE_CALLS_PER_SECOND allows "
-                "more calls, THINGSPACE_DEADLINE more seconds for one operation."
+                "Run it again: completed steps are kept, and the remaining ones follow. Set "
+                "THINGSPACE_CALLS_PER_SECOND to allow more calls, or THINGSPACE_RESOURCE_TIMEOUT_SECONDS to allow "
+                "more time for one resource operation."
             )
-        deadline.sleep(delay, action, account, reason, hint)
+        deadline.sleep(delay, call.action, call.account, reason, hint)
 
-    def _no_response(self, action: str, account: str | None, error: TransportError) -> errors.NoResponse:
+    def _no_response(self, call: Call, error: TransportError) -> errors.NoResponse:
         return errors.NoResponse(
-            action,
-            account,
-            f"no answer from {strip_userinfo(self._base_url)} ({error})",
+            call.action,
+            call.account,
+            f"no response from {strip_userinfo(self._base_url)} ({error})",
             "Check the network and THINGSPACE_BASE_URL (stack config thingspace:baseUrl), then run it again: "
-            "what was done is kept, what is missing is done then.",
+            "completed steps are kept, and the remaining ones follow.",
             error.request_sent,
             error.is_transient,
         )
 
 
-def parse_retry_after(response: HttpResponse) -> float:
-    """Seconds that the answer's Retry-After asks to wait, in either of its two forms; 0 without one."""
-    value = response.headers.get("retry-after", "").strip()
-    try:
-        seconds = float(value) if value.isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+def _retry_after_seconds(response: HttpResponse) -> float:
+    seconds = parse_retry_after(response.headers.get("retry-after", ""), time.time())
+    return min(seconds, MAX_RETRY_AFTER_SECONDS)

@@ -1,4 +1,4 @@
-"""The one place where bytes leave for ThingSpace or a listener."""
+"""HTTP transport for calls to ThingSpace and for readiness probes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from thingspace_provider.api.credentials import is_loopback
 from thingspace_provider.common.timeouts import run_with_timeout
+from thingspace_provider.common.urls import is_loopback
 
-CONNECT_SECONDS = 5.0
-MAX_BODY_BYTES = 4 * 1024 * 1024  # bytes; the longest documented answer is a page of 100 texts
+CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_BODY_BYTES = 4 * 1024 * 1024  # the longest documented response is a history page of 100 messages
 CHUNK_BYTES = 64 * 1024
-MAX_POOLED_CONNECTIONS = 256  # kept open per address; with more threads than that, urllib3 warns at every call
-GRACE_SECONDS = 0.2  # for the library's own time-out, which says more exactly what did not come
+MAX_POOLED_CONNECTIONS = 256  # per address; with more threads than this, urllib3 warns at every call
+TIMEOUT_MARGIN_SECONDS = 0.2  # lets requests time out first, because its error names the step
 
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """An HTTP answer: status, headers (names in lower case) and the whole body."""
+    """HTTP response: status, headers with lower-case names, and the complete body."""
 
     status: int
     headers: Mapping[str, str]
@@ -33,12 +33,12 @@ class HttpResponse:
 
 
 class TransportError(Exception):
-    """The request got no usable answer; the text says why, in words.
+    """A request got no usable response.
 
     Args:
-        text: why.
-        sent: whether the other side may have taken the request; False when there was no connection.
-        passing: whether it may be different in a moment.
+        message: the reason, without URLs or anything that was sent.
+        request_sent: whether the server may have received the request; False without a connection.
+        is_transient: whether another attempt can succeed.
     """
 
     def __init__(self, message: str, *, request_sent: bool = True, is_transient: bool = True) -> None:
@@ -48,26 +48,35 @@ class TransportError(Exception):
 
 
 class Transport(Protocol):
-    """Sends one request. Safe for use by several threads."""
+    """Sends one request at a time. Safe for use by several threads."""
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> HttpResponse:
-        """Send it and read the whole answer within `seconds`, or raise TransportError."""
+        """Send a request and read its whole response within `seconds`. Raises TransportError."""
 
 
 class RequestsTransport:
-    """Keeps connections open between calls and threads; follows no redirect, keeps no cookie, reads no .netrc.
+    """Transport that reuses connections, follows no redirect, stores no cookie and reads no `.netrc`.
 
     Args:
-        ca_bundle: PEM file of the only CAs to trust; None trusts those that the environment says.
+        ca_bundle: PEM file of the only trusted CAs; None trusts the CAs that the environment configures.
+        connect_timeout_seconds: for DNS, connection and TLS.
+        max_body_bytes: longest accepted response body.
     """
 
-    def __init__(self, ca_bundle: str | None = None) -> None:
+    def __init__(
+        self,
+        ca_bundle: str | None = None,
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
         self._ca_bundle = ca_bundle
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._max_body_bytes = max_body_bytes
         self._session = requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Without an auth of its own, requests would put a login from ~/.netrc in place of our bearer.
+        # Without an auth of its own, requests replaces the Authorization header by a login from ~/.netrc.
         self._session.auth = _no_auth
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=MAX_POOLED_CONNECTIONS))
@@ -75,26 +84,33 @@ class RequestsTransport:
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> HttpResponse:
-        """Send it and read the whole answer within `seconds`, or raise TransportError."""
+        """Send a request and read its whole response within `seconds`. Raises TransportError."""
         try:
             return run_with_timeout(
-                lambda: self._send(method, url, headers, body, seconds), seconds + GRACE_SECONDS, "thingspace"
+                lambda: self._send(method, url, headers, body, seconds),
+                seconds + TIMEOUT_MARGIN_SECONDS,
+                "thingspace",
             )
         except FutureTimeoutError:
-            raise TransportError(f"no whole answer within {seconds:.1f} s") from None
+            raise TransportError(f"no complete response within {seconds:.1f} s") from None
+
+    def close(self) -> None:
+        """Close the open connections."""
+        self._session.close()
 
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> HttpResponse:
-        # No proxy stands between this machine and itself.
+        # Never use a proxy for loopback addresses.
         proxies = {"no_proxy": "*"} if is_loopback(urlsplit(url).hostname or "") else None
+        connect_timeout_seconds = min(self._connect_timeout_seconds, seconds)
         try:
             with self._session.request(
                 method,
                 url,
                 headers=dict(headers),
                 data=body,
-                timeout=(min(CONNECT_SECONDS, seconds), seconds),
+                timeout=(connect_timeout_seconds, seconds),
                 allow_redirects=False,
                 proxies=proxies,
                 verify=self._ca_bundle,
@@ -103,57 +119,54 @@ class RequestsTransport:
                 return HttpResponse(
                     response.status_code,
                     {name.lower(): value for name, value in response.headers.items()},
-                    _read_body(response),
+                    self._read_body(response),
                 )
         except requests.RequestException as error:
-            is_untrusted = isinstance(error, requests.exceptions.SSLError)
-            request_sent = not is_untrusted and not _is_connect_error(error)
+            is_tls_error = isinstance(error, requests.exceptions.SSLError)
             raise TransportError(
-                _describe(error, seconds), request_sent=request_sent, is_transient=not is_untrusted
+                _describe(error, connect_timeout_seconds, seconds),
+                request_sent=not is_tls_error and not _is_connect_error(error),
+                is_transient=not is_tls_error,
             ) from error
 
-    def close(self) -> None:
-        """Let go of the open connections."""
-        self._session.close()
+    def _read_body(self, response: requests.Response) -> bytes:
+        body = bytearray()
+        for chunk in response.iter_content(CHUNK_BYTES):
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                raise TransportError(
+                    f"the response is longer than {self._max_body_bytes // 1024} KiB", is_transient=False
+                )
+        return bytes(body)
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _read_body(response: requests.Response) -> bytes:
-    """The whole body, as long as it stays in bounds."""
-    body = bytearray()
-    for chunk in response.iter_content(CHUNK_BYTES):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise TransportError(f"the answer is longer than {MAX_BODY_BYTES // 1024} kB", is_transient=False)
-    return bytes(body)
-
-
 def _is_connect_error(error: requests.RequestException) -> bool:
-    """Whether the request surely was not sent: there was no connection to send it on."""
+    """Return whether the request was certainly not sent, because there was no connection."""
     if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
         return True
     reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return isinstance(reason, NewConnectionError | ConnectTimeoutError)  # a name that does not resolve is the former
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)  # NewConnectionError includes DNS errors
 
 
-def _describe(error: requests.RequestException, seconds: float) -> str:
-    """Why there was no answer, without library names, addresses or anything that was sent."""
+def _describe(error: requests.RequestException, connect_timeout_seconds: float, seconds: float) -> str:
+    """Describe a failure without class names of libraries, addresses or request data."""
     if isinstance(error, requests.exceptions.SSLError):
-        return f"the TLS connection was not trusted ({_describe_root_cause(error)})"
+        return f"the TLS connection is not trusted ({_describe_root_cause(error)})"
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return f"no connection within {min(CONNECT_SECONDS, seconds):.1f} s"
+        return f"no connection within {connect_timeout_seconds:.1f} s"
     if isinstance(error, requests.exceptions.Timeout):
-        return f"no answer within {seconds:.1f} s"
+        return f"no response within {seconds:.1f} s"
     if isinstance(error, requests.exceptions.ConnectionError):
         return _describe_root_cause(error)
     return type(error).__name__
 
 
 def _describe_root_cause(error: BaseException) -> str:
-    """The operating system's own words at the bottom of a chain of wrapped errors."""
+    """Return the operating system's message for a chain of wrapped errors, or the class of the first one."""
     cause = root_cause(error)
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
@@ -161,12 +174,12 @@ def _describe_root_cause(error: BaseException) -> str:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What a chain of wrapped errors began with."""
+    """Return the error at the beginning of a chain of wrapped errors."""
     current = error
     while True:
         inner = current.__cause__ or current.__context__ or getattr(current, "reason", None)
         if not isinstance(inner, BaseException):
-            inner = next((part for part in current.args if isinstance(part, BaseException)), None)
+            inner = next((argument for argument in current.args if isinstance(argument, BaseException)), None)
         if inner is None:
             return current
         current = inner

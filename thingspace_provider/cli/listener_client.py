@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from thingspace_provider.api.credentials import is_loopback
+from thingspace_provider.common.urls import is_loopback
 
 CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS = 3, 15
 UNAVAILABLE_STATUSES = (502, 503, 504)  # the store fails, or a proxy does not reach the listener

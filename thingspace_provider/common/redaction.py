@@ -1,4 +1,4 @@
-"""Blots secrets out of texts that somebody else wrote, as a server that repeats what it was sent."""
+"""Redacts known secrets in foreign text, for example in an error page that echoes the request."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
-MIN_SECRET_LENGTH = 6  # characters; a shorter one is part of many words, and blotting these out would tell it
+MIN_SECRET_LENGTH = 6  # characters; a shorter secret is part of many words, and redacting these would reveal it
 
 
 class Redactor:
-    """Values that are never shown, however they are escaped.
+    """Replaces secrets by `***`, whatever encoding the foreign text uses for them.
 
     Args:
-        values: what is secret; what is no text, or too short to be one, is passed over.
+        values: the secrets. Values that are not strings, or shorter than `MIN_SECRET_LENGTH`, are ignored.
     """
 
     def __init__(self, values: Iterable[object] = ()) -> None:
@@ -23,22 +23,22 @@ class Redactor:
         self.add(values)
 
     def add(self, values: Iterable[object]) -> None:
-        """Never show these, either."""
+        """Redact these values too."""
         for value in values:
             if isinstance(value, str) and len(value) >= MIN_SECRET_LENGTH:
                 self._encodings |= _encodings(value)
 
     def redact(self, text: str) -> str:
-        """The text with `***` for every secret in it."""
+        """Return the text with every secret replaced, the longest first, because it can contain a shorter one."""
         for encoding in sorted(self._encodings, key=len, reverse=True):
             text = text.replace(encoding, "***")
         return text
 
 
 def _encodings(value: str) -> set[str]:
-    """A value as it is, in JSON, in a URL or a form, and in HTML."""
-    value = value.encode(errors="replace").decode()  # half of a surrogate pair cannot be sent, nor come back
+    """Return a value as plain text, and as JSON, URLs, forms and HTML encode it."""
+    value = value.encode(errors="replace").decode()  # a lone surrogate cannot be sent, so it cannot be echoed
     escaped = {quote(value), quote(value, safe=""), quote_plus(value)}
-    lower = {re.sub("%[0-9A-F]{2}", lambda match: match.group().lower(), form) for form in escaped}
+    lower_case = {re.sub("%[0-9A-F]{2}", lambda match: match.group().lower(), form) for form in escaped}
     in_json = {json.dumps(value, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
-    return {value, html.escape(value)} | escaped | lower | in_json
+    return {value, html.escape(value)} | escaped | lower_case | in_json

@@ -1,16 +1,57 @@
-"""URLs: how one is shown to a person, recognisable, but without the secrets that it may hold."""
+"""HTTP URLs: parsing, masking, and the secrets that they can hold."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 TOKEN_LIKE = re.compile(r"[A-Za-z0-9_\-]{20,}")
 
 
+class InvalidUrl(ValueError):
+    """A URL breaks a rule. The message names the rule and never repeats the URL, which can hold a secret."""
+
+
+def parse_http_url(text: str, *, allow_query: bool = False, allow_userinfo: bool = False) -> SplitResult:
+    """Parse an absolute http(s) URL without a fragment. Raises InvalidUrl.
+
+    Args:
+        text: the URL.
+        allow_query: whether it can have a query.
+        allow_userinfo: whether it can have a user name and a password.
+    """
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise InvalidUrl("the host is invalid: write an IPv6 address between [ and ]") from None
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise InvalidUrl("it must begin with http:// or https:// and a host name")
+    try:
+        is_valid_port = parts.port != 0
+    except ValueError:
+        is_valid_port = False
+    if not is_valid_port:
+        raise InvalidUrl("the port must be a number from 1 to 65535")
+    if not allow_userinfo and (parts.username is not None or parts.password is not None):
+        raise InvalidUrl("it must not hold a user name or a password")
+    if not allow_query and (parts.query or text.endswith("?")):
+        raise InvalidUrl("it must not have a query")
+    if "#" in text:
+        raise InvalidUrl("it must not have a fragment")
+    if any(not character.isprintable() or character.isspace() for character in text):
+        raise InvalidUrl("it must not hold spaces or control characters")
+    return parts
+
+
+def effective_port(parts: SplitResult) -> int:
+    """Return the port of a parsed URL, or the default port of its scheme."""
+    return parts.port or DEFAULT_PORTS[parts.scheme]
+
+
 def mask_url(url: str) -> str:
-    """The URL without user, query and fragment, and with long token-like path segments replaced by `***`."""
+    """Return the URL without user, query and fragment, and with long token-like path segments replaced by `***`."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -18,23 +59,33 @@ def mask_url(url: str) -> str:
     except ValueError:
         return "(not a URL)"
     host = f"[{host}]" if ":" in host else host
-    path = "/".join("***" if TOKEN_LIKE.fullmatch(part) else part for part in parts.path.split("/"))
+    path = "/".join("***" if TOKEN_LIKE.fullmatch(segment) else segment for segment in parts.path.split("/"))
     return f"{parts.scheme}://{host}{port}{path}" + ("?***" if parts.query else "")
 
 
 def url_secrets(url: str) -> list[str]:
-    """What `shown` leaves out of a URL: password, query, and path segments like tokens."""
+    """Return the parts of a URL that `mask_url` hides: password, query, and token-like path segments."""
     try:
         parts = urlsplit(url)
         password = parts.password or ""
     except ValueError:
         return [url]
-    tokens = [part for part in parts.path.split("/") if TOKEN_LIKE.fullmatch(part)]
+    tokens = [segment for segment in parts.path.split("/") if TOKEN_LIKE.fullmatch(segment)]
     return [unquote(password), password, parts.query, *tokens]
 
 
 def strip_userinfo(url: str) -> str:
-    """What somebody gave for an address, whatever it is, without user and password: nothing before its last `@`."""
+    """Return any text that was given as a URL without everything between its scheme and its last `@`."""
     before, _, after = url.rpartition("@")
     scheme = re.match(r"[A-Za-z]+://", before)
     return (scheme.group() if scheme else "") + after
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address can only be this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

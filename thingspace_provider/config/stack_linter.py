@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from thingspace_provider.api import PRODUCTION_BASE_URL, Credentials
-from thingspace_provider.api.errors import CredentialsMissing
+from thingspace_provider.api.errors import InvalidSetting
+from thingspace_provider.common.suggestions import did_you_mean
 from thingspace_provider.config.pulumi_yaml import PLAIN, NodeConverter, mapping_items, to_config_string
 from thingspace_provider.config.stack_schema import (
     KNOWN_KEYS,
@@ -21,7 +22,6 @@ from thingspace_provider.config.stack_schema import (
     SECRET_KEYS,
     TEXT,
     YAML_1_1_BOOLEANS,
-    did_you_mean,
     parse_value,
     validate,
 )
@@ -245,7 +245,7 @@ class StackFile:
             return
         try:
             Credentials("", "", "", "", url)
-        except CredentialsMissing as error:
+        except InvalidSetting as error:
             self.add(path, f"{NAMESPACE}:{'.'.join(path)}: {error.detail}", error.hint)
             return
         if url.startswith("http://") and self.is_production:

@@ -7,18 +7,19 @@ the file, with the same result.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from thingspace_provider.common.suggestions import did_you_mean
 from thingspace_provider.config import pulumi_yaml
-from thingspace_provider.config.credentials import CREDENTIAL_SETTINGS, LIMITS
+from thingspace_provider.config.credentials import CREDENTIAL_SETTINGS
+from thingspace_provider.config.limits import LIMITS
 from thingspace_provider.lifecycle import validation
 from thingspace_provider.lifecycle.model import UNKNOWN, Unknown
 
@@ -179,13 +180,6 @@ def stack_file_path(stack: str) -> str:
     except (OSError, yaml.YAMLError, AttributeError):
         directory = ""
     return str(Path(directory) / f"Pulumi.{stack}.yaml")
-
-
-def did_you_mean(key: str, known: Iterable[str], prefix: str = "") -> str:
-    """Suggest the known key that is most similar, or list all."""
-    names = sorted(known)
-    matches = difflib.get_close_matches(key, names, 1)
-    return f"did you mean {prefix}{matches[0]}?" if matches else f"the known keys are {', '.join(names)}"
 
 
 def _describe_type_error(stack_key: StackKey, value: Any) -> str:

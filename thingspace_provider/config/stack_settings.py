@@ -14,7 +14,8 @@ import pulumi
 from pulumi.runtime.config import get_config_env
 
 from thingspace_provider.api.errors import ThingSpaceError
-from thingspace_provider.config.credentials import resolve_credentials, resolve_limits
+from thingspace_provider.config.credentials import resolve_credentials
+from thingspace_provider.config.limits import resolve_limits
 from thingspace_provider.config.stack_schema import (
     KNOWN_KEYS,
     NAMESPACE,

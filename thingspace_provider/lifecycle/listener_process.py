@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from thingspace_provider.common.file_lock import is_locked
+from thingspace_provider.common.timeouts import wait_until
+
 # The environment of a listener. It holds no ThingSpace and no Pulumi credential.
 INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "SYSTEMROOT")
 
@@ -81,7 +84,7 @@ class DetachedProcess:
         """
         _reap()
         deadline = time.monotonic() + self.start_timeout_seconds
-        while _is_locked(self.pid_file) and time.monotonic() < deadline:
+        while is_locked(self.pid_file) and time.monotonic() < deadline:
             with contextlib.suppress(ValueError, KeyError, OSError):
                 return int(json.loads(self.pid_file.read_text())["pid"])
             time.sleep(self.poll_interval_seconds)
@@ -104,16 +107,6 @@ class DetachedProcess:
         return wait_until(condition, self.stop_timeout_seconds, self.poll_interval_seconds)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, poll_interval_seconds: float = 0.05) -> bool:
-    """Return whether the condition became true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(poll_interval_seconds)
-    return True
-
-
 def is_port_free(host: str, port: int) -> bool:
     """Return whether a server can listen on the port now."""
     with socket.socket() as server:
@@ -123,17 +116,6 @@ def is_port_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _is_locked(pid_file: Path) -> bool:
-    import fcntl  # noqa: PLC0415  absent on Windows, where the rest of the provider works
-
-    with contextlib.suppress(FileNotFoundError), pid_file.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _reap() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from thingspace_provider import api
 from thingspace_provider.api.errors import ErrorResponse, ThingSpaceError
+from thingspace_provider.common.urls import mask_url
 from thingspace_provider.lifecycle import readiness, validation
 from thingspace_provider.lifecycle.model import (
     CheckFailure,
@@ -105,7 +106,7 @@ class RegistrationLifecycle:
         if registration is None:
             context.log(f"{_describe(outputs)} not found. The next `pulumi up` registers the listener again.")
             return None
-        actual = {**outputs, **_to_state(registration), "endpoint": api.mask_url(registration.url)}
+        actual = {**outputs, **_to_state(registration), "endpoint": mask_url(registration.url)}
         if drifted := _drifted_keys(outputs, registration):
             context.log(
                 f"{_describe(outputs)} was changed outside of Pulumi: {', '.join(drifted)}. Its URL is "
@@ -133,7 +134,7 @@ class RegistrationLifecycle:
             return
         if _url_fingerprint(registration.url) != outputs["urlFingerprint"]:
             context.log(
-                f"{_describe(outputs)} not deleted: its URL is {api.mask_url(registration.url)}, "
+                f"{_describe(outputs)} not deleted: its URL is {mask_url(registration.url)}, "
                 "which another program registered."
             )
             return
@@ -147,7 +148,7 @@ class RegistrationLifecycle:
             raise RegistrationConflict(
                 f"registering the {news['serviceName']} listener",
                 news["accountName"],
-                f"callbacks already go to {api.mask_url(existing.url)}, not to {api.mask_url(news['url'])}",
+                f"callbacks already go to {mask_url(existing.url)}, not to {mask_url(news['url'])}",
                 "Nothing was changed. To replace that registration, set adopt=True. If it was changed outside of "
                 "Pulumi, run `pulumi refresh` and then `pulumi up`.",
             )
@@ -161,7 +162,7 @@ class RegistrationLifecycle:
         return {
             **news,
             "registeredAt": context.timestamp(),  # even without a call: after an interruption, messages may be queued
-            "endpoint": api.mask_url(news["url"]),
+            "endpoint": mask_url(news["url"]),
             "urlFingerprint": _url_fingerprint(news["url"]),
             "baseUrlFingerprint": context.fingerprint(news.get("profile")),
         }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
-from thingspace_provider.common.urls import DEFAULT_PORTS
+from thingspace_provider.common.urls import InvalidUrl, effective_port, parse_http_url
 from thingspace_provider.lifecycle.model import CheckFailure, State, Unknown, is_unknown
 
 ACCEPTED_PORTS = frozenset({80, 443, *range(9001, 9007), *range(28200, 28221), *range(50551, 50560)})
 ACCEPTED_PORTS_TEXT = "80, 443, 9001-9006, 28200-28220 or 50551-50559"
+REJECTED_CHARACTERS = "<>\\'"  # in a callback URL
 MAX_CREDENTIAL_LENGTH = 40  # characters, for the user name and for the password
 PROFILE_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -117,21 +117,15 @@ def callback_url_error(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return "must be a callback URL, for example https://sms.example.com/callbacks/0000123456-00001"
     try:
-        parts = urlsplit(value)
-    except ValueError:
-        return "its host is invalid: an IPv6 address must be enclosed in [ and ]"
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        return "it must begin with http:// or https:// and a host name"
-    try:
-        port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
-    except ValueError:
-        return "its port is not a number from 0 to 65535"
-    if not is_accepted_port(port):
-        return describe_rejected_port(port)
-    if parts.username or parts.password:
+        parts = parse_http_url(value, allow_query=True, allow_userinfo=True)
+    except InvalidUrl as error:
+        return str(error)
+    if not is_accepted_port(effective_port(parts)):
+        return describe_rejected_port(effective_port(parts))
+    if parts.username is not None or parts.password is not None:
         return "ThingSpace sends no HTTP authentication: set the inputs username and password instead"
-    if parts.fragment or any(not c.isprintable() or c in " <>\\'" for c in value):
-        return "it has a fragment or a character that ThingSpace rejects"
+    if any(character in REJECTED_CHARACTERS for character in value):
+        return "it holds a character that ThingSpace rejects"
     return None
 
 

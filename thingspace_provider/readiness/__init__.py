@@ -1,6 +1,6 @@
 """Readiness probe of a callback URL: one challenge and response before a registration.
 
-The probe is imported when it is first used, because HTTP takes longer to load than everything else here.
+The probe is imported at its first use, because its HTTP libraries take longer to load than all other modules.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,6 @@ __all__ = ["ReadinessProbe"]
 def __getattr__(name: str) -> Any:
     if name != "ReadinessProbe":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from thingspace_provider.readiness import probe  # noqa: PLC0415
+    from thingspace_provider.readiness import probe  # noqa: PLC0415  at its first use
 
     return probe.ReadinessProbe

@@ -1,8 +1,8 @@
-"""Proves that a callback URL leads to the listener that was meant, without sending it a text or a password.
+"""Readiness probe: checks that a callback URL leads to the expected listener, without a message or a password.
 
-The listener answers `GET {callback URL}` with header `ThingSpace-Probe: <nonce>` by
-`{"account", "proof"}`, where proof is HMAC-SHA256 over `username:account:nonce` with the callback password
-as key, in hex. So the right path, the right account and the right credential are shown in one request.
+The probe sends `GET {callback URL}` with the header `ThingSpace-Probe: <nonce>`. The listener responds with
+`{"account", "proof"}`. The proof is the HMAC-SHA256 of `username:account:nonce`, with the callback password as key, in
+hex. So one request verifies path, account and credential.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
-from thingspace_provider.api.credentials import is_loopback
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.api.transport import HttpResponse, RequestsTransport, TransportError
-from thingspace_provider.common.urls import mask_url
+from thingspace_provider.common.backoff import exponential_backoff, no_jitter
+from thingspace_provider.common.urls import is_loopback, mask_url
 from thingspace_provider.readiness import reachability, tls_errors
 from thingspace_provider.readiness.reachability import ProbeFailed
 
@@ -32,32 +32,33 @@ AUTH_STATUSES = (401, 403, 407)
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 BACKEND_STATUSES = (502, 503, 504)
 DEFAULT_TIMEOUT_SECONDS = 10.0
-MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.2, 1.0  # seconds
+INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.2, 1.0
 
 
 @dataclass(frozen=True)
 class ExpectedListener:
-    """Whose listener has to answer, and what ThingSpace will send back to it."""
+    """Account and credential of the listener that must respond."""
 
     account: str
     username: str
     password: str
 
     def proof(self, nonce: str) -> str:
-        """What the listener has to answer to a nonce."""
+        """Return the proof for a nonce."""
         message = f"{self.username}:{self.account}:{nonce}".encode()
         return hmac.new(self.password.encode(), message, hashlib.sha256).hexdigest()
 
 
 class ReadinessProbe:
-    """Asks callback URLs for their proof. Used by several threads at once, which share its connections.
+    """Probes callback URLs. Safe for use by several threads, which share its connections.
+
+    Raises OSError if the PEM file holds no readable CA.
 
     Args:
-        ca_bundle: PEM file of the CAs that count as public; None is Mozilla's list, never this machine's.
+        ca_bundle: PEM file of the trusted CAs; by default Mozilla's list of public CAs, never this machine's.
         attempt_timeout_seconds: timeout of one attempt.
-        min_attempt_timeout_seconds: timeout of the last attempt, which may exceed the time that remains.
-
-    Raises OSError when no CA can be read in that file.
+        min_attempt_timeout_seconds: timeout of the last attempt, which can exceed the remaining time, because a TLS
+            handshake takes its time.
     """
 
     def __init__(
@@ -84,36 +85,37 @@ class ReadinessProbe:
         seconds: float = DEFAULT_TIMEOUT_SECONDS,
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Ask the URL until it gives the right proof, or raise ListenerNotReady after `seconds`.
+        """Probe the URL until it passes. Raises ListenerNotReady after `seconds`.
 
-        Whatever fails is tried again, for a listener that was just deployed gets its name, its certificate and
-        its backends one after the other. `say` hears once what is waited for.
+        Every failure is retried: DNS name, certificate and backends of a new listener appear one after the other.
+        The first failure is reported to `log`.
         """
         deadline = time.monotonic() + seconds
         expected = ExpectedListener(account, username, password)
-        backoff = 0.0
+        failed_attempts = 0
         while True:
             remaining = deadline - time.monotonic()
+            timeout = _clamp(self._min_attempt_timeout_seconds, remaining, self._attempt_timeout_seconds)
+            backoff = exponential_backoff(failed_attempts, INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, no_jitter)
             try:
-                timeout = _clamp(self._min_attempt_timeout_seconds, remaining, self._attempt_timeout_seconds)
                 return self.check(url, expected, timeout, log)
             except ProbeFailed as error:
-                if time.monotonic() + max(backoff, MIN_BACKOFF_SECONDS) >= deadline:
+                if time.monotonic() + backoff >= deadline:
                     raise _not_ready_error(url, account, error, seconds) from None
-                if not backoff:
+                if not failed_attempts:
                     log(
                         f"account {account}: waiting up to {seconds:g} s for the listener at {mask_url(url)}: "
                         f"{error.step}: {error.detail}"
                     )
-            backoff = min(max(backoff * 1.5, MIN_BACKOFF_SECONDS), MAX_BACKOFF_SECONDS)
+            failed_attempts += 1
             time.sleep(backoff)
 
     def close(self) -> None:
-        """Let go of the open connections."""
+        """Close the open connections."""
         self._transport.close()
 
     def check(self, url: str, expected: ExpectedListener, seconds: float, log: Callable[[str], None]) -> None:
-        """Go through all steps once, or raise ProbeFailed."""
+        """Probe the URL once. Raises ProbeFailed."""
         target = reachability.parse_target(url)
         if target.proxy is None and not is_loopback(target.host):
             self._warn_if_private(target.host, reachability.resolve(target, seconds), log)
@@ -125,7 +127,7 @@ class ReadinessProbe:
         _verify(url, response, expected.proof(nonce))
 
     def _warn_if_private(self, host: str, addresses: list[str], log: Callable[[str], None]) -> None:
-        """An address inside says nothing about the one that ThingSpace sees, so it is no error."""
+        """Warn once per host. A private address here is no error, because DNS can return another one to ThingSpace."""
         if not all(reachability.is_private(address) for address in addresses):
             return
         with self._lock:
@@ -134,17 +136,17 @@ class ReadinessProbe:
             self._private_hosts.add(host)
         log(
             f"{host} has only private addresses here ({', '.join(addresses)}), which ThingSpace cannot reach. "
-            "That is as it should be where the name has another address outside (split-horizon DNS)."
+            "Ignore this warning if the name has a public address outside (split-horizon DNS)."
         )
 
 
 def _not_ready_error(url: str, account: str, error: ProbeFailed, seconds: float) -> ListenerNotReady:
     return ListenerNotReady(
-        "proving the listener reachable",
+        "probing the listener",
         account,
-        f"{error.step}: {error.detail} (tried {mask_url(url)} for {seconds:g} s)",
-        f"{error.hint} Nothing was registered. THINGSPACE_READINESS_TIMEOUT_SECONDS waits longer; readiness=False "
-        "registers without a proof, for a listener that ThingSpace can reach and this machine cannot.",
+        f"{error.step}: {error.detail} (probed {mask_url(url)} for {seconds:g} s)",
+        f"{error.hint} Nothing was registered. Set THINGSPACE_READINESS_TIMEOUT_SECONDS to wait longer, or "
+        "readiness=False to register without a probe if ThingSpace can reach the listener and this machine cannot.",
     )
 
 
@@ -153,55 +155,63 @@ def _clamp(min_value: float, value: float, max_value: float) -> float:
 
 
 def _verify(url: str, response: HttpResponse, proof: str) -> None:
-    """Whether the answer is our listener's, or ProbeFailed."""
+    """Verify that a response comes from the expected listener. Raises ProbeFailed."""
     if response.status != OK:
-        raise ProbeFailed("answer", *_explain_status(url, response))
+        raise ProbeFailed("response", *_explain_status(url, response))
     try:
         document = json.loads(response.body)
     except ValueError:
         content_type = response.headers.get("content-type", "").partition(";")[0]
+        content = _to_printable(content_type) or "a body"
         raise ProbeFailed(
-            "answer",
-            f"answered 200 with {_to_printable(content_type) or 'something'} that is not ours{_describe_server(response)}",  # noqa: E501
-            "A proxy, a login page or another web server answers at this path: have it go on to the listener.",
+            "response",
+            f"responded with 200 and {content} that is not a listener's{_describe_server(response)}",
+            "A proxy, a login page or another web server responds at this path: forward the path to the listener.",
         ) from None
     received = document.get("proof") if isinstance(document, dict) else None
     if not isinstance(received, str):
         raise ProbeFailed(
-            "answer",
-            "answered 200, but it is not a listener of this project",
-            "Correct the URL; for a listener of your own, set readiness=False.",
+            "response",
+            "responded with 200, but it is not a listener of this project",
+            "Correct the URL. For a listener of your own, set readiness=False.",
         )
     if not hmac.compare_digest(received.encode(), proof.encode()):
         raise ProbeFailed(
             "credential",
-            "a listener of this project answers, but it has another user name or password",
-            "Give the listener the credential of this stack; it may still run with the one before. After a rotation: "
-            "`pulumi up --target '**CallbackCredential::credential'`, then `pulumi stack output listenerCredential "
-            "--show-secrets --json` for the listener's settings, SIGHUP for the listener, and `pulumi up` again.",
+            "a listener of this project responded, but it has another user name or password",
+            "Configure the listener with the credential of this stack. After a rotation, run "
+            "`pulumi up --target '**CallbackCredential::credential'`, copy the output of `pulumi stack output "
+            "listenerCredential --show-secrets --json` to the listener's settings, send SIGHUP to the listener, and "
+            "run `pulumi up` again.",
         )
 
 
 def _explain_status(url: str, response: HttpResponse) -> tuple[str, str]:
-    """What an answer other than 200 means, and what to do."""
-    detail = f"answered {response.status}{_describe_server(response)}"
+    """Return detail and hint for a status other than 200."""
+    detail = f"responded with {response.status}{_describe_server(response)}"
     if response.status in REDIRECT_STATUSES:
         location = mask_url(urljoin(url, response.headers.get("location", "")))
         return (
             f"{detail}: it redirects to {location}",
-            "Register the URL at the end of it; ThingSpace posts to this one.",
+            "Register the URL at the end of the redirect: ThingSpace follows none.",
         )
     if response.status in AUTH_STATUSES:
-        return f"{detail}: something asks for a login", "ThingSpace logs in nowhere: let callbacks pass without one."
+        return f"{detail}: it requires a login", "Permit callbacks without one: ThingSpace does not log in."
     if response.status == NOT_FOUND:
-        return f"{detail}: path, path token or account is not known there", "Compare the URL with the listener's own."
+        return (
+            f"{detail}: it does not know the path, the path token or the account",
+            "Compare the URL with the listener's own.",
+        )
     if response.status in BACKEND_STATUSES:
-        return f"{detail}: the listener behind it is not up", "Look why the load balancer or proxy sees it as down."
-    return detail, "Look into the log of what listens there."
+        return (
+            f"{detail}: the listener behind it is down",
+            "Check why the load balancer or proxy reports the listener as down.",
+        )
+    return detail, "Check the log of the server at this URL."
 
 
 def _describe_server(response: HttpResponse) -> str:
-    """Who says it answered, as load balancers and proxies do."""
+    """Return the `Server` header, which names a load balancer or proxy."""
     server = _to_printable(response.headers.get("server", ""))
     return f" ({server})" if server else ""
 

@@ -1,7 +1,7 @@
-"""Why a TLS connection to a listener was refused, in words, with what its certificate says.
+"""Explanations of TLS errors between this machine and a listener, with the names in its certificates.
 
-Trusted is what a public CA signed: the list is Mozilla's, as `requests` brings it, and not this machine's, because
-ThingSpace knows no company CA.
+Only public CAs are trusted: Mozilla's list, which `requests` ships, and not this machine's list, because ThingSpace
+does not trust the CA of a company.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-Certificate = dict[str, Any]  # as ssl.SSLSocket.getpeercert() gives it
-MAX_TEXT_LENGTH = 80  # characters of a stranger's text that are shown
+Certificate = dict[str, Any]  # format of ssl.SSLSocket.getpeercert()
+MAX_TEXT_LENGTH = 80  # characters of foreign text in an error
 
-# OpenSSL's X509_V_ERR_... that have a sentence of their own
+# verify codes of OpenSSL, X509_V_ERR_...
 NOT_YET_VALID, EXPIRED = 9, 10
 SELF_SIGNED, SELF_SIGNED_ROOT = 18, 19
 UNKNOWN_ISSUER = (2, 20, 21)
@@ -29,52 +29,50 @@ OLD_TLS_REASONS = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION")
 NOT_TLS_REASONS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 CLIENT_CERTIFICATE_REASONS = ("CERTIFICATE_REQUIRED", "TLSV13_ALERT_CERTIFICATE_REQUIRED")
 INTERCEPTION_HINT = (
-    "A proxy that opens TLS on this machine's way out looks like this too: then name its CA in "
-    "THINGSPACE_READINESS_CA_BUNDLE."
+    "If a proxy of this machine intercepts TLS, set THINGSPACE_READINESS_CA_BUNDLE to a PEM file with its CA."
 )
-
 CERTIFICATE_HINT = (
-    f"ThingSpace needs a valid one of a public CA, sent with its whole chain (fullchain.pem). {INTERCEPTION_HINT}"
+    f"Install a valid certificate of a public CA, with its full chain (fullchain.pem). {INTERCEPTION_HINT}"
 )
 
 
 def public_ca_bundle() -> str:
-    """Path of the PEM file with the CAs that the public trusts."""
+    """Return the path of a PEM file with the public CAs."""
     return str(DEFAULT_CA_BUNDLE_PATH)
 
 
 def explain_tls_error(
     error: ssl.SSLError, host: str, port: int, proxy: str | None, ca_bundle: str, seconds: float
 ) -> tuple[str, str]:
-    """What is wrong with the TLS of host and port, and what to do; asks the host for its certificates once more."""
+    """Return detail and hint for a TLS error. Connects again to read the certificates of the host."""
     if isinstance(error, ssl.SSLCertVerificationError):
         detail, hint = _explain_verification_error(error, host, _fetch_peer_chain(host, port, proxy, seconds))
         if ca_bundle != public_ca_bundle() and error.verify_code in {SELF_SIGNED, SELF_SIGNED_ROOT, *UNKNOWN_ISSUER}:
-            detail += " (trusted was only THINGSPACE_READINESS_CA_BUNDLE)"
+            detail += " (only THINGSPACE_READINESS_CA_BUNDLE is trusted)"
         return detail, hint
     reason = str(error.reason or "")
     if reason in OLD_TLS_REASONS:
-        return f"{host}:{port} speaks no TLS newer than 1.1", "Switch on TLS 1.2 or 1.3 there."
+        return f"{host}:{port} supports no TLS version newer than 1.1", "Enable TLS 1.2 or 1.3 there."
     if reason in NOT_TLS_REASONS:
         return (
             f"{host}:{port} does not speak TLS",
-            "Give it a certificate of a public CA, or write http:// if it is to be plain HTTP.",
+            "Install a certificate of a public CA there, or begin the URL with http:// for plain HTTP.",
         )
     if any(word in reason for word in CLIENT_CERTIFICATE_REASONS):
-        return f"{host}:{port} asks for a client's certificate", "ThingSpace has none to show: switch that off there."
-    reason_text = reason.replace("_", " ").lower() or "closed in the middle"
+        return f"{host}:{port} requires a client certificate", "Disable that there: ThingSpace sends none."
+    reason_text = reason.replace("_", " ").lower() or "connection closed"
     return (
         f"{host}:{port} ended the TLS handshake ({reason_text})",
-        f"It may have no certificate for {host}, no cipher that others know, or ask for a client's certificate.",
+        f"Check that the server there has a certificate for {host} and requires no client certificate.",
     )
 
 
 def _explain_verification_error(
     error: ssl.SSLCertVerificationError, host: str, chain: list[Certificate]
 ) -> tuple[str, str]:
-    """Which check failed. `sent` is the server's chain, its own certificate first; empty when it is not known."""
+    """Return detail and hint for a failed verification. The chain is empty, or begins with the host's certificate."""
     if not chain:
-        return f"the certificate is refused ({error.verify_message.rstrip('.')})", CERTIFICATE_HINT
+        return f"the certificate is rejected ({error.verify_message.rstrip('.')})", CERTIFICATE_HINT
     code = error.verify_code
     own, issuer_side = chain[0], chain[-1]
     if code in {EXPIRED, NOT_YET_VALID}:
@@ -83,29 +81,29 @@ def _explain_verification_error(
         names = ", ".join(_to_printable(name) for _, name in own.get("subjectAltName", ())) or _format_name(
             own["subject"]
         )
-        return f"the certificate is for {names}, not for {host}", f"Have one issued that names {host}."
+        return f"the certificate is for {names}, not for {host}", f"Install a certificate for {host}."
     if code == SELF_SIGNED:
         return (
             f"the certificate ({_format_name(own.get('subject'))}) is self-signed",
-            f"ThingSpace trusts public CAs only: have one of these issue it. {INTERCEPTION_HINT}",
+            f"Install a certificate of a public CA: ThingSpace trusts no other. {INTERCEPTION_HINT}",
         )
     if code == SELF_SIGNED_ROOT:
         return (
-            f"the certificate comes from {_format_name(issuer_side['subject'])}, which is no public CA",
-            f"Use a public CA. {INTERCEPTION_HINT}",
+            f"the certificate is issued by {_format_name(issuer_side['subject'])}, which is not a public CA",
+            f"Install a certificate of a public CA. {INTERCEPTION_HINT}",
         )
     if code in UNKNOWN_ISSUER and len(chain) == 1 and own.get("caIssuers"):
         return (
-            f"the chain is incomplete: the server sends its own certificate alone, without {_format_name(own['issuer'])}",  # noqa: E501
-            "Configure the full chain (fullchain.pem) there. Browsers hide this, because they fetch what is missing.",
+            f"the chain is incomplete: the server does not send the certificate of {_format_name(own['issuer'])}",
+            "Configure the full chain (fullchain.pem) there. Browsers hide the error, because they fetch the rest.",
         )
     if code in UNKNOWN_ISSUER:
         return (
-            f"the chain ends at {_format_name(issuer_side['issuer'])}, which is no public CA"
+            f"the chain ends at {_format_name(issuer_side['issuer'])}, which is not a public CA"
             + (", or is incomplete" if len(chain) == 1 else ""),
-            f"Use a public CA, and have the server send the whole chain (fullchain.pem). {INTERCEPTION_HINT}",
+            f"Install a certificate of a public CA, with its full chain (fullchain.pem). {INTERCEPTION_HINT}",
         )
-    return f"the certificate is refused ({error.verify_message.rstrip('.')})", CERTIFICATE_HINT
+    return f"the certificate is rejected ({error.verify_message.rstrip('.')})", CERTIFICATE_HINT
 
 
 def _explain_validity(code: int, chain: list[Certificate]) -> tuple[str, str]:
@@ -114,21 +112,21 @@ def _explain_validity(code: int, chain: list[Certificate]) -> tuple[str, str]:
         valid_from = max(_parse_time(certificate["notBefore"]) for certificate in chain)
         return (
             f"the certificate is not valid before {valid_from:%Y-%m-%d %H:%M} UTC",
-            "Look at this machine's clock, or wait.",
+            "Check this machine's clock, or wait.",
         )
-    expired = next((it for it in chain if _parse_time(it["notAfter"]) < now), chain[0])
+    expired = next((item for item in chain if _parse_time(item["notAfter"]) < now), chain[0])
     subject = "the certificate" if expired is chain[0] else "a certificate of its chain"
     return (
         f"{subject} ({_format_name(expired['subject'])}) expired on {_parse_time(expired['notAfter']):%Y-%m-%d}",
-        "Renew it, and have the server load the new one.",
+        "Renew it, and reload it in the server.",
     )
 
 
 def _fetch_peer_chain(host: str, port: int, proxy: str | None, seconds: float) -> list[Certificate]:
-    """The certificates that a server sends, its own first, none verified; empty when they cannot be had.
+    """Return the unverified certificates of a server, its own first; an empty list if that is impossible.
 
-    Nothing but the handshake is sent. What was received is only given by the inner object of Python's TLS socket, and
-    publicly not before 3.13, so it may be missing.
+    Sends only the handshake. Before Python 3.13, the received chain is available only from a private attribute, which
+    can be missing.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -158,7 +156,7 @@ def _create_connection(
 
 
 def _format_name(parts: Any) -> str:
-    """A subject or issuer in short: its common name and organisation."""
+    """Return the common name and organisation of a subject or issuer."""
     attributes = {key: value for pair in parts or () for key, value in pair}
     values = [_to_printable(attributes[key]) for key in ("commonName", "organizationName") if attributes.get(key)]
     return " of ".join(values) or "an unnamed issuer"

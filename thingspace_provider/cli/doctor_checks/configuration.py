@@ -16,12 +16,8 @@ from thingspace_provider.cli.doctor_checks.check import Check, Checks, failed, f
 from thingspace_provider.cli.doctor_checks.environment import PulumiCli, PulumiCliError
 from thingspace_provider.common.redaction import Redactor
 from thingspace_provider.config import stack_schema
-from thingspace_provider.config.credentials import (
-    CREDENTIAL_SETTINGS,
-    find_sources,
-    resolve_credentials,
-    resolve_limits,
-)
+from thingspace_provider.config.credentials import CREDENTIAL_SETTINGS, find_sources, resolve_credentials
+from thingspace_provider.config.limits import resolve_limits
 from thingspace_provider.config.stack_linter import StackFile
 from thingspace_provider.config.stack_schema import NAMESPACE, SECRET_KEYS
 from thingspace_provider.config.yaml_positions import YamlSyntaxError, compose_file
@@ -178,14 +174,14 @@ def check_user(profile: str | None, configuration: Configuration, redactor: Reda
     base_url = sources_by_field["base_url"][0].value
     try:
         Credentials("", "", "", "", base_url)
-    except CredentialsMissing as error:
+    except InvalidSetting as error:
         yield failed_with("base URL", error)
         return ResolvedUser()
     if not all(sources_by_field.values()):
         return ResolvedUser(base_url)
     try:
         return ResolvedUser(base_url, resolve_credentials(profile, os.environ, configuration.get))
-    except CredentialsMissing as error:
+    except (CredentialsMissing, InvalidSetting) as error:
         yield failed_with("credentials", error)
         return ResolvedUser(base_url)
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thingspace_provider.api import Registration, mask_url
+from thingspace_provider.api import Registration
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.cli.doctor_checks.check import Check, Checks, failed, failed_with, ok, skipped
 from thingspace_provider.cli.doctor_checks.configuration import Configuration
 from thingspace_provider.cli.doctor_checks.thingspace import RegistrationsByAccount
 from thingspace_provider.common.redaction import Redactor
+from thingspace_provider.common.urls import mask_url
 from thingspace_provider.lifecycle import readiness
 from thingspace_provider.lifecycle.listener_process import DetachedProcess
 from thingspace_provider.lifecycle.registration import SMS_SERVICE

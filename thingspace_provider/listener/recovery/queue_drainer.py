@@ -42,7 +42,7 @@ def resolve_credentials(settings: ListenerSettings) -> Credentials | None:
         return Credentials(
             **{CREDENTIAL_FIELDS.get(key, key): value for key, value in settings.thingspace_credentials.items()}
         )
-    except errors.CredentialsMissing as error:
+    except errors.InvalidSetting as error:
         raise InvalidSettings([f"thingspaceCredentials (settings file or environment): {error}"]) from None
 
 
