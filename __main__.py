@@ -5,9 +5,7 @@ The listener is deployed, probed and registered with ThingSpace. Then startCallb
 
 import pulumi
 
-from thingspace_provider.config.stack_settings import StackSettings
-from thingspace_provider.hosting import create_listener_host
-from thingspace_provider.resources import CallbackCredential, SmsCallbacks
+from thingspace_provider import CallbackCredential, SmsCallbacks, StackSettings, create_listener_host
 
 # The differences between environments, from stacks/Pulumi.<stack>.yaml.
 settings = StackSettings.load()

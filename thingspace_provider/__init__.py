@@ -1,1 +1,48 @@
-"""SMS callbacks on Verizon ThingSpace, as Pulumi resources."""
+"""Pulumi resources for SMS callbacks on Verizon ThingSpace.
+
+The public names are imported on first use. So the listener, the emulator and the command line do not load Pulumi.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thingspace_provider.config.stack_settings import StackSettings
+    from thingspace_provider.hosting import ExternalListener, LocalListener, create_listener_host
+    from thingspace_provider.resources import (
+        CallbackCredential,
+        CallbackRegistration,
+        ListenerHost,
+        SmsCallbackActivation,
+        SmsCallbacks,
+    )
+
+__all__ = [
+    "CallbackCredential",
+    "CallbackRegistration",
+    "ExternalListener",
+    "ListenerHost",
+    "LocalListener",
+    "SmsCallbackActivation",
+    "SmsCallbacks",
+    "StackSettings",
+    "create_listener_host",
+]
+
+_LAZY_EXPORTS = {
+    "CallbackCredential": "resources",
+    "CallbackRegistration": "resources",
+    "ExternalListener": "hosting",
+    "ListenerHost": "resources",
+    "LocalListener": "hosting",
+    "SmsCallbackActivation": "resources",
+    "SmsCallbacks": "resources",
+    "StackSettings": "config.stack_settings",
+    "create_listener_host": "hosting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY_EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY_EXPORTS[name]}"), name)

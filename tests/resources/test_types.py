@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import thingspace_provider
 from thingspace_provider.hosting import LocalListener
 from thingspace_provider.resources import CallbackCredential, CallbackRegistration, SmsCallbackActivation
 from thingspace_provider.resources.base import Resource, to_camel_case
@@ -15,6 +16,16 @@ RESOURCES: list[type[Resource]] = [CallbackCredential, CallbackRegistration, Loc
 
 def type_name(resource: type[Resource]) -> str:
     return resource._resource_type_name  # noqa: SLF001  the SDK offers no other way to ask
+
+
+@pytest.mark.parametrize("name", thingspace_provider.__all__)
+def test_every_public_name_is_exported(name: str) -> None:
+    assert getattr(thingspace_provider, name).__name__ == name
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'SmsCallback'"):
+        thingspace_provider.SmsCallback  # noqa: B018
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
