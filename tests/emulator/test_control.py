@@ -305,13 +305,9 @@ def test_two_emulators_share_nothing_and_leave_nothing_behind() -> None:
 
 
 def test_an_emulator_stops_promptly_while_calls_hang_and_listeners_are_silent() -> None:
-    assert min(seconds_to_stop() for _ in range(3)) < 1  # one that waited for its clients would take two, each time
-
-
-def seconds_to_stop() -> float:
     with (
         ScriptedListener() as listener,
-        EmulatorThread(EmulatorConfig(switches={"registrationPorts": "any"})) as running,
+        EmulatorThread(EmulatorConfig(switches={"registrationPorts": "any"}), grace_seconds=30) as running,
     ):
         client = RawApiClient(running.url).log_in()
         client.register(listener.url)
@@ -324,4 +320,4 @@ def seconds_to_stop() -> float:
             client.start_callbacks()
         began = time.monotonic()
         running.stop()
-        return time.monotonic() - began
+        assert time.monotonic() - began < 10  # it would take 30 s to wait for the clients

@@ -159,8 +159,9 @@ def serve(
 class EmulatorThread:
     """An emulator served from a thread with its own event loop; `stop` leaves no thread and no socket behind."""
 
-    def __init__(self, config: EmulatorConfig, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, config: EmulatorConfig, host: str = "127.0.0.1", port: int = 0, *, grace_seconds: int = 2) -> None:
         self._config = config
+        self._grace_seconds = grace_seconds
         self._socket = bind(host, port)
         self.root = base_url(self._socket)
         self.url = self.root + PREFIX
@@ -192,7 +193,7 @@ class EmulatorThread:
 
     def _run(self) -> None:
         async def main() -> None:
-            self._server = _create_server(Emulator(self._config), self._ready.set)
+            self._server = _create_server(Emulator(self._config), self._ready.set, self._grace_seconds)
             await self._server.serve([self._socket])
 
         try:
@@ -204,7 +205,7 @@ class EmulatorThread:
             self._ready.set()
 
 
-def _create_server(emulator: Emulator, ready: Callable[[], None]) -> _Server:
+def _create_server(emulator: Emulator, ready: Callable[[], None], grace_seconds: int = 2) -> _Server:
     application: Any = Application(emulator)
     config = uvicorn.Config(
         application,
@@ -215,7 +216,7 @@ def _create_server(emulator: Emulator, ready: Callable[[], None]) -> _Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=grace_seconds,
         timeout_keep_alive=30,
     )
     return _Server(config, ready, emulator.close)
