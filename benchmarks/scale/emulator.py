@@ -49,7 +49,7 @@ class Emulator:
         """From now on each startCallbacks takes so long; what was before is forgotten."""
         requests.post(f"{self._root}/_emulator/reset", timeout=10).raise_for_status()
         if seconds:
-            rule = {"operation": "startCallbacks", "delay": seconds, "times": 100_000}
+            rule = {"operation": "startCallbacks", "delaySeconds": seconds, "times": 100_000}
             requests.post(f"{self._root}/_emulator/faults", json=rule, timeout=10).raise_for_status()
 
     def count_started(self) -> int:

@@ -51,7 +51,7 @@ def test_the_next_page_token_is_read_from_any_form_of_address(
 ) -> None:
     body = {"messages": [{"message": "x"}], "hasMoreData": True}
     response = {"status": 202, "body": body, "headers": {"Location": location}}
-    emulator.control("POST", "faults", {"operation": "smsHistory", "answer": response, "times": 1})
+    emulator.control("POST", "faults", {"operation": "smsHistory", "response": response, "times": 1})
     assert thingspace.read_history(ACCOUNT).next_token == "a/b&c"
 
 

@@ -29,7 +29,7 @@ def fault(emulator: EmulatorProcess, operation: str, **does: Any) -> None:
 @pytest.mark.parametrize("operation", ["token", "listCallbacks", "registerCallback"])
 @pytest.mark.parametrize(
     "does",
-    [{"answer": {"status": 500}, "times": 3}, {"drop": "before"}, {"drop": "after"}, {"answer": {"status": 429}}],
+    [{"response": {"status": 500}, "times": 3}, {"drop": "before"}, {"drop": "after"}, {"response": {"status": 429}}],
 )
 def test_transient_error_is_retried_and_reported(
     thingspace: ThingSpaceClient, emulator: EmulatorProcess, operation: str, does: dict[str, Any]
@@ -51,7 +51,7 @@ def test_pauses_grow_have_jitter_and_the_message_counts_the_attempts(
     runs = []
     for _ in range(2):
         fake_time = FakeTime()
-        fault(emulator, "startCallbacks", answer={"status": 503}, times=6)
+        fault(emulator, "startCallbacks", response={"status": 503}, times=6)
         with pytest.raises(errors.ServerError, match="after 6 attempts in"):
             thingspace.with_deadline(fake_time.build_deadline()).start_callbacks(ACCOUNT)
         assert [int(a < b) for a, b in zip(fake_time.backoffs[1:], fake_time.backoffs[2:], strict=False)] == [1, 1, 1]
@@ -100,7 +100,7 @@ def test_a_deregistration_that_is_refused_while_it_stands_is_an_error(
         thingspace.deregister_callback(ACCOUNT, SERVICE)
 
 
-@pytest.mark.parametrize("does", [{"drop": "after"}, {"answer": {"status": 500}}])
+@pytest.mark.parametrize("does", [{"drop": "after"}, {"response": {"status": 500}}])
 def test_logins_with_unknown_outcomes_stop_long_before_they_could_lock_the_user(
     credentials: Credentials, emulator: EmulatorProcess, does: dict[str, Any]
 ) -> None:
@@ -119,7 +119,7 @@ def test_logins_with_unknown_outcomes_stop_long_before_they_could_lock_the_user(
 def test_a_login_that_thingspace_did_not_evaluate_is_retried(
     thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
-    fault(emulator, "login", answer={"status": 503}, times=4)
+    fault(emulator, "login", response={"status": 503}, times=4)
     thingspace.with_deadline(FakeTime().build_deadline()).start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 5
 
@@ -127,7 +127,7 @@ def test_a_login_that_thingspace_did_not_evaluate_is_retried(
 def test_retry_after_is_respected_by_every_thread(credentials: Credentials, emulator: EmulatorProcess) -> None:
     client = ThingSpaceClient(credentials)
     client.start_callbacks(ACCOUNT)
-    fault(emulator, "startCallbacks", answer={"status": 429, "headers": {"Retry-After": "2"}}, times=1)
+    fault(emulator, "startCallbacks", response={"status": 429, "headers": {"Retry-After": "2"}}, times=1)
     first = FakeTime()
     requested_at = time.monotonic()
     client.with_deadline(first.build_deadline()).start_callbacks(
@@ -143,7 +143,7 @@ def test_retry_after_is_respected_by_every_thread(credentials: Credentials, emul
 def test_a_wait_beyond_the_deadline_fails_at_once_and_is_reported(
     thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
-    fault(emulator, "startCallbacks", answer={"status": 429, "headers": {"Retry-After": "900"}}, times=1)
+    fault(emulator, "startCallbacks", response={"status": 429, "headers": {"Retry-After": "900"}}, times=1)
     fake_time = FakeTime()
     with pytest.raises(errors.RateLimited, match=r"a pause of 900 s \(Retry-After\)\. Run it again after 900 s"):
         thingspace.with_deadline(fake_time.build_deadline()).start_callbacks(ACCOUNT)

@@ -122,7 +122,7 @@ def test_a_wrong_password_costs_one_login_and_the_next_diagnosis_none(
 
 def test_a_locked_user_gets_a_hint_to_verizon_support(emulator: EmulatorProcess) -> None:
     state = emulator.control("GET", "state")
-    state["users"]["emulator-user"] |= {"failed_logins": 5, "locked": True}
+    state["users"]["emulator-user"] |= {"failedLogins": 5, "locked": True}
     emulator.control("PUT", "state", state)
     diagnosis = diagnose()
     assert diagnosis.failed == ["login"]

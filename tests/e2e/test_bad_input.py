@@ -46,7 +46,7 @@ def test_a_wrong_password_costs_one_login_for_all_accounts(project: Project, emu
 
 def test_a_locked_user_is_reported_with_the_hint_to_unlock_it(project: Project, emulator: EmulatorProcess) -> None:
     state = emulator.control("GET", "state")
-    state["users"]["emulator-user"] |= {"failed_logins": 5, "locked": True}
+    state["users"]["emulator-user"] |= {"failedLogins": 5, "locked": True}
     emulator.control("PUT", "state", state)
     up_fails(project, "logging in to ThingSpace", "only Verizon support can unlock")
     up_fails(project, "ThingSpace rejected this password in an earlier run", "THINGSPACE_LOGIN_OVERRIDE=1")

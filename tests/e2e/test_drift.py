@@ -138,7 +138,7 @@ def test_destroy_leaves_a_registration_of_another_program(deployed: Project, thi
 def test_a_registration_is_renewed_when_thingspace_rejects_replacement_and_queued_messages_are_fetched(
     deployed: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
-    emulator.control("PUT", "switches", {"reregistration": "refused"})
+    emulator.control("PUT", "switches", {"reregistration": "rejected"})
     before = find_own_registration(thingspace)
     deployed.configure("thingspace:rotation", "2")
     emulator.hold("registerCallback", skip=1)

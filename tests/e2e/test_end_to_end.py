@@ -115,7 +115,7 @@ def test_a_rotation_changes_the_password_everywhere_and_loses_no_message(
         60,
         "the listener stores 'stored before the restart'",
     )
-    emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
+    emulator.control("PUT", "switches", {"passwordAfterReregistration": "alternating"})
     deployed.configure("thingspace:rotation", "2")
     messages: list[str] = []
 
@@ -143,7 +143,7 @@ def test_the_registered_password_is_accepted_after_a_failed_and_reverted_rotatio
     project: Project, emulator: EmulatorProcess
 ) -> None:
     project.up()
-    emulator.control("PUT", "switches", {"passwordAfterReregistration": "mixed"})
+    emulator.control("PUT", "switches", {"passwordAfterReregistration": "alternating"})
     emulator.add_fault("registerCallback", 500, "", times=100)
     project.configure("thingspace:rotation", "2")
     project.environment["THINGSPACE_RESOURCE_TIMEOUT_SECONDS"] = "2"

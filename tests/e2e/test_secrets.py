@@ -75,7 +75,7 @@ def scenario() -> str:
     """Return a scenario with two users: one configured in the environment, one in the stack file."""
     return yaml.safe_dump(
         {
-            "apps": {
+            "applications": {
                 SECRET_VALUES["app_key"]: SECRET_VALUES["app_secret"],
                 SECRET_VALUES["app_key_of_b"]: SECRET_VALUES["app_secret_of_b"],
             },
@@ -84,7 +84,7 @@ def scenario() -> str:
                 {"username": "a", "password": SECRET_VALUES["password"], "accounts": [ACCOUNT]},
                 {"username": "b", "password": SECRET_VALUES["password_of_b"], "accounts": [OTHER_ACCOUNT]},
             ],
-            "switches": {"passwordAfterReregistration": "mixed"},
+            "switches": {"passwordAfterReregistration": "alternating"},
         }
     )
 

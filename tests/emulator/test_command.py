@@ -116,7 +116,7 @@ def test_env_without_an_emulator_says_how_to_start_one() -> None:
         (["--switch", "color=red"], "there is no switch 'color'"),
         (["--switch", "expiresIn"], "NAME=VALUE"),
         (["--scenario", "/nothing.yaml"], "cannot be read"),
-        (["--ca", "/nothing.pem"], "holds no certificate"),
+        (["--ca-file", "/nothing.pem"], "holds no certificate"),
         (["--account", "a", "--scenario", "b"], "use one of them"),
     ],
 )
@@ -158,7 +158,7 @@ def test_state_is_written_while_running_so_that_even_a_kill_loses_little(tmp_pat
         assert emulator.caller.fetch_queue() == ["kept"]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"version": 9}', '{"version": 1, "origin": 5}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 9}', '{"version": 1, "requestIdNamespace": 5}'])
 def test_a_state_file_that_does_not_fit_is_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "state.json"
     path.write_text(content)

@@ -40,13 +40,13 @@ DAY = 24 * 3600
         ("POST", "clock", {"advanceSeconds": -1}, "advanceSeconds is a number from 0"),
         ("POST", "clock", {"advanceSeconds": "1"}, "advanceSeconds is a number"),
         ("POST", "clock", {"frozen": 1}, "frozen is true or false"),
-        ("PUT", "switches", {"color": "red"}, "there is no switch 'color'; there are: profile, finalBlock"),
+        ("PUT", "switches", {"color": "red"}, "there is no switch 'color'; there are: preset, lastPage"),
         ("PUT", "switches", {"expiresIn": "sometimes"}, "it can be: countsDown, constant"),
-        ("PUT", "switches", {"profile": "imagined"}, "there are: documented, observed"),
-        ("PUT", "switches", {"profile": ["observed"]}, "there are: documented, observed"),
+        ("PUT", "switches", {"preset": "imagined"}, "there are: documented, observed"),
+        ("PUT", "switches", {"preset": ["observed"]}, "there are: documented, observed"),
         ("PUT", "switches", [], "JSON object of switches"),
         ("PUT", "state", {}, "version"),
-        ("PUT", "state", {"version": 1}, "origin is not of the type str"),
+        ("PUT", "state", {"version": 1}, "requestIdNamespace is not of the type str"),
         ("POST", "users/unlock", {"username": "nobody"}, "there is no user 'nobody'"),
         ("POST", "users/unlock", {"username": []}, "there is no user"),
         ("POST", "accounts", {"accountName": ACCOUNT}, "there is an account"),
@@ -55,7 +55,7 @@ DAY = 24 * 3600
         ("POST", "devices", {"accountName": ACCOUNT, "active": "yes"}, "active is not of the type bool"),
         ("POST", "devices", {"accountName": ACCOUNT, "customFields": {"a": 1}}, "customFields"),
         ("POST", "archive/resend", {}, "requestId is a string"),
-        ("GET", "settled?timeoutSeconds=soon", None, "timeoutSeconds is a number"),
+        ("GET", "idle?timeoutSeconds=soon", None, "timeoutSeconds is a number"),
         ("PUT", "resolve", {"h": "example.net:80"}, "127.0.0.1:8443"),
         ("PUT", "resolve", [], "resolve is an object"),
     ],
@@ -172,11 +172,11 @@ def test_every_switch_can_be_set_to_each_of_its_values_while_running(caller: Raw
             assert caller.control("GET", "switches").json()[switch.name] == value
 
 
-def test_a_profile_sets_a_group_and_single_switches_win_over_it(caller: RawApiClient) -> None:
-    caller.set_switches(retryProfile="observed", profile="documented")
+def test_a_preset_sets_a_group_and_single_switches_win_over_it(caller: RawApiClient) -> None:
+    caller.set_switches(retryProfile="observed", preset="documented")
     now = caller.control("GET", "switches").json()
     assert now["retryProfile"] == "observed"
-    caller.set_switches(profile="observed")
+    caller.set_switches(preset="observed")
     assert PRESETS["observed"].items() <= caller.control("GET", "switches").json().items()
 
 
@@ -218,7 +218,7 @@ def test_state_goes_from_one_emulator_to_another(client: RawApiClient) -> None:
         assert moved.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["password"] == "example-only"
         assert moved.fetch_history(token).json()["messages"] == []
         moved.advance_clock(10)
-        assert moved.control("GET", "commands").json()["commands"][0]["state"] == "delivered"
+        assert moved.control("GET", "outbound-messages").json()["outboundMessages"][0]["state"] == "delivered"
     assert client.fetch_queue() == ["first", "second"]
 
 
@@ -244,11 +244,11 @@ def mangle_state(state: Any, path: list[Any], value: Any) -> Any:
         (["accounts", ACCOUNT, "queue"], ["x"]),
         (["accounts", ACCOUNT, "devices"], [{"ids": "x"}]),
         (["accounts", ACCOUNT, "devices"], [{"ids": {"mdn": 5}}]),
-        (["accounts", ACCOUNT, "block"], {"token": 1, "numbers": []}),
-        (["accounts", ACCOUNT, "presented"], 5),
-        (["commands"], [{}]),
+        (["accounts", ACCOUNT, "historyPage"], {"token": 1, "numbers": []}),
+        (["accounts", ACCOUNT, "acknowledgedToken"], 5),
+        (["outboundMessages"], [{}]),
         (["tokens"], {"x": {"value": "v", "issued": "now"}}),
-        (["origin"], "not-a-guid"),
+        (["requestIdNamespace"], "not-a-guid"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_whole(caller: RawApiClient, path: list[Any], value: Any) -> None:

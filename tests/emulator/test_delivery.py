@@ -133,7 +133,7 @@ def test_a_device_is_named_by_two_lower_case_or_six_upper_case_ids(
 def test_special_characters_are_escaped_as_switched(
     client: RawApiClient, listener: ScriptedListener, value: str, received: str, raw: str
 ) -> None:
-    client.set_switches(htmlEscaping=value)
+    client.set_switches(escaping=value)
     client.register(listener.url)
     client.send_message("a=b&c<d>")
     assert listener.wait_for(1) == [received]
@@ -170,7 +170,7 @@ def test_a_delivery_without_a_response_times_out_and_the_message_is_queued(
     frozen_clock.send_message("x")
     listener.wait_for(1)
     frozen_clock.advance_clock(60)
-    assert frozen_clock.fetch_deliveries() == [(1, "silent"), (2, "silent")]
+    assert frozen_clock.fetch_deliveries() == [(1, "timeout"), (2, "timeout")]
     assert frozen_clock.fetch_queue() == ["x"]
 
 
@@ -226,7 +226,7 @@ def test_an_https_listener_needs_a_certificate_of_a_known_authority(tmp_path: Pa
             client.wait_until_idle()
             assert client.fetch_deliveries()[0] == (1, outcome)
         client = RawApiClient(without_ca.url).log_in()
-        client.set_switches(certificates="unchecked")
+        client.set_switches(tlsVerification="skip")
         client.start_callbacks()
         listener.wait_for(2)
 

@@ -32,7 +32,7 @@ def test_the_scenario_of_the_guide_names_every_key_and_starts() -> None:
         parse_scenario(value)
     except InvalidScenario as error:
         assert "test-ca.pem" in str(error)  # noqa: PT017 - the guide's file is not here, and is the last thing looked at
-    del value["certificateAuthority"]
+    del value["caFile"]
     setup = parse_scenario(value)
     assert [message.text for message in setup.state.accounts["0000123456-00001"].queue.values()] == ["T=20.9", "T=21.5"]
 

@@ -21,7 +21,7 @@ def add_fault(client: RawApiClient, **rule: Any) -> int:
 
 
 def count_hits(client: RawApiClient) -> list[tuple[int, int]]:
-    return [(rule["hits"], rule["left"]) for rule in client.control("GET", "faults").json()["faults"]]
+    return [(rule["hits"], rule["remaining"]) for rule in client.control("GET", "faults").json()["faults"]]
 
 
 def run_in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
@@ -42,7 +42,7 @@ def test_an_answer_replaces_so_many_calls_and_no_more(client: RawApiClient) -> N
     add_fault(
         client,
         operation="startCallbacks",
-        answer={"status": 503, "headers": {"Retry-After": "7"}, "body": "no"},
+        response={"status": 503, "headers": {"Retry-After": "7"}, "body": "no"},
         times=2,
     )
     replies = [client.start_callbacks() for _ in range(3)]
@@ -53,43 +53,43 @@ def test_an_answer_replaces_so_many_calls_and_no_more(client: RawApiClient) -> N
 
 
 def test_a_fault_hits_only_what_it_matches(client: RawApiClient) -> None:
-    add_fault(client, operation="startCallbacks", match={"accountName": OTHER_ACCOUNT}, answer={"status": 500})
+    add_fault(client, operation="startCallbacks", match={"accountName": OTHER_ACCOUNT}, response={"status": 500})
     assert client.start_callbacks().status == 200
     assert client.start_callbacks(OTHER_ACCOUNT).status == 500
     assert count_hits(client) == [(1, 0)]
 
 
 def test_a_fault_can_let_the_first_calls_pass(client: RawApiClient) -> None:
-    add_fault(client, operation="startCallbacks", skip=2, answer={"status": 500})
+    add_fault(client, operation="startCallbacks", skip=2, response={"status": 500})
     assert [client.start_callbacks().status for _ in range(4)] == [200, 200, 500, 200]
 
 
 @pytest.mark.parametrize(
     ("response", "status", "start"),
     [
-        ({"dialect": "fault", "code": "900901"}, 401, b'{"fault":{"code":"900901"'),
+        ({"format": "gateway", "code": "900901"}, 401, b'{"fault":{"code":"900901"'),
         (
-            {"dialect": "errorCode", "code": "REQUEST_FAILED.SessionToken.Expired"},
+            {"format": "m2m", "code": "REQUEST_FAILED.SessionToken.Expired"},
             400,
             b'{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"',
         ),
-        ({"dialect": "oauth", "code": "invalid_client"}, 401, b'{"error_description":'),
-        ({"dialect": "xml", "status": 403}, 403, b"<am:fault"),
-        ({"dialect": "xml", "status": 404}, 404, b"<am:fault"),
+        ({"format": "oauth", "code": "invalid_client"}, 401, b'{"error_description":'),
+        ({"format": "xml", "status": 403}, 403, b"<am:fault"),
+        ({"format": "xml", "status": 404}, 404, b"<am:fault"),
     ],
 )
 def test_a_fault_responds_in_each_format(
     client: RawApiClient, response: dict[str, Any], status: int, start: bytes
 ) -> None:
-    add_fault(client, operation="startCallbacks", answer=response)
+    add_fault(client, operation="startCallbacks", response=response)
     reply = client.start_callbacks()
     assert reply.status == status
     assert reply.body.startswith(start)
 
 
 def test_an_answer_before_the_call_leaves_no_trace_and_one_after_it_does(client: RawApiClient) -> None:
-    add_fault(client, operation="registerCallback", answer={"status": 503})
-    add_fault(client, operation="registerCallback", answer={"status": 503, "taken": True})
+    add_fault(client, operation="registerCallback", response={"status": 503})
+    add_fault(client, operation="registerCallback", response={"status": 503, "afterEffect": True})
     assert client.register("https://hooks.example.net/1").status == 503
     assert client.m2m("GET", f"/callbacks/{ACCOUNT}").body == b""
     assert client.register("https://hooks.example.net/2").status == 503
@@ -115,7 +115,7 @@ def test_a_dropped_connection_leaves_the_call_undone_or_done(
 
 
 def test_a_truncated_answer_ends_too_early(client: RawApiClient) -> None:
-    add_fault(client, operation="startCallbacks", truncate=5)
+    add_fault(client, operation="startCallbacks", truncateBytes=5)
     with pytest.raises(http.client.IncompleteRead) as caught:
         client.start_callbacks()
     assert caught.value.partial == b'{"suc'
@@ -124,7 +124,7 @@ def test_a_truncated_answer_ends_too_early(client: RawApiClient) -> None:
 @pytest.mark.parametrize(("moment", "queued"), [("before", 1), ("after", 0)])
 def test_a_hanging_call_never_answers(client: RawApiClient, moment: str, queued: int) -> None:
     client.send_message("x")
-    client.set_switches(finalBlock="auto")
+    client.set_switches(lastPage="auto")
     add_fault(client, operation="smsHistory", hang=moment)
     client.timeout = 0.3
     with pytest.raises(TimeoutError):
@@ -145,7 +145,7 @@ def test_a_hanging_call_is_let_go_when_the_emulator_is_reset(client: RawApiClien
 
 def test_a_delay_passes_in_virtual_time(client: RawApiClient) -> None:
     client.control("POST", "clock", {"frozen": True})
-    add_fault(client, operation="startCallbacks", delay=3600)
+    add_fault(client, operation="startCallbacks", delaySeconds=3600)
     thread, outcome = run_in_background(client.start_callbacks)
     wait_until(lambda: count_hits(client)[0][0], 60, "the fault hits a call")
     client.advance_clock(3599)
@@ -167,7 +167,7 @@ def test_a_lost_acknowledgement_shows_the_next_block_on_replay(client: RawApiCli
 
 
 def test_a_young_session_can_be_refused_with_a_401(client: RawApiClient) -> None:
-    add_fault(client, operation="startCallbacks", answer={"status": 401, "body": {}})
+    add_fault(client, operation="startCallbacks", response={"status": 401, "body": {}})
     assert client.start_callbacks().status == 401
 
 
@@ -182,7 +182,7 @@ def test_a_delivery_can_be_delayed_so_that_a_later_one_comes_first(
     client: RawApiClient, listener: ScriptedListener
 ) -> None:
     client.register(listener.url)
-    add_fault(client, operation="delivery", delay=60)
+    add_fault(client, operation="delivery", delaySeconds=60)
     client.send_message("first")
     client.send_message("second")
     listener.wait_for(1)
@@ -209,22 +209,22 @@ def test_a_delivery_can_be_lost_on_either_side_of_the_listener(
         ([], "a fault is an object"),
         ({"operation": "startCallback", "hang": True}, "there is no operation 'startCallback'"),
         ({"operation": "token"}, "exactly one thing"),
-        ({"operation": "token", "hang": True, "delay": 1}, "exactly one thing"),
+        ({"operation": "token", "hang": True, "delaySeconds": 1}, "exactly one thing"),
         ({"operation": "token", "explode": True}, "a fault has no explode"),
         ({"operation": "token", "hang": "soon"}, "'before' or 'after'"),
         ({"operation": "token", "drop": False}, "'before' or 'after'"),
-        ({"operation": "token", "delay": -1}, "delay is a number"),
-        ({"operation": "token", "delay": "1"}, "delay is a number"),
+        ({"operation": "token", "delaySeconds": -1}, "delaySeconds is a number"),
+        ({"operation": "token", "delaySeconds": "1"}, "delaySeconds is a number"),
         ({"operation": "token", "hang": True, "times": 0}, "times is a whole number from 1"),
         ({"operation": "token", "hang": True, "match": {"color": "red"}}, "cannot match color"),
         ({"operation": "token", "hang": True, "match": {"accountName": 5}}, "match is an object of strings"),
-        ({"operation": "token", "answer": {"status": 99}}, "status is a whole number"),
-        ({"operation": "token", "answer": {}}, "needs a status or a dialect"),
-        ({"operation": "token", "answer": {"dialect": "soap"}}, "no dialect 'soap'"),
-        ({"operation": "token", "answer": {"dialect": "fault", "code": "1"}}, "900901"),
-        ({"operation": "token", "answer": {"status": 200, "headers": {"A": "b\r\nC: d"}}}, "headers is an object"),
+        ({"operation": "token", "response": {"status": 99}}, "status is a whole number"),
+        ({"operation": "token", "response": {}}, "needs a status or a format"),
+        ({"operation": "token", "response": {"format": "soap"}}, "no format 'soap'"),
+        ({"operation": "token", "response": {"format": "gateway", "code": "1"}}, "900901"),
+        ({"operation": "token", "response": {"status": 200, "headers": {"A": "b\r\nC: d"}}}, "headers is an object"),
         ({"operation": "token", "duplicate": 1}, "a delivery can be"),
-        ({"operation": "delivery", "truncate": 1}, "a delivery can be"),
+        ({"operation": "delivery", "truncateBytes": 1}, "a delivery can be"),
         ({"operation": "delivery", "duplicate": 101}, "at most 100"),
     ],
 )
@@ -236,8 +236,8 @@ def test_a_fault_that_makes_no_sense_is_refused_with_what_would(caller: RawApiCl
 
 
 def test_faults_are_disarmed_one_by_one_or_all_together(client: RawApiClient) -> None:
-    first = add_fault(client, operation="startCallbacks", answer={"status": 500})
-    add_fault(client, operation="token", answer={"status": 500})
+    first = add_fault(client, operation="startCallbacks", response={"status": 500})
+    add_fault(client, operation="token", response={"status": 500})
     assert client.control("DELETE", f"faults/{first}").status == 200
     assert client.control("DELETE", f"faults/{first}").status == 400
     assert client.start_callbacks().status == 200

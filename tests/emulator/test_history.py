@@ -72,7 +72,7 @@ def test_an_unknown_token_acknowledges_nothing(client: RawApiClient) -> None:
     client.fetch_history()
     reply = client.fetch_history("12345")
     assert (reply.status, reply.code) == (400, UNKNOWN_TOKEN)
-    client.set_switches(unknownNext="ignored")
+    client.set_switches(unknownPageToken="ignored")
     assert parse_messages(client.fetch_history("12345")) == messages
     assert client.fetch_queue() == messages
 
@@ -82,7 +82,7 @@ def test_a_block_shown_again_has_the_same_token_or_a_new_one(client: RawApiClien
     fill(client, 1)
     first = parse_next_token(client.fetch_history())
     assert parse_next_token(client.fetch_history()) == first
-    client.set_switches(plainHistory="newToken")
+    client.set_switches(repeatedPageToken="newToken")
     second = parse_next_token(client.fetch_history())
     assert second != first
     assert client.fetch_history(first).code == UNKNOWN_TOKEN
@@ -91,12 +91,12 @@ def test_a_block_shown_again_has_the_same_token_or_a_new_one(client: RawApiClien
 @holds("smsHistory.final")
 def test_the_last_page_is_acknowledged_automatically_or_never_when_switched(client: RawApiClient) -> None:
     messages = fill(client, 2)
-    client.set_switches(finalBlock="never")
+    client.set_switches(lastPage="never")
     for _ in range(3):
         reply = client.fetch_history()
         assert parse_messages(reply) == messages
         assert "location" not in reply.headers
-    client.set_switches(finalBlock="auto")
+    client.set_switches(lastPage="auto")
     assert parse_messages(client.fetch_history()) == messages
     assert client.fetch_history().json()["messages"] == []
 

@@ -96,7 +96,7 @@ def test_start_callbacks_without_a_listener_is_accepted_and_changes_nothing(clie
 
 @holds("startCallbacks.failure")
 def test_a_failed_push_loses_the_text_when_switched(client: RawApiClient, listener: ScriptedListener) -> None:
-    client.set_switches(failedDrain="lost", drainOrder="asQueued")
+    client.set_switches(failedDrainDelivery="dropped", drainOrder="asQueued")
     for message in ("a", "b", "c"):
         client.send_message(message)
     client.control("POST", "clock", {"frozen": True})

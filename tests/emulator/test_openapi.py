@@ -30,7 +30,7 @@ EXAMPLES = settings(
 )
 CONTROL = [
     *(("GET", name) for name in ("connection", "queue", "journal", "faults", "clock", "switches", "state", "accounts")),
-    *(("GET", name) for name in ("devices", "users", "commands", "archive", "settled", "resolve")),
+    *(("GET", name) for name in ("devices", "users", "outbound-messages", "archive", "idle", "resolve")),
     *(("POST", name) for name in ("messages", "faults", "clock", "accounts", "devices", "users/unlock", "reset")),
     *(("PUT", name) for name in ("switches", "state", "resolve")),
     *(("DELETE", name) for name in ("journal", "faults", "faults/{number}")),

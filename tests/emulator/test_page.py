@@ -48,7 +48,7 @@ def test_the_page_shows_accounts_devices_listeners_queue_deliveries_and_calls(
 
 def test_nothing_in_the_page_comes_from_elsewhere_and_nothing_can_be_injected(client: RawApiClient) -> None:
     client.send_message("<script>alert(1)</script>")
-    reply = client.send("GET", "/?said=%3Cscript%3Ealert(2)%3C/script%3E", root=True)
+    reply = client.send("GET", "/?message=%3Cscript%3Ealert(2)%3C/script%3E", root=True)
     content = reply.body.decode()
     assert "<script>alert" not in content
     assert re.findall(r'(?:src|href)="([^"#]+)"', content) == ["data:,"]
@@ -57,7 +57,7 @@ def test_nothing_in_the_page_comes_from_elsewhere_and_nothing_can_be_injected(cl
 
 
 def test_the_box_sends_a_text_as_the_chosen_device(caller: RawApiClient) -> None:
-    reply = post(caller, "/texts", device=f"{ACCOUNT}/1", message="T=21.5 & more")
+    reply = post(caller, "/messages", device=f"{ACCOUNT}/1", message="T=21.5 & more")
     assert reply.status == 303
     assert caller.fetch_queue() == ["T=21.5 & more"]
     content = page(caller, reply.headers["location"])
@@ -76,7 +76,7 @@ def test_the_box_sends_a_text_as_the_chosen_device(caller: RawApiClient) -> None
     ],
 )
 def test_an_invalid_form_is_reported_on_the_page(caller: RawApiClient, form: dict[str, str], words: str) -> None:
-    reply = post(caller, "/texts", **form)
+    reply = post(caller, "/messages", **form)
     assert words in page(caller, reply.headers["location"])
     assert caller.fetch_queue() == []
 
@@ -91,7 +91,7 @@ def test_a_locked_user_is_unlocked_by_a_button(client: RawApiClient) -> None:
 
 
 def test_the_page_of_another_origin_can_neither_read_nor_send(caller: RawApiClient) -> None:
-    for method, path in (("GET", "/"), ("GET", "/live"), ("POST", "/texts"), ("POST", "/unlock")):
+    for method, path in (("GET", "/"), ("GET", "/live"), ("POST", "/messages"), ("POST", "/unlock")):
         assert caller.send(method, path, b"", {"Origin": "http://evil.example"}, root=True).status == 403
         assert caller.send(method, path, b"", {"Host": "evil.example"}, root=True).status == 403
 
@@ -137,7 +137,7 @@ def test_in_a_browser_everything_is_reached_with_the_keyboard(client: RawApiClie
     assert reached[0] == "Send as the device"
     assert f"Unlock {USERNAME}" in reached
     browser_page.locator(".inline button").press("Enter")
-    expect(browser_page.locator(".said")).to_contain_text("may log in again")
+    expect(browser_page.locator(".message")).to_contain_text("may log in again")
     assert client.login().status == 200
     unlabelled = "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
     assert browser_page.evaluate(unlabelled) == 0

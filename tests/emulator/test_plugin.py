@@ -38,7 +38,7 @@ def test_the_fixtures_carry_a_text_from_device_to_listener(
 def test_the_client_has_a_method_for_everything_in_the_control_api(thingspace_emulator: EmulatorClient) -> None:
     emulator = thingspace_emulator
     client = RawApiClient(emulator.url).log_in()
-    number = emulator.add_fault("startCallbacks", answer={"dialect": "xml", "status": 403})
+    number = emulator.add_fault("startCallbacks", response={"format": "xml", "status": 403})
     assert (client.start_callbacks().status, client.start_callbacks().status, emulator.fault_hits(number)) == (
         403,
         200,
@@ -50,8 +50,8 @@ def test_the_client_has_a_method_for_everything_in_the_control_api(thingspace_em
     emulator.advance(1201)
     assert emulator.now() == before + 1201
     assert client.start_callbacks().code.endswith("SessionToken.Expired")
-    emulator.set_switches(finalBlock="auto")
-    assert emulator.switches()["finalBlock"] == "auto"
+    emulator.set_switches(lastPage="auto")
+    assert emulator.switches()["lastPage"] == "auto"
     for _ in range(5):
         client.login(password="wrong")
     assert client.login().status == 400
@@ -74,7 +74,7 @@ def test_the_client_has_a_method_for_everything_in_the_control_api(thingspace_em
 def test_several_emulators_in_one_test_share_nothing(
     thingspace_emulator: EmulatorClient, start_thingspace_emulator: Callable[..., EmulatorClient]
 ) -> None:
-    other = start_thingspace_emulator({"accounts": ["0000777777-00001"], "profile": "documented"})
+    other = start_thingspace_emulator({"accounts": ["0000777777-00001"], "preset": "documented"})
     thingspace_emulator.send_message("here")
     assert other.queue() == []
     assert other.accounts == ["0000777777-00001"]

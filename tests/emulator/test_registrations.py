@@ -94,7 +94,7 @@ def test_registering_again_replaces_or_is_refused(client: RawApiClient) -> None:
     client.register(URL)
     assert client.register(f"{URL}/2").status == 200
     assert [entry["url"] for entry in list_registrations(client).json()] == [f"{URL}/2"]
-    client.set_switches(reregistration="refused")
+    client.set_switches(reregistration="rejected")
     assert client.register(f"{URL}/3").code.endswith("REQUEST_FAILED.Emulator.AlreadyRegistered")
     assert [entry["url"] for entry in list_registrations(client).json()] == [f"{URL}/2"]
 
@@ -107,7 +107,7 @@ def test_old_and_new_password_alternate_for_fourteen_minutes_when_switched(
     client.register(listener.url, password="new")
     client.send_message("0")
     listener.wait_for(1)
-    client.set_switches(passwordAfterReregistration="mixed")
+    client.set_switches(passwordAfterReregistration="alternating")
     for number in range(1, 5):
         client.send_message(str(number))
         listener.wait_for(number + 1)

@@ -12,11 +12,11 @@ from thingspace_provider.emulator.runtime.server import EmulatorThread
 
 FULL_SCENARIO = """
 clock: {start: 2026-03-01T08:15:30-05:00, frozen: true}
-profile: documented
-switches: {expiresIn: constant, finalBlock: auto}
-apps: {key: secret}
+preset: documented
+switches: {expiresIn: constant, lastPage: auto}
+applications: {key: secret}
 users:
-  - {username: reader, password: right, accounts: ["0000000001-00001"], strikes: 4}
+  - {username: reader, password: right, accounts: ["0000000001-00001"], failedLogins: 4}
   - {username: shut, password: out, locked: true}
 accounts:
   - name: "0000000001-00001"
@@ -25,10 +25,10 @@ accounts:
         group: pumps
       - {ids: {mdn: "5551230002"}, reachable: false, active: false, plan: 5MB, customFields: {CustomField1: x}}
     listeners: [{url: "https://hooks.example.net/sms", username: plant-a, password: example-only}]
-    texts: [first, second]
+    queuedMessages: [first, second]
   - "0000000002-00001"
 faults:
-  - {operation: startCallbacks, answer: {dialect: xml, status: 403}, times: 1}
+  - {operation: startCallbacks, response: {format: xml, status: 403}, times: 1}
 resolve: {"hooks.example.net:443": "127.0.0.1:8443"}
 """
 
@@ -78,21 +78,21 @@ def test_an_empty_scenario_is_the_default() -> None:
             "accounts: [{name: a, devices: [&d {ids: {mdn: '5551230001'}}]}, {name: b, devices: [*d]}]",
             "the device mdn 5551230001 is on a and on b",
         ),
-        ("accounts: [{name: a, devices: 0, texts: [x]}]", "no device that could have sent"),
+        ("accounts: [{name: a, devices: 0, queuedMessages: [x]}]", "no device that could have sent"),
         ("accounts: [{name: a, listeners: [{url: 'http://h:8080'}]}]", "INPUT_INVALID.Emulator.Port"),
         ("accounts: [{name: a, listeners: [{url: 'http://h'}, {url: 'http://h'}]}]", "has a listener already"),
         ("users: []", "at least one"),
         ("users: [{username: u, password: p, accounts: [nowhere]}]", "there is no account nowhere"),
         ("users: [{username: u, password: p}, {username: u, password: p}]", "there twice"),
-        ("users: [{username: u, password: p, strikes: 5, locked: false}]", "five lock the user"),
-        ("apps: {}", "at least one application"),
+        ("users: [{username: u, password: p, failedLogins: 5, locked: false}]", "five lock the user"),
+        ("applications: {}", "at least one application"),
         ("switches: {expiresIn: often}", "switches: switch expiresIn cannot be 'often'"),
-        ("profile: imagined", "there is no profile 'imagined'"),
+        ("preset: imagined", "there is no preset 'imagined'"),
         ("faults: [{operation: start}]", "faults[0]: there is no operation 'start'"),
         ("clock: {start: soon}", "clock.start is a moment such as"),
         ("clock: {start: [1]}", "clock.start is a moment such as"),
         ("resolve: {h: example.net}", "resolve: 'h' cannot be resolved"),
-        ("certificateAuthority: nothing.pem", "holds no certificate"),
+        ("caFile: nothing.pem", "holds no certificate"),
         ("a: [", "is not YAML"),
         ("!!python/object:os.system x", "is not YAML"),
     ],

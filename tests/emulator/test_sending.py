@@ -22,7 +22,7 @@ def send_order(client: RawApiClient, **changes: Any) -> RawResponse:
 
 
 def fetch_states(client: RawApiClient) -> list[str]:
-    return [command["state"] for command in client.control("GET", "commands").json()["commands"]]
+    return [command["state"] for command in client.control("GET", "outbound-messages").json()["outboundMessages"]]
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_a_login_answers_with_a_guid_and_nothing_else(client: RawApiClient) -> N
 def test_a_login_without_a_bearer_is_a_gateway_fault(caller: RawApiClient) -> None:
     reply = caller.login()
     assert (reply.status, reply.code) == (401, "900902")
-    assert caller.control("GET", "users").json()["users"][0]["strikes"] == 0
+    assert caller.control("GET", "users").json()["users"][0]["failedLogins"] == 0
 
 
 @holds("login.strikes", "login.unlock", "login.refusal")
@@ -68,7 +68,7 @@ def test_a_new_login_leaves_older_sessions_alone_unless_switched(client: RawApiC
     assert request_devices(client) == "ok"
     client.session = older
     assert request_devices(client) == "ok"
-    client.set_switches(newLogin="oldInvalid")
+    client.set_switches(olderSessions="ended")
     client.login()
     assert request_devices(client) == INVALID
 

@@ -42,7 +42,7 @@ def drain(platform: RawApiClient) -> None:
         if not count_waiting(platform):
             return True
         assert platform.start_callbacks().status == 200
-        platform.control("GET", "settled?timeoutSeconds=5")
+        platform.control("GET", "idle?timeoutSeconds=5")
         return False
 
     wait_until(is_drained, 60, "the queue is empty")
@@ -85,7 +85,7 @@ def survive_kills(start: Start, platform: RawApiClient, message_count: int, kill
 def test_every_message_is_stored_once_or_marked_however_often_the_listener_was_killed(
     start: Start, message_count: int, kills: int, body: str
 ) -> None:
-    switches = ("registrationPorts=any", "profile=observed", f"callbackBody={body}")
+    switches = ("registrationPorts=any", "preset=observed", f"callbackBody={body}")
     with EmulatorProcess(*(option for switch in switches for option in ("--switch", switch))) as emulator:
         messages = survive_kills(start, emulator.caller.log_in(), message_count, kills)
     copies = defaultdict(list)

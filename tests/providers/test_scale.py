@@ -34,7 +34,7 @@ class HeldCalls:
     def __init__(self, emulator: EmulatorProcess) -> None:
         self._emulator = emulator
         emulator.control("POST", "clock", {"frozen": True})
-        emulator.control("POST", "faults", {"operation": "startCallbacks", "delay": 1, "times": 1000})
+        emulator.control("POST", "faults", {"operation": "startCallbacks", "delaySeconds": 1, "times": 1000})
 
     def under_way(self) -> int:
         """Return the number of calls that wait."""

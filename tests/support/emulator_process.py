@@ -101,11 +101,11 @@ class EmulatorProcess:
     def add_fault(self, operation: str, status: int, body: Any, times: int = 1) -> None:
         """Have the next calls of an operation answered wrongly."""
         response = {"status": status, "body": body}
-        self.control("POST", "faults", {"operation": operation, "answer": response, "times": times})
+        self.control("POST", "faults", {"operation": operation, "response": response, "times": times})
 
     def hold(self, operation: str, seconds: int = HOLD_SECONDS, skip: int = 0) -> None:
         """Have the next call of an operation wait until `release`, which lets so many seconds pass."""
-        self.control("POST", "faults", {"operation": operation, "delay": seconds, "skip": skip})
+        self.control("POST", "faults", {"operation": operation, "delaySeconds": seconds, "skip": skip})
 
     def is_holding(self) -> bool:
         """Whether a call waits."""
@@ -113,5 +113,5 @@ class EmulatorProcess:
 
     def release(self) -> None:
         for fault in self.control("GET", "faults")["faults"]:
-            self.control("POST", "clock", {"advanceSeconds": fault["delay"]})
+            self.control("POST", "clock", {"advanceSeconds": fault["delaySeconds"]})
         self.control("DELETE", "faults")

@@ -77,15 +77,15 @@ HTML = "<html><head><title>Please log in</title></head></html>"
 OUTAGES = (
     Outage("wrong_password", (1, 0, 0, 0), LOCKOUT_WARNING, password=WRONG_PASSWORD, accounts=3),
     Outage("locked", (1, 0, 0, 0), LOCKOUT_WARNING, locked=True),
-    Outage("login_500", (2, 1, 1, 1), expected_log="retrying in", fault=_login(answer={"status": 500})),
+    Outage("login_500", (2, 1, 1, 1), expected_log="retrying in", fault=_login(response={"status": 500})),
     Outage(  # each may count as a wrong one
         "login_500_again",
         (2, 0, 0, 0),
         "ThingSpace responded with 500",
-        fault=_login(answer={"status": 500}, times=2),
+        fault=_login(response={"status": 500}, times=2),
         accounts=2,
     ),
-    Outage("login_503", (4, 1, 1, 1), expected_log="retrying in", fault=_login(answer={"status": 503}, times=3)),
+    Outage("login_503", (4, 1, 1, 1), expected_log="retrying in", fault=_login(response={"status": 503}, times=3)),
     Outage("login_reset_after", (2, 1, 1, 1), expected_log="retrying in", fault=_login(drop="after")),
     Outage(
         "login_hang", (1, 0, 0, 0), "response within", expected_log="still waiting for", fault=_login(hang="before")
@@ -93,49 +93,49 @@ OUTAGES = (
     Outage(
         "expired_session",
         (2, 1, 1, 2),
-        fault=_start(answer={"dialect": "errorCode", "code": "REQUEST_FAILED.SessionToken.Expired"}),
+        fault=_start(response={"format": "m2m", "code": "REQUEST_FAILED.SessionToken.Expired"}),
     ),
     Outage(
         "expired_session_at_registration",
         (2, 1, 2, 1),
-        fault=_register(answer={"dialect": "errorCode", "code": "REQUEST_FAILED.SessionToken.Expired"}),
+        fault=_register(response={"format": "m2m", "code": "REQUEST_FAILED.SessionToken.Expired"}),
     ),
-    Outage("bearer_revoked", (1, 1, 1, 2), fault=_start(answer={"dialect": "fault", "code": "900901"})),
-    Outage("young_session_refused", (2, 1, 1, 2), fault=_start(answer={"status": 401})),
-    Outage("xml_403", (1, 1, 1, 1), ADDRESS, fault=_start(answer={"dialect": "xml", "status": 403})),
-    Outage("xml_404", (1, 1, 1, 1), ADDRESS, fault=_start(answer={"dialect": "xml", "status": 404})),
-    Outage("html_403", (1, 1, 1, 1), "Please log in", fault=_start(answer={"status": 403, "body": HTML})),
-    Outage("html_200", (1, 1, 1, 1), UNCONFIRMED, fault=_start(answer={"status": 200, "body": HTML})),
-    Outage("empty_body", (1, 1, 1, 1), UNCONFIRMED, fault=_start(answer={"status": 200, "body": ""})),
+    Outage("bearer_revoked", (1, 1, 1, 2), fault=_start(response={"format": "gateway", "code": "900901"})),
+    Outage("young_session_refused", (2, 1, 1, 2), fault=_start(response={"status": 401})),
+    Outage("xml_403", (1, 1, 1, 1), ADDRESS, fault=_start(response={"format": "xml", "status": 403})),
+    Outage("xml_404", (1, 1, 1, 1), ADDRESS, fault=_start(response={"format": "xml", "status": 404})),
+    Outage("html_403", (1, 1, 1, 1), "Please log in", fault=_start(response={"status": 403, "body": HTML})),
+    Outage("html_200", (1, 1, 1, 1), UNCONFIRMED, fault=_start(response={"status": 200, "body": HTML})),
+    Outage("empty_body", (1, 1, 1, 1), UNCONFIRMED, fault=_start(response={"status": 200, "body": ""})),
     Outage(
         "too_many_requests",
         (1, 1, 1, 2),
         expected_log="requested a pause of 3 s (Retry-After); retrying in 3.",
-        fault=_start(answer={"status": 429, "headers": {"Retry-After": "3"}}),
+        fault=_start(response={"status": 429, "headers": {"Retry-After": "3"}}),
     ),
     Outage(
         "far_too_many_requests",
         (1, 1, 1, 1),
         "ThingSpace responded with 429",
-        fault=_start(answer={"status": 429, "headers": {"Retry-After": "600"}}),
+        fault=_start(response={"status": 429, "headers": {"Retry-After": "600"}}),
     ),
     Outage(
         "three_times_500",
         (1, 1, 1, 4),
         expected_log="ThingSpace responded with 500; retrying in",
-        fault=_start(answer={"status": 500}, times=3),
+        fault=_start(response={"status": 500}, times=3),
     ),
     Outage(
         "three_times_500_at_registration",
         (1, 4, 4, 1),
         expected_log="ThingSpace responded with 500; retrying in",
-        fault=_register(answer={"status": 500}, times=3),
+        fault=_register(response={"status": 500}, times=3),
     ),
     Outage("reset_before", (1, 1, 1, 2), expected_log="retrying in", fault=_start(drop="before")),
     Outage("reset_after", (1, 1, 1, 2), expected_log="retrying in", fault=_start(drop="after")),
     Outage("register_reset_before", (1, 2, 2, 1), expected_log="retrying in", fault=_register(drop="before")),
     Outage("register_reset_after", (1, 2, 1, 1), expected_log="retrying in", fault=_register(drop="after")),
-    Outage("answer_cut_off", (1, 1, 1, 2), expected_log="retrying in", fault=_start(truncate=5)),
+    Outage("answer_cut_off", (1, 1, 1, 2), expected_log="retrying in", fault=_start(truncateBytes=5)),
     Outage("slow_body", (1, 1, 1, 1), "no complete response within", expected_log="still waiting for", slow=True),
     Outage("hang", (1, 1, 1, 1), "response within", expected_log="still waiting for", fault=_start(hang="before")),
 )
@@ -160,7 +160,7 @@ def build_matches(outage: Outage) -> list[dict[str, str]]:
 def start_emulator(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess:
     """An emulator in which these outages wait to happen."""
     scenario = {
-        "apps": dict([APP]),
+        "applications": dict([APP]),
         "accounts": [account for outage in outages for account in build_accounts(outage)],
         "users": [
             {

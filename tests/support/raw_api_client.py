@@ -117,7 +117,7 @@ class RawApiClient:
         assert response.status == 200, response.body
 
     def wait_until_idle(self) -> None:
-        assert self.control("GET", "settled?timeoutSeconds=30").json() == {"settled": True}
+        assert self.control("GET", "idle?timeoutSeconds=30").json() == {"idle": True}
 
     def fetch_queue(self, account: str = ACCOUNT) -> list[str]:
         return [

@@ -22,7 +22,7 @@ Examples:
   thingspace emulator
   thingspace emulator --port 0 --json
   thingspace emulator --scenario locked-user.yaml --state .thingspace/emulator.json
-  thingspace emulator --switch profile=documented
+  thingspace emulator --switch preset=documented
   eval "$(thingspace emulator env)"
 """
 
@@ -36,7 +36,7 @@ Examples:
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="How an unknown is answered.")
 @click.option("--scenario", type=PATH, metavar="FILE", help="Accounts, texts, faults and more to start with, in YAML.")
 @click.option("--state", type=PATH, metavar="FILE", help="Keep the state here across restarts.")
-@click.option("--ca", type=PATH, metavar="FILE", help="A further authority for listeners' certificates, in PEM.")
+@click.option("--ca-file", type=PATH, metavar="FILE", help="A further authority for listeners' certificates, in PEM.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, instead of a text.")
 @click.pass_context
 def command(context: click.Context, /, host: str, port: int, state: Path | None, as_json: bool, **options: Any) -> None:
@@ -95,7 +95,7 @@ def env(host: str, port: int, as_json: bool) -> None:
 
 
 def _build_config(
-    accounts: tuple[str, ...], switches: tuple[str, ...], scenario: Path | None, ca: Path | None
+    accounts: tuple[str, ...], switches: tuple[str, ...], scenario: Path | None, ca_file: Path | None
 ) -> EmulatorConfig:
     """What the options together ask for; single switches win over the scenario's."""
     from thingspace_provider.emulator.emulator import EmulatorConfig  # noqa: PLC0415 - `env` and `--help` need none of it
@@ -107,10 +107,10 @@ def _build_config(
     if accounts and scenario is not None:
         raise click.UsageError("--account and --scenario both say which accounts there are; use one of them")
     try:
-        if ca is not None:
-            load_ca(str(ca))
+        if ca_file is not None:
+            load_ca(str(ca_file))
     except InvalidCertificateAuthority as error:
-        raise click.BadParameter(str(error), param_hint="--ca") from error
+        raise click.BadParameter(str(error), param_hint="--ca-file") from error
     try:
         setup = load_scenario(scenario) if scenario is not None else EmulatorConfig()
     except InvalidScenario as error:
@@ -122,7 +122,7 @@ def _build_config(
         current.update(dict(_parse_pair(item) for item in switches))
     except InvalidSwitch as error:
         raise click.BadParameter(str(error), param_hint="--switch") from error
-    return replace(setup, switches=current.as_dict(), ca_file=str(ca) if ca is not None else setup.ca_file)
+    return replace(setup, switches=current.as_dict(), ca_file=str(ca_file) if ca_file is not None else setup.ca_file)
 
 
 def _ready_text(facts: dict[str, Any], root: str) -> str:

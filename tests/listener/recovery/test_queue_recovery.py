@@ -204,7 +204,7 @@ def test_recovery_runs_less_often_while_callbacks_are_rejected(
 def test_the_last_block_is_stored_once_however_it_is_acknowledged(
     start: Start, any_port_emulator: EmulatorProcess, final: str
 ) -> None:
-    any_port_emulator.control("PUT", "switches", {"finalBlock": final})
+    any_port_emulator.control("PUT", "switches", {"lastPage": final})
     for number in range(103):
         any_port_emulator.send_message(f"text {number}")
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
@@ -237,7 +237,7 @@ def test_a_block_that_cannot_be_stored_is_kept_until_it_can(
     start: Start, any_port_emulator: EmulatorProcess, end: bool
 ) -> None:
     """ThingSpace may forget a last block once it has answered: then the listener alone has it."""
-    any_port_emulator.control("PUT", "switches", {"finalBlock": "auto"})
+    any_port_emulator.control("PUT", "switches", {"lastPage": "auto"})
     any_port_emulator.send_message("read once")
     any_port_emulator.hold("smsHistory")
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
@@ -262,7 +262,7 @@ def test_a_block_that_cannot_be_stored_is_kept_until_it_can(
 
 
 def test_messages_in_a_response_after_sigterm_are_stored(start: Start, any_port_emulator: EmulatorProcess) -> None:
-    any_port_emulator.control("PUT", "switches", {"finalBlock": "auto"})
+    any_port_emulator.control("PUT", "switches", {"lastPage": "auto"})
     any_port_emulator.send_message("read at the end")
     any_port_emulator.hold("smsHistory")
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
@@ -277,7 +277,7 @@ def test_messages_in_a_response_after_sigterm_are_stored(start: Start, any_port_
 
 @pytest.mark.parametrize("final", ["location", "auto"])
 def test_two_equal_blocks_are_two_blocks(start: Start, any_port_emulator: EmulatorProcess, final: str) -> None:
-    any_port_emulator.control("PUT", "switches", {"finalBlock": final})
+    any_port_emulator.control("PUT", "switches", {"lastPage": final})
     any_port_emulator.control("POST", "clock", {"frozen": True})
     any_port_emulator.control("POST", "messages", {"accountName": ACCOUNT, "message": "OK", "repeat": 200})
     listener = start(**build_recovery_settings(any_port_emulator, "history"))

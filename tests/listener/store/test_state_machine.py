@@ -40,7 +40,7 @@ class ListenerStateMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="inbox-"))
-        self.emulator = EmulatorProcess("--switch", "registrationPorts=any", "--switch", "profile=observed")
+        self.emulator = EmulatorProcess("--switch", "registrationPorts=any", "--switch", "preset=observed")
         self.platform = self.emulator.caller
         self.platform.control("POST", "clock", {"frozen": True})
         self.port = reserve_port()

@@ -128,7 +128,7 @@ class Authenticator:
         user.failed_logins = 0
         now = self._clock.now()
         sessions = self._state.sessions
-        ends_older_sessions = self._switches["newLogin"] == "oldInvalid"
+        ends_older_sessions = self._switches["olderSessions"] == "ended"
         for key, session in list(sessions.items()):
             if now - session.used > EXPIRED_SESSION_RETENTION_SECONDS or (
                 ends_older_sessions and session.username == username

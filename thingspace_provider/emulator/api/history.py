@@ -26,13 +26,13 @@ def read_history(name: str, account: Account, token: str | None, switches: Switc
         if account.history_page is not None and token == account.history_page.token:
             _acknowledge(account)
             account.acknowledged_token = token
-        elif switches["unknownNext"] == "refused":
+        elif switches["unknownPageToken"] == "rejected":
             raise rejection(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "The next value is not known.")
     if account.history_page is not None and not any(number in account.queue for number in account.history_page.numbers):
         account.history_page = None
     if account.history_page is None and account.queue:
         account.history_page = HistoryPage(_new_token(), list(islice(account.queue, PAGE_SIZE)))
-    elif account.history_page is not None and token is None and switches["plainHistory"] == "newToken":
+    elif account.history_page is not None and token is None and switches["repeatedPageToken"] == "newToken":
         account.history_page.token = _new_token()
     return _page_response(name, account, switches)
 
@@ -54,10 +54,10 @@ def _page_response(name: str, account: Account, switches: Switches) -> ApiRespon
     location = {"Location": f"/sms/{quote(name, safe='')}/history?next={page.token}"}
     if has_more:
         return json_response(body, 202, location)
-    if switches["finalBlock"] == "auto":
+    if switches["lastPage"] == "auto":
         _acknowledge(account)
         return json_response(body)
-    return json_response(body, 200, location if switches["finalBlock"] == "location" else None)
+    return json_response(body, 200, location if switches["lastPage"] == "location" else None)
 
 
 def _acknowledge(account: Account) -> None:

@@ -110,7 +110,7 @@ class Operations:
                 CALLBACK_PREFIX, "INPUT_INVALID.Emulator.OwnCredentials", "A listener's credentials must be its own."
             )
         old = account.registrations.get(request.name)
-        if old is not None and self._switches["reregistration"] == "refused":
+        if old is not None and self._switches["reregistration"] == "rejected":
             raise rejection(CALLBACK_PREFIX, "REQUEST_FAILED.Emulator.AlreadyRegistered", "The service is registered.")
         new = Registration(request.url, request.username, request.password)
         if old is not None and old.password != new.password:
@@ -124,7 +124,7 @@ class Operations:
     def deregister_callback(self, call: RoutedCall) -> ApiResponse:
         """The listener of a service is no more; what comes next is queued."""
         account = self._find_account(call)
-        if account.registrations.pop(call.service, None) is None and self._switches["deregisterUnknown"] == "refused":
+        if account.registrations.pop(call.service, None) is None and self._switches["deregisterUnknown"] == "rejected":
             raise rejection(CALLBACK_PREFIX, "REQUEST_FAILED.UnexpectedError", "The service is not registered.")
         return json_response({"accountName": call.account, "serviceName": call.service})
 

@@ -105,7 +105,7 @@ def parse_object(body: bytes, prefix: str, switches: Switches) -> dict[str, Any]
     for string in _iterate_strings(value):
         if any("\ud800" <= character <= "\udfff" for character in string):
             raise rejection(prefix, "DeserializationFailed", "The request body is not Unicode text.")
-        if switches["invalidCharacters"] == "refused" and any(character in string for character in "'<\\"):
+        if switches["invalidCharacters"] == "rejected" and any(character in string for character in "'<\\"):
             raise rejection(prefix, "INPUT_INVALID.Request.InvalidCharacter", "The request holds an invalid character.")
     return value
 

@@ -60,10 +60,10 @@ class ControlApi:
             self._route("devices", GET=inventory.show_devices, POST=inventory.put_device),
             self._route("users", GET=inventory.show_users),
             self._route("users/unlock", POST=inventory.unlock),
-            self._route("commands", GET=inventory.show_outbound_messages),
+            self._route("outbound-messages", GET=inventory.show_outbound_messages),
             self._route("archive", GET=inventory.show_archive),
             self._route("archive/resend", POST=inventory.resend),
-            self._route("settled", GET=self.wait_until_idle),
+            self._route("idle", GET=self.wait_until_idle),
             self._route("resolve", GET=self.show_resolve, PUT=self.put_resolve),
             self._route("openapi.json", GET=self.describe_control),
             self._route("thingspace.openapi.json", GET=self.describe_thingspace),
@@ -187,7 +187,7 @@ class ControlApi:
             raise InvalidRequest("timeoutSeconds is a number") from None
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._emulator.router.wait_until_idle(), seconds)
-        return JSONResponse({"settled": self._emulator.router.in_flight == 0})
+        return JSONResponse({"idle": self._emulator.router.in_flight == 0})
 
     async def show_resolve(self, request: Request) -> Response:
         """Which addresses stand for which listeners."""

@@ -86,7 +86,8 @@ class InventoryApi:
         return JSONResponse(
             {
                 "users": [
-                    {"username": name, "strikes": user.failed_logins, "locked": user.locked, "accounts": user.accounts}
+                    {"username": name, "failedLogins": user.failed_logins, "locked": user.locked}
+                    | {"accounts": user.accounts}
                     for name, user in self._emulator.state.users.items()
                 ]
             }
@@ -100,14 +101,14 @@ class InventoryApi:
         if user is None:
             raise InvalidRequest(f"there is no user {body.get('username')!r}")
         user.failed_logins, user.locked = 0, False
-        return JSONResponse({"username": body["username"], "strikes": 0, "locked": False})
+        return JSONResponse({"username": body["username"], "failedLogins": 0, "locked": False})
 
     async def show_outbound_messages(self, request: Request) -> Response:
         """Texts to devices, with the state of each."""
         del request
         return JSONResponse(
             {
-                "commands": [
+                "outboundMessages": [
                     {
                         "requestId": message.request_id,
                         "accountName": message.account,

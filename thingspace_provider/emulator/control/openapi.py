@@ -167,7 +167,7 @@ def _build_response(schema: Schema | None, description: str) -> Schema:
 SWITCH_VALUES: Schema = {
     "type": "object",
     "properties": {
-        "profile": {"enum": list(PRESETS)},
+        "preset": {"enum": list(PRESETS)},
         **{switch.name: {"enum": list(switch.choices), "description": switch.question} for switch in SWITCHES},
     },
     "additionalProperties": False,
@@ -181,15 +181,15 @@ FAULT_RULE = {
 FAULT_RULE["properties"] |= {
     "skip": {"type": "integer", "minimum": 0},
     "match": {"type": "object", "properties": dict.fromkeys(MATCH_FIELDS, STRING), "additionalProperties": False},
-    "answer": {"type": "object"},
-    "delay": {"type": "number", "exclusiveMinimum": 0},
+    "response": {"type": "object"},
+    "delaySeconds": {"type": "number", "exclusiveMinimum": 0},
     "drop": {"enum": ["before", "after", True]},
     "hang": {"enum": ["before", "after", True]},
-    "truncate": {"type": "integer", "minimum": 0},
+    "truncateBytes": {"type": "integer", "minimum": 0},
     "duplicate": {"type": "integer", "minimum": 1, "maximum": 100},
 }
 FAULT_RULE_STATUS = object_schema(
-    ["id", "operation", "hits", "left"], id=INTEGER, operation=STRING, hits=INTEGER, left=INTEGER
+    ["id", "operation", "hits", "remaining"], id=INTEGER, operation=STRING, hits=INTEGER, remaining=INTEGER
 )
 CLOCK = closed_object_schema(now=STRING, seconds=NUMBER, frozen=BOOLEAN)
 MAPPING: Schema = {"type": "object", "additionalProperties": STRING}
@@ -206,7 +206,7 @@ CONTROL_BODIES: dict[tuple[str, str], Schema] = {
         accountName=STRING,
         message=STRING,
         deviceIds=array_schema(DEVICE_ID),
-        repeat={"type": "integer", "minimum": 1, "maximum": 1000},
+        repeat={"type": "integer", "minimum": 1, "maximum": 100_000},
     ),
     ("POST", "faults"): FAULT_RULE,
     ("POST", "clock"): object_schema(advanceSeconds={"type": "number", "minimum": 0}, frozen=BOOLEAN),
@@ -247,19 +247,21 @@ CONTROL_RESPONSES: dict[tuple[str, str], tuple[int, Schema]] = {
     ("POST", "devices"): (200, DEVICE),
     ("GET", "users"): (
         200,
-        closed_object_schema(users=array_schema(object_schema(["username", "strikes", "locked"], username=STRING))),
+        closed_object_schema(
+            users=array_schema(object_schema(["username", "failedLogins", "locked"], username=STRING))
+        ),
     ),
-    ("POST", "users/unlock"): (200, closed_object_schema(username=STRING, strikes=INTEGER, locked=BOOLEAN)),
-    ("GET", "commands"): (
+    ("POST", "users/unlock"): (200, closed_object_schema(username=STRING, failedLogins=INTEGER, locked=BOOLEAN)),
+    ("GET", "outbound-messages"): (
         200,
-        closed_object_schema(commands=array_schema(object_schema(["requestId", "state"], requestId=STRING))),
+        closed_object_schema(outboundMessages=array_schema(object_schema(["requestId", "state"], requestId=STRING))),
     ),
     ("GET", "archive"): (
         200,
         closed_object_schema(archive=array_schema(object_schema(["requestId"], requestId=STRING))),
     ),
     ("POST", "archive/resend"): (200, closed_object_schema(count=INTEGER)),
-    ("GET", "settled"): (200, closed_object_schema(settled=BOOLEAN)),
+    ("GET", "idle"): (200, closed_object_schema(idle=BOOLEAN)),
     ("GET", "resolve"): (200, MAPPING),
     ("PUT", "resolve"): (200, MAPPING),
 }
@@ -267,7 +269,7 @@ QUERIES: dict[tuple[str, str], tuple[tuple[str, bool], ...]] = {
     ("GET", "queue"): (("accountName", True),),
     ("GET", "devices"): (("accountName", True),),
     ("GET", "journal"): (("operation", False), ("accountName", False)),
-    ("GET", "settled"): (("timeoutSeconds", False),),
+    ("GET", "idle"): (("timeoutSeconds", False),),
 }
 
 

@@ -25,14 +25,14 @@ MAX_FORM_BYTES = 64 * 1024
 
 
 class EmulatorPage:
-    """The handlers of `/`, `/live`, `/texts` and `/unlock`."""
+    """The handlers of `/`, `/live`, `/messages` and `/unlock`."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         self.routes = [
             Route("/", self.show, methods=["GET"]),
             Route("/live", self.show_live, methods=["GET"]),
-            Route("/texts", self.send_message, methods=["POST"]),
+            Route("/messages", self.send_message, methods=["POST"]),
             Route("/unlock", self.unlock, methods=["POST"]),
         ]
 
@@ -44,7 +44,7 @@ class EmulatorPage:
             nonce=nonce,
             url=f"{root}api",
             port=request.url.port or 80,
-            said=request.query_params.get("said", ""),
+            message=request.query_params.get("message", ""),
             chosen=request.query_params.get("device", ""),
             **self._template_values(),
         )
@@ -119,18 +119,19 @@ class EmulatorPage:
                 {
                     "account": name,
                     "device": _format_device(message.device.ids),
-                    "message": message.text,
+                    "text": message.text,
                     "received": format_timestamp(message.received),
                 }
                 for name, message in queued[:MAX_ROWS]
             ],
             "more_queued": total - min(total, len(queued[:MAX_ROWS])),
             "deliveries": [
-                {**one, "when": format_timestamp(one["at"])}
-                for one in _take_first(reversed(journal.deliveries), MAX_ROWS)
+                {**delivery, "when": format_timestamp(delivery["at"])}
+                for delivery in _take_first(reversed(journal.deliveries), MAX_ROWS)
             ],
             "calls": [
-                {**one, "when": format_timestamp(one["at"])} for one in _take_first(reversed(journal.calls), MAX_ROWS)
+                {**call, "when": format_timestamp(call["at"])}
+                for call in _take_first(reversed(journal.calls), MAX_ROWS)
             ],
             "devices": [
                 {
@@ -143,7 +144,7 @@ class EmulatorPage:
             ],
             "more_devices": sum(len(account.devices) for account in state.accounts.values()) - len(devices),
             "users": [
-                {"name": name, "strikes": user.failed_logins, "locked": user.locked}
+                {"name": name, "failedLogins": user.failed_logins, "locked": user.locked}
                 for name, user in state.users.items()
             ],
         }
@@ -159,7 +160,7 @@ def _format_device(ids: dict[str, str]) -> str:
 
 
 def _redirect(message: str, device: str = "") -> Response:
-    return RedirectResponse(f"/?said={quote(message[:300])}&device={quote(device)}", 303)
+    return RedirectResponse(f"/?message={quote(message[:300])}&device={quote(device)}", 303)
 
 
 async def _parse_form(request: Request) -> dict[str, str]:

@@ -61,7 +61,7 @@ def encode_body(
     callback: dict[str, Any] = {"username": username, "password": password, **body}
     if "requestId" in body:
         callback |= {"callbackCount": attempt, "maxCallbackThreshold": threshold}
-    escaping = switches["htmlEscaping"]
+    escaping = switches["escaping"]
     if escaping == "double" and "smsMessage" in callback:
         callback["smsMessage"] = _escape(callback["smsMessage"])
     document = json.dumps(callback, ensure_ascii=False, separators=(",", ":"))

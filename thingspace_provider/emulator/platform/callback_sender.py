@@ -135,7 +135,7 @@ class CallbackSender:
         post = asyncio.ensure_future(self._post(registration.url, body))
         try:
             finished = await self._clock.wait(post, profile.timeout_seconds)
-            outcome, status = post.result() if finished else ("silent", None)
+            outcome, status = post.result() if finished else ("timeout", None)
         finally:
             post.cancel()
         self._journal.record_delivery(
@@ -159,7 +159,7 @@ class CallbackSender:
 
     def _select_password(self, registration: Registration) -> str:
         """The registered password, or for a while after a change and only if switched on the old one in turn."""
-        alternating = self._switches["passwordAfterReregistration"] == "mixed"
+        alternating = self._switches["passwordAfterReregistration"] == "alternating"
         if (
             alternating
             and registration.previous_password is not None
@@ -184,7 +184,7 @@ class CallbackSender:
                     if not response.content.at_eof():
                         response.close()
                     accepted = 200 <= response.status < 300  # noqa: PLR2004 - HTTP's own class of success
-                    return ("delivered" if accepted else "refused"), response.status
+                    return ("delivered" if accepted else "rejected"), response.status
             except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
                 return "untrusted", None
             except (aiohttp.ClientError, OSError, ValueError):
@@ -192,7 +192,7 @@ class CallbackSender:
 
     def _tls_context(self) -> ssl.SSLContext | bool:
         """The authorities a listener's certificate is checked against, or `False` for none."""
-        if self._switches["certificates"] == "unchecked":
+        if self._switches["tlsVerification"] == "skip":
             return False
         if self._ssl_context is None:
             self._ssl_context = load_ca(self._ca_file)

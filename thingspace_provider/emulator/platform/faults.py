@@ -36,7 +36,7 @@ OPERATIONS = (
 )
 
 MATCH_FIELDS = ("accountName", "serviceName", "username", "next", "url")
-ACTIONS = ("answer", "delay", "drop", "truncate", "hang", "duplicate")
+ACTIONS = ("response", "delaySeconds", "drop", "truncateBytes", "hang", "duplicate")
 ALLOWED_KEYS = {"operation", "match", "times", "skip", *ACTIONS}
 
 
@@ -69,8 +69,8 @@ class FaultRule:
     source: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The rule as it was armed, with `id`, `hits` and what is `left`."""
-        return {**self.source, "id": self.number, "hits": self.hits, "left": self.times - self.hits}
+        """The rule as it was armed, with `id`, `hits` and what is `remaining`."""
+        return {**self.source, "id": self.number, "hits": self.hits, "remaining": self.times - self.hits}
 
 
 class Faults:
@@ -117,7 +117,7 @@ class Faults:
 
 def _parse_rule(number: int, source: Any) -> FaultRule:
     if not isinstance(source, dict):
-        raise InvalidFault("a fault is an object: {operation, match, answer | delay | drop | truncate | hang, times}")
+        raise InvalidFault(f"a fault is an object with an operation and one of: {', '.join(ACTIONS)}")
     if unknown := sorted(set(source) - ALLOWED_KEYS):
         raise InvalidFault(f"a fault has no {', '.join(unknown)}; it has: {', '.join(sorted(ALLOWED_KEYS))}")
     operation = source.get("operation")
@@ -126,7 +126,7 @@ def _parse_rule(number: int, source: Any) -> FaultRule:
     actions = [name for name in ACTIONS if name in source]
     if len(actions) != 1:
         raise InvalidFault(f"a fault does exactly one thing of: {', '.join(ACTIONS)}")
-    if (operation == DELIVERY) != (actions[0] == "duplicate") and actions[0] not in {"delay", "drop"}:
+    if (operation == DELIVERY) != (actions[0] == "duplicate") and actions[0] not in {"delaySeconds", "drop"}:
         raise InvalidFault("a delivery can be delayed, dropped or duplicated; an answer can be anything but duplicated")
     rule = FaultRule(number, operation, _parse_match(source.get("match", {})), source=dict(source))
     rule.times, rule.skip = _parse_count(source, "times", 1, 1), _parse_count(source, "skip", 0, 0)
@@ -136,14 +136,14 @@ def _parse_rule(number: int, source: Any) -> FaultRule:
 
 def _set_action(rule: FaultRule, action: str, source: dict[str, Any]) -> None:
     value = source[action]
-    if action == "answer":
+    if action == "response":
         rule.response, rule.after_effect = _parse_response(value)
-    elif action == "delay":
+    elif action == "delaySeconds":
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 10**7:
-            raise InvalidFault("delay is a number of virtual seconds above 0")
+            raise InvalidFault("delaySeconds is a number of virtual seconds above 0")
         rule.delay_seconds = float(value)
-    elif action == "truncate":
-        rule.truncate_bytes = _parse_count(source, "truncate", 0, 0)
+    elif action == "truncateBytes":
+        rule.truncate_bytes = _parse_count(source, "truncateBytes", 0, 0)
     elif action == "duplicate":
         rule.duplicate = _parse_count(source, "duplicate", 1, 1)
         if rule.duplicate > 100:  # noqa: PLR2004 - enough for any test, too few for a flood
@@ -172,20 +172,20 @@ def _parse_count(source: dict[str, Any], name: str, default: int, min_value: int
 
 def _parse_response(value: Any) -> tuple[ApiResponse, bool]:
     if not isinstance(value, dict):
-        raise InvalidFault("answer is an object: {status, headers, body} or {dialect, ...}")
-    allowed = {"status", "headers", "body", "dialect", "code", "message", "taken"}
+        raise InvalidFault("response is an object: {status, headers, body} or {format, ...}")
+    allowed = {"status", "headers", "body", "format", "code", "message", "afterEffect"}
     if unknown := sorted(set(value) - allowed):
-        raise InvalidFault(f"an answer has no {', '.join(unknown)}; it has: {', '.join(sorted(allowed))}")
+        raise InvalidFault(f"a response has no {', '.join(unknown)}; it has: {', '.join(sorted(allowed))}")
     status = value.get("status")
     if status is not None and (isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599):  # noqa: PLR2004 - HTTP's own range of final answers
         raise InvalidFault("status is a whole number from 200 to 599")
-    after_effect = value.get("taken", False)
+    after_effect = value.get("afterEffect", False)
     if not isinstance(after_effect, bool):
-        raise InvalidFault("taken is true or false")
-    if "dialect" in value:
+        raise InvalidFault("afterEffect is true or false")
+    if "format" in value:
         return _in_format(value, status), after_effect
     if status is None:
-        raise InvalidFault("an answer needs a status or a dialect")
+        raise InvalidFault("a response needs a status or a format")
     body = value.get("body", "")
     content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     headers = value.get("headers", {})
@@ -210,18 +210,18 @@ def _in_format(value: dict[str, Any], status: int | None) -> ApiResponse:
     code, message = value.get("code"), value.get("message", "A fault was armed for this call.")
     if not isinstance(message, str) or not (code is None or isinstance(code, str)):
         raise InvalidFault("code and message are strings")
-    match value["dialect"]:
-        case "fault":
+    match value["format"]:
+        case "gateway":
             if code not in GATEWAY_ERRORS:
-                raise InvalidFault(f"the dialect fault has the codes {', '.join(GATEWAY_ERRORS)}")
+                raise InvalidFault(f"the format gateway has the codes {', '.join(GATEWAY_ERRORS)}")
             return gateway_error(code, status)
-        case "errorCode":
+        case "m2m":
             if not code:
-                raise InvalidFault("the dialect errorCode needs a code, such as REQUEST_FAILED.SessionToken.Expired")
+                raise InvalidFault("the format m2m needs a code, such as REQUEST_FAILED.SessionToken.Expired")
             return m2m_error(f"{SESSION_PREFIX}.{code}", message, status or 400)
         case "oauth":
             return oauth_error(code or "invalid_client", message, status or 401)
         case "xml":
             return xml_error(status or 403)
         case other:
-            raise InvalidFault(f"there is no dialect {other!r}; there are: fault, errorCode, oauth, xml")
+            raise InvalidFault(f"there is no format {other!r}; there are: gateway, m2m, oauth, xml")

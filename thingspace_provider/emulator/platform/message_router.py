@@ -137,7 +137,7 @@ class MessageRouter:
 
     async def _drain(self, name: str, messages: Iterable[DeviceMessage]) -> None:
         for message in messages:
-            await self._deliver(name, message, "startCallbacks", self._switches["failedDrain"])
+            await self._deliver(name, message, "startCallbacks", self._switches["failedDrainDelivery"])
 
     async def _deliver(self, name: str, message: DeviceMessage, trigger: str, after_failure: str) -> None:
         account = self._state.accounts[name]
@@ -191,7 +191,7 @@ class MessageRouter:
         account = self._state.accounts[name]
         if service not in account.registrations:
             return
-        callback = OutgoingCallback(name, service, "notice", 0, body, lambda: _find_registration(account, service))
+        callback = OutgoingCallback(name, service, "status", 0, body, lambda: _find_registration(account, service))
         if not await self._sender.deliver(callback):
             self.archive().append(ArchivedCallback(body["requestId"], name, service, body, self._clock.now()))
 

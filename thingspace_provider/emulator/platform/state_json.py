@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from thingspace_provider.emulator.platform.state import (
@@ -42,18 +42,17 @@ def export_state(state: PlatformState) -> dict[str, Any]:
     }
     return {
         "version": VERSION,
-        "origin": state.request_id_namespace,
+        "requestIdNamespace": state.request_id_namespace,
         "lastNumber": state.last_number,
-        "apps": dict(state.applications),
-        "users": {name: asdict(user) for name, user in state.users.items()},
-        "tokens": {name: asdict(token) for name, token in state.tokens.items()},
-        "sessions": {name: asdict(session) for name, session in state.sessions.items()},
+        "applications": dict(state.applications),
+        "users": {name: _to_json(user) for name, user in state.users.items()},
+        "tokens": {name: _to_json(token) for name, token in state.tokens.items()},
+        "sessions": {name: _to_json(session) for name, session in state.sessions.items()},
         "accounts": {name: _export_account(account, device_positions) for name, account in state.accounts.items()},
-        "commands": [
-            {**_to_shallow_dict(message), "device": device_positions[id(message.device)]}
-            for message in state.outbound_messages
+        "outboundMessages": [
+            {**_to_json(message), "device": device_positions[id(message.device)]} for message in state.outbound_messages
         ],
-        "archive": [asdict(callback) for callback in state.archive],
+        "archive": [_to_json(callback) for callback in state.archive],
     }
 
 
@@ -64,20 +63,20 @@ def import_state(value: Any) -> PlatformState:
         raise InvalidState(f"the state's version is {source.get('version')!r}, and this emulator reads {VERSION}")
     state = PlatformState()
     state.request_id_namespace, state.last_number = (
-        _require_key(str, source, "origin"),
+        _require_key(str, source, "requestIdNamespace"),
         _require_key(int, source, "lastNumber"),
     )
     try:
         uuid.UUID(state.request_id_namespace)
     except ValueError as error:
-        raise InvalidState("origin is not a GUID") from error
-    state.applications = _parse_mapping(source, "apps", lambda item, path: _require_type(str, item, path))
+        raise InvalidState("requestIdNamespace is not a GUID") from error
+    state.applications = _parse_mapping(source, "applications", lambda item, path: _require_type(str, item, path))
     state.users = _parse_mapping(source, "users", lambda item, place: _parse_entity(User, item, place))
     state.tokens = _parse_mapping(source, "tokens", lambda item, place: _parse_entity(Token, item, place))
     state.sessions = _parse_mapping(source, "sessions", lambda item, place: _parse_entity(Session, item, place))
     state.accounts = _parse_mapping(source, "accounts", _import_account)
-    for index, item in enumerate(_require_key(list, source, "commands")):
-        place = f"commands[{index}]"
+    for index, item in enumerate(_require_key(list, source, "outboundMessages")):
+        place = f"outboundMessages[{index}]"
         entry = dict(_require_mapping(item, place))
         entry["device"] = _find_device(state, entry.get("device"), place)
         state.outbound_messages.append(_parse_entity(OutboundMessage, entry, place))
@@ -91,22 +90,22 @@ def import_state(value: Any) -> PlatformState:
 def _export_account(account: Account, device_positions: Mapping[int, list[Any]]) -> dict[str, Any]:
     messages = [*account.in_flight.values(), *account.queue.values()]
     return {
-        "devices": [asdict(device) for device in account.devices],
-        "registrations": {name: asdict(registration) for name, registration in account.registrations.items()},
+        "devices": [_to_json(device) for device in account.devices],
+        "registrations": {name: _to_json(registration) for name, registration in account.registrations.items()},
         "queue": [
             [message.number, device_positions[id(message.device)][1], message.text, message.received]
             for message in messages
         ],
-        "block": asdict(account.history_page) if account.history_page else None,
-        "presented": account.acknowledged_token,
+        "historyPage": _to_json(account.history_page) if account.history_page else None,
+        "acknowledgedToken": account.acknowledged_token,
     }
 
 
 def _import_account(value: Any, path: str) -> Account:
     source = _require_mapping(value, path)
-    account = Account(acknowledged_token=source.get("presented"))
+    account = Account(acknowledged_token=source.get("acknowledgedToken"))
     if not matches_type(account.acknowledged_token, str | None):
-        raise InvalidState(f"{path}.presented is not a string or null")
+        raise InvalidState(f"{path}.acknowledgedToken is not a string or null")
     for index, item in enumerate(_require_key(list, source, "devices", path)):
         account.add(_parse_entity(Device, item, f"{path}.devices[{index}]"))
     account.registrations = _parse_mapping(
@@ -125,8 +124,8 @@ def _import_account(value: Any, path: str) -> Account:
             raise InvalidState(f"{where} names a device that the account does not have")
         message = DeviceMessage(number, account.devices[device], text, received)
         account.queue[message.number] = message
-    if source.get("block") is not None:
-        account.history_page = _parse_entity(HistoryPage, source["block"], f"{path}.block")
+    if source.get("historyPage") is not None:
+        account.history_page = _parse_entity(HistoryPage, source["historyPage"], f"{path}.historyPage")
     return account
 
 
@@ -139,22 +138,30 @@ def _find_device(state: PlatformState, value: Any, path: str) -> Device:
     return device
 
 
-def _to_shallow_dict(entity: Any) -> dict[str, Any]:
-    return {field.name: getattr(entity, field.name) for field in fields(entity)}
+def _to_camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def _to_json(entity: Any) -> dict[str, Any]:
+    return {_to_camel_case(field.name): _copy(getattr(entity, field.name)) for field in fields(entity)}
+
+
+def _copy(value: Any) -> Any:
+    return value if isinstance(value, Device) else copy.deepcopy(value)
 
 
 def _parse_entity(kind: type[Entity], value: Any, path: str) -> Entity:
-    """An entity of a mapping, each field of which has the type that the entity declares."""
-    source = {
-        name: content if isinstance(content, Device) else copy.deepcopy(content)
-        for name, content in _require_mapping(value, path).items()
-    }
+    """Build an entity of a mapping, each value of which has the type of its field."""
+    names = {_to_camel_case(name): name for name in get_type_hints(kind)}
     hints = get_type_hints(kind)
-    for name, content in source.items():
-        if name not in hints:
-            raise InvalidState(f"{path} has no {name}; it has: {', '.join(hints)}")
-        if not matches_type(content, hints[name]):
-            raise InvalidState(f"{path}.{name} is not of the type {hints[name]}")
+    source: dict[str, Any] = {}
+    for key, content in _require_mapping(value, path).items():
+        if key not in names:
+            raise InvalidState(f"{path} has no {key}; it has: {', '.join(names)}")
+        if not matches_type(content, hints[names[key]]):
+            raise InvalidState(f"{path}.{key} is not of the type {hints[names[key]]}")
+        source[names[key]] = _copy(content)
     try:
         return kind(**source)
     except TypeError as error:

@@ -26,22 +26,22 @@ class Switch:
 
 
 SWITCHES: tuple[Switch, ...] = (
-    Switch("finalBlock", "How is the last block of history acknowledged?", ("location", "auto", "never")),
-    Switch("unknownNext", "What does history answer to a token it does not know?", ("refused", "ignored")),
-    Switch("plainHistory", "Which token comes with a block that is read again?", ("sameToken", "newToken")),
+    Switch("lastPage", "How is the last block of history acknowledged?", ("location", "auto", "never")),
+    Switch("unknownPageToken", "What does history answer to a token it does not know?", ("rejected", "ignored")),
+    Switch("repeatedPageToken", "Which token comes with a block that is read again?", ("sameToken", "newToken")),
     Switch("emptyHistory", "What does history answer when nothing is queued?", ("object", "zeroLength")),
     Switch("emptyCallbackList", "What is listed when nothing is registered?", ("zeroLength", "array", "null")),
     Switch("unsetCredentials", "How is a listener without a password listed?", ("omitted", "emptyStrings")),
-    Switch("reregistration", "What happens when a registered service is registered again?", ("replaced", "refused")),
+    Switch("reregistration", "What happens when a registered service is registered again?", ("replaced", "rejected")),
     Switch(
         "passwordAfterReregistration",
-        "Which password do callbacks carry after a re-registration? `mixed` alternates old and new for 14 minutes.",
-        ("new", "mixed"),
+        "Which password do callbacks carry after a re-registration? `alternating`: old and new for 14 minutes.",
+        ("new", "alternating"),
     ),
-    Switch("deregisterUnknown", "What does deregistering an unknown service answer?", ("refused", "accepted")),
+    Switch("deregisterUnknown", "What does deregistering an unknown service answer?", ("rejected", "accepted")),
     Switch("registrationPorts", "Which ports may a new registration use?", ("documented", "without28200", "any")),
     Switch("wrongPassword", "Which status does a refused login have?", ("400", "401")),
-    Switch("newLogin", "Does a new login end the user's older sessions?", ("bothValid", "oldInvalid")),
+    Switch("olderSessions", "Does a new login end the user's older sessions?", ("kept", "ended")),
     Switch("unknownSession", "Which code has a well-formed session token nobody knows?", ("invalid", "expired")),
     Switch("expiresIn", "Does expires_in count down when a token is handed out again?", ("countsDown", "constant")),
     Switch(
@@ -50,17 +50,17 @@ SWITCHES: tuple[Switch, ...] = (
         ("observed", "documented"),
     ),
     Switch("callbackBody", "Has a text's callback requestId and counts?", ("minimal", "modern")),
-    Switch("failedDrain", "Where does a text go whose drained callback fails?", ("queued", "lost")),
+    Switch("failedDrainDelivery", "Where does a text go whose drained callback fails?", ("queued", "dropped")),
     Switch("callbackDeviceIds", "How are devices named in a callback?", ("mdnIccid", "sixUpperCase")),
-    Switch("htmlEscaping", "Are = & < > ' escaped in a callback's text?", ("off", "single", "double")),
-    Switch("invalidCharacters", "Is an apostrophe, < or backslash in a request refused?", ("refused", "accepted")),
+    Switch("escaping", "Are = & < > ' escaped in a callback's text?", ("off", "single", "double")),
+    Switch("invalidCharacters", "Is an apostrophe, < or backslash in a request refused?", ("rejected", "accepted")),
     Switch("drainOrder", "In which order does startCallbacks send?", ("interleaved", "asQueued")),
     Switch(
         "sourceAddress",
         "Does a callback carry one of the published source addresses, as a proxy's X-Forwarded-For?",
         ("loopback", "published"),
     ),
-    Switch("certificates", "Must a listener's certificate be signed by a known authority?", ("checked", "unchecked")),
+    Switch("tlsVerification", "Must a listener's certificate be signed by a known authority?", ("verify", "skip")),
 )
 
 PRESETS: dict[str, dict[str, str]] = {
@@ -71,7 +71,7 @@ PRESETS: dict[str, dict[str, str]] = {
     },
     "observed": {
         "retryProfile": "observed",
-        "passwordAfterReregistration": "mixed",
+        "passwordAfterReregistration": "alternating",
         "sourceAddress": "published",
     },
 }
@@ -96,18 +96,18 @@ class Switches:
     def update(self, values: Mapping[str, Any]) -> None:
         """Set all of the given switches or none of them.
 
-        The key `profile` sets a whole group first. Raises UnknownSwitch with what would have been right.
+        The key `preset` sets a whole group first. Raises UnknownSwitch with what would have been right.
         """
         wanted: dict[str, str] = {}
         for name, value in values.items():
-            if name == "profile":
+            if name == "preset":
                 if not isinstance(value, str) or value not in PRESETS:
-                    raise InvalidSwitch(f"there is no profile {value!r}; there are: {', '.join(PRESETS)}")
+                    raise InvalidSwitch(f"there is no preset {value!r}; there are: {', '.join(PRESETS)}")
                 wanted = {**PRESETS[value], **wanted}
                 continue
             switch = _BY_NAME.get(name)
             if switch is None:
-                raise InvalidSwitch(f"there is no switch {name!r}; there are: profile, {', '.join(_BY_NAME)}")
+                raise InvalidSwitch(f"there is no switch {name!r}; there are: preset, {', '.join(_BY_NAME)}")
             if str(value) not in switch.choices:
                 raise InvalidSwitch(f"switch {name} cannot be {value!r}; it can be: {', '.join(switch.choices)}")
             wanted[name] = str(value)

@@ -39,15 +39,15 @@ from thingspace_provider.emulator.platform.switches import InvalidSwitch, Switch
 KEYS: dict[str, Any] = {
     "accounts": list[Any],
     "users": list[Any],
-    "apps": dict[str, str],
-    "profile": str,
+    "applications": dict[str, str],
+    "preset": str,
     "switches": dict[str, Any],
     "faults": list[Any],
     "clock": dict[str, Any],
     "resolve": dict[str, str],
-    "certificateAuthority": str,
+    "caFile": str,
 }
-ACCOUNT_KEYS: dict[str, Any] = {"name": str, "devices": object, "listeners": list[Any], "texts": list[str]}
+ACCOUNT_KEYS: dict[str, Any] = {"name": str, "devices": object, "listeners": list[Any], "queuedMessages": list[str]}
 DEVICE_KEYS: dict[str, Any] = {
     "ids": dict[str, str],
     "active": bool,
@@ -57,7 +57,13 @@ DEVICE_KEYS: dict[str, Any] = {
     "customFields": dict[str, str],
 }
 LISTENER_KEYS: dict[str, Any] = {"service": str, "url": str, "username": str, "password": str}
-USER_KEYS: dict[str, Any] = {"username": str, "password": str, "accounts": list[str], "strikes": int, "locked": bool}
+USER_KEYS: dict[str, Any] = {
+    "username": str,
+    "password": str,
+    "accounts": list[str],
+    "failedLogins": int,
+    "locked": bool,
+}
 CLOCK_KEYS: dict[str, Any] = {"start": object, "frozen": bool}
 MAX_DEVICES = 100_000
 
@@ -67,7 +73,7 @@ class InvalidScenario(ValueError):
 
 
 def load_scenario(path: Path) -> EmulatorConfig:
-    """The setup that a file describes. Raises BadScenario; a relative `certificateAuthority` is beside the file."""
+    """The setup that a file describes. Raises BadScenario; a relative `caFile` is beside the file."""
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -80,14 +86,14 @@ def load_scenario(path: Path) -> EmulatorConfig:
 def parse_scenario(value: Any, folder: Path | None = None) -> EmulatorConfig:
     """The setup that a scenario, already parsed, describes. An empty one is the default. Raises BadScenario."""
     source = _require_mapping({} if value is None else value, KEYS, "the scenario")
-    switches = {**({"profile": source["profile"]} if "profile" in source else {}), **source.get("switches", {})}
+    switches = {**({"preset": source["preset"]} if "preset" in source else {}), **source.get("switches", {})}
     try:
         chosen = Switches(switches)
     except InvalidSwitch as error:
         raise InvalidScenario(f"switches: {error}") from error
-    state = PlatformState(applications=source.get("apps", {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}))
+    state = PlatformState(applications=source.get("applications", {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}))
     if not state.applications:
-        raise InvalidScenario("apps: there has to be at least one application key and its secret")
+        raise InvalidScenario("applications: there has to be at least one application key and its secret")
     start, frozen = _parse_clock(source.get("clock", {}))
     for position, item in enumerate(source.get("accounts", [{"name": name} for name in DEFAULT_ACCOUNTS])):
         _add_account(state, item, position, chosen, start or dt.datetime.now(dt.timezone.utc).timestamp())
@@ -95,12 +101,12 @@ def parse_scenario(value: Any, folder: Path | None = None) -> EmulatorConfig:
     _check_owners(state)
     for position, rule in enumerate(source.get("faults", [])):
         _check_fault(rule, f"faults[{position}]")
-    ca_file = str((folder or Path()) / source["certificateAuthority"]) if "certificateAuthority" in source else None
+    ca_file = str((folder or Path()) / source["caFile"]) if "caFile" in source else None
     try:
         if ca_file is not None:
             load_ca(ca_file)
     except InvalidCertificateAuthority as error:
-        raise InvalidScenario(f"certificateAuthority: {error}") from error
+        raise InvalidScenario(f"caFile: {error}") from error
     try:
         check_addresses(source.get("resolve", {}))
     except InvalidAddress as error:
@@ -134,7 +140,7 @@ def _add_account(state: PlatformState, value: Any, position: int, switches: Swit
         _add_device(account, item, f"{path}.devices[{index}]")
     for index, item in enumerate(source.get("listeners", [])):
         _add_listener(account, item, f"{path}.listeners[{index}]", switches)
-    queued_messages = source.get("texts", [])
+    queued_messages = source.get("queuedMessages", [])
     if queued_messages and not account.devices:
         raise InvalidScenario(f"{path}: there are texts and no device that could have sent them")
     for text in queued_messages:
@@ -190,11 +196,11 @@ def _add_users(state: PlatformState, value: list[Any] | None) -> None:
             raise InvalidScenario(f"{path}.accounts: there is no account {', '.join(unknown)} in this scenario")
         if source["username"] in state.users:
             raise InvalidScenario(f"{path}: the user {source['username']!r} is there twice")
-        failed_logins, locked = source.get("strikes", 0), source.get("locked", False)
+        failed_logins, locked = source.get("failedLogins", 0), source.get("locked", False)
         if not 0 <= failed_logins <= LOCKOUT_THRESHOLD or (
             failed_logins == LOCKOUT_THRESHOLD and not source.get("locked", True)
         ):
-            raise InvalidScenario(f"{path}: strikes are 0 to 5, and five lock the user")
+            raise InvalidScenario(f"{path}: failedLogins is 0 to 5, and five lock the user")
         state.users[source["username"]] = User(
             source["password"], accounts, failed_logins, locked or failed_logins == LOCKOUT_THRESHOLD
         )

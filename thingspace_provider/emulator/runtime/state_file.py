@@ -38,7 +38,7 @@ class StateFileWriter:
         if revision == self._written_revision:
             return
         clock = self._emulator.clock
-        content = {**export_state(self._emulator.state), "moment": clock.now()}
+        content = {**export_state(self._emulator.state), "clockSeconds": clock.now()}
         temporary_path = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with os.fdopen(
             os.open(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
@@ -64,7 +64,7 @@ def load_state_file(config: EmulatorConfig, path: Path) -> EmulatorConfig:
         state = import_state(content)
     except InvalidState as error:
         raise InvalidState(f"{path}: {error}") from error
-    moment = content.get("moment")
+    moment = content.get("clockSeconds")
     now = config.start if config.start is not None else time.time()
     start = max(now, float(moment)) if isinstance(moment, (int, float)) else now
     return replace(config, state=state, start=start)

@@ -36,7 +36,7 @@ class JournalCall:
 
 @dataclass(frozen=True, slots=True)
 class JournalDelivery:
-    """One attempt to post: `outcome` is delivered, refused, silent, unreachable or untrusted."""
+    """One attempt to post: `outcome` is delivered, rejected, timeout, unreachable or untrusted."""
 
     account: str
     service: str
@@ -122,7 +122,7 @@ class EmulatorClient:
     def add_fault(
         self, operation: str, *, times: int = 1, match: Mapping[str, str] | None = None, **action: Any
     ) -> int:
-        """Arm a fault and return its number: `fault("login", answer={"status": 503}, times=2)`."""
+        """Arm a fault and return its number: `fault("login", response={"status": 503}, times=2)`."""
         rule = {"operation": operation, "times": times, "match": dict(match or {}), **action}
         return int(self._request("POST", "faults", rule)["id"])
 
@@ -147,7 +147,7 @@ class EmulatorClient:
         self._request("POST", "clock", {"frozen": True})
 
     def set_switches(self, **values: str) -> None:
-        """Answer unknowns otherwise: `switch(finalBlock="auto")`."""
+        """Answer unknowns otherwise: `switch(lastPage="auto")`."""
         self._request("PUT", "switches", values)
 
     def switches(self) -> dict[str, str]:
@@ -173,7 +173,7 @@ class EmulatorClient:
 
     def wait_until_idle(self, seconds: float = 5.0) -> None:
         """Return once nothing is under way. Raises TimeoutError."""
-        if not self._request("GET", f"settled?timeoutSeconds={seconds}")["settled"]:
+        if not self._request("GET", f"idle?timeoutSeconds={seconds}")["idle"]:
             raise TimeoutError(f"deliveries are still under way after {seconds} s")
 
     def export_state(self) -> dict[str, Any]:
