@@ -23,6 +23,7 @@ from thingspace_provider.cli.output import (
     print_note,
     print_table,
 )
+from thingspace_provider.common.backoff import exponential_backoff, no_jitter
 
 POLL_INTERVAL_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 8.0
 HEADINGS = ("ID", "RECEIVED", "ACCOUNT", "DEVICE", "TEXT")
@@ -155,7 +156,7 @@ class Follower:
 
     def __init__(self, client: ListenerClient) -> None:
         self._client = client
-        self._backoff_seconds = 0.0  # 0 while the listener responds
+        self._failed_attempts = 0  # in a row
         self._next_attempt_at = 0.0
 
     def fetch_next(self, filters: MessageFilters) -> list[dict[str, Any]]:
@@ -165,14 +166,15 @@ class Follower:
         try:
             messages = self._client.fetch_next(filters)
         except listener_client.ListenerUnavailable as error:
-            if not self._backoff_seconds:
+            if not self._failed_attempts:
                 print_note(f"{error}. Retrying.")
-            self._backoff_seconds = min(2 * self._backoff_seconds or POLL_INTERVAL_SECONDS, MAX_BACKOFF_SECONDS)
-            self._next_attempt_at = time.monotonic() + self._backoff_seconds
+            backoff = exponential_backoff(self._failed_attempts, POLL_INTERVAL_SECONDS, MAX_BACKOFF_SECONDS, no_jitter)
+            self._failed_attempts += 1
+            self._next_attempt_at = time.monotonic() + backoff
             return []
-        if self._backoff_seconds:
+        if self._failed_attempts:
             print_note(f"the listener at {self._client.url} responds again.")
-        self._backoff_seconds = 0.0
+        self._failed_attempts = 0
         return messages
 
 

@@ -9,7 +9,6 @@ from thingspace_provider.listener.forwarding.circuit_breaker import (
     INITIAL_BACKOFF_SECONDS,
     MAX_BACKOFF_SECONDS,
     CircuitBreaker,
-    exponential_backoff,
 )
 
 
@@ -107,8 +106,3 @@ def test_a_sink_that_asks_for_a_pause_gets_it_at_once(breaker: CircuitBreaker, c
     assert (breaker.is_open, breaker.seconds_until_probe()) == (True, 30)
     clock.now += 30
     assert breaker.permits(64) == 1
-
-
-def test_pauses_differ_by_chance_and_never_pass_the_limit() -> None:
-    assert [exponential_backoff(times, 1, 300, lambda: 1.0) for times in (0, 1, 2, 100)] == [1, 2, 4, 300]
-    assert [exponential_backoff(times, 1, 300, lambda: 0.0) for times in (0, 1, 2, 100)] == [0.5, 1, 2, 150]

@@ -10,15 +10,10 @@ import random
 import time
 from collections.abc import Callable, Hashable
 
+from thingspace_provider.common.backoff import exponential_backoff
+
 FAILURE_THRESHOLD = 5
 INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 60.0  # between two probes
-
-
-def exponential_backoff(
-    attempt: int, initial_seconds: float, max_seconds: float, jitter: Callable[[], float] = random.random
-) -> float:
-    """Seconds to wait after so many failures: doubled each time, less up to half by chance, lest all come at once."""
-    return min(initial_seconds * 2.0 ** min(attempt, 30), max_seconds) * (0.5 + jitter() / 2)
 
 
 class CircuitBreaker:

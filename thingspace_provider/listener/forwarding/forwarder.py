@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from thingspace_provider.listener.forwarding.circuit_breaker import CircuitBreaker, exponential_backoff
+from thingspace_provider.common.backoff import exponential_backoff
+from thingspace_provider.listener.forwarding.circuit_breaker import CircuitBreaker
 from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
 from thingspace_provider.listener.forwarding.metrics import DEAD_LETTER, DELIVERED, FAILED, SKIPPED, ForwardingMetrics
 from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, Sink, SinkUnavailable

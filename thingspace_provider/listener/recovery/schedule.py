@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from thingspace_provider.common.backoff import exponential_backoff, no_jitter
+
 MIN_INTERVAL_FACTOR = 6  # the least time between two questions, in settling times: a minute
 
 
@@ -69,4 +71,4 @@ class RecoverySchedule:
 
     @property
     def _backoff(self) -> float:
-        return min(self.min_interval * 2.0 ** min(self._backoff_exponent, 20), self._interval_seconds)
+        return exponential_backoff(self._backoff_exponent, self.min_interval, self._interval_seconds, no_jitter)

@@ -15,9 +15,9 @@ The variables are those of `pulumi up`, and they win over the file as everywhere
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
+from thingspace_provider.common.suggestions import did_you_mean
 from thingspace_provider.listener.settings.values import (
     UNENCODABLE,
     InvalidValue,
@@ -65,11 +65,7 @@ def parse_credentials(value: object) -> dict[str, str]:
         )
     for key in value:
         if key not in CREDENTIAL_VARIABLES:
-            suggestions = difflib.get_close_matches(str(key), CREDENTIAL_VARIABLES, 1)
-            raise InvalidValue(
-                f"{key} is not known: "
-                f"{f'did you mean {suggestions[0]}?' if suggestions else ', '.join(CREDENTIAL_VARIABLES)}"
-            )
+            raise InvalidValue(f"{key} is not known: {did_you_mean(str(key), CREDENTIAL_VARIABLES)}")
     return {key: parse_text(item) for key, item in value.items()}
 
 

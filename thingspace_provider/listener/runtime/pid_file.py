@@ -1,15 +1,14 @@
-"""A file that is locked as long as the process lives: who finds it locked knows that it runs, and as which process."""
+"""Pid file: locked as long as the process runs, with its pid and its URL."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from pathlib import Path
 
-LOCK_TIMEOUT_SECONDS = 1.0  # others ask by trying the lock for a moment, which is no reason to give up
-LOCK_RETRY_SECONDS = 0.02
+from thingspace_provider.common.file_lock import FileLock
+
+LOCK_TIMEOUT_SECONDS = 1.0  # a check by another process holds the lock for a moment
 
 
 class AlreadyRunning(Exception):
@@ -17,29 +16,21 @@ class AlreadyRunning(Exception):
 
 
 class PidFile:
-    """Takes the lock at once. Raises Running, or OSError when the file cannot be made."""
+    """Locks the file and empties it. Raises AlreadyRunning, or OSError if the file cannot be created."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-        while True:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < deadline:
-                    time.sleep(LOCK_RETRY_SECONDS)
-                    continue
-                os.close(self._descriptor)
-                raise AlreadyRunning from None
-            os.ftruncate(self._descriptor, 0)
-            return
+        self._lock = FileLock(path)
+        if not self._lock.acquire(LOCK_TIMEOUT_SECONDS):
+            self._lock.release()
+            raise AlreadyRunning
+        os.ftruncate(self._lock.descriptor, 0)
 
     def write(self, url: str) -> None:
-        """Say who this is and where, in one write; until then the file is empty."""
-        os.pwrite(self._descriptor, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
+        """Write pid and URL in one call. Until then the file is empty."""
+        os.pwrite(self._lock.descriptor, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
 
     def close(self) -> None:
-        """Empty the file and let the lock go. The file stays: removing it could remove another's."""
-        os.ftruncate(self._descriptor, 0)
-        os.close(self._descriptor)
+        """Empty the file and release the lock."""
+        os.ftruncate(self._lock.descriptor, 0)
+        self._lock.release()

@@ -25,8 +25,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+from thingspace_provider.common.urls import InvalidUrl, parse_http_url
 from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings, parse_sinks
 from thingspace_provider.listener.ingest import source_addresses as origins
 from thingspace_provider.listener.recovery import settings as healing
@@ -210,12 +211,9 @@ def _parse_port(value: object) -> int:
 def _parse_public_url(value: object) -> str:
     url = parse_text(value).rstrip("/")
     try:
-        parts = urlsplit(url)
-        is_invalid = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
-    except ValueError:
-        is_invalid = True
-    if is_invalid or parts.username or parts.password or parts.query or parts.fragment or not url.isprintable():
-        raise InvalidValue("must be an http(s) URL with a host, and no user, query or fragment")
+        parse_http_url(url)
+    except InvalidUrl as error:
+        raise InvalidValue(f"must be an http(s) URL: {error}") from None
     return url
 
 

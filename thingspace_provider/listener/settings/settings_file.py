@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from thingspace_provider.common.suggestions import did_you_mean
 
 MAX_NUMBER_BITS = 64  # bits: from some thousand digits on Python itself refuses to show one
 
@@ -93,6 +94,4 @@ def _parse_bounded_int(value: str | int) -> int:
 
 
 def _unknown_key_error(key: str, path: Path, known: list[str]) -> str:
-    suggestions = difflib.get_close_matches(key, known, 1)
-    hint = f"did you mean {suggestions[0]}?" if suggestions else f"known are {', '.join(known)}"
-    return f"{key} (settings file {path}) is not a setting: {hint}"
+    return f"{key} (settings file {path}) is not a setting: {did_you_mean(key, known)}"

@@ -18,11 +18,10 @@ import hashlib
 import hmac
 import time
 from collections.abc import Sequence
-from datetime import timezone
-from email.utils import parsedate_to_datetime
 
 import aiohttp
 
+from thingspace_provider.common.http_headers import parse_retry_after
 from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, CloudEvent
 from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, SinkUnavailable
 from thingspace_provider.listener.forwarding.sinks.settings import SECRET_PREFIX, HttpSettings
@@ -64,7 +63,10 @@ class HttpSink:
             raise MessageRejected(f"the receiver answered {status}")
         if status not in SUCCESS_STATUSES:
             error_type = SinkUnavailable if status in UNAVAILABLE_STATUSES else DeliveryError
-            raise error_type(f"the receiver answered {status}", parse_retry_after(retry_after))
+            raise error_type(
+                f"the receiver answered {status}",
+                min(parse_retry_after(retry_after, time.time()), MAX_RETRY_AFTER_SECONDS),
+            )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -81,18 +83,6 @@ def sign_event(secrets: Sequence[str], event: CloudEvent, now: int) -> dict[str,
         "webhook-timestamp": str(now),
         "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
     }
-
-
-def parse_retry_after(value: str) -> float:
-    """The seconds of a Retry-After header, given as seconds or as a date; 0 when it says nothing usable."""
-    if value.isascii() and value.isdigit():
-        return min(float(value[:10]), MAX_RETRY_AFTER_SECONDS)
-    try:
-        retry_at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):  # the latter for a year or an offset that no date has
-        return 0.0
-    retry_at = retry_at if retry_at.tzinfo else retry_at.replace(tzinfo=timezone.utc)
-    return min(max(retry_at.timestamp() - time.time(), 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _explain_connect_error(error: Exception) -> str:

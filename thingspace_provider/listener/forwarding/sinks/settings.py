@@ -21,8 +21,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from thingspace_provider.common.urls import InvalidUrl, parse_http_url
 from thingspace_provider.listener.callback_parser import KINDS, TEXT
 from thingspace_provider.listener.settings.values import InvalidValue, describe_type, parse_int, parse_text
 
@@ -147,12 +147,9 @@ def _parse_duplicates(value: object) -> bool:
 def _parse_url(value: object) -> str:
     url = parse_text(value)
     try:
-        parts = urlsplit(url)
-        is_invalid = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
-    except ValueError:
-        is_invalid = True
-    if is_invalid or parts.username or parts.password or parts.fragment or not url.isprintable():
-        raise InvalidValue("must be an http(s) URL with a host, and no user or fragment")
+        parse_http_url(url, allow_query=True)
+    except InvalidUrl as error:
+        raise InvalidValue(f"must be an http(s) URL: {error}") from None
     return url
 
 

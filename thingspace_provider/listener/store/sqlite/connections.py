@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import IO
 
 import apsw
 
+from thingspace_provider.common.file_lock import FileLock
 from thingspace_provider.listener.store.base import StoreOpenError
 from thingspace_provider.listener.store.sqlite.schema import migrate
 
@@ -17,21 +17,19 @@ SYNCHRONOUS_FULL = 2
 BUSY_TIMEOUT_MILLISECONDS = 1000
 
 
-def lock_store(path: Path) -> IO[str]:
+def lock_store(path: Path) -> FileLock:
     """Hold the lock file beside the store, so that no second listener opens it. Raises StoreUnusable."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock_file = _open_private(path.with_name(f"{path.name}.lock"))
+        file_lock = FileLock(path.with_name(f"{path.name}.lock"))
     except OSError as error:
         raise StoreOpenError(f"{path} cannot be used as a store: {error.strerror}") from error
-    try:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock_file.close()
+    if not file_lock.acquire():
+        file_lock.release()
         raise StoreOpenError(
             f"{path} is the store of another listener that is running: stop that one or give another store"
-        ) from None
-    return lock_file
+        )
+    return file_lock
 
 
 def open_writer(path: Path) -> apsw.Connection:

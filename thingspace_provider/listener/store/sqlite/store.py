@@ -96,7 +96,7 @@ class SqliteStore:
                 self._next_id = _fetch_int(writer, LAST_ID) + 1
                 self._indexed_until = _fetch_int(writer, "SELECT id FROM devices_until")
         except (apsw.Error, StoreError, StoreOpenError) as reason:
-            self._lock.close()
+            self._lock.release()
             raise StoreOpenError(f"{path} cannot be used as a store: {reason}") from reason
         self.coordination = SqliteCoordination(self._writer, self._reader)
         self._loaded_window: DuplicateWindow | None = None
@@ -165,7 +165,7 @@ class SqliteStore:
         self._reader.close()
         self._background.close()
         self._writer.close()
-        self._lock.close()
+        self._lock.release()
 
     def _build_rows(self, writer: apsw.Connection, callbacks: Sequence[IncomingCallback]) -> list[list[Any]]:
         window = self._duplicate_window()
