@@ -63,7 +63,7 @@ class Emulator:
                 self._process = subprocess.Popen(
                     command, stdout=subprocess.PIPE, stderr=log, pass_fds=[pid_file.fileno()], text=True
                 )
-            pid_file.write(json.dumps({"pid": self._process.pid}))
+            pid_file.write(str(self._process.pid))
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             raise DemoError(f"the emulator did not start; see {FOLDER / 'emulator.log'}")

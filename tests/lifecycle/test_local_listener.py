@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -177,7 +176,7 @@ def test_running_pid_returns_at_once_when_a_listener_has_unlocked_its_pid_file(t
 
 def test_a_pid_of_another_program_is_never_signalled(tmp_path: Path) -> None:
     pid_file = tmp_path / "listener.pid"
-    pid_file.write_text(json.dumps({"pid": os.getpid()}))  # not locked
+    pid_file.write_text(str(os.getpid()))  # not locked
     process = DetachedProcess(pid_file)
     process.stop()
     assert process.running_pid() is None

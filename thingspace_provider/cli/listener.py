@@ -15,8 +15,8 @@ from thingspace_provider.listener.forwarding.sinks.base import InvalidSink
 from thingspace_provider.listener.forwarding.sinks.factory import validate_sinks
 from thingspace_provider.listener.recovery import queue_drainer
 from thingspace_provider.listener.runtime import pid_file, server
+from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
-from thingspace_provider.listener.settings.settings_file import InvalidSettings
 from thingspace_provider.listener.store.base import StoreError, StoreOpenError
 from thingspace_provider.listener.store.store_url import mask_store_url
 
@@ -82,7 +82,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
 
     def ready() -> None:
         if pid_lock:
-            pid_lock.write(url)
+            pid_lock.write()
         click.echo(_ready_json(settings, url) if as_json else _ready_text(settings, url))
 
     gc.freeze()  # what was imported stays: no need to look through it again and again

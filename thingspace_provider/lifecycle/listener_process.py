@@ -7,7 +7,6 @@ operating system has reused is never signalled.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -37,7 +36,7 @@ class DetachedProcess:
     """A process with a session of its own, identified by its pid file.
 
     Args:
-        pid_file: JSON file with the key `pid`, written and locked by the process when it is ready.
+        pid_file: file with the process id, written and locked by the process when it is ready.
         start_timeout_seconds: time to become ready, and time to write or unlock the pid file.
         stop_timeout_seconds: time to exit after SIGTERM, and again after SIGKILL.
         poll_interval_seconds: time between two looks at the process or its pid file.
@@ -85,8 +84,8 @@ class DetachedProcess:
         _reap()
         deadline = time.monotonic() + self.start_timeout_seconds
         while is_locked(self.pid_file) and time.monotonic() < deadline:
-            with contextlib.suppress(ValueError, KeyError, OSError):
-                return int(json.loads(self.pid_file.read_text())["pid"])
+            with contextlib.suppress(ValueError, OSError):
+                return int(self.pid_file.read_text())
             time.sleep(self.poll_interval_seconds)
         return None
 

@@ -1,4 +1,4 @@
-"""The listener as an ASGI application: the carrier's door first, then what people and machines ask."""
+"""ASGI application of the listener: routes requests to the callback endpoint and to the admin endpoints."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from thingspace_provider.listener.admin.health import Health
 from thingspace_provider.listener.admin.inbox_page import InboxPage
 from thingspace_provider.listener.admin.messages_api import MessagesApi
 from thingspace_provider.listener.ingest.callback_endpoint import PATH_PREFIX, CallbackEndpoint
-from thingspace_provider.listener.observability.metrics import Metrics
+from thingspace_provider.listener.observability.metrics import MetricsEndpoint
 
 
 class ListenerApp:
-    """Callbacks go straight to the door; everything else through Starlette."""
+    """Passes callbacks directly to the callback endpoint, and all other requests to Starlette."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class ListenerApp:
         messages_api: MessagesApi,
         deliveries_api: DeliveriesApi,
         health: Health,
-        metrics: Metrics,
+        metrics: MetricsEndpoint,
     ) -> None:
         self._callback_endpoint = callback_endpoint
         routes = [
@@ -54,6 +54,6 @@ class ListenerApp:
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    """The same as the door's NOT_FOUND."""
+    """Respond as the callback endpoint's NOT_FOUND."""
     del request, error
     return PlainTextResponse("not found", 404)

@@ -53,10 +53,10 @@ def test_a_message_tells_when_it_came_was_stored_and_was_delivered(start: Start,
     )
     message = request_json(listener, "/v1/messages/1")
     assert message["text"] == "on its way"
-    assert message["receivedAt"] <= message["storedAt"] <= message["deliveries"][0]["changedAt"]
+    assert message["receivedAt"] <= message["storedAt"] <= message["deliveries"][0]["updatedAt"]
     for delivery in message["deliveries"]:
-        del delivery["changedAt"]
-    nothing = {"reason": None, "dueAt": None}
+        del delivery["updatedAt"]
+    nothing = {"lastError": None, "nextAttemptAt": None}
     assert sorted(message["deliveries"], key=lambda entry: str(entry["sink"])) == [
         {"sink": "hub", "state": "delivered", "attempts": 1, **nothing},
         {"sink": "reports", "state": "skipped", "attempts": 1, **nothing},
@@ -74,10 +74,10 @@ def test_what_a_sink_will_never_take_is_a_dead_letter_at_once_and_the_next_text_
     receiver.wait_for("good", "better")
     create_dead_letters(listener, 1)
     (letter,) = request_json(listener, "/v1/dead-letters")["deadLetters"]
-    assert (letter["sink"], letter["reason"], letter["attempts"]) == ("hub", "the receiver answered 422", 1)
+    assert (letter["sink"], letter["lastError"], letter["attempts"]) == ("hub", "the receiver answered 422", 1)
     assert letter["message"]["text"] == "bad"
     (delivery,) = request_json(listener, "/v1/messages/2")["deliveries"]
-    assert (delivery["state"], delivery["reason"]) == ("dead", "the receiver answered 422")
+    assert (delivery["state"], delivery["lastError"]) == ("dead", "the receiver answered 422")
 
     receiver.responder = lambda _: (204, {})
     assert request_json(listener, "/v1/dead-letters/2/retry?sink=hub", "POST") == {"retried": 1}
@@ -99,7 +99,7 @@ def test_a_message_becomes_a_dead_letter_when_it_fails_too_often_while_others_ar
     receiver.wait_for("of another", "after it")
     create_dead_letters(listener, 1)
     (letter,) = request_json(listener, "/v1/dead-letters")["deadLetters"]
-    assert (letter["message"]["text"], letter["reason"]) == ("poison", "the receiver answered 500")
+    assert (letter["message"]["text"], letter["lastError"]) == ("poison", "the receiver answered 500")
     assert letter["attempts"] == 2
 
 
@@ -132,7 +132,9 @@ def test_a_sink_that_refuses_everything_makes_no_dead_letters(start: Start, rece
     assert read_metric(listener, "thingspace_outbox_waiting") == 6
 
     def reasons() -> set[str]:
-        return {request_json(listener, f"/v1/messages/{number}")["deliveries"][0]["reason"] for number in range(1, 7)}
+        return {
+            request_json(listener, f"/v1/messages/{number}")["deliveries"][0]["lastError"] for number in range(1, 7)
+        }
 
     wait_until(lambda: reasons() == {"the receiver answered 500"}, 60, "every entry has the receiver's error")
     receiver.responder = lambda _: (204, {})

@@ -22,7 +22,7 @@ def test_without_its_database_a_listener_is_not_ready_and_becomes_ready_with_it(
     postgres.stop()
     try:
         wait_until(lambda: listener.get("/readyz").status_code == 503, 60, "the listener is not ready")
-        assert listener.get("/readyz").json()["status"] != "ok"
+        assert listener.get("/readyz").json()["status"] == "unavailable"
         assert listener.post(build_text_callback("comes too early")).status_code == 503
         assert listener.get("/healthz").status_code == 200
     finally:

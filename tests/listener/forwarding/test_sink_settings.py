@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.listener_process import build_settings
 from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings, KafkaSettings
+from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
-from thingspace_provider.listener.settings.settings_file import InvalidSettings
 
 SECRET = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
 HTTP = {"name": "hub", "kind": "http", "url": "https://hub.example.com/sms?token=hidden", "secrets": [SECRET]}
@@ -62,7 +62,7 @@ def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sink", "expected"),
     [
-        ("hub", "sink 1: must be a mapping, not str"),
+        ("hub", "sink 1: must be a mapping, not text"),
         ({}, "sink 1: kind must be one of http, kafka"),
         (HTTP | {"kind": "amqp"}, "sink 1: kind must be one of http, kafka"),
         (HTTP | {"topic": "x"}, "sink 1: topic: not a setting of kind http; known are kind, name, kinds"),

@@ -48,10 +48,10 @@ def test_messages_that_were_queued_while_the_listener_was_down_are_stored_after_
     assert sorted(listener.message_texts()) == sorted(expected)
     wait_until(lambda: any_port_emulator.count_queued() == 0, 60, "the queue is empty")
     wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
-    assert listener.get("/readyz").json() == {"status": "ok", "healing": "on"}
+    assert listener.get("/readyz").json() == {"status": "ok", "reason": "", "recovery": "on"}
     metrics = listener.get("/metrics").text.splitlines()
-    assert 'thingspace_queue_asked_total{result="done"} 1.0' in metrics
-    assert f"thingspace_queue_texts_fetched_total {103.0 if mode == 'history' else 0.0}" in metrics
+    assert 'thingspace_recovery_runs_total{result="completed"} 1.0' in metrics
+    assert f"thingspace_recovery_messages_total {103.0 if mode == 'history' else 0.0}" in metrics
     if mode == "history":  # kept as the queue has it
         first_stored = listener.messages(kind="text")[0]
         first_queued = next(entry for entry in queued if entry["message"] == first_stored["text"])
@@ -68,18 +68,18 @@ def test_a_wrong_password_is_tried_once_and_messages_are_still_stored(
     wrong = build_recovery_settings(any_port_emulator, "startCallbacks")
     wrong["thingspaceCredentials"] = {**wrong["thingspaceCredentials"], "password": "sentinel-wrong"}
     listener = start(**wrong)
-    wait_until(lambda: listener.get("/readyz").json()["healing"].startswith("stopped"), 60, "recovery is stopped")
+    wait_until(lambda: listener.get("/readyz").json()["recovery"] == "stopped", 60, "recovery is stopped")
     assert listener.get("/readyz").status_code == 200
     assert listener.post(build_text_callback("still taken")).status_code == 200
     listener.post(build_text_callback("refused", password="wrong"))  # a reason to ask, if it could
-    assert "thingspace_healing_stopped 1.0" in listener.get("/metrics").text.splitlines()
+    assert "thingspace_recovery_stopped 1.0" in listener.get("/metrics").text.splitlines()
     listener.stop()
     again = start(**wrong)
-    wait_until(lambda: again.get("/readyz").json()["healing"].startswith("stopped"), 60, "recovery is stopped")
+    wait_until(lambda: again.get("/readyz").json()["recovery"] == "stopped", 60, "recovery is stopped")
     again.write(**wrong)
     again.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: len(read_events(again, "settings taken up")) == 1, 60, "the listener reloads its settings")
-    assert again.get("/readyz").json()["healing"].startswith("stopped")
+    wait_until(lambda: len(read_events(again, "settings_reloaded")) == 1, 60, "the listener reloads its settings")
+    assert again.get("/readyz").json()["recovery"] == "stopped"
     assert any_port_emulator.count_calls()["login"] == 1
     [stopped, *_] = read_events(again, "no queued texts are asked for until a restart or SIGHUP with other credentials")
     assert "logging in to ThingSpace as emulator-user" in stopped["reason"]
@@ -87,7 +87,7 @@ def test_a_wrong_password_is_tried_once_and_messages_are_still_stored(
     again.write(**build_recovery_settings(any_port_emulator, "history"))
     again.process.send_signal(signal.SIGHUP)
     wait_until(has_all_messages(again, ["still taken", "queued"]), 60, "the listener stores all messages")
-    assert again.get("/readyz").json()["healing"] == "on"
+    assert again.get("/readyz").json()["recovery"] == "on"
     for secret in (
         "sentinel-wrong",
         any_port_emulator.ready["password"],
@@ -105,7 +105,7 @@ def test_a_rejected_login_is_known_after_a_restart_when_only_the_store_persists(
     wrong["thingspaceCredentials"] = {**wrong["thingspaceCredentials"], "password": "sentinel-wrong"}
     for _ in range(2):
         listener = start(**wrong, before=("env", "XDG_STATE_HOME=/proc/nowhere"))
-        wait_until(lambda: listener.get("/readyz").json()["healing"].startswith("stopped"), 60, "recovery is stopped")  # noqa: B023
+        wait_until(lambda: listener.get("/readyz").json()["recovery"] == "stopped", 60, "recovery is stopped")  # noqa: B023
         listener.stop()
     assert any_port_emulator.count_calls()["login"] == 1
 
@@ -229,7 +229,7 @@ def test_the_last_block_is_stored_once_however_it_is_acknowledged(
     unique = [message["text"] for message in messages if message["duplicateOf"] is None]
     assert unique == [*expected, "one more"]
     assert len(messages) == (105 if final == "never" else 104)  # a new process knows it as a duplicate, not as a block
-    assert listener.get("/readyz").json()["healing"] == "on"
+    assert listener.get("/readyz").json()["recovery"] == "on"
 
 
 @pytest.mark.parametrize("end", [False, True])
@@ -298,7 +298,7 @@ def test_recovery_is_postponed_while_the_disk_is_too_full(
     event = "queued texts are not asked for now"
     wait_until(lambda: len(read_events(listener, event)) == 1, 60, "the log has the event")
     assert listener.get("/readyz").status_code == 503
-    reasons = (read_events(listener, event)[0]["reason"], listener.get("/readyz").json()["status"])
+    reasons = (read_events(listener, event)[0]["reason"], listener.get("/readyz").json()["reason"])
     assert len({re.sub("[0-9.]+", "…", error) for error in reasons}) == 1  # others write to the disk meanwhile
     assert any_port_emulator.count_calls() == {}
     listener.stop()
@@ -360,6 +360,6 @@ def test_a_failed_recovery_run_is_retried(start: Start, any_port_emulator: Emula
 def test_recovery_does_not_run_unless_it_is_enabled(start: Start, any_port_emulator: EmulatorProcess) -> None:
     listener = start(**build_recovery_settings(any_port_emulator, "off"))
     listener.post(build_text_callback(password="wrong"))
-    assert listener.get("/readyz").json()["healing"] == "off"
+    assert listener.get("/readyz").json()["recovery"] == "off"
     assert listener.stop() == 0
     assert any_port_emulator.count_calls() == {}

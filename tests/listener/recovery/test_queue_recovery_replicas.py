@@ -62,7 +62,7 @@ def replicas(postgres: PostgresServer, tmp_path: Path) -> Iterator[Replicas]:
 def count_results(listeners: list[ListenerProcess]) -> list[str]:
     """What became of the times at which the queue was due to be asked for."""
     metrics = "\n".join(listener.get("/metrics").text for listener in listeners)
-    matches = re.findall(r'^thingspace_queue_asked_total\{result="([^"]*)"\} (\d+)', metrics, re.MULTILINE)
+    matches = re.findall(r'^thingspace_recovery_runs_total\{result="([^"]*)"\} (\d+)', metrics, re.MULTILINE)
     return sorted(result for result, times in matches for _ in range(int(times)))
 
 
@@ -79,7 +79,7 @@ def test_one_of_several_listeners_that_start_together_runs_recovery(
         register(thingspace, listeners[0])
     wait_until(has_all_messages(listeners[-1], expected), 60, "the listener stores all messages")
     wait_until(lambda: len(count_results(listeners)) == 3, 60, "all three listeners report their run")
-    assert count_results(listeners) == ["another listener did"] * 2 + ["done"]
+    assert count_results(listeners) == ["completed"] + ["skipped"] * 2
     assert sorted(listeners[0].message_texts()) == sorted(expected)
     assert any_port_emulator.count_calls()["login"] <= 2  # one is the test's own, to register
 
@@ -93,7 +93,7 @@ def test_a_wrong_password_is_tried_once_by_all_listeners_together(
     listeners = [*replicas(2, **wrong), *replicas(1, **wrong)]
 
     def stopped() -> bool:
-        return all(listener.get("/readyz").json()["healing"].startswith("stopped") for listener in listeners)
+        return all(listener.get("/readyz").json()["recovery"] == "stopped" for listener in listeners)
 
     wait_until(stopped, 30, "recovery is stopped at every listener")
     assert any_port_emulator.count_calls()["login"] == 1

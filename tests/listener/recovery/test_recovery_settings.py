@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.listener_process import build_settings as complete
 from thingspace_provider.listener.recovery import queue_drainer
+from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
-from thingspace_provider.listener.settings.settings_file import InvalidSettings
 
 USER = {"appKey": "key", "appSecret": "sentinel-1", "username": "uws", "password": "sentinel-2"}
 
@@ -47,19 +47,19 @@ def test_the_environment_of_pulumi_up_gives_the_credentials_and_wins_over_the_fi
         ({"recoveryDelaySeconds": "9"}, "recoveryDelaySeconds (settings file {file}): must be a number from"),
         (
             {"thingspaceCredentials": "sentinel"},
-            "thingspaceCredentials (settings file {file}): must be a mapping with the keys appKey",
+            'thingspaceCredentials (settings file {file}): must be a mapping, not text. Example: {{"appKey"',
         ),
         (
             {"thingspaceCredentials": {"appkey": "x"}},
-            "thingspaceCredentials (settings file {file}): appkey is not known: did you mean appKey",
+            "thingspaceCredentials.appkey (settings file {file}) is not a setting: did you mean appKey?",
         ),
         (
             {"recoveryMode": "history", "thingspaceCredentials": {**USER, "password": ""}},
-            "thingspaceCredentials.password is not set",
+            "thingspaceCredentials (settings file {file}): password must be set for recoveryMode history",
         ),
         (
             {"recoveryMode": "history"},
-            "thingspaceCredentials.appKey is not set, and recoveryMode cannot ask ThingSpace without it",
+            "thingspaceCredentials: appKey, appSecret, username, password must be set for recoveryMode history",
         ),
         (
             {"recoveryMode": "history", "thingspaceCredentials": {**USER, "baseUrl": "http://thingspace.example/api"}},

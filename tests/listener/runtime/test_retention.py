@@ -35,7 +35,7 @@ def test_old_messages_are_purged_except_pending_ones(start: Start, receiver: Rec
         lambda: listener.message_texts() == ["young", "old and owed"], 60, "retention purges the delivered message"
     )
     wait_until(
-        lambda: "thingspace_callbacks_removed_total 5.0" in listener.get("/metrics").text.splitlines(),
+        lambda: "thingspace_messages_purged_total 5.0" in listener.get("/metrics").text.splitlines(),
         60,
         "the metrics count the purged messages",
     )

@@ -25,8 +25,8 @@ from tests.support.listener_process import (
     clean_environment,
 )
 from tests.support.waiting import time_limit, wait_until
+from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import load_settings
-from thingspace_provider.listener.settings.settings_file import InvalidSettings
 
 Start = Callable[..., ListenerProcess]
 SECRETS = (PASSWORD, PREVIOUS, PATH_TOKEN, API_TOKEN, "a text that nobody else shall read")
@@ -54,10 +54,10 @@ def test_metrics_count_stored_and_rejected_callbacks_without_devices_or_accounts
     for line in (
         'thingspace_callbacks_stored_total{kind="text"} 1.0',
         'thingspace_callbacks_stored_total{kind="sent"} 1.0',
-        'thingspace_callbacks_refused_total{reason="wrong user name or password"} 1.0',
-        'thingspace_callbacks_refused_total{reason="malformed"} 1.0',
-        "thingspace_commit_callbacks_sum 2.0",
-        "thingspace_callbacks_waiting 0.0",
+        'thingspace_callbacks_rejected_total{reason="invalid_credential"} 1.0',
+        'thingspace_callbacks_rejected_total{reason="malformed"} 1.0',
+        "thingspace_callbacks_per_commit_sum 2.0",
+        "thingspace_commit_queue_length 0.0",
     ):
         assert line in metrics.text.splitlines()
     for secret in (*SECRETS, ACCOUNT):
@@ -74,8 +74,8 @@ def test_the_log_has_each_rejection_once_and_no_message_and_no_secret(start: Sta
     lines = [json.loads(line) for line in listener.log.read_text().splitlines()]
     rejections = [(line["reason"], line["account"], line["client"]) for line in lines if "reason" in line]
     assert rejections == [
-        ("wrong user name or password", ACCOUNT, "127.0.0.1"),
-        ("not found", None, "127.0.0.1"),
+        ("invalid_credential", ACCOUNT, "127.0.0.1"),
+        ("not_found", None, "127.0.0.1"),
         ("malformed", ACCOUNT, "127.0.0.1"),
     ]
     for secret in (*SECRETS, "wrong-"):
@@ -122,8 +122,8 @@ def test_invalid_settings_are_not_applied_and_the_log_has_the_errors(start: Star
     listener = start()
     reload_settings(listener, password=None, pathToken="short")
     last = json.loads(listener.log.read_text().splitlines()[-1])
-    assert last["event"] == "settings not taken up: the old ones hold"
-    assert [error.split()[0] for error in last["problems"]] == ["password", "pathToken"]
+    assert last["event"] == "settings_reload_failed"
+    assert [error.split()[0] for error in last["errors"]] == ["password", "pathToken"]
     assert listener.post(build_text_callback()).status_code == 200
 
 
@@ -131,7 +131,7 @@ def test_what_needs_a_restart_is_named(start: Start) -> None:
     listener = start()
     for _ in range(2):
         reload_settings(listener, port=28201, minFreeDiskSpace="200MB")
-        assert json.loads(listener.log.read_text().splitlines()[-1])["after_restart"] == ["port", "min_free_disk_space"]
+        assert json.loads(listener.log.read_text().splitlines()[-1])["restart_required"] == ["port", "minFreeDiskSpace"]
     assert listener.get("/healthz").status_code == 200
 
 
@@ -151,7 +151,7 @@ def test_a_sighup_while_it_starts_is_answered_once_it_serves(tmp_path: Path) -> 
             assert "url" in json.loads(starting.stdout.readline())
             starting.send_signal(signal.SIGTERM)
             log = [json.loads(line) for line in starting.stderr]
-    taken = [line["accounts"] for line in log if line["event"] == "settings taken up"]
+    taken = [line["accounts"] for line in log if line["event"] == "settings_reloaded"]
     assert (starting.returncode, taken) == (0, [["taken-up"]])
 
 

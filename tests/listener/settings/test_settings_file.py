@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 
 from tests.support.listener_process import PASSWORD, build_settings
 from thingspace_provider.listener.runtime import server
+from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
-from thingspace_provider.listener.settings.settings_file import InvalidSettings
 
 
 def load_content(folder: Path, content: str, **environment: str) -> ListenerSettings:
@@ -90,7 +91,7 @@ UNENCODABLE_ERROR = "must be UTF-8 text without NUL"
 )
 def test_an_invalid_value_is_rejected(tmp_path: Path, key: str, value: Any, expected: str) -> None:
     error = load_error(tmp_path, json.dumps(build_settings(tmp_path, **{key: value})))
-    assert error.startswith(f"{key} (settings file ")
+    assert re.match(rf"{key}(\.password)? \(settings file ", error)
     assert f": {expected}" in error
     assert "hidden" not in error
 
@@ -102,10 +103,39 @@ def test_bytes_in_the_environment_that_are_no_utf8_are_refused(tmp_path: Path) -
     error = load_error(tmp_path, content, **user, THINGSPACE_LISTENER_PASSWORD=latin)
     assert error.startswith(f"password (environment variable THINGSPACE_LISTENER_PASSWORD): {UNENCODABLE_ERROR}")
     error = load_error(tmp_path, content, **user | {"THINGSPACE_PASSWORD": latin})
-    assert error == f"thingspaceCredentials.password (environment variable THINGSPACE_PASSWORD): {UNENCODABLE_ERROR}"
+    origin = "thingspaceCredentials.password (environment variable THINGSPACE_PASSWORD)"
+    assert error.startswith(f"{origin}: {UNENCODABLE_ERROR}")
+
+
+def test_all_errors_are_reported_at_once_without_values(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    changes = {
+        "pasword": "hidden",
+        "password": None,
+        "pathToken": "hidden",
+        "port": "hidden",
+        "recoveryMode": "history",
+    }
+    file.write_text(json.dumps(build_settings(tmp_path, **changes)))
+    with pytest.raises(InvalidSettings) as invalid:
+        load_settings(file, {}, {})
+    assert sorted(error.split()[0].rstrip(":") for error in invalid.value.errors) == [
+        "password",
+        "pasword",
+        "pathToken",
+        "port",
+        "thingspaceCredentials",
+    ]
+    assert "hidden" not in str(invalid.value)
+    assert f"pasword (settings file {file}) is not a setting: did you mean password?" in invalid.value.errors
 
 
 @pytest.mark.parametrize("host", ["127.0.0..1", "x" * 70])
 def test_a_host_that_can_be_no_name_cannot_be_listened_on(host: str) -> None:
     with pytest.raises(server.BindError, match="this machine does not know that name"):
         server.bind_socket(host, 0)
+
+
+def test_idle_connections_outlive_the_idle_timeout_of_load_balancers(tmp_path: Path) -> None:
+    settings = load_content(tmp_path, json.dumps(build_settings(tmp_path)))
+    assert settings.keep_alive_seconds > 60  # AWS, GCP and nginx close an idle connection after 60 seconds

@@ -31,7 +31,7 @@ from tests.support.listener_process import (
 from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.waiting import join_thread, wait_until
 from thingspace_provider.listener.ingest.callback_endpoint import RESPONSE_TIMEOUT_SECONDS
-from thingspace_provider.listener.settings.values import InvalidValue
+from thingspace_provider.listener.setting_types import InvalidValue
 from thingspace_provider.listener.store.base import MessageQuery, StoreError, StoreOpenError
 from thingspace_provider.listener.store.postgres import connections as postgres_link
 from thingspace_provider.listener.store.postgres import coordination

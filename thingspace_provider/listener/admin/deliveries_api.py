@@ -95,10 +95,12 @@ class DeliveriesApi:
             "sink": delivery.sink,
             "state": delivery.state if is_accepted else SKIPPED,
             "attempts": delivery.attempts,
-            "reason": (self._forwarding_service.sink_error(delivery.sink) if is_pending else None)
+            "lastError": (self._forwarding_service.sink_error(delivery.sink) if is_pending else None)
             or delivery.last_error,
-            "changedAt": format_timestamp(delivery.updated_at) if delivery.updated_at else None,
-            "dueAt": format_timestamp(delivery.next_attempt_at) if is_pending and delivery.next_attempt_at else None,
+            "updatedAt": format_timestamp(delivery.updated_at) if delivery.updated_at else None,
+            "nextAttemptAt": format_timestamp(delivery.next_attempt_at)
+            if is_pending and delivery.next_attempt_at
+            else None,
         }
 
     def _build_dead_letter_page(self, parameters: QueryParams) -> dict[str, Any]:
@@ -150,9 +152,9 @@ def _dead_letter_to_json(entry: OutboxEntry) -> dict[str, Any]:
     delivery = entry.delivery
     return {
         "sink": delivery.sink,
-        "reason": delivery.last_error,
+        "lastError": delivery.last_error,
         "attempts": delivery.attempts,
-        "givenUpAt": format_timestamp(delivery.updated_at) if delivery.updated_at else None,
+        "deadLetteredAt": format_timestamp(delivery.updated_at) if delivery.updated_at else None,
         "message": message_to_json(entry.message, include_body=True),
     }
 

@@ -1,4 +1,4 @@
-"""`/healthz` says that the process lives, `/readyz` that a callback could be stored now, and more to come."""
+"""Health endpoints: liveness (`/healthz`) and readiness (`/readyz`)."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ from starlette.responses import JSONResponse, Response
 from thingspace_provider.listener.recovery.queue_recovery import QueueRecovery
 from thingspace_provider.listener.store.readiness_check import ReadinessCheck
 
-CACHE_SECONDS = 1.0  # how long a proof counts, so that asking often does not become writing often
+CACHE_SECONDS = 1.0
 
 
 class Health:
-    """The two questions of an orchestrator."""
+    """Liveness and readiness. A readiness check is cached, so that frequent requests do not write to the disk."""
 
-    def __init__(self, readiness_check: ReadinessCheck, queue_recovery: QueueRecovery) -> None:
+    def __init__(
+        self, readiness_check: ReadinessCheck, queue_recovery: QueueRecovery, cache_seconds: float = CACHE_SECONDS
+    ) -> None:
         self._readiness_check = readiness_check
         self._queue_recovery = queue_recovery
+        self._cache_seconds = cache_seconds
         self._check: asyncio.Task[str] | None = None
         self._checked_at = 0.0
         self._not_ready_reason = ""
 
     async def liveness(self, request: Request) -> Response:
-        """200, whatever the store does: a restart would not make it better."""
+        """Respond with 200. The store does not matter, because a restart would not repair it."""
         del request
         return JSONResponse({"status": "ok"})
 
     async def readiness(self, request: Request) -> Response:
-        """200 when within the last second something could be written and the disk was not full, else 503 and why.
+        """Respond with 200 if a recent commit succeeded and the disk has enough free space, else with 503.
 
-        That healing stopped is said, but texts that come are stored all the same.
+        A stopped recovery does not affect the status, because callbacks are stored nevertheless.
         """
         del request
         now = asyncio.get_running_loop().time()
-        if self._check is None or (self._check.done() and now > self._checked_at + CACHE_SECONDS):
+        if self._check is None or (self._check.done() and now > self._checked_at + self._cache_seconds):
             self._checked_at = now
             self._check = asyncio.create_task(self._readiness_check.not_ready_reason())
         reason = await asyncio.shield(self._check)
         if self._not_ready_reason and not reason:
-            self._queue_recovery.request_run()  # nobody sent anything here as long as it was not ready
+            self._queue_recovery.request_run()  # load balancers sent no callbacks while this was not ready
         self._not_ready_reason = reason
-        return JSONResponse({"status": reason or "ok", "healing": self._queue_recovery.state}, 503 if reason else 200)
+        status = "unavailable" if reason else "ok"
+        content = {"status": status, "reason": reason, "recovery": self._queue_recovery.state}
+        return JSONResponse(content, 503 if reason else 200)

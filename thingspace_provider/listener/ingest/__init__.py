@@ -1,1 +1,1 @@
-"""Callbacks on their way from the socket to the store."""
+"""Ingest: from the HTTP connection to the committed message."""

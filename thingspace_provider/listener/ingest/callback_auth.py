@@ -1,4 +1,4 @@
-"""What the carrier and the deployer must know to be believed; every comparison takes constant time."""
+"""Callback credential and its comparisons, all of which take constant time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 def constant_time_equals(given: str, expected: str) -> bool:
-    """Whether two texts are equal, in a time that tells nothing about where they differ."""
+    """Return whether two strings are equal. The duration does not reveal where they differ."""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
 
 
@@ -16,7 +16,7 @@ def constant_time_equals(given: str, expected: str) -> bool:
 class ExpectedCredential:
     """User name and password that ThingSpace puts into every callback body.
 
-    Previous passwords stay good, because ThingSpace goes on sending one for a quarter of an hour after a change.
+    Previous passwords are valid too, because ThingSpace sends one for up to 15 minutes after a change.
     """
 
     username: str
@@ -24,7 +24,7 @@ class ExpectedCredential:
     previous_passwords: tuple[str, ...] = field(repr=False)
 
     def matches(self, username: object, password: object) -> bool:
-        """Whether a body's user name and password are the current or previous ones; all are compared, always."""
+        """Return whether both are valid. Every password is compared, whichever matches."""
         if not isinstance(username, str) or not isinstance(password, str):
             return False
         username_matches = constant_time_equals(username, self.username)
@@ -34,6 +34,6 @@ class ExpectedCredential:
         return username_matches and any(password_matches)
 
     def compute_proof(self, account: str, nonce: str) -> str:
-        """HMAC-SHA256 in hex that shows who asks with a nonce that this credential is known here."""
+        """Return the HMAC-SHA256 in hex that answers a readiness probe with this nonce."""
         message = f"{self.username}:{account}:{nonce}".encode()
         return hmac.new(self.password.encode(), message, hashlib.sha256).hexdigest()

@@ -1,7 +1,7 @@
-"""`/callbacks/{path_token}/{account}`: where ThingSpace posts, and where the deployer asks for a proof.
+"""Callback endpoint `/callbacks/{path_token}/{account}`: POST for ThingSpace, GET for the readiness probe.
 
-The checks come in the order source address, size, path token, JSON, account, user name and password, so that a
-stranger learns nothing and costs little. A 200 means that it is on disk. Whatever is not found is answered alike.
+The checks come in the order source address, size, path token, JSON, account, user name and password. So a client
+without the path token learns nothing and costs little. A response of 200 means that the callback is on disk.
 """
 
 from __future__ import annotations
@@ -17,71 +17,77 @@ from starlette.types import Receive, Scope, Send
 from thingspace_provider.listener import callback_parser
 from thingspace_provider.listener.ingest.callback_auth import ExpectedCredential, constant_time_equals
 from thingspace_provider.listener.ingest.group_commit import GroupCommitter, NotStored
+from thingspace_provider.listener.ingest.metrics import IngestMetrics
 from thingspace_provider.listener.ingest.responses import NOT_FOUND, StaticResponse
-from thingspace_provider.listener.ingest.source_addresses import ENFORCE, LOG, SourceAddressPolicy
+from thingspace_provider.listener.ingest.settings import ENFORCE, LOG, IngestSettings
+from thingspace_provider.listener.ingest.source_addresses import SourceAddressPolicy
 from thingspace_provider.listener.observability.json_log import ThrottledLog
-from thingspace_provider.listener.observability.metrics import Metrics
-from thingspace_provider.listener.settings.listener_settings import ListenerSettings
 from thingspace_provider.listener.store.base import IncomingCallback
 
-MAX_BODY_BYTES = 8192  # bytes of a body; ThingSpace's have some hundred
-RESPONSE_TIMEOUT_SECONDS = 1.8  # ThingSpace tries again after about 4 s without an answer; within 2 is what we promise
+MAX_BODY_BYTES = 8192  # ThingSpace's bodies have some hundred
+RESPONSE_TIMEOUT_SECONDS = 1.8  # the documented limit is 2 s; ThingSpace retries after about 4 s
 PATH_PREFIX = "/callbacks/"
 SEGMENT_COUNT = 2
-MAX_LOGGED_ADDRESS_LENGTH = 60  # characters that are logged of what may be no address
+MAX_LOGGED_ADDRESS_LENGTH = 60  # characters; X-Forwarded-For can hold anything
 NONCE = re.compile(rb"[A-Za-z0-9_-]{16,128}")
 STORED = StaticResponse(200)
 TOO_LARGE = StaticResponse(413, b"a callback body has 8192 bytes at most", close=True)
-UNEXPECTED_SOURCE = StaticResponse(
-    NOT_FOUND.status, b"not found", close=True
-)  # looks to a stranger like everything else
+# The client must not learn that its address is the reason.
+UNEXPECTED_SOURCE = StaticResponse(NOT_FOUND.status, b"not found", close=True)
 MALFORMED = StaticResponse(400, b"the body is not a JSON object")
 FORBIDDEN = StaticResponse(403, b"wrong user name or password")
-RETRY_LATER = StaticResponse(503, b"not stored: come again", ((b"retry-after", b"1"),))
+RETRY_LATER = StaticResponse(503, b"not stored: retry later", ((b"retry-after", b"1"),))
 REJECTION_REASONS = {
-    TOO_LARGE: "too large",
-    NOT_FOUND: "not found",
-    UNEXPECTED_SOURCE: "not an expected source address",
+    TOO_LARGE: "body_too_large",
+    NOT_FOUND: "not_found",
+    UNEXPECTED_SOURCE: "unexpected_source",
     MALFORMED: "malformed",
-    FORBIDDEN: "wrong user name or password",
-    RETRY_LATER: "not stored in time",
+    FORBIDDEN: "invalid_credential",
+    RETRY_LATER: "not_stored",
 }
 
 
 class BodyTooLarge(Exception):
-    """More bytes than a callback may have."""
+    """The body has more bytes than a callback can have."""
 
 
 class ClientDisconnected(Exception):
-    """The sender left before the body was complete."""
+    """The client disconnected before its body was complete."""
 
 
 class CallbackEndpoint:
-    """Lets in what comes from ThingSpace. `settings` may be replaced while it runs.
+    """Authenticates a callback, stores it, then responds with 200. `settings` can be replaced at run time.
 
-    `need` is told the account for which something was refused that may now be in ThingSpace's queue.
+    Args:
+        settings: accounts, credential, path token and source addresses.
+        group_committer: stores the callbacks.
+        metrics: counts the callbacks.
+        on_rejected: is called with the account of a rejected callback that ThingSpace may queue now.
+        response_timeout_seconds: from the start of a request to its response.
     """
 
     def __init__(
         self,
-        settings: ListenerSettings,
+        settings: IngestSettings,
         group_committer: GroupCommitter,
-        metrics: Metrics,
+        metrics: IngestMetrics,
         on_rejected: Callable[[str], None],
+        response_timeout_seconds: float = RESPONSE_TIMEOUT_SECONDS,
     ) -> None:
         self._group_committer = group_committer
         self._on_rejected = on_rejected
         self._metrics = metrics
-        self._rejection_log = ThrottledLog()
+        self._response_timeout_seconds = response_timeout_seconds
+        self._throttled_log = ThrottledLog()
         self.settings = settings
 
     @property
-    def settings(self) -> ListenerSettings:
-        """What it admits."""
+    def settings(self) -> IngestSettings:
+        """The current settings."""
         return self._settings
 
     @settings.setter
-    def settings(self, settings: ListenerSettings) -> None:
+    def settings(self, settings: IngestSettings) -> None:
         self._settings = settings
         self._accounts = frozenset(settings.accounts)
         self._credential = ExpectedCredential(settings.username, settings.password, settings.previous_passwords)
@@ -90,7 +96,7 @@ class CallbackEndpoint:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request to a path under PREFIX."""
+        """Respond to one request whose path begins with PATH_PREFIX."""
         try:
             if scope["method"] == "POST":
                 response = await self._receive(scope, receive)
@@ -105,11 +111,10 @@ class CallbackEndpoint:
         await response(scope, receive, send)
 
     async def _receive(self, scope: Scope, receive: Receive) -> StaticResponse:
-        received_at, started = time.time_ns() // 1000, time.monotonic()
+        received_at, deadline = time.time_ns() // 1000, time.monotonic() + self._response_timeout_seconds
         path_token, account = _parse_path(scope)
-        if self._source_policy.mode == ENFORCE and not self._source_policy.is_expected(
-            self._source_policy.client_address(scope)
-        ):
+        address = self._source_policy.client_address(scope)
+        if self._source_policy.mode == ENFORCE and not self._source_policy.is_expected(address):
             if constant_time_equals(path_token, self._settings.path_token):
                 self._on_rejected(account)
             return UNEXPECTED_SOURCE
@@ -128,36 +133,32 @@ class CallbackEndpoint:
         if not self._credential.matches(unverified.username, unverified.password):
             self._on_rejected(account)
             return FORBIDDEN
+        incoming = IncomingCallback(account, received_at, unverified.to_callback())
         try:
-            parsed = unverified.to_callback()
-            await self._group_committer.store(
-                IncomingCallback(account, received_at, parsed), RESPONSE_TIMEOUT_SECONDS - (time.monotonic() - started)
-            )
+            await self._group_committer.store(incoming, deadline - time.monotonic())
         except NotStored:
             self._on_rejected(account)
             return RETRY_LATER
-        self._metrics.record_stored(parsed.kind)
-        if self._source_policy.mode == LOG and not self._source_policy.is_expected(
-            address := self._source_policy.client_address(scope)
-        ):
+        if self._source_policy.mode == LOG and not self._source_policy.is_expected(address):
             self._metrics.unexpected_source.inc()
-            fields = {"client": address[:MAX_LOGGED_ADDRESS_LENGTH], "account": account}
-            self._rejection_log.warn(
-                REJECTION_REASONS[UNEXPECTED_SOURCE], "callback taken from an unexpected address", **fields
-            )
+            event = "callback_from_unexpected_source"
+            self._throttled_log.warn(event, event, client=address[:MAX_LOGGED_ADDRESS_LENGTH], account=account)
         return STORED
 
     def _record_rejection(self, reason: str, scope: Scope) -> None:
-        """Who was refused and why; the account only when it is one of ours, for a stranger may write there anything."""
+        """Count and log a rejection. A client can send anything as the account, so only a known one is logged."""
         self._metrics.record_rejected(reason)
         account = _parse_path(scope)[1]
-        known_account = account if account in self._accounts else None
-        self._rejection_log.warn(
-            reason, client=self._source_policy.client_address(scope)[:MAX_LOGGED_ADDRESS_LENGTH], account=known_account
+        self._throttled_log.warn(
+            reason,
+            "callback_rejected",
+            reason=reason,
+            client=self._source_policy.client_address(scope)[:MAX_LOGGED_ADDRESS_LENGTH],
+            account=account if account in self._accounts else None,
         )
 
     def _respond_to_probe(self, scope: Scope) -> StaticResponse:
-        """Show that this listener knows the credential, without anything being sent that could be used again."""
+        """Prove that this listener has the credential. The response is worthless for another nonce."""
         path_token, account = _parse_path(scope)
         nonce = next((value for name, value in scope["headers"] if name == b"thingspace-probe"), b"")
         if (
@@ -173,14 +174,14 @@ class CallbackEndpoint:
 
 
 def _parse_path(scope: Scope) -> tuple[str, str]:
-    """Path token and account, from the path as it was sent: an account may hold an encoded slash."""
+    """Return path token and account. The raw path is used, because an account can contain an encoded slash."""
     raw_path = scope["raw_path"].decode("ascii", "replace")
     segments = raw_path[len(PATH_PREFIX) :].split("/")
     return (unquote(segments[0]), unquote(segments[1])) if len(segments) == SEGMENT_COUNT else ("", "")
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    """The body; raises TooLarge as early as that is known."""
+    """Return the body. Raises BodyTooLarge as early as possible, and ClientDisconnected."""
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value[:10]) > MAX_BODY_BYTES):
             raise BodyTooLarge

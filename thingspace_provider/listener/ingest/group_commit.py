@@ -1,7 +1,7 @@
-"""Group commit: whatever waits is stored in one transaction, then all of it is acknowledged.
+"""Group commit: one transaction stores all waiting callbacks, then all of them are acknowledged.
 
-One thread writes. While it commits, further callbacks gather; the next commit takes them all. So one alone is
-stored at once, and under load many share one sync of the disk.
+One thread writes. While it commits, callbacks queue up, and the next commit stores all of them. So a single callback
+is stored at once, and under load many callbacks share one sync of the disk.
 """
 
 from __future__ import annotations
@@ -15,50 +15,72 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from thingspace_provider.listener.ingest.metrics import IngestMetrics
 from thingspace_provider.listener.observability import json_log
-from thingspace_provider.listener.observability.metrics import Metrics
 from thingspace_provider.listener.store.base import IncomingCallback, Store
 
-MAX_PENDING = 20_000  # callbacks that may wait; a carrier that sends more is asked to come again
+MAX_PENDING = 20_000  # callbacks; more are rejected, and ThingSpace queues them
+CHECK_TIMEOUT_SECONDS = 1.8
 
 
 class NotStored(Exception):
-    """It is not known to be stored: the store failed, is too slow, or too much waits. Come again."""
+    """The callback is not known to be stored: the store failed or is too slow, or too many callbacks wait."""
 
 
 @dataclass(eq=False)
 class PendingCommit:
-    """One who waits for a commit; without an arrival, for the proof that a commit is possible."""
+    """A callback that waits for a commit; without a callback, a check whether a commit is possible."""
 
     incoming: IncomingCallback | None
     future: asyncio.Future[None]
 
 
 class GroupCommitter:
-    """The only way into the store. Made and used in an event loop; `close` ends its thread."""
+    """Writes every message of this process. Create and use it in an event loop; `close` ends its thread.
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    `on_commit` is called in the event loop after each commit.
+    """
+
+    def __init__(self, store: Store, metrics: IngestMetrics, on_commit: Callable[[], None]) -> None:
         self._store = store
         self._metrics = metrics
         self._metrics.commit_queue_length.set_function(lambda: self._pending)
         self._store_error = ""
-        self.on_commit: Callable[[], None] = _no_listener  # called in the loop after each commit
+        self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[PendingCommit | None] = SimpleQueue()
         self._pending = 0
         self._closed = False
-        self._thread = threading.Thread(target=self._write, name="inbox")
+        self._thread = threading.Thread(target=self._write, name="group-commit")
         self._thread.start()
 
-    async def store(self, incoming: IncomingCallback | None, timeout_seconds: float) -> None:
-        """Return when it is on disk, at most after `seconds`. Raises Refused.
+    async def store(self, incoming: IncomingCallback, timeout_seconds: float) -> None:
+        """Return when the callback is on disk. Raises NotStored, at the latest after the timeout.
 
-        What was refused for lack of time may still be stored, if its commit had begun: then it comes twice.
+        A callback that timed out is stored nevertheless if its commit had begun. Its redelivery is a duplicate.
         """
+        await self._commit_one(incoming, timeout_seconds)
+        self._metrics.record_stored(incoming.callback.kind)
+
+    async def commit_error(self) -> str:
+        """Make a test commit. Returns why it failed, or ""."""
+        try:
+            await self._commit_one(None, CHECK_TIMEOUT_SECONDS)
+        except NotStored as error:
+            return str(error)
+        return ""
+
+    def close(self) -> None:
+        """Store all pending callbacks, then end the thread. Call it after the last request was answered."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+
+    async def _commit_one(self, incoming: IncomingCallback | None, timeout_seconds: float) -> None:
         if self._closed:
             raise NotStored("the listener is stopping")
         if self._pending >= MAX_PENDING:
-            raise NotStored(f"{MAX_PENDING} callbacks wait already")
+            raise NotStored(f"{MAX_PENDING} callbacks already wait for the store")
         future = self._loop.create_future()
         self._pending += 1
         timer = self._loop.call_later(timeout_seconds, _time_out, future)
@@ -68,12 +90,6 @@ class GroupCommitter:
         finally:
             timer.cancel()
             self._pending -= 1
-
-    def close(self) -> None:
-        """Store what waits, then end the thread. Call it after the last request was answered."""
-        self._closed = True
-        self._queue.put(None)
-        self._thread.join()
 
     def _write(self) -> None:
         self._store.run_maintenance()
@@ -89,43 +105,40 @@ class GroupCommitter:
                 self._commit(pending)
 
     def _commit(self, pending: list[PendingCommit]) -> None:
-        error_message, started, on_commit = "", time.monotonic(), _no_listener
+        error_message, started = "", time.monotonic()
+        callbacks = [commit.incoming for commit in pending if commit.incoming is not None]
         try:
-            callbacks = [commit.incoming for commit in pending if commit.incoming is not None]
             if callbacks:
                 self._store.append(callbacks)
-                on_commit = self.on_commit
                 self._metrics.record_commit(len(callbacks), time.monotonic() - started)
             else:
                 self._store.check_writable()
-        except Exception as error:  # noqa: BLE001  whatever it is, this thread must go on and nobody be told "stored"
+        except Exception as error:  # noqa: BLE001  the writer thread must survive, and no caller be acknowledged
             error_message = f"the store failed: {error}"
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            self._loop.call_soon_threadsafe(_resolve, pending, error_message, on_commit)
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it every caller
+            self._loop.call_soon_threadsafe(self._resolve, pending, error_message)
         self._log_store_state(error_message)
         self._store.run_maintenance()
 
-    def _log_store_state(self, error_message: str) -> None:
-        """Once when it begins to fail, once when it works again."""
-        if error_message and not self._store_error:
-            json_log.log_event("the store fails: callbacks are refused", logging.ERROR, reason=error_message)
-        if self._store_error and not error_message:
-            json_log.log_event("the store works again")
-        self._store_error = error_message
-
-
-def _no_listener() -> None:
-    """Nobody is to be told."""
-
-
-def _resolve(pending: list[PendingCommit], error_message: str, on_commit: Callable[[], None]) -> None:
-    for commit in pending:
-        if not commit.future.done():
+    def _resolve(self, pending: list[PendingCommit], error_message: str) -> None:
+        """Acknowledge or reject the callers. Runs in the event loop."""
+        for commit in pending:
+            if commit.future.done():
+                continue
             if error_message:
                 commit.future.set_exception(NotStored(error_message))
             else:
                 commit.future.set_result(None)
-    on_commit()
+        if not error_message and any(commit.incoming for commit in pending):
+            self._on_commit()
+
+    def _log_store_state(self, error_message: str) -> None:
+        """Log the first failure, and the first success after failures."""
+        if error_message and not self._store_error:
+            json_log.log_event("store_unavailable", logging.ERROR, error=error_message)
+        if self._store_error and not error_message:
+            json_log.log_event("store_available")
+        self._store_error = error_message
 
 
 def _time_out(future: asyncio.Future[None]) -> None:

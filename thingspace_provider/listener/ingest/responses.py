@@ -1,4 +1,4 @@
-"""Answers that are small and complete: status, headers and a few bytes."""
+"""Small complete HTTP responses: status, headers and a few bytes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ PLAIN_TEXT = b"text/plain; charset=utf-8"
 
 
 class StaticResponse:
-    """One complete answer, made once and sent as often as needed.
+    """A complete response, built once and sent many times.
 
-    `close` ends the connection after it, for a sender whose further bytes nobody will read.
+    `close` closes the connection after the response, because the rest of the request is not read.
     """
 
     def __init__(
@@ -32,11 +32,11 @@ class StaticResponse:
         self._body = {"type": "http.response.body", "body": body}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, as any ASGI application does."""
+        """Send the response."""
         del scope, receive
         await send(self._start)
         await send(self._body)
 
 
-# The one answer to everything that is not there, so that a stranger cannot tell near from far.
+# The response for everything that does not exist, so that a client cannot tell how close a guess was.
 NOT_FOUND = StaticResponse(404, b"not found")

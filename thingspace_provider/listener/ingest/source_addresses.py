@@ -1,8 +1,7 @@
-"""Where a callback comes from: ThingSpace's published addresses, also behind proxies.
+"""Source address of a callback, also behind proxies, and the policy for addresses that are not allowed.
 
-Proxies append to `X-Forwarded-For` who connected to them. So with N of ours, the Nth entry from the right was written
-by the outermost of them, and whatever a sender wrote there itself stands left of it. These are addresses of public
-clouds: they filter, they prove nothing.
+A proxy appends the address of its client to `X-Forwarded-For`. With N own proxies, the outermost of them wrote the
+Nth entry from the right, and whatever a client wrote there is left of it.
 """
 
 from __future__ import annotations
@@ -13,53 +12,14 @@ import re
 
 from starlette.types import Scope
 
-from thingspace_provider.listener.settings.values import (
-    InvalidValue,
-    describe_type,
-    parse_choice,
-    parse_int,
-    parse_text,
-)
+from thingspace_provider.listener.ingest.settings import Network
 
-OFF, LOG, ENFORCE = MODES = ("off", "log", "enforce")
-PUBLISHED_ADDRESSES = (
-    "3.87.163.45",
-    "3.91.119.203",
-    "54.197.62.209",
-    "35.165.205.14",
-    "54.200.43.232",
-    "34.216.81.234",
-    "137.117.33.109",
-    "168.62.173.153",
-)
-MAX_PROXY_HOPS = 10
 ADDRESS_WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")  # as some proxies write it
-CACHE_SIZE = 1024  # answers, by address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def parse_mode(value: object) -> str:
-    """One of MODES. Raises Wrong."""
-    return parse_choice(value, MODES)
-
-
-def parse_addresses(value: object) -> tuple[Network, ...]:
-    """A list of addresses and networks. Raises Wrong."""
-    if not isinstance(value, list):
-        raise InvalidValue(f"must be a list of addresses, not {describe_type(value)}")
-    try:
-        return tuple(ipaddress.ip_network(parse_text(entry).strip()) for entry in value)
-    except ValueError as error:
-        raise InvalidValue(f"must be addresses or networks: {error}") from None
-
-
-def parse_hops(value: object) -> int:
-    """How many proxies are ours. Raises Wrong."""
-    return parse_int(value, 0, MAX_PROXY_HOPS)
+CACHE_SIZE = 1024  # addresses
 
 
 class SourceAddressPolicy:
-    """Which addresses are expected, and how many proxies stand between them and here."""
+    """Matches the client address of a request against the allowed networks. Trusts `hops` own proxies."""
 
     def __init__(self, mode: str, networks: tuple[Network, ...], hops: int) -> None:
         self.mode = mode
@@ -68,7 +28,7 @@ class SourceAddressPolicy:
         self._cached_match = functools.lru_cache(CACHE_SIZE)(self._matches_network)
 
     def client_address(self, scope: Scope) -> str:
-        """Who sent a request, as far as it can be told; "" when it came past a proxy that should have said so."""
+        """Return the address of the client; "" if the request bypassed one of the proxies."""
         if not self._hops:
             return str(scope["client"][0]) if scope.get("client") else ""
         lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
@@ -76,7 +36,7 @@ class SourceAddressPolicy:
         return entries[-self._hops].strip() if len(entries) >= self._hops else ""
 
     def is_expected(self, address: str) -> bool:
-        """Whether ThingSpace sends from there."""
+        """Return whether the address is in an allowed network."""
         return self._cached_match(address)
 
     def _matches_network(self, text: str) -> bool:

@@ -16,14 +16,12 @@ from typing import Any
 from thingspace_provider.api import Credentials, HistoryPage, ThingSpaceClient, errors
 from thingspace_provider.api.login_guard import LoginGuard, LoginRecord, password_hash, user_hash, value_hash
 from thingspace_provider.listener import callback_parser
-from thingspace_provider.listener.recovery.settings import HISTORY, OFF
-from thingspace_provider.listener.settings.listener_settings import ListenerSettings
-from thingspace_provider.listener.settings.settings_file import InvalidSettings
+from thingspace_provider.listener.recovery.settings import HISTORY, OFF, RecoverySettings
+from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.store.base import IncomingCallback, StoreError
 from thingspace_provider.listener.store.coordination import Coordination
 
 CREDENTIAL_ERRORS = (errors.LoginRejected, errors.LoginBlocked, errors.ApplicationKeyRejected)
-CREDENTIAL_FIELDS = {"appKey": "app_key", "appSecret": "app_secret", "baseUrl": "base_url"}  # the others have one name
 
 
 class RecoveryError(Exception):
@@ -34,14 +32,12 @@ class CredentialsRejected(Exception):
     """ThingSpace does not take the credentials: they must not be tried again."""
 
 
-def resolve_credentials(settings: ListenerSettings) -> Credentials | None:
+def resolve_credentials(settings: RecoverySettings) -> Credentials | None:
     """The user to ask as, None when healing is off. Raises BadSettings."""
     if settings.recovery_mode == OFF:
         return None
     try:
-        return Credentials(
-            **{CREDENTIAL_FIELDS.get(key, key): value for key, value in settings.thingspace_credentials.items()}
-        )
+        return Credentials(**{name: value for name, value in settings.thingspace_credentials if value})
     except errors.InvalidSetting as error:
         raise InvalidSettings([f"thingspaceCredentials (settings file or environment): {error}"]) from None
 

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from thingspace_provider.listener.ingest.group_commit import GroupCommitter, NotStored
 from thingspace_provider.listener.observability import json_log
-from thingspace_provider.listener.observability.metrics import Metrics
 from thingspace_provider.listener.recovery import queue_drainer
+from thingspace_provider.listener.recovery.metrics import COMPLETED, FAILED, SKIPPED, RecoveryMetrics
 from thingspace_provider.listener.recovery.schedule import RecoverySchedule
-from thingspace_provider.listener.settings.listener_settings import ListenerSettings
+from thingspace_provider.listener.recovery.settings import RecoverySettings
 from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, Store, StoredMessage, StoreError
 from thingspace_provider.listener.store.duplicates import QueuedDuplicateFinder
 from thingspace_provider.listener.store.readiness_check import ReadinessCheck
@@ -36,7 +36,7 @@ SHUTDOWN_TIMEOUT_SECONDS = (
 LEADER_POLL_SECONDS = 5.0  # until a listener that has the turn is looked at again
 LEADER_LEASE = "healing"
 T = TypeVar("T")
-STOPPED = "stopped: ThingSpace refused the credentials, see the log"
+STOPPED = "stopped"
 
 
 class DueRun(NamedTuple):
@@ -53,10 +53,10 @@ class QueueRecovery:
 
     def __init__(
         self,
-        settings: ListenerSettings,
+        settings: RecoverySettings,
         group_committer: GroupCommitter,
         readiness_check: ReadinessCheck,
-        metrics: Metrics,
+        metrics: RecoveryMetrics,
         store: Store,
     ) -> None:
         self._group_committer = group_committer
@@ -98,7 +98,7 @@ class QueueRecovery:
                 self._schedules[name].request(time.monotonic())
             self._condition.notify()
 
-    def apply_settings(self, settings: ListenerSettings) -> None:
+    def apply_settings(self, settings: RecoverySettings) -> None:
         """Go on with other settings. Raises BadSettings, and then nothing is changed."""
         credentials = queue_drainer.resolve_credentials(settings)
         with self._condition:
@@ -174,13 +174,13 @@ class QueueRecovery:
             )  # else the clock was set back
             if last_run >= schedule.satisfied_after:
                 self._update_schedule(schedule.completed, last_run, started)
-                self._metrics.record_recovery_run("another listener did")
+                self._metrics.record_run(SKIPPED)
             elif last_run > started - schedule.min_interval:
                 self._update_schedule(schedule.postpone, started, last_run + schedule.min_interval - started)
             else:
                 message_count = due.drainer.drain(account, due.mode)
                 self._update_schedule(schedule.completed, started, time.monotonic())
-                self._metrics.record_recovery_run("done", message_count)
+                self._metrics.record_run(COMPLETED, message_count)
                 json_log.log_event("asked for queued texts", account=account, by=due.mode, fetched=message_count)
                 with contextlib.suppress(StoreError):  # then another listener asks once more
                     self._coordination.set_value(f"asked {account}", now_us)
@@ -206,7 +206,7 @@ class QueueRecovery:
                 json_log.log_event("queued texts are not asked for now", reason=str(error))
             self._is_postponed = True
             return
-        self._metrics.record_recovery_run("failed")
+        self._metrics.record_run(FAILED)
         if isinstance(error, queue_drainer.CredentialsRejected):
             with self._condition:
                 if due.drainer is self._drainer:
@@ -262,8 +262,6 @@ class QueueRecovery:
             json_log.log_event(
                 "texts from the queue may repeat others without a mark", logging.WARNING, reason=unmarked
             )
-        for incoming in callbacks:
-            self._metrics.record_stored(incoming.callback.kind)
 
     def _mark_duplicates(self, callbacks: Sequence[IncomingCallback]) -> tuple[list[IncomingCallback], str]:
         """With those named that were posted before; and why not all, for that keeps no text from being stored."""
@@ -299,4 +297,4 @@ class QueueRecovery:
 
     def _set_stop_reason(self, reason: str) -> None:
         self._stop_reason = reason
-        self._metrics.recovery_stopped.set(bool(reason))
+        self._metrics.stopped.set(bool(reason))

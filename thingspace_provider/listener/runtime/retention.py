@@ -1,4 +1,4 @@
-"""Removes what is older than it has to be kept; never what a sink must still get, or could not take."""
+"""Retention: purges old messages, except those that a sink must still receive or has as dead letters."""
 
 from __future__ import annotations
 
@@ -6,33 +6,45 @@ import asyncio
 import logging
 import time
 
+from prometheus_client import CollectorRegistry, Counter
+
 from thingspace_provider.listener.observability import json_log
-from thingspace_provider.listener.observability.metrics import Metrics
 from thingspace_provider.listener.store.base import Store, StoreError
 
-INTERVAL_SECONDS = 600
-BATCH_SIZE = 300  # looked at in one transaction, so that no callback has to wait for it
-PAUSE_SECONDS = 0.1  # between two of these
-DAY_US = 86_400_000_000  # microseconds
+INTERVAL_SECONDS = 600.0
+BATCH_SIZE = 300  # messages per transaction, so that no callback waits long for it
+PAUSE_SECONDS = 0.1  # between two transactions
+DAY_US = 86_400_000_000
 
 
 class Retention:
-    """Looks now and then as long as it runs. `days` may be replaced; 0 keeps everything for ever."""
+    """Purges messages older than `days` at every interval. `days` can be replaced; 0 keeps all messages."""
 
-    def __init__(self, store: Store, metrics: Metrics, days: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: CollectorRegistry,
+        days: float,
+        interval_seconds: float = INTERVAL_SECONDS,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
         self._store = store
-        self._metrics = metrics
+        self._messages_purged = Counter(
+            "thingspace_messages_purged", "Messages purged because of their age.", registry=registry
+        )
+        self._interval_seconds = interval_seconds
+        self._pause_seconds = pause_seconds
         self.days = days
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run until cancelled."""
         while True:
             if self.days:
                 try:
                     await self._purge(time.time_ns() // 1000 - int(self.days * DAY_US))
                 except StoreError as error:
-                    json_log.log_event("what is old could not be removed", logging.WARNING, reason=str(error))
-            await asyncio.sleep(INTERVAL_SECONDS)
+                    json_log.log_event("retention_failed", logging.WARNING, error=str(error))
+            await asyncio.sleep(self._interval_seconds)
 
     async def _purge(self, received_before: int) -> None:
         purged = 0
@@ -40,8 +52,8 @@ class Retention:
         while after is not None:
             result = await asyncio.to_thread(self._store.purge, received_before, BATCH_SIZE, after)
             purged += result.purged
-            self._metrics.messages_purged.inc(result.purged)
+            self._messages_purged.inc(result.purged)
             after = result.after
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(self._pause_seconds)
         if purged:
-            json_log.log_event("removed what was older than retentionDays", callbacks=purged)
+            json_log.log_event("messages_purged", messages=purged, retention_days=self.days)

@@ -1,4 +1,4 @@
-"""The listener's process: socket, store, server, signals, and an orderly end."""
+"""Process of the listener: socket, store, server, signals and shutdown."""
 
 from __future__ import annotations
 
@@ -10,50 +10,53 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from thingspace_provider.listener.admin.deliveries_api import DeliveriesApi
 from thingspace_provider.listener.admin.health import Health
 from thingspace_provider.listener.admin.messages_api import MessagesApi
 from thingspace_provider.listener.app import ListenerApp
+from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 from thingspace_provider.listener.forwarding.service import ForwardingService
 from thingspace_provider.listener.ingest.callback_endpoint import CallbackEndpoint
-from thingspace_provider.listener.ingest.connection_limits import (
-    KEEP_ALIVE_SECONDS,
-    MAX_CONNECTIONS,
-    LimitedHttpProtocol,
-)
+from thingspace_provider.listener.ingest.connection_limits import ConnectionLimits, LimitedHttpProtocol
 from thingspace_provider.listener.ingest.group_commit import GroupCommitter
+from thingspace_provider.listener.ingest.metrics import IngestMetrics
 from thingspace_provider.listener.observability import json_log
-from thingspace_provider.listener.observability.metrics import Metrics
+from thingspace_provider.listener.observability.metrics import MetricsEndpoint
+from thingspace_provider.listener.recovery.metrics import RecoveryMetrics
 from thingspace_provider.listener.recovery.queue_recovery import QueueRecovery
 from thingspace_provider.listener.runtime.retention import Retention
+from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings
-from thingspace_provider.listener.settings.settings_file import InvalidSettings
 from thingspace_provider.listener.store import factory
 from thingspace_provider.listener.store.base import Store
 from thingspace_provider.listener.store.readiness_check import ReadinessCheck
 from thingspace_provider.listener.store.store_url import sqlite_path
 
 BACKLOG = 2048
-RESERVED_DESCRIPTORS = 64  # for the store, the log, and connections that are taken before an elder one is gone
-SHUTDOWN_GRACE_SECONDS = 3  # an answer takes 2 at most
+RESERVED_DESCRIPTORS = 64  # for the store, the log, and connections accepted before an older one is evicted
+SHUTDOWN_GRACE_SECONDS = 3  # a response takes 2 s at most
 WILDCARD_HOSTS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
+# Open or bound resources; a reload does not replace them.
+RESTART_SETTINGS = ("store", "sinks", "host", "port", "public_url", "min_free_disk_space", "keep_alive_seconds")
 
 
 class BindError(Exception):
-    """Nobody can listen there; the text says why."""
+    """The address cannot be bound; the text tells why."""
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises AddressTaken."""
+    """Return a listening socket. Raises BindError."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address, family=family, backlog=BACKLOG)
-    except (socket.gaierror, UnicodeError):  # the latter for what can be no name: an empty or a long label
+    except (socket.gaierror, UnicodeError):  # the latter for an empty or too long label
         raise BindError(f"cannot listen on {host}: this machine does not know that name") from None
     except OSError as error:
         detail = os.strerror(error.errno) if error.errno else str(error)
@@ -61,31 +64,32 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 
 def build_url(listening_socket: socket.socket) -> str:
-    """Where it can be reached from this machine."""
+    """Return the URL at which this machine reaches the socket."""
     host, port = listening_socket.getsockname()[:2]
     host = WILDCARD_HOSTS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def open_store(settings: ListenerSettings) -> Store:
-    """The store that the settings name. Raises StoreUnusable."""
+    """Open the store. Raises StoreOpenError."""
     return factory.open_store(settings.store, [sink.name for sink in settings.sinks])
 
 
 def store_directory(settings: ListenerSettings) -> Path | None:
-    """Where the store lies, if that is on this machine."""
+    """Return the directory of a store on this machine, else None."""
     path = sqlite_path(settings.store)
     return path.parent if path else None
 
 
-def raise_descriptor_limit() -> None:
-    """As many open connections as the system grants: the default of a shell is soon used up."""
+def raise_descriptor_limit() -> ConnectionLimits:
+    """Raise the limit of open files as far as the system permits. Returns the connection limits that fit it."""
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     granted, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if granted != resource.RLIM_INFINITY:
-        LimitedHttpProtocol.max_connections = min(MAX_CONNECTIONS, granted - RESERVED_DESCRIPTORS)
+    if granted == resource.RLIM_INFINITY:
+        return ConnectionLimits()
+    return ConnectionLimits(max_connections=min(ConnectionLimits().max_connections, granted - RESERVED_DESCRIPTORS))
 
 
 def run(
@@ -95,33 +99,38 @@ def run(
     on_ready: Callable[[], None],
     reload: Callable[[], ListenerSettings],
 ) -> None:
-    """Serve until SIGTERM or SIGINT, answer what is under way, close the store.
+    """Serve until SIGTERM or SIGINT. Then answer the open requests and close the store.
 
-    Calls `ready` once it serves, and on SIGHUP `reload` for settings that are to hold from then on.
+    Calls `on_ready` when the server accepts requests, and `reload` on SIGHUP.
     """
     json_log.configure_logging()
-    raise_descriptor_limit()
-    uvloop.run(_serve(settings, listening_socket, store, on_ready, reload))
+    limits = raise_descriptor_limit()
+    uvloop.run(_serve(settings, listening_socket, store, limits, on_ready, reload))
 
 
 async def _serve(
     settings: ListenerSettings,
     listening_socket: socket.socket,
     store: Store,
+    limits: ConnectionLimits,
     on_ready: Callable[[], None],
     reload: Callable[[], ListenerSettings],
 ) -> None:
-    metrics = Metrics()
-    group_committer = GroupCommitter(store, metrics)
+    registry = CollectorRegistry()
+    ingest_metrics, forwarding_metrics = IngestMetrics(registry), ForwardingMetrics(registry)
+    forwarding_service = ForwardingService(settings.sinks, store.outbox, forwarding_metrics)
+    group_committer = GroupCommitter(store, ingest_metrics, forwarding_service.notify)
+    readiness_check = ReadinessCheck(
+        group_committer.commit_error, settings.min_free_disk_space, store_directory(settings)
+    )
+    queue_recovery = QueueRecovery(settings, group_committer, readiness_check, RecoveryMetrics(registry), store)
+    callback_endpoint = CallbackEndpoint(settings, group_committer, ingest_metrics, queue_recovery.request_run)
     messages_api = MessagesApi(store, settings.api_token)
-    readiness_check = ReadinessCheck(group_committer, settings.min_free_disk_space, store_directory(settings))
-    queue_recovery = QueueRecovery(settings, group_committer, readiness_check, metrics, store)
-    callback_endpoint = CallbackEndpoint(settings, group_committer, metrics, queue_recovery.request_run)
-    forwarding_service = ForwardingService(settings.sinks, store.outbox, metrics.forwarding)
-    group_committer.on_commit = forwarding_service.notify
     deliveries_api = DeliveriesApi(store, messages_api, forwarding_service)
     health = Health(readiness_check, queue_recovery)
-    retention = Retention(store, metrics, settings.retention_days)
+    metrics_endpoint = MetricsEndpoint(registry, forwarding_metrics.refresh_backlog)
+    retention = Retention(store, registry, settings.retention_days)
+    app = ListenerApp(callback_endpoint, messages_api, deliveries_api, health, metrics_endpoint)
 
     def on_started() -> None:
         queue_recovery.start()
@@ -129,9 +138,7 @@ async def _serve(
 
     retention_task = asyncio.create_task(retention.run())
     try:
-        server = ListenerServer(
-            ListenerApp(callback_endpoint, messages_api, deliveries_api, health, metrics), on_started
-        )
+        server = ListenerServer(app, limits, settings.keep_alive_seconds, on_started)
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, server.stop)
@@ -145,8 +152,8 @@ async def _serve(
             retention,
             reload,
         )
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # what came since the start is answered now
-        json_log.log_event("listening", url=build_url(listening_socket), accounts=list(settings.accounts))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # delivers a SIGHUP that arrived during the start
+        json_log.log_event("listener_started", url=build_url(listening_socket), accounts=list(settings.accounts))
         await server.serve(sockets=[listening_socket])
     finally:
         retention_task.cancel()
@@ -154,7 +161,7 @@ async def _serve(
         group_committer.close()
         messages_api.close()
         store.close()
-        json_log.log_event("stopped")
+        json_log.log_event("listener_stopped")
 
 
 def _reload_settings(
@@ -165,32 +172,34 @@ def _reload_settings(
     retention: Retention,
     reload: Callable[[], ListenerSettings],
 ) -> None:
-    """Take up accounts, credentials and tokens; what is bound or open stays as it `started` until a restart."""
+    """Apply new accounts, credentials, tokens and recovery settings. The others require a restart."""
     try:
         settings = reload()
         queue_recovery.apply_settings(settings)
     except InvalidSettings as error:
-        json_log.log_event("settings not taken up: the old ones hold", logging.ERROR, problems=error.errors)
+        json_log.log_event("settings_reload_failed", logging.ERROR, errors=error.errors)
         return
     restart_required = [
-        name
-        for name in ("store", "sinks", "host", "port", "public_url", "min_free_disk_space")
+        ListenerSettings.model_fields[name].alias
+        for name in RESTART_SETTINGS
         if getattr(initial, name) != getattr(settings, name)
     ]
     callback_endpoint.settings = settings
     messages_api.api_token = settings.api_token
     retention.days = settings.retention_days
-    json_log.log_event("settings taken up", accounts=list(settings.accounts), after_restart=restart_required)
+    json_log.log_event("settings_reloaded", accounts=list(settings.accounts), restart_required=restart_required)
 
 
 class ListenerServer(uvicorn.Server):
-    """Uvicorn that says when it is ready and takes a signal for an order, not for a failure."""
+    """Uvicorn server that calls `on_ready` when it accepts requests, and leaves signals to the event loop."""
 
-    def __init__(self, app: ListenerApp, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ListenerApp, limits: ConnectionLimits, keep_alive_seconds: int, on_ready: Callable[[], None]
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=LimitedHttpProtocol,
+                http=partial(LimitedHttpProtocol, limits=limits),  # type: ignore[arg-type]  # Uvicorn only calls it
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -198,22 +207,22 @@ class ListenerServer(uvicorn.Server):
                 log_config=None,
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=keep_alive_seconds,
                 timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
             )
         )
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve, then tell."""
+        """Start, then call `on_ready`."""
         await super().startup(sockets)
         self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the loop: Uvicorn would end the process by the signal once more."""
+        """Do not handle signals. Uvicorn would raise the signal again after the shutdown."""
         yield
 
     def stop(self) -> None:
-        """Take no new connections, answer what is under way, end."""
+        """Accept no new connections, answer the open requests, then end `serve`."""
         self.should_exit = True

@@ -1,4 +1,4 @@
-"""Reads a settings file, JSON or YAML, without ever repeating its content: it holds secrets."""
+"""Settings file in JSON or YAML. Errors never repeat its content, because it holds secrets."""
 
 from __future__ import annotations
 
@@ -8,26 +8,15 @@ from typing import Any
 
 import yaml
 
-from thingspace_provider.common.suggestions import did_you_mean
+from thingspace_provider.listener.setting_types import InvalidSettings
 
-MAX_NUMBER_BITS = 64  # bits: from some thousand digits on Python itself refuses to show one
-
-
-class InvalidSettings(Exception):
-    """Settings that cannot be used; `problems` has one sentence for each thing to correct."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__(errors)
-        self.errors = errors
-
-    def __str__(self) -> str:
-        return "\n".join(self.errors)
+MAX_NUMBER_BITS = 64  # Python raises an error when it formats an integer of more than 4300 digits
 
 
-def read_settings_file(path: Path | None, known: list[str]) -> dict[str, Any]:
-    """The mapping in the file, or an empty one without a file.
+def read_settings_file(path: Path | None) -> dict[str, Any]:
+    """Return the mapping in the file; without a file an empty one.
 
-    Raises BadSettings when it cannot be read, is neither JSON nor YAML, or has a key that is not `known`.
+    Raises InvalidSettings when the file cannot be read or is neither JSON nor YAML.
     """
     if path is None:
         return {}
@@ -40,14 +29,11 @@ def read_settings_file(path: Path | None, known: list[str]) -> dict[str, Any]:
     document = _parse(content, path)
     if not isinstance(document, dict):
         raise InvalidSettings([f'settings file {path} must hold a mapping of keys, as {{"accounts": […]}}'])
-    errors = [_unknown_key_error(str(key), path, known) for key in document if key not in known]
-    if errors:
-        raise InvalidSettings(errors)
-    return document
+    return {str(key): value for key, value in document.items()}
 
 
 def _parse(content: str, path: Path) -> object:
-    """JSON when it begins like JSON, else YAML; both say where they failed, not what stands there."""
+    """Parse JSON if the content begins like JSON, else YAML. Errors have the position and not the content."""
     language = "JSON" if content.lstrip().startswith("{") else "YAML"
     try:
         return (
@@ -70,14 +56,14 @@ def _parse(content: str, path: Path) -> object:
 
 
 class InvalidYamlValue(yaml.MarkedYAMLError):
-    """A value is not what its form or tag promises, as 2026-13-45, which looks like a day."""
+    """A value does not match its form or tag, for example 2026-13-45, which looks like a date."""
 
 
 class SettingsYamlLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also says where such a value stands."""
+    """PyYAML's safe loader with positions in the errors of Python's own conversions."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """As the base, which lets the errors of Python's own conversions through. Raises Unfit."""
+        """Construct a value. Raises InvalidYamlValue."""
         try:
             value = super().construct_object(node, deep)
             return _parse_bounded_int(value) if type(value) is int else value
@@ -86,12 +72,8 @@ class SettingsYamlLoader(yaml.SafeLoader):
 
 
 def _parse_bounded_int(value: str | int) -> int:
-    """A number that can be shown. Raises ValueError."""
+    """Return a number that can be formatted. Raises ValueError."""
     number = int(value)
     if number.bit_length() > MAX_NUMBER_BITS:
         raise ValueError
     return number
-
-
-def _unknown_key_error(key: str, path: Path, known: list[str]) -> str:
-    return f"{key} (settings file {path}) is not a setting: {did_you_mean(key, known)}"

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from thingspace_provider.listener.settings.values import InvalidValue
+from thingspace_provider.listener.setting_types import InvalidValue
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 AMOUNT_PATTERN = re.compile(r"(\d{1,15}) ?(KB|MB|GB|)|(\d{1,2}) ?%")

@@ -1,30 +1,40 @@
-"""Whether a callback could be stored now, and more to come: what `/readyz` says, and what healing waits for."""
+"""Readiness check: whether the store can accept a callback now. `/readyz` and the queue recovery use it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from thingspace_provider.listener.ingest.group_commit import GroupCommitter, NotStored
 from thingspace_provider.listener.store.disk_space import MinFreeDiskSpace
-
-WRITE_TIMEOUT_SECONDS = 1.8
 
 
 class ReadinessCheck:
-    """`folder` is on the disk that must not be full; None where there is none."""
+    """Checks that a commit succeeds and that the store's disk has enough free space.
+
+    Args:
+        commit_error: makes a test commit; returns why it failed, or "".
+        min_free_space: the free space that the disk must have.
+        directory: a directory on that disk; None if the store is on another machine.
+    """
 
     def __init__(
-        self, group_committer: GroupCommitter, min_free_space: MinFreeDiskSpace, directory: Path | None
+        self,
+        commit_error: Callable[[], Awaitable[str]],
+        min_free_space: MinFreeDiskSpace,
+        directory: Path | None,
     ) -> None:
-        self._group_committer = group_committer
+        self._commit_error = commit_error
         self._min_free_space = min_free_space
         self._directory = directory
 
     async def not_ready_reason(self) -> str:
-        """Write something durably and look at the disk: what is wrong, or ""."""
+        """Return why the store accepts no callback, or ""."""
+        if commit_error := await self._commit_error():
+            return commit_error
+        if self._directory is None:
+            return ""
         try:
-            await self._group_committer.store(None, WRITE_TIMEOUT_SECONDS)
-            return await asyncio.to_thread(self._min_free_space.shortage, self._directory) if self._directory else ""
-        except (NotStored, OSError) as error:
+            return await asyncio.to_thread(self._min_free_space.shortage, self._directory)
+        except OSError as error:
             return str(error)

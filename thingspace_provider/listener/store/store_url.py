@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from thingspace_provider.listener.settings.values import InvalidValue, parse_text
+from thingspace_provider.listener.setting_types import InvalidValue, parse_text
 
 SQLITE_SCHEME = "sqlite:///"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")

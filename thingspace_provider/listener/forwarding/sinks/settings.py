@@ -24,7 +24,7 @@ from typing import Any
 
 from thingspace_provider.common.urls import InvalidUrl, parse_http_url
 from thingspace_provider.listener.callback_parser import KINDS, TEXT
-from thingspace_provider.listener.settings.values import InvalidValue, describe_type, parse_int, parse_text
+from thingspace_provider.listener.setting_types import InvalidValue, describe_type, parse_int, parse_text
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 TOPIC_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,249}")

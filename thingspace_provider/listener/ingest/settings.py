@@ -1,0 +1,134 @@
+"""Settings of the callback endpoint: accounts, credential, path token and source addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+
+from thingspace_provider.listener.setting_types import (
+    InvalidValue,
+    Secret,
+    Setting,
+    SettingsModel,
+    Text,
+    Token,
+    parse_text,
+)
+
+OFF, LOG, ENFORCE = ("off", "log", "enforce")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# Published by ThingSpace. They belong to public clouds: they filter callbacks, and authenticate none.
+PUBLISHED_ADDRESSES = (
+    "3.87.163.45",
+    "3.91.119.203",
+    "54.197.62.209",
+    "35.165.205.14",
+    "54.200.43.232",
+    "34.216.81.234",
+    "137.117.33.109",
+    "168.62.173.153",
+)
+
+
+def _reject_number(value: object) -> object:
+    if isinstance(value, int | float):
+        raise InvalidValue(
+            f"{value} is a number, and a number has no leading zeros, which belong to an account name: quote it"
+        )
+    return value
+
+
+def _check_account(name: str) -> str:
+    account = name.strip()
+    if not account or not account.isprintable():
+        raise InvalidValue("an account name is empty or has characters that do not print")
+    return account
+
+
+def parse_network(value: object) -> Network:
+    """Return an address or a network. Raises InvalidValue."""
+    try:
+        return ipaddress.ip_network(parse_text(value).strip())
+    except InvalidValue:
+        raise
+    except ValueError as error:
+        raise InvalidValue(f"must be addresses or networks: {error}") from None
+
+
+def _split_commas(text: str) -> object:
+    return text.split(",")
+
+
+def _parse_json(text: str) -> object:
+    """Return the JSON value, or the text itself, which is then rejected as no list."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return each name once, in order of first use."""
+    return tuple(dict.fromkeys(names))
+
+
+def _without_empty(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the texts that are not empty."""
+    return tuple(text for text in texts if text)
+
+
+def parse_off(value: object) -> object:
+    """Return "off" for the False that YAML 1.1 makes of an unquoted off."""
+    return OFF if value is False else value
+
+
+Account = Annotated[Text, AfterValidator(_check_account), BeforeValidator(_reject_number)]
+
+
+class AccountSettings(SettingsModel):
+    """The accounts of this listener."""
+
+    accounts: Annotated[
+        tuple[Account, ...],
+        Field(strict=False),
+        AfterValidator(_without_repeats),
+        Setting('["0000123456-00001"]', "THINGSPACE_LISTENER_ACCOUNTS", _split_commas),
+    ]
+
+
+class IngestSettings(AccountSettings):
+    """Settings of the callback endpoint.
+
+    `previous_passwords` are accepted like `password`, for a rotation. `trusted_proxy_hops` is the number of own
+    proxies in front of the listener, each of which appends to X-Forwarded-For.
+    """
+
+    username: Annotated[Text, Setting('"plant-a"', "THINGSPACE_LISTENER_USERNAME")]
+    password: Annotated[
+        Secret, Setting("the password that is registered with ThingSpace", "THINGSPACE_LISTENER_PASSWORD")
+    ]
+    previous_passwords: Annotated[
+        tuple[Text, ...],
+        Field(strict=False, repr=False),
+        AfterValidator(_without_empty),
+        Setting('["the password before the last rotation"]', "THINGSPACE_LISTENER_PREVIOUS_PASSWORDS", _parse_json),
+    ] = ()
+    path_token: Annotated[
+        Token,
+        Setting(
+            "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
+            "THINGSPACE_LISTENER_PATH_TOKEN",
+        ),
+    ]
+    source_address_policy: Annotated[
+        Literal["off", "log", "enforce"], BeforeValidator(parse_off), Setting('"enforce"')
+    ] = "log"
+    allowed_source_addresses: Annotated[
+        tuple[Annotated[Network, PlainValidator(parse_network)], ...],
+        Field(strict=False),
+        Setting('["198.51.100.7", "203.0.113.0/24"]'),
+    ] = tuple(parse_network(address) for address in PUBLISHED_ADDRESSES)
+    trusted_proxy_hops: Annotated[int, Field(ge=0, le=10), Setting("1")] = 0
