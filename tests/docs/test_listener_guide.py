@@ -9,7 +9,8 @@ import pytest
 
 from tests.docs.pending import renamed
 from tests.docs.test_documents import DOCUMENTS, TOP
-from thingspace_provider.listener.settings import listener_settings
+from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
+from thingspace_provider.listener.store.disk_space import parse_disk_space
 
 GUIDE = DOCUMENTS["docs/listener.md"]
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", GUIDE.replace("\n   ", "\n"), re.DOTALL)]
@@ -17,33 +18,35 @@ SOURCE = "".join(
     path.read_text(encoding="utf-8") for path in sorted((TOP / "thingspace_provider" / "listener").rglob("*.py"))
 )
 EVENTS = set(re.findall(r'(?:log_event|\.warn)\(\s*"([a-z]+(?:_[a-z]+)+)"', SOURCE))
-METRICS = set(re.findall(r'"(thingspace_[a-z_]+)"', SOURCE))
+METRICS = set(re.findall(r'"(thingspace_[a-z_]+)"', SOURCE)) - {"thingspace_credentials"}  # a setting
+SETTINGS = {str(field.alias): field for field in ListenerSettings.model_fields.values()}
 DEFAULTS = {
     "recoveryMode": "`off`",
     "recoveryDelaySeconds": "10",
     "recoveryIntervalSeconds": "900",
     "sourceAddressPolicy": "`log`",
     "trustedProxyHops": "0",
+    "keepAliveSeconds": "75",
     "minFreeDiskSpace": "`100MB`",
     "retentionDays": "0",
 }
 
 
 def test_example_settings_can_be_loaded() -> None:
-    settings = listener_settings.load_settings(None, {}, {**EXAMPLES[0], "pathToken": "a" * 16, "apiToken": "b" * 16})
+    settings = load_settings(None, {}, {**EXAMPLES[0], "pathToken": "a" * 16, "apiToken": "b" * 16})
     assert settings.accounts == ("0000123456-00001",)
 
 
 def test_settings_of_recovery_are_known() -> None:
-    assert set(EXAMPLES[1]) <= set(listener_settings.EXAMPLES)
+    assert set(EXAMPLES[1]) <= set(SETTINGS)
 
 
 @pytest.mark.parametrize("key", DEFAULTS)
 def test_default_of_a_setting_is_in_the_table(key: str) -> None:
     [row] = re.findall(rf"^\| `{key}` \|[^|]*\| (\S+) \|", GUIDE, flags=re.MULTILINE)
-    value = listener_settings.DEFAULTS[key]
+    value = SETTINGS[key].default
     if key == "minFreeDiskSpace":
-        assert value == listener_settings.PARSERS[key](row.strip("`"))
+        assert value == parse_disk_space(row.strip("`"))
     else:
         assert row == DEFAULTS[key]
         assert str(value).removesuffix(".0") == row.strip("`")

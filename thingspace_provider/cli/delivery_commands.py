@@ -126,7 +126,7 @@ def _print_history(history: dict[str, Any]) -> None:
         if value is not None:
             print_line(f"{name:<13} {value}")
     rows = [
-        (delivery["sink"], delivery["state"], str(delivery["attempts"]), delivery["reason"] or "-")
+        (delivery["sink"], delivery["state"], str(delivery["attempts"]), delivery["lastError"] or "-")
         for delivery in history["deliveries"]
     ]
     if rows:
@@ -140,8 +140,8 @@ def _format_row(letter: dict[str, Any]) -> tuple[str, ...]:
     return (
         message["id"],
         letter["sink"],
-        letter["givenUpAt"] or "-",
+        letter["deadLetteredAt"] or "-",
         str(letter["attempts"]),
-        letter["reason"] or "-",
+        letter["lastError"] or "-",
         message["text"] if message["text"] is not None else f"({message['kind']})",
     )
