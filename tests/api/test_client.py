@@ -93,7 +93,7 @@ def test_a_password_that_was_refused_is_not_tried_by_a_later_process_until_it_ch
         ThingSpaceClient(wrong).start_callbacks(ACCOUNT)
     monkeypatch.delenv(OVERRIDE_VARIABLE)
     ThingSpaceClient(credentials).start_callbacks(ACCOUNT)
-    with pytest.raises(errors.LoginRejected, match="at 5: 4"):  # a login that succeeds starts the count anew
+    with pytest.raises(errors.LoginRejected, match="at 5: 4"):  # a successful login resets the count
         ThingSpaceClient(wrong).start_callbacks(ACCOUNT)
     assert emulator.count_calls()["login"] == 5
 

@@ -55,7 +55,7 @@ def test_the_next_page_token_is_read_from_any_form_of_address(
     assert thingspace.read_history(ACCOUNT).next_token == "a/b&c"
 
 
-@pytest.mark.parametrize("body", [{"messages": "none"}, {"messages": ["x"]}, {"texts": []}])
+@pytest.mark.parametrize("body", [{"messages": "none"}, {"messages": ["x"]}, {"entries": []}])
 def test_an_answer_that_is_no_block_is_not_taken_for_an_empty_one(
     thingspace: ThingSpaceClient, emulator: EmulatorProcess, body: Any
 ) -> None:

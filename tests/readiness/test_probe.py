@@ -244,8 +244,8 @@ def test_a_server_that_wants_a_clients_certificate(trusting_probe: ReadinessProb
     ("response", "expected"),
     [
         (
-            (301, {"Location": "/elsewhere"}, b""),
-            ["with 301", "redirects to http://127.0.0.1:", "/elsewhere"],
+            (301, {"Location": "/other"}, b""),
+            ["with 301", "redirects to http://127.0.0.1:", "/other"],
         ),
         ((302, {"Location": "https://login.example.com/?next=secret"}, b""), ["https://login.example.com/"]),
         ((401, {"WWW-Authenticate": "Basic"}, b""), ["responded with 401 (test-balancer)", "requires a login"]),
@@ -358,11 +358,11 @@ def test_a_certificate_that_cannot_be_fetched_again_fails_with_the_message_of_op
 
 @pytest.fixture
 def through(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Puts a proxy with a login on this machine's way out."""
-    return lambda port: monkeypatch.setenv("HTTPS_PROXY", f"http://somebody:sentinel%40@127.0.0.1:{port}")
+    """Sends outgoing connections through a proxy with a login."""
+    return lambda port: monkeypatch.setenv("HTTPS_PROXY", f"http://proxy-user:sentinel%40@127.0.0.1:{port}")
 
 
-PROXY_LOGIN = "somebody:sentinel@"
+PROXY_LOGIN = "proxy-user:sentinel@"
 
 
 def test_a_proof_goes_through_the_proxy_which_looks_the_name_up(

@@ -12,7 +12,7 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     Args:
         word: the unknown word.
         known: all words that are valid in its place.
-        prefix: what stands before every known word, for example a namespace.
+        prefix: prefix of every known word, for example a namespace.
     """
     names = sorted(known)
     matches = difflib.get_close_matches(word, names, 1)

@@ -1,7 +1,7 @@
 """DNS, connection and proxy on the way to a callback URL, and the reason why a step failed.
 
 This machine can see another network than ThingSpace: a name can have another address inside (split-horizon DNS), and
-a proxy can be on the way out.
+outgoing connections can pass a proxy.
 """
 
 from __future__ import annotations

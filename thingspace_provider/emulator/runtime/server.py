@@ -159,7 +159,9 @@ def serve(
 class EmulatorThread:
     """An emulator served from a thread with its own event loop; `stop` leaves no thread and no socket behind."""
 
-    def __init__(self, config: EmulatorConfig, host: str = "127.0.0.1", port: int = 0, *, grace_seconds: int = 2) -> None:
+    def __init__(
+        self, config: EmulatorConfig, host: str = "127.0.0.1", port: int = 0, *, grace_seconds: int = 2
+    ) -> None:
         self._config = config
         self._grace_seconds = grace_seconds
         self._socket = bind(host, port)
