@@ -55,7 +55,7 @@ class Step:
     expected_adoption: str = ""
 
 
-REGISTERED = "registration is already up to date. No call was sent."
+REGISTERED = "registration is already up to date."
 CREATE = Step("create a registration", "registerCallback", None, ("a", "1"), expected_adoption=REGISTERED)
 STEPS = (
     CREATE,
@@ -66,7 +66,7 @@ STEPS = (
         ("a", "1"),
         ("a", "1"),
         DESTROY,
-        expected_adoption="registration not found. No call was sent.",
+        expected_adoption="registration not found. There is nothing to delete.",
     ),
     Step("create an activation", "startCallbacks", None, ("a", "1")),
     Step("update an activation", "startCallbacks", ("a", "1"), ("a", "2")),

@@ -130,7 +130,7 @@ class RegistrationLifecycle:
             return
         registration = self._find_registration(context, outputs)
         if registration is None:
-            context.log(f"{_describe(outputs)} not found. No call was sent.")
+            context.log(f"{_describe(outputs)} not found. There is nothing to delete.")
             return
         if _url_fingerprint(registration.url) != outputs["urlFingerprint"]:
             context.log(
@@ -158,7 +158,7 @@ class RegistrationLifecycle:
         if existing != wanted:
             _replace_registration(self._client(context, news), news["accountName"], wanted, existing)
         else:  # after an interrupted update, or a registration by hand
-            context.log(f"{_describe(news)} is already up to date. No call was sent.")
+            context.log(f"{_describe(news)} is already up to date.")
         return {
             **news,
             "registeredAt": context.timestamp(),  # even without a call: after an interruption, messages may be queued
