@@ -10,7 +10,7 @@ import pytest
 from thingspace_provider.api import PRODUCTION_BASE_URL
 from thingspace_provider.api.client_cache import ClientCache
 from thingspace_provider.api.errors import CredentialsMissing, InvalidSetting
-from thingspace_provider.config.credentials import find_sources, resolve_credentials
+from thingspace_provider.config.credentials import base_url_fingerprint, find_sources, resolve_credentials
 
 ENVIRONMENT = {
     "THINGSPACE_APP_KEY": "key",
@@ -101,3 +101,32 @@ def test_every_origin_of_a_setting_is_found_and_the_first_wins() -> None:
         "stack config thingspace:password",
     ]
     assert "sentinel" not in repr(both)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "HTTPS://thingspace.example.com/api",
+        "https://ThingSpace.Example.COM/api/",
+        "https://thingspace.example.com:443/api",
+        "https://user:word@thingspace.example.com/api",
+        "https://thingspace.example.com./api",
+    ],
+)
+def test_a_fingerprint_is_the_same_for_every_spelling_of_a_base_url(other: str) -> None:
+    first, second = (
+        base_url_fingerprint(None, {"THINGSPACE_BASE_URL": url}, return_none)
+        for url in ("https://thingspace.example.com/api", other)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "other", ["http://thingspace.example.com/api", "https://thingspace.example.com:8443/api", "https://[::1/api"]
+)
+def test_a_fingerprint_differs_for_another_base_url(other: str) -> None:
+    first, second = (
+        base_url_fingerprint(None, {"THINGSPACE_BASE_URL": url}, return_none)
+        for url in ("https://thingspace.example.com/api", other)
+    )
+    assert first != second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import socket
@@ -194,7 +195,7 @@ def _has_ended(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("name", "expected_error"),
     [
-        ("file", "File exists"),
+        ("file", "Not a directory"),
         ("file/below", "Not a directory"),
         ("/proc/nowhere/below", "No such file or directory"),
         ("a\0b", "embedded null"),  # the rest of the message depends on the Python version
@@ -214,3 +215,61 @@ def test_create_names_a_directory_that_cannot_be_created(
         lifecycle.create(harness.context, {**inputs, "stateDir": str(tmp_path / name)})
     _, _, detail = str(failed.value).partition(f"its directory {tmp_path / name} cannot be used: ")
     assert expected_error in detail
+
+
+def test_deleting_the_old_resource_keeps_the_listener_that_the_same_update_started(
+    harness: LifecycleHarness, ports: list[int], inputs: dict[str, Any]
+) -> None:
+    """As after `pulumi up --replace`."""
+    old = LocalListenerLifecycle(ports).create(harness.context, inputs).outputs
+    update = LocalListenerLifecycle(ports)  # the provider process of the next update
+    harness.time += dt.timedelta(minutes=1)
+    new = update.create(harness.context, inputs).outputs
+    update.delete(harness.context, old)
+    assert running_pid(inputs) == new["pid"]
+    LocalListenerLifecycle(ports).delete(harness.context, new)
+    assert running_pid(inputs) is None
+
+
+def test_the_directory_is_private_and_ignored_by_git_whatever_the_umask(
+    harness: LifecycleHarness, lifecycle: LocalListenerLifecycle, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    directory = tmp_path / "state" / "listeners" / "dev"
+    inputs["stateDir"] = str(directory)
+    umask = os.umask(0)
+    try:
+        outputs = lifecycle.create(harness.context, inputs).outputs
+    finally:
+        os.umask(umask)
+    try:
+        for path in (directory, directory.parent, directory.parent.parent):
+            assert path.stat().st_mode & 0o777 == 0o700
+        assert (directory / "settings.json").stat().st_mode & 0o777 == 0o600
+        assert (directory / ".gitignore").read_text() == "*\n"
+    finally:
+        lifecycle.delete(harness.context, outputs)
+
+
+def test_a_prepared_settings_file_does_not_receive_the_password(
+    harness: LifecycleHarness, lifecycle: LocalListenerLifecycle, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    directory = Path(inputs["stateDir"])
+    directory.mkdir(mode=0o700)
+    target = tmp_path / "target"
+    target.write_text("")
+    for name in ("settings.json", "settings.json.new"):
+        (directory / name).symlink_to(target)
+    lifecycle.create(harness.context, inputs)
+    assert target.read_text() == ""
+    assert not (directory / "settings.json").is_symlink()
+
+
+def test_a_directory_that_others_can_write_to_is_rejected(
+    harness: LifecycleHarness, lifecycle: LocalListenerLifecycle, inputs: dict[str, Any]
+) -> None:
+    directory = Path(inputs["stateDir"])
+    directory.mkdir()
+    directory.chmod(0o777)
+    with pytest.raises(ListenerStartError, match="other users can write to its directory"):
+        lifecycle.create(harness.context, inputs)
+    assert [path.name for path in directory.iterdir()] == []

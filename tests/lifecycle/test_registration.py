@@ -179,3 +179,19 @@ def test_a_changed_base_url_makes_the_recorded_url_a_conflict(harness: Lifecycle
     harness.base_url_fingerprint = "89abcdef"
     with pytest.raises(RegistrationConflict):
         lifecycle.update(harness.context, olds, build_inputs())
+
+
+@pytest.mark.parametrize("changes", [{}, {"url": f"{URL}/new"}])
+def test_deleting_the_old_resource_keeps_the_replacement_that_the_same_update_created(
+    harness: LifecycleHarness, emulator: EmulatorProcess, changes: dict[str, Any]
+) -> None:
+    """As after `pulumi up --replace`, a taint, or a new resource name without an alias."""
+    old = RegistrationLifecycle().create(harness.context, build_inputs()).outputs
+    update = RegistrationLifecycle()  # the provider process of the next update
+    harness.time += dt.timedelta(minutes=1)
+    new = update.create(harness.context, build_inputs(adopt=True, **changes)).outputs
+    update.delete(harness.context, old)
+    assert [entry.url for entry in harness.client.list_callbacks(ACCOUNT)] == [new["url"]]
+    assert emulator.count_calls()["deregisterCallback"] == 0
+    RegistrationLifecycle().delete(harness.context, new)
+    assert harness.client.list_callbacks(ACCOUNT) == []

@@ -101,13 +101,16 @@ def test_another_account_replaces_and_another_trigger_updates(engine: Engine) ->
 
 def test_a_credential_is_generated_once_and_rotated_with_overlap(engine: Engine) -> None:
     inputs, _ = engine.check("CallbackCredential", {})
-    assert inputs == {"rotation": 1}
+    assert inputs == {}
     id_, first = engine.create("CallbackCredential", inputs)
     assert id_ == first["username"]
     assert len(first["password"]) <= 40
     assert first["previousPasswords"] == []
-    assert engine.diff("CallbackCredential", first, inputs).changes == 1  # DIFF_NONE: numbers come back as floats
-    second = engine.update("CallbackCredential", id_, first, {"rotation": 2})
+    assert engine.diff("CallbackCredential", first, inputs).changes == 1  # DIFF_NONE
+    rotated, _ = engine.check("CallbackCredential", {"rotation": 1})
+    assert engine.diff("CallbackCredential", first, rotated).changes == 2  # DIFF_SOME: the first value set rotates, too
+    second = engine.update("CallbackCredential", id_, first, rotated)
+    assert engine.diff("CallbackCredential", second, rotated).changes == 1  # numbers come back as floats
     assert second["previousPasswords"] == [first["password"]]
     assert second["password"] != first["password"]
     assert (second["username"], second["pathToken"]) == (first["username"], first["pathToken"])

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from thingspace_provider import api
 from thingspace_provider.api.errors import CredentialsMissing, InvalidSetting
+from thingspace_provider.common.urls import DEFAULT_PORTS
 
 # field of Credentials -> (environment variable without prefix, configuration key without namespace)
 CREDENTIAL_SETTINGS = {
@@ -90,8 +91,19 @@ def resolve_credentials(profile: str | None, environment: Mapping[str, str], con
 
 def base_url_fingerprint(profile: str | None, environment: Mapping[str, str], config: Config) -> str:
     """Return eight hex digits of SHA-256 of the base URL, normalised and without user name and password."""
-    base_url = re.sub("//[^/]*@", "//", find_sources(profile, environment, config)["base_url"][0].value.rstrip("/"))
+    base_url = _normalise_base_url(find_sources(profile, environment, config)["base_url"][0].value)
     return hashlib.sha256(base_url.encode(errors="replace")).hexdigest()[:8]
+
+
+def _normalise_base_url(base_url: str) -> str:
+    """Return one spelling of a URL: lower-case scheme and host, no default port, user name or final slash."""
+    try:
+        parts = urlsplit(base_url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        return base_url
+    netloc = host if port in {None, DEFAULT_PORTS.get(parts.scheme)} else f"{host}:{port}"
+    return f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
 
 
 def _variable_prefix(profile: str | None) -> str:

@@ -64,7 +64,7 @@ class StackSettings:
     accounts: tuple[str, ...]
     listener: HostSettings
     triggers: tuple[str, ...] = ()
-    rotation: int | str = 1
+    rotation: int | str | None = None
     adopt: bool = False
     protect: bool = False
     profile: str | None = None
@@ -99,7 +99,7 @@ class StackSettings:
             accounts=tuple(values["accounts"]),
             listener=HostSettings(**values["listener"]),
             triggers=tuple(str(value) for value in values.get("triggers", ())),
-            rotation=values.get("rotation", 1),
+            rotation=values.get("rotation"),
             adopt=values.get("adopt", False),
             protect=values.get("protect", False),
             profile=values.get("profile"),

@@ -24,7 +24,6 @@ from thingspace_provider.lifecycle.model import (
 PASSWORD_BYTES = 24  # 32 characters in base64; ThingSpace accepts at most 40
 PATH_TOKEN_BYTES = 24
 MAX_PREVIOUS_PASSWORDS = 3
-DEFAULT_ROTATION = 1
 
 
 class CredentialLifecycle:
@@ -36,7 +35,9 @@ class CredentialLifecycle:
 
     def check(self, news: State) -> CheckResult:
         """Validate the rotation and convert a whole float, as the engine sends numbers, into an integer."""
-        rotation = news.get("rotation", DEFAULT_ROTATION)
+        rotation = news.get("rotation")
+        if rotation is None:  # differs from every value, so that the first value set makes a new password
+            return CheckResult({})
         if isinstance(rotation, float) and rotation.is_integer():
             rotation = int(rotation)
         is_valid = isinstance(rotation, int | str) and not isinstance(rotation, bool)
@@ -64,7 +65,7 @@ class CredentialLifecycle:
     def read(self, context: Context, outputs: State) -> ReadResult:
         """Return the recorded state, which is the only copy of the credential."""
         del context
-        return ReadResult(outputs, {"rotation": outputs.get("rotation", DEFAULT_ROTATION)})
+        return ReadResult(outputs, {"rotation": outputs["rotation"]} if "rotation" in outputs else {})
 
     def update(self, context: Context, olds: State, news: State) -> State:
         """Generate a new password and keep the last three as previous passwords."""

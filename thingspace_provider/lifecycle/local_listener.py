@@ -6,9 +6,11 @@ never removed, so messages survive restart, update and delete.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,6 +61,9 @@ class LocalListenerLifecycle:
     ) -> None:
         self._port_candidates = port_candidates
         self._is_port_free = is_port_free
+        # Directory -> revision, for the processes that this process has started. Pulumi creates a replacement before
+        # it deletes the old resource, and both are the same listener process.
+        self._revisions: dict[Path, str] = {}
 
     def check(self, news: State) -> CheckResult:
         """Validate the inputs."""
@@ -106,6 +111,9 @@ class LocalListenerLifecycle:
 
     def delete(self, context: Context, outputs: State) -> None:
         """Stop the process. Its directory stays, because it holds the only copy of acknowledged messages."""
+        if self._revisions.get(_state_directory(outputs), outputs.get("revision")) != outputs.get("revision"):
+            context.log(f"{_describe(outputs)}: not stopped, because this update has started it again.")
+            return
         _process(outputs).stop()
         context.log(f"{_describe(outputs)}: stopped. Its messages stay in that directory.")
 
@@ -120,6 +128,7 @@ class LocalListenerLifecycle:
             process.stop()
         port, pid = self._start(news, port, previous.get("apiToken") or secrets.token_urlsafe(24))
         context.log(f"{_describe(news)}: running as process {pid} on port {port}. Use it for development only.")
+        revision = self._revisions[directory] = context.timestamp()
         return {
             **news,
             "port": port,
@@ -127,7 +136,7 @@ class LocalListenerLifecycle:
             "url": f"http://{HOST}:{port}",
             "pid": pid,
             "running": True,
-            "revision": context.timestamp(),
+            "revision": revision,
         }
 
     def _start(self, news: State, port: int, api_token: str) -> tuple[int, int]:
@@ -208,11 +217,22 @@ def _process(state: State) -> DetachedProcess:
 
 
 def _create_state_directory(directory: Path) -> None:
-    """Create the directory if it does not exist, and check that it is writable."""
+    """Create the directory if it does not exist, and check that it belongs to this user and is writable.
+
+    It holds passwords: new directories are accessible by this user only, and Git ignores the content.
+    """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
+        for path in (*reversed(directory.parents), directory):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+        status = directory.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ListenerStartError(
+                START_ACTION,
+                detail=f"other users can write to its directory {directory}, which holds passwords",
+                hint=f"Run `chown {os.geteuid()} {directory}` and `chmod 700 {directory}`, or set another directory.",
+            )
+        (directory / ".gitignore").write_text("*\n", encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError for a null byte
         raise ListenerStartError(
             START_ACTION,
@@ -243,7 +263,6 @@ def _write_settings(directory: Path, news: State, port: int, api_token: str) -> 
         "host": HOST,
         "port": port,
     }
-    temporary = directory / "settings.json.new"
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123  the mode must be set before the content
+    with tempfile.NamedTemporaryFile("w", dir=directory, prefix="settings.", delete=False, encoding="utf-8") as file:
         json.dump(settings, file, indent=2)
-    temporary.replace(directory / "settings.json")
+    Path(file.name).replace(directory / "settings.json")

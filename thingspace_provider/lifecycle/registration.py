@@ -58,6 +58,11 @@ class RegistrationLifecycle:
     DELETE (GET only if the registration is gone or was written by another program).
     """
 
+    def __init__(self) -> None:
+        # Account and service -> registeredAt, for what this process has registered. Pulumi creates a replacement
+        # before it deletes the old resource, and both are the same registration in ThingSpace.
+        self._registered_at: dict[tuple[str, str, str], str] = {}
+
     def check(self, news: State) -> CheckResult:
         """Validate the inputs and fill in defaults."""
         checked = {**DEFAULTS, **{key: news[key] for key in INPUT_KEYS if news.get(key) is not None}}
@@ -128,6 +133,9 @@ class RegistrationLifecycle:
         if self._base_url_changed(context, outputs):
             context.log(f"{_describe(outputs)} not deleted: it is at {MOVED}. No call was sent.")
             return
+        if self._registered_at.get(_identity(outputs), outputs.get("registeredAt")) != outputs.get("registeredAt"):
+            context.log(f"{_describe(outputs)} not deleted: this update has registered the service again.")
+            return
         registration = self._find_registration(context, outputs)
         if registration is None:
             context.log(f"{_describe(outputs)} not found. There is nothing to delete.")
@@ -159,13 +167,15 @@ class RegistrationLifecycle:
             _replace_registration(self._client(context, news), news["accountName"], wanted, existing)
         else:  # after an interrupted update, or a registration by hand
             context.log(f"{_describe(news)} is already up to date.")
-        return {
+        outputs = {
             **news,
             "registeredAt": context.timestamp(),  # even without a call: after an interruption, messages may be queued
             "endpoint": mask_url(news["url"]),
             "urlFingerprint": _url_fingerprint(news["url"]),
             "baseUrlFingerprint": context.fingerprint(news.get("profile")),
         }
+        self._registered_at[_identity(outputs)] = outputs["registeredAt"]
+        return outputs
 
     def _find_registration(self, context: Context, state: State) -> api.Registration | None:
         registrations = self._client(context, state).list_callbacks(state["accountName"])
@@ -218,6 +228,10 @@ def _drifted_keys(outputs: State, registration: api.Registration) -> list[str]:
     """Return the registered fields that differ from the state, without their values."""
     actual = _to_state(registration)
     return [key for key in REGISTERED_KEYS if (outputs.get(key) or None) != actual[key]]
+
+
+def _identity(outputs: State) -> tuple[str, str, str]:
+    return outputs["baseUrlFingerprint"], outputs["accountName"], outputs["serviceName"]
 
 
 def _describe(state: State) -> str:
