@@ -195,7 +195,7 @@ def fake_listener() -> Iterator[tuple[str, list[tuple[int, bytes]], list[str]]]:
         join_thread(thread)
 
 
-STORE_DOWN = (503, b'{"error": "the store cannot be read now: come again"}')
+STORE_DOWN = (503, b'{"error": "the store cannot be read now: retry later"}')
 
 
 def test_an_unavailable_store_is_reported_with_the_error_of_the_listener(
@@ -203,7 +203,7 @@ def test_an_unavailable_store_is_reported_with_the_error_of_the_listener(
 ) -> None:
     url, responses, _ = fake_listener
     for response, expected in (
-        (STORE_DOWN, f"Error: the listener at {url}: the store cannot be read now: come again.\n"),
+        (STORE_DOWN, f"Error: the listener at {url}: the store cannot be read now: retry later.\n"),
         ((502, b"<html>"), f"Error: {url} responded with 502, and not as a listener does. Check the URL.\n"),
         ((200, b"[]"), f"Error: {url} responded with 200, and not as a listener does. Check the URL.\n"),
         ((200, b"{}"), f"Error: {url} responded with 200, and not as a listener does. Check the URL.\n"),
@@ -229,7 +229,7 @@ def test_follow_survives_a_failing_store_and_proxy_and_keeps_its_cursor(
         ["after=8"],
     ]
     assert result.stderr.splitlines()[:2] == [
-        f"Note: the listener at {url}: the store cannot be read now: come again. Retrying.",
+        f"Note: the listener at {url}: the store cannot be read now: retry later. Retrying.",
         f"Note: the listener at {url} responds again.",
     ]
 

@@ -1,4 +1,4 @@
-"""`thingspace listener`: run the durable inbox."""
+"""Command `thingspace listener`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXAMPLE = """
 Example:
   export THINGSPACE_LISTENER_ACCOUNTS=0000123456-00001
   export THINGSPACE_LISTENER_USERNAME=plant-a
-  export THINGSPACE_LISTENER_PASSWORD=…    # what ThingSpace was told at registration
+  export THINGSPACE_LISTENER_PASSWORD=…    # the password that is registered with ThingSpace
   export THINGSPACE_LISTENER_PATH_TOKEN=…  # 16 or more letters and digits
   export THINGSPACE_LISTENER_API_TOKEN=…   # for `thingspace messages`
   thingspace listener --store sqlite:////var/lib/thingspace/inbox.sqlite3
@@ -42,17 +42,22 @@ drains the queue that ThingSpace fills while the listener is down.
 @click.command(epilog=EXAMPLE)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 28200]")
-@click.option("--store", help="Where texts are kept: sqlite:///PATH or postgresql://USER@HOST/DATABASE.")
+@click.option("--store", help="Store: sqlite:///PATH or postgresql://USER@HOST/DATABASE.")
 @click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False), help="Settings file.")
-@click.option("--pid-file", "pid", type=click.Path(path_type=Path, dir_okay=False), help="File to hold locked.")
-@click.option("--public-url", help="How ThingSpace reaches this listener, when that is not by its own address.")
-@click.option("--check", is_flag=True, help="Try settings, address and store, say so, and end.")
+@click.option(
+    "--pid-file",
+    "pid",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the process id; it stays locked.",
+)
+@click.option("--public-url", help="URL under which ThingSpace reaches this listener.")
+@click.option("--check", is_flag=True, help="Check settings, address and store, then exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print url and callbackUrls as JSON when ready.")
 def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **options: Any) -> None:
-    """The durable inbox that ThingSpace posts device texts to.
+    """Run the listener that receives ThingSpace's callbacks.
 
-    What it answers with 200 is on disk. It runs until SIGTERM or SIGINT; on SIGHUP it reads its settings file
-    again and takes up accounts, credentials and tokens.
+    Every callback is on disk before the listener responds with 200. It runs until SIGTERM or SIGINT, and reloads
+    accounts, credentials and tokens on SIGHUP.
     """
     overrides = {_setting_key(name): value for name, value in options.items()}
 
@@ -85,14 +90,14 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
             pid_lock.write()
         click.echo(_ready_json(settings, url) if as_json else _ready_text(settings, url))
 
-    gc.freeze()  # what was imported stays: no need to look through it again and again
+    gc.freeze()  # imported objects live as long as the process
     server.run(settings, listening, store, ready, load_and_validate)
     if pid_lock:
         pid_lock.close()
 
 
 def _check(settings: ListenerSettings, as_json: bool) -> None:
-    """Do once, and undo, all that a start would do and a callback would need."""
+    """Bind the address, open the store and make a test write, then release both."""
     try:
         server.bind_socket(settings.host, settings.port).close()
         store = server.open_store(settings)
@@ -132,7 +137,7 @@ def _ready_json(settings: ListenerSettings, url: str) -> str:
 
 
 def _ready_text(settings: ListenerSettings, url: str) -> str:
-    """For people, and so without the token that the callback URLs hold."""
+    """Return the output for people, without the path token of the callback URLs."""
     base = settings.public_url or url
     lines = [f"listening on {url}", f"store {mask_store_url(settings.store)}"]
     lines += [f"account {name}: ThingSpace posts to {base}/callbacks/<path token>/{name}" for name in settings.accounts]

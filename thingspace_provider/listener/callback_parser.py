@@ -1,7 +1,7 @@
-"""Reads a callback body as tolerantly as ThingSpace writes it, and keeps it as it came, without its secrets.
+"""Parser of callback bodies. It is tolerant, and keeps the body byte for byte without its credential.
 
-No raw capture of a device text was ever published, so whatever is JSON and has the right password is taken:
-unknown fields are ignored, missing ones are missing, a text that is no text is kept as it stands.
+ThingSpace documents no captured body of a device message. So any JSON object with a valid credential is accepted:
+unknown and missing fields are ignored, and a message that is not a string is kept as JSON.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ TEXT, SENT, CONFIRMATION, FAULT, OTHER = KINDS = ("text", "sent", "confirmation"
 SECRET_FIELDS = ("username", "password")
 PER_ATTEMPT_FIELDS = ("callbackCount", "maxCallbackThreshold")  # differ between two deliveries of one callback
 PHONE_NUMBER_KINDS = ("mdn", "msisdn")
-# Children of deviceResponse that belong to other services than SMS.
+# Children of deviceResponse that belong to other services.
 OTHER_SERVICES = re.compile(r"(de)?activate|suspend|restore|changeIdentifier|prlInformation|usage", re.IGNORECASE)
 WHITESPACE = re.compile(r"[ \t\n\r]*")
 SURROGATE = re.compile("[\ud800-\udfff]")
-# A number is kept as it is written: nothing here calculates, and an identifier must not be rounded.
+# Numbers stay strings, because an identifier must not be rounded.
 DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
 
 
 class Device(NamedTuple):
-    """One identifier of the sender; `kind` in lower case, because ThingSpace varies it."""
+    """Identifier of a device. `kind` is in lower case, because ThingSpace varies it."""
 
     kind: str
     id: str
 
 
 def primary_device(devices: Sequence[Device]) -> str:
-    """One name for the sender, as `mdn:5551230001`, whatever the order of its identifiers; "" without any.
+    """Return one name for a device, as `mdn:5551230001`, for any order of its identifiers; "" without any.
 
-    The number comes first, because texts that name fewer identifiers than others name at least that.
+    A phone number comes first, because messages with fewer identifiers have at least that one.
     """
     ordered = sorted(devices, key=lambda device: (device.kind not in PHONE_NUMBER_KINDS, device))
     return f"{ordered[0].kind}:{ordered[0].id}" if ordered else ""
@@ -46,18 +46,18 @@ class MalformedBody(Exception):
 
 @dataclass(frozen=True)
 class Callback:
-    """One callback body, read.
+    """A parsed callback body.
 
     Args:
-        kind: one of KINDS: a device's text, a notice that the network sent one of ours, a delivery
+        kind: one of KINDS: a device message, a notification that the network sent a message to a device, a delivery
             confirmation, a fault, or a callback of another service.
-        devices: identifiers in the order in which they came; entries without an id are left out.
-        text: the device's text, or None for any other kind.
-        request_id: ThingSpace's id, or None: texts may have none.
-        content: what makes it equal to another of its kind and devices.
+        devices: identifiers in their order in the body, without entries that have no id.
+        text: the content of a device message, or None for any other kind.
+        request_id: ThingSpace's id, or None: device messages can have none.
+        content: equal for duplicates of the same kind and devices.
         raw: the body without user name and password, otherwise byte for byte.
-        queued_at: ThingSpace's own time of a text that was read from its queue, as it was written there, "" without
-            one; None for all that was posted.
+        queued_at: ThingSpace's time of a message from its queue, as the queue has it, "" without one; None for a
+            posted callback.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Callback:
 
 @dataclass(frozen=True)
 class UnverifiedBody:
-    """A body that is JSON, not yet believed: who it claims to be from, and what it says."""
+    """A JSON body whose user name and password are not verified yet."""
 
     username: object = field(repr=False)
     password: object = field(repr=False)
@@ -79,7 +79,7 @@ class UnverifiedBody:
     members: tuple[tuple[str, str], ...] = field(repr=False)
 
     def to_callback(self) -> Callback:
-        """What it says."""
+        """Return the callback."""
         message = self.fields.get("smsMessage")
         text = None if message is None else _to_text(message)
         kind = _classify(self.fields) if text is None else TEXT
@@ -96,9 +96,9 @@ class UnverifiedBody:
 
 
 def parse_body(body: bytes) -> UnverifiedBody:
-    """Decode a body once. Raises Malformed.
+    """Decode a body. Raises MalformedBody.
 
-    Bytes that are not UTF-8 are no reason to refuse a text: they are kept as they came, and shown as U+FFFD.
+    Bytes that are not UTF-8 are accepted: the stored body keeps them, and JSON shows them as U+FFFD.
     """
     source = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     try:
@@ -111,7 +111,7 @@ def parse_body(body: bytes) -> UnverifiedBody:
 
 
 def parse_history_message(entry: dict[str, Any]) -> Callback:
-    """A text as ThingSpace's queue shows it: `deviceIds`, `message`, `timestamp`."""
+    """Parse a message of a history page: `deviceIds`, `message`, `timestamp`."""
     content = entry.get("message")
     text = "" if content is None else _to_text(content)
     body = json.dumps(entry).encode()
@@ -122,13 +122,13 @@ def parse_history_message(entry: dict[str, Any]) -> Callback:
 
 
 def reparse(kind: str, body: bytes) -> Callback:
-    """What was stored with this kind and body. A text whose body is none that is posted was read from the queue."""
+    """Parse a stored body again. A body of kind TEXT that is no posted device message is from a history page."""
     callback = parse_body(body).to_callback()
     return parse_history_message(json.loads(body)) if kind == TEXT != callback.kind else callback
 
 
 def _parse_members(source: str) -> Iterator[tuple[str, Any, str]]:
-    """Name, value and source text of each member of the object that the source is; raises ValueError or IndexError."""
+    """Yield name, value and source text of each member of the object. Raises ValueError or IndexError."""
     position = _skip_delimiter(source, 0, "{")
     delimiter = "}" if source[position] == "}" else ","
     position += delimiter == "}"
@@ -151,7 +151,7 @@ def _skip_whitespace(source: str, position: int) -> int:
 
 
 def _skip_delimiter(source: str, position: int, delimiter: str) -> int:
-    """The place of what follows a punctuation mark."""
+    """Return the position after a punctuation mark and white space. Raises ValueError or IndexError."""
     position = _skip_whitespace(source, position)
     if source[position] != delimiter:
         raise ValueError(f"{delimiter} expected")
@@ -159,7 +159,7 @@ def _skip_delimiter(source: str, position: int, delimiter: str) -> int:
 
 
 def _classify(fields: dict[str, Any]) -> str:
-    """A fault may stand at the top or inside the delivery response; empty fault fields mean none."""
+    """Return the kind. A fault is at the top or in the delivery response; empty fault fields mean no fault."""
     response = fields.get("deviceResponse")
     children = response if isinstance(response, dict) else {}
     delivery = children.get("smsDeliveryResponse")
@@ -188,6 +188,6 @@ def _parse_devices(value: object) -> tuple[Device, ...]:
 
 
 def _to_text(value: object) -> str:
-    """Text as it is, anything else as JSON; what cannot be written as UTF-8 becomes U+FFFD."""
+    """Return a string as it is, and any other value as JSON. Surrogates become U+FFFD."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return SURROGATE.sub("\ufffd", text)

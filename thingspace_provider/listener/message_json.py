@@ -1,4 +1,4 @@
-"""A stored callback as everybody outside sees it: readers of the API and receivers of events alike."""
+"""JSON of a stored message, for readers of the API and for receivers of events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from thingspace_provider.listener.timestamps import format_timestamp
 
 
 def message_to_json(message: StoredMessage, *, include_body: bool) -> dict[str, Any]:
-    """A message; `whole`, as who asks for a kind wants it, with what the carrier said besides."""
+    """Return the JSON of a message, with kind, request id and body if `include_body`."""
     fields: dict[str, Any] = {
         "id": str(message.id),
         "account": message.account,

@@ -1,4 +1,4 @@
-"""Times as they are written outside, and as they are stored: in microseconds after 1970."""
+"""Timestamps: ISO 8601 in JSON, microseconds after 1970 in stores."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ ISO_TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,6})?\d
 
 
 def format_timestamp(microseconds: int) -> str:
-    """Microseconds after 1970 as `2026-03-01T08:15:30.250Z`."""
+    """Format microseconds after 1970 as `2026-03-01T08:15:30.250Z`."""
     moment = EPOCH + timedelta(microseconds=microseconds)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_timestamp(text: str) -> int:
-    """The other way round; UTC unless it says otherwise. Raises ValueError."""
+    """Parse an ISO 8601 time into microseconds after 1970. Without a zone it is UTC. Raises ValueError."""
     match = ISO_TIMESTAMP.fullmatch(text)
     if not match:
         raise ValueError(text)

@@ -1,4 +1,4 @@
-"""What became of a message, and dead letters: seen and retried over HTTP and by command."""
+"""The delivery history of a message, and dead letters: seen and retried over HTTP and by command."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_a_sink_will_never_take_is_a_dead_letter_at_once_and_the_next_text_
     assert (letter["sink"], letter["lastError"], letter["attempts"]) == ("hub", "the receiver answered 422", 1)
     assert letter["message"]["text"] == "bad"
     (delivery,) = request_json(listener, "/v1/messages/2")["deliveries"]
-    assert (delivery["state"], delivery["lastError"]) == ("dead", "the receiver answered 422")
+    assert (delivery["state"], delivery["lastError"]) == ("dead_letter", "the receiver answered 422")
 
     receiver.responder = lambda _: (204, {})
     assert request_json(listener, "/v1/dead-letters/2/retry?sink=hub", "POST") == {"retried": 1}
@@ -208,7 +208,7 @@ def test_pending_entries_for_the_sink_of_another_replica_are_not_discarded(
         )
         assert request_json(old, "/v1/dead-letters/discard", "POST") == {"discarded": 0}
         error = request_json(old, "/v1/dead-letters/discard?sink=archive", "POST", 409)["error"]
-        assert error.startswith("2 wait for archive, which a listener on this store names")
+        assert error.startswith("archive has no dead letters, and its 2 pending entries are not discarded")
         assert request_json(old, "/v1/dead-letters/1/discard?sink=archive", "POST", 404)
         other.up()
         other.wait_for("one", "two")
@@ -266,7 +266,7 @@ def test_the_commands_show_a_delivery_history_and_dead_letters_and_retry_them(st
     assert [letter["message"]["id"] for letter in letters] == ["2", "3"]
     history = run(listener, "show", "2").stdout
     assert "mdn 5551230002" in history
-    assert "dead" in history
+    assert "dead_letter" in history
     assert json.loads(run(listener, "show", "1", "--json").stdout)["deliveries"][0]["state"] == "delivered"
     missing = run(listener, "show", "99")
     assert (missing.exit_code, missing.stderr.startswith("Error: there is no message 99")) == (1, True)

@@ -1,1 +1,1 @@
-"""What operators read: inbox page, messages, deliveries, health."""
+"""Admin endpoints: inbox page, messages, deliveries, health."""

@@ -1,15 +1,15 @@
-"""What became of a message, and the dead letters: for whoever has the bearer token.
+"""Deliveries API: the delivery history of a message, and dead letters. Requires the bearer token.
 
-| request | answer |
+| Request | Response |
 |---|---|
-| `GET /v1/messages/{id}` | the message, when it was stored, and `deliveries`: how far it is with each sink |
+| `GET /v1/messages/{id}` | the message with `storedAt` and `deliveries`, one for each sink |
 | `GET /v1/dead-letters?sink=&after=&limit=` | `{"deadLetters": […], "next": cursor or null}`, oldest first |
-| `POST /v1/dead-letters/{id}/retry?sink=` | `{"retried": n}`: delivered anew, without `sink` to all that gave it up |
+| `POST /v1/dead-letters/{id}/retry?sink=` | `{"retried": n}`; without `sink`, for all sinks |
 | `POST /v1/dead-letters/retry?sink=` | the same for all dead letters |
-| `POST …/discard?sink=`, spelled as retry | `{"discarded": n}`: given up for good |
+| `POST …/discard?sink=`, as retry | `{"discarded": n}` |
 
-What still waits for a sink is discarded, too, when that sink is asked for and no listener on the store names it; 409
-says that one does, and that there were no dead letters.
+`POST /v1/dead-letters/discard?sink=` also discards the pending entries of a sink that no listener on the store
+configures. If a listener does, and the sink has no dead letters, the response is 409.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ from thingspace_provider.listener.admin.messages_api import (
 )
 from thingspace_provider.listener.forwarding.service import ForwardingService
 from thingspace_provider.listener.message_json import message_to_json
-from thingspace_provider.listener.store.base import PENDING, Delivery, OutboxEntry, Store, StoredMessage
+from thingspace_provider.listener.store.base import DEAD_LETTER, PENDING, Delivery, OutboxEntry, Store, StoredMessage
 from thingspace_provider.listener.timestamps import format_timestamp
 
-SKIPPED = "skipped"  # the sink is not for such callbacks
+STATE_NAMES = {PENDING: "pending", DEAD_LETTER: "dead_letter"}  # the others have the store's names
+SKIPPED = "skipped"  # the sink does not forward this kind of message
 
 
 class DeliveriesApi:
-    """Answers in Reading's threads, with its token."""
+    """Deliveries and dead letters. Uses the threads and the token of MessagesApi."""
 
     def __init__(self, store: Store, messages_api: MessagesApi, forwarding_service: ForwardingService) -> None:
         self._store = store
@@ -50,17 +51,17 @@ class DeliveriesApi:
         self._forwarding_service = forwarding_service
 
     async def show_message(self, request: Request) -> Response:
-        """One message and its deliveries; 404 when there is none of that id."""
+        """Respond with a message and its deliveries, or with 404."""
         return await self._messages_api.respond(request, lambda: _to_json(self._build_history(_parse_id(request))))
 
     async def list_dead_letters(self, request: Request) -> Response:
-        """What was given up."""
+        """Respond with one page of dead letters."""
         return await self._messages_api.respond(
             request, lambda: _to_json(self._build_dead_letter_page(request.query_params))
         )
 
     async def retry(self, request: Request) -> Response:
-        """Let one dead letter wait again, or all; 404 when there is none."""
+        """Retry one dead letter, or all. Responds with 404 if there is none of this id."""
         outbox = self._store.outbox
         response = await self._messages_api.respond(
             request, lambda: self._change_dead_letters(request, "retried", outbox.retry)
@@ -69,7 +70,7 @@ class DeliveriesApi:
         return response
 
     async def discard(self, request: Request) -> Response:
-        """Give one dead letter up for good, or all; 404 when there is none, 409 when a listener serves what waits."""
+        """Discard one dead letter, or all. Responds with 404 if there is none of this id, with 409 for an active sink."""
         return await self._messages_api.respond(
             request,
             lambda: self._change_dead_letters(
@@ -93,7 +94,7 @@ class DeliveriesApi:
         is_pending = delivery.state == PENDING
         return {
             "sink": delivery.sink,
-            "state": delivery.state if is_accepted else SKIPPED,
+            "state": STATE_NAMES.get(delivery.state, delivery.state) if is_accepted else SKIPPED,
             "attempts": delivery.attempts,
             "lastError": (self._forwarding_service.sink_error(delivery.sink) if is_pending else None)
             or delivery.last_error,
@@ -111,11 +112,11 @@ class DeliveriesApi:
         for sink in self._select_sinks(parameters):
             entries += self._store.outbox.dead_letters(sink, limit, after)
         entries.sort(key=lambda entry: (entry.message.id, entry.delivery.sink))
-        # A message that several sinks gave up is not torn apart, because the cursor is its id.
+        # A page holds all dead letters of its last message, because the cursor is a message id.
         last_id = entries[limit - 1].message.id if len(entries) >= limit else MAX_ID
-        page = [parcel for parcel in entries if parcel.message.id <= last_id]
+        page = [entry for entry in entries if entry.message.id <= last_id]
         cursor = str(page[-1].message.id) if page else parameters.get("after")
-        return {"deadLetters": [_dead_letter_to_json(parcel) for parcel in page], "next": cursor}
+        return {"deadLetters": [_dead_letter_to_json(entry) for entry in page], "next": cursor}
 
     def _discard(self, by_name: bool, sink: str, ids: list[int] | None) -> int:
         outbox = self._store.outbox
@@ -124,9 +125,9 @@ class DeliveriesApi:
         pending = sum(backlog.pending for backlog in outbox.backlogs() if backlog.sink == sink)
         if by_name and is_active and not ids and not count and pending:
             raise Conflict(
-                f"{pending} wait for {sink}, which a listener on this store names, and none is a dead letter: nothing "
-                f"was discarded. To discard what waits, take {sink} out of the settings of every listener, restart "
-                "them, and ask again after a minute"
+                f"{sink} has no dead letters, and its {pending} pending entries are not discarded, because a listener "
+                f"on this store has the sink. Remove {sink} from the settings of every listener, restart them, and "
+                "repeat this after a minute"
             )
         return count
 

@@ -1,4 +1,4 @@
-"""The page at `/`: the inbox in a browser. It is one static file that reads the API with the token typed into it."""
+"""Inbox page at `/`: one static file that calls the API with a token that the operator enters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTENT = Path(__file__).with_name("inbox_page.html").read_bytes()
 
 
 def _csp_hashes(tag: bytes) -> str:
-    """What a browser may run: exactly what stands in the file."""
+    """Return the hashes of the inline blocks, so that a browser runs nothing else."""
     blocks = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), CONTENT, re.DOTALL)
     return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(block).digest()).decode()}'" for block in blocks)
 
@@ -35,13 +35,13 @@ HEADERS = {
 
 
 class InboxPage:
-    """Served to anybody, because it holds nothing; but not where nobody may read."""
+    """The page needs no token, because it holds no messages. Without an apiToken there is no page."""
 
     def __init__(self, messages_api: MessagesApi) -> None:
         self._messages_api = messages_api
 
     async def show(self, request: Request) -> Response:
-        """The page; without an apiToken there is none."""
+        """Respond with the page, or with 404 without an apiToken."""
         del request
         if not self._messages_api.api_token:
             raise HTTPException(404)

@@ -1,19 +1,18 @@
-"""`GET /v1/messages`: what was stored, for whoever has the bearer token.
+"""Messages API, `GET /v1/messages`. Requires the bearer token.
 
-The answer is `{"messages": […], "next": cursor or null}` in the order of storage. `next` is what to pass as
-`after` to get what comes later: it names the last message of the answer, or, when there was none, repeats the
-`after` of the request. So a reader that always passes the last `next` on sees every message once, also those that
-are stored while it reads; null means that nothing was ever there, and to ask again without `after`. An answer with
-fewer messages than `limit` has reached the end for now.
+The response is `{"messages": […], "next": cursor or null}` in the order of storage. Pass `next` as `after` to get the
+later messages. It is the id of the last message; without messages it is the `after` of the request. So a reader that
+always passes the last `next` gets every message once, also those that are stored meanwhile. If `next` is null, repeat
+the request without `after`. A response with fewer messages than `limit` has reached the end.
 
-| parameter | selects |
+| Parameter | Selects |
 |---|---|
-| `after`, `limit` | the oldest after a cursor |
-| `newest`, `before` | the newest, or the newest before an id |
-| `account`, `kind` | `kind` is text unless given; `all` is any |
+| `after`, `limit` | the oldest messages after a cursor |
+| `newest`, `before` | the newest messages, or the newest before an id |
+| `account`, `kind` | `kind` is `text` by default; `all` is any |
 | `device` | an identifier, as `5551230001` or `mdn:5551230001` |
-| `since`, `until` | by when it was received, as `2026-03-01T08:15:30Z` or `2026-03-01`; both included |
-| `contains` | messages that contain this text; letters of ASCII in either case |
+| `since`, `until` | receive time, as `2026-03-01T08:15:30Z` or `2026-03-01`, both inclusive |
+| `contains` | messages that contain this text; the case of ASCII letters is ignored |
 """
 
 from __future__ import annotations
@@ -42,19 +41,19 @@ DAY_US = 24 * 3600 * 1_000_000
 
 
 class InvalidParameter(Exception):
-    """A parameter that makes no sense; the text says which and what would."""
+    """A parameter is invalid; the text names it and a valid value."""
 
 
 class NotFound(Exception):
-    """What was asked for is not there; the text says so."""
+    """The requested object does not exist."""
 
 
 class Conflict(Exception):
-    """What was asked for must not be done as things are; the text says why, and what would help."""
+    """The current state does not permit the request; the text has the reason and a hint."""
 
 
 class MessagesApi:
-    """Reads in threads of its own, so that no reader delays the carrier. `api_token` may be replaced."""
+    """Reads in threads of its own, so that readers delay no callback. `api_token` can be replaced at run time."""
 
     def __init__(self, store: Store, api_token: str) -> None:
         self._store = store
@@ -62,11 +61,11 @@ class MessagesApi:
         self.api_token = api_token
 
     async def list_messages(self, request: Request) -> Response:
-        """Answer 200, 400 (a parameter), 401 (the token) or 503 (the store)."""
+        """Respond with 200, 400 (invalid parameter), 401 (invalid token) or 503 (store unavailable)."""
         return await self.respond(request, lambda: self._build_page(request.query_params))
 
     async def respond(self, request: Request, build_content: Callable[[], bytes]) -> Response:
-        """Make the JSON of an answer in a thread, for who has the token."""
+        """Check the token, build the content in a thread, and respond. The exceptions above become error responses."""
         if not self._is_authorized(request.headers.get("authorization", "")):
             body = {"error": "a bearer token is needed: the listener's apiToken"}
             return JSONResponse(body, 401, {"WWW-Authenticate": "Bearer"})
@@ -79,7 +78,7 @@ class MessagesApi:
         except Conflict as error:
             return JSONResponse({"error": str(error)}, 409)
         except StoreError:
-            return JSONResponse({"error": "the store cannot be read now: come again"}, 503)
+            return JSONResponse({"error": "the store cannot be read now: retry later"}, 503)
         return Response(content, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     def close(self) -> None:
@@ -126,13 +125,13 @@ def _parse_query(parameters: QueryParams) -> MessageQuery:
 
 
 def parse_time(parameters: QueryParams, name: str) -> int | None:
-    """A parameter that is a time, in microseconds after 1970; UTC unless it says otherwise. Raises Unreadable.
+    """Parse a time parameter into microseconds after 1970. Without a zone it is UTC. Raises InvalidParameter.
 
-    A day is meant whole: `until` one includes it.
+    `since` a day begins with its start, `until` a day includes its end.
     """
     if name not in parameters:
         return None
-    text = parameters[name].replace(" ", "+")  # how a plus sign arrives that was not encoded
+    text = parameters[name].replace(" ", "+")  # an unencoded plus sign arrives as a space
     try:
         if not DATE.fullmatch(text):
             return parse_timestamp(text)
@@ -143,17 +142,17 @@ def parse_time(parameters: QueryParams, name: str) -> int | None:
 
 
 def reject_unknown_parameters(parameters: QueryParams, known: Sequence[str]) -> None:
-    """Raises Unreadable for a parameter that is not known."""
+    """Raise InvalidParameter for an unknown parameter."""
     for name in parameters:
         if name not in known:
             raise InvalidParameter(f"{name} is not a parameter: known are {', '.join(known)}")
 
 
 def parse_int(parameters: QueryParams, name: str, default: int, min_value: int, max_value: int) -> int:
-    """A parameter that is a number. Raises Unreadable."""
+    """Parse a whole number in a range. Raises InvalidParameter."""
     text = parameters.get(name, str(default))
     value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) else -1
     if not min_value <= value <= max_value:
-        expected = "the next of an earlier answer" if name == "after" else f"a number from {min_value} to {max_value}"
+        expected = "the next of an earlier response" if name == "after" else f"a number from {min_value} to {max_value}"
         raise InvalidParameter(f"{name} must be {expected}")
     return value

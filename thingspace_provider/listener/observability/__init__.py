@@ -1,1 +1,1 @@
-"""Log and metrics."""
+"""JSON log and the endpoint for metrics."""

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 
 class MetricsEndpoint:
-    """Serves a registry in Prometheus' text format. Metrics hold no accounts, devices and texts.
+    """Serves a registry in Prometheus' text format. No metric holds an account, a device or a message.
 
     Args:
         registry: the metrics of this process.

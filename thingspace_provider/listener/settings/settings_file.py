@@ -47,7 +47,7 @@ def _parse(content: str, path: Path) -> object:
         mark = getattr(error, "problem_mark", None)
         position = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "its characters"
         if isinstance(error, InvalidYamlValue):
-            position += ": quote it, if it is to be text"
+            position += ": quote it if it is text"
     except RecursionError:
         position = "depth"
     except ValueError:
