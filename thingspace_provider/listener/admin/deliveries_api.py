@@ -70,7 +70,7 @@ class DeliveriesApi:
         return response
 
     async def discard(self, request: Request) -> Response:
-        """Discard one dead letter, or all. Responds with 404 if there is none of this id, with 409 for an active sink."""
+        """Discard one dead letter, or all. Responds with 404 for an unknown id, with 409 for an active sink."""
         return await self._messages_api.respond(
             request,
             lambda: self._change_dead_letters(
