@@ -98,7 +98,7 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
         (GOOD.replace("external", "[external]"), 3, 25, "is ['external']; it must be local or external", "kind"),
         (GOOD.replace("https://sms.example.com/x", "[x]"), 3, 41, "must be text", "https://sms"),
         (GOOD.replace("/x", "/x, readiness: yes"), 3, 84, "yes is text to the engine, not true", "Write true"),
-        (GOOD + '  thingspace:baseUrl: "https://[::1/api"\n', 4, 3, "not an http(s) address", "for example"),
+        (GOOD + '  thingspace:baseUrl: "https://[::1/api"\n', 4, 3, "between [ and ]", "for example"),
         (GOOD + '  <<: {"thingspace:password": "sentinel"}\n', 4, 8, "is a secret in plain text", "--secret"),
         (GOOD + "  <<: [{}, {thingspace:prot: 1}]\n", 4, 13, "did you mean thingspace:protect?", "Correct"),
         (GOOD + "  <<: {}\n  <<: {}\n", 5, 3, "again, after line 4", "Keep one of them"),

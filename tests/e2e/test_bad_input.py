@@ -134,7 +134,7 @@ def test_an_invalid_stack_file_is_named_without_a_traceback(project: Project) ->
     )
     project.preview()
     project.environment["THINGSPACE_BASE_URL"] = "https://[::1/api"
-    up_fails(project, "the base URL 'https://[::1/api' is not an http(s) address. Set THINGSPACE_BASE_URL")
+    up_fails(project, "the host is invalid: write an IPv6 address between [ and ]. Set THINGSPACE_BASE_URL")
 
 
 def test_the_registration_itself_rejects_the_port(project: Project) -> None:
