@@ -3,9 +3,10 @@
 PYTHON ?= python3
 STACK  ?= dev
 BIN    := .venv/bin
+WITH_PULUMI_CLI = folder=$$($(BIN)/python tools/pulumi_cli/get.py) && export PATH="$$folder:$(CURDIR)/$(BIN):$$PATH" &&
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate --no-header
 
-.PHONY: help demo demo-down test test-long matrix check docs format bench lock up down clean
+.PHONY: help demo demo-down test test-fast test-long matrix check docs format bench lock up down clean
 
 help:                        ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,13 +17,14 @@ demo: .venv/ready            ## run the whole chain on this machine and explain 
 demo-down: .venv/ready       ## remove the processes and the state of an interrupted demo
 	$(BIN)/python tools/demo.py --down
 
-test: .venv/ready check      ## run all fast tests, including those with the Pulumi CLI
-	engine=$$($(BIN)/python tools/pulumi_cli/get.py) && \
-	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 4 --dist worksteal -m "not long"
+test-fast: .venv/ready       ## run the tests that start no process (less than 30 seconds)
+	$(BIN)/python -m pytest -q -m fast
+
+test: .venv/ready check      ## run all tests except the long ones, with the Pulumi CLI
+	$(WITH_PULUMI_CLI) $(BIN)/python -m pytest -n $(or $(JOBS),4) --dist worksteal -m "not long"
 
 test-long: .venv/ready       ## run the crash and outage tests (about 15 minutes)
-	engine=$$($(BIN)/python tools/pulumi_cli/get.py) && \
-	    PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal -m long
+	$(WITH_PULUMI_CLI) $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist worksteal -m long
 
 matrix: .venv/ready          ## run the tests with the oldest Pulumi SDK, the oldest Python and a new Python
 	$(BIN)/python tools/matrix.py
@@ -42,8 +44,7 @@ format: .venv/ready          ## format the code and fix lint findings
 	$(BIN)/ruff check --fix .
 
 bench: .venv/ready           ## run the benchmarks; tables and plots go to build/
-	engine=$$($(BIN)/python tools/pulumi_cli/get.py) && export PATH="$$engine:$(CURDIR)/$(BIN):$$PATH" && \
-	    for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	$(WITH_PULUMI_CLI) for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 up: .venv/ready              ## deploy a stack: make up STACK=staging (default: dev)
 	tools/pulumi stack select --create $(STACK)

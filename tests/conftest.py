@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.emulator_process import EmulatorProcess
 from thingspace_provider.api import Credentials, ThingSpaceClient
 
-pytest_plugins = ["tests.support.browser"]
+pytest_plugins = ["tests.support.browser", "tests.support.fast_tests"]
 
 # The engine ends its plugins by SIGINT. In the background of a shell that is ignored, by children too, and every
 # command of the engine would take the five seconds after which it ends them otherwise.

@@ -39,6 +39,7 @@ def test_acquire_waits_at_most_until_the_timeout(tmp_path: Path) -> None:
     second.release()
 
 
+@pytest.mark.starts_process
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     holder = subprocess.Popen([sys.executable, "-c", HOLD_LOCK, str(path)], stdout=subprocess.PIPE, text=True)

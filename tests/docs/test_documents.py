@@ -48,6 +48,7 @@ def test_listener_setting_is_documented(key: str) -> None:
     assert f"`{renamed(key)}`" in DOCUMENTS["docs/listener.md"].partition("## Settings")[2].partition("## Stores")[0]
 
 
+@pytest.mark.starts_process
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_is_documented_and_its_help_has_an_example(command: str) -> None:
     assert f"`thingspace {command}`" in DOCUMENTS["ARCHITECTURE.md"]

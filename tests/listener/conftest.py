@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.support import crash_points, postgres_server
 from tests.support.emulator_process import EmulatorProcess
 from tests.support.listener_process import ListenerProcess
-from tests.support.postgres_server import PostgresServer, get_skip_reason
+from tests.support.postgres_server import PostgresServer
 from tests.support.webhook_receiver import Receiver
 from thingspace_provider.listener.store.postgres import connections
 
@@ -52,10 +53,17 @@ def other() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="session")
+def strace() -> None:
+    """Skip the test where strace cannot attach to another process."""
+    if reason := crash_points.get_skip_reason():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """One real server for all tests of the session, each of which empties its database."""
-    if get_skip_reason():
-        pytest.skip(get_skip_reason())
+    if reason := postgres_server.get_skip_reason():
+        pytest.skip(reason)
     server = PostgresServer()
     yield server
     server.remove()

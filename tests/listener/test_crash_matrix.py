@@ -21,7 +21,6 @@ from tests.support.crash_points import (
     Point,
     build_killing_command,
     build_recording_command,
-    get_skip_reason,
     kill_at,
     read_startup_points,
     record_points,
@@ -32,7 +31,7 @@ from tests.support.load_senders import LoadSenders
 from tests.support.postgres_server import PostgresServer
 from tests.support.webhook_receiver import Receiver
 
-pytestmark = pytest.mark.skipif(bool(get_skip_reason()), reason=get_skip_reason())
+pytestmark = pytest.mark.usefixtures("strace")
 
 # The same listener, with a log so short that a small load makes it copy the log into the database again and again.
 SHORT_LOG = """

@@ -1,4 +1,4 @@
-"""How the engine is found, and what is said when there is none."""
+"""Finding, caching and building of the Pulumi CLI, and the errors when none is available."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run_get(folder: Path, choice: str = "") -> subprocess.CompletedProcess[str]:
-    """Ask for the engine on a machine that has the programs in folder/bin and no network."""
+    """Run get.py as on a machine that has only the programs in folder/bin and no network."""
     return subprocess.run(
         [sys.executable, GET],
         env={
@@ -58,18 +58,18 @@ def test_a_pulumi_that_is_too_old_is_rejected_with_the_version_and_the_reason(fo
     write_program(folder / "bin", "pulumi", "v3.138.9")
     result = run_get(folder, "path")
     assert result.returncode == 1
-    assert "is version v3.138.9; 3.139.0 or newer is needed" in result.stderr
+    assert "is version v3.138.9; 3.139.0 or newer is required" in result.stderr
     assert "stack configuration to dynamic providers" in result.stderr
 
 
-def test_a_pulumi_without_its_python_host_is_refused(folder: Path) -> None:
+def test_a_pulumi_without_its_python_host_is_rejected(folder: Path) -> None:
     write_program(folder / "bin", "pulumi", "v3.259.0")
     assert "has no pulumi-language-python" in run_get(folder, "path").stderr
 
 
-def test_an_engine_that_was_made_before_is_used_before_a_new_one_is_made(folder: Path) -> None:
+def test_a_cached_version_is_used_before_a_new_one_is_installed(folder: Path) -> None:
     cached = write_program(
-        folder / "cache" / "thingspace-provider" / "engine" / f"{VERSION}-built" / "bin", "pulumi", "x"
+        folder / "cache" / "thingspace-provider" / "pulumi-cli" / f"{VERSION}-built" / "bin", "pulumi", "x"
     )
     result = run_get(folder)
     assert (result.returncode, result.stdout.strip()) == (0, str(cached.parent))
@@ -87,15 +87,15 @@ def test_both_installation_methods_are_named_without_network_and_without_go(fold
     ):
         assert part in result.stderr
     assert "Traceback" not in result.stderr
-    cache = folder / "cache" / "thingspace-provider" / "engine"
-    assert [made for made in cache.iterdir() if made.is_dir()] == []  # nothing half made
+    cache = folder / "cache" / "thingspace-provider" / "pulumi-cli"
+    assert [made for made in cache.iterdir() if made.is_dir()] == []  # no incomplete folder is left
 
 
 def test_an_unknown_choice_names_the_known_ones(folder: Path) -> None:
     assert "use path, install, build" in run_get(folder, "docker").stderr
 
 
-def test_the_engine_that_these_tests_run_with_is_the_pinned_one() -> None:
+def test_the_tests_run_with_the_pinned_version() -> None:
     version = subprocess.run(["pulumi", "version"], capture_output=True, text=True, check=True).stdout.strip()
     if os.environ.get("PULUMI_CLI") == "build":
         assert version == f"v{VERSION}"

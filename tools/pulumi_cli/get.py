@@ -1,14 +1,14 @@
-"""Find, install or build the Pulumi engine, and print the folder of its programs.
+"""Finds, installs or builds the Pulumi CLI and prints the folder of its programs.
 
-The engine is `pulumi` plus its Python language host. Order of preference:
+The folder has `pulumi` and its Python language host. Methods, in order:
 
-    path     what is on PATH, when it is new enough
-    install  the official installer, through the SDK's own PulumiCommand.install
-    build    an ordinary Go build of the modules pinned in cli/ and python-host/
+    path     the `pulumi` on PATH, if its version is supported
+    install  the official installer, through PulumiCommand.install of the SDK
+    build    a Go build of the modules pinned in cli/ and python-host/
 
-PULUMI_CLI=path, install or build asks for one of them; unset tries all three in this order.
-What is installed or built is kept per user and per version, so nobody waits for it twice.
-Standard output holds one line, the folder; everything said on the way goes to standard error.
+Set PULUMI_CLI to path, install or build to use one method. Without it, all three are attempted in this order.
+Installed and built versions are cached for each user.
+Standard output has one line, the folder. The log goes to standard error.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 HOST_PACKAGE = "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python"
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 
-# 3.139.0 is the first engine that hands the stack's configuration (thingspace:*) to dynamic providers.
+# 3.139.0 is the first version that passes stack configuration (thingspace:*) to dynamic providers.
 MIN_VERSION = (3, 139, 0)
 
-LOG_INTERVAL_SECONDS = 10  # seconds
+LOG_INTERVAL_SECONDS = 10
+INSTALLER_TIMEOUT_SECONDS = 20
 
 INSTALL_HINT = (
-    "Two ways out:\n"
-    "  1. with access to the internet: install Pulumi (https://www.pulumi.com/docs/install/) "
-    "so that `pulumi` is on PATH;\n"
-    "  2. with access to a Go module proxy: install Go 1.21 or newer (https://go.dev/dl/) "
-    "and run this again; the engine is then built from its published modules."
+    "Do one of these, then run the command again:\n"
+    "  1. With internet access: install Pulumi (https://www.pulumi.com/docs/install/) and put `pulumi` on PATH.\n"
+    "  2. With access to a Go module proxy: install Go 1.21 or newer (https://go.dev/dl/). "
+    "The Pulumi CLI is then built from its published modules."
 )
 
 
 class PulumiCliUnavailable(Exception):
-    """No engine could be had in the way that was asked for; the text says what to do."""
+    """The Pulumi CLI is not available by the chosen method. The message says what to do."""
 
 
 def log(message: str) -> None:
-    """Tell the person who is waiting what is going on."""
-    print(f"engine: {message}", file=sys.stderr, flush=True)
+    """Print a progress line to standard error."""
+    print(f"Pulumi CLI: {message}", file=sys.stderr, flush=True)
 
 
 def read_pinned_version() -> str:
-    """The engine version of cli/go.mod, without the v."""
+    """Return the version that cli/go.mod pins, without the v."""
     match = re.search(r"pulumi/pkg/v3 v(\S+)", (HERE / "cli" / "go.mod").read_text())
     if match is None:
         raise PulumiCliUnavailable(f"{HERE / 'cli' / 'go.mod'} does not pin github.com/pulumi/pulumi/pkg/v3")
@@ -63,13 +63,13 @@ def read_pinned_version() -> str:
 
 
 def cache_directory() -> Path:
-    """Where this user keeps engines: one folder per version and way of getting it."""
+    """Return the cache of this user, which has one folder for each version and method."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "thingspace-provider" / "engine"
+    return Path(base) / "thingspace-provider" / "pulumi-cli"
 
 
 def find_on_path(_version: str) -> Path:
-    """The folder of the `pulumi` on PATH, if it is new enough and has its Python language host."""
+    """Return the folder of the `pulumi` on PATH, if its version is supported and its Python language host is there."""
     pulumi = shutil.which("pulumi")
     if pulumi is None:
         raise PulumiCliUnavailable("`pulumi` is not on PATH.")
@@ -84,17 +84,17 @@ def find_on_path(_version: str) -> Path:
     if number is None or tuple(map(int, number.groups())) < MIN_VERSION:
         minimum = ".".join(map(str, MIN_VERSION))
         raise PulumiCliUnavailable(
-            f"{pulumi} is version {output or 'unknown'}; {minimum} or newer is needed, "
-            "the first that gives stack configuration to dynamic providers."
+            f"{pulumi} is version {output or 'unknown'}; {minimum} or newer is required, "
+            "because older versions do not pass stack configuration to dynamic providers."
         )
     folder = Path(pulumi).resolve().parent
     if not (folder / "pulumi-language-python").exists() and shutil.which("pulumi-language-python") is None:
-        raise PulumiCliUnavailable(f"{pulumi} has no pulumi-language-python beside it or on PATH.")
+        raise PulumiCliUnavailable(f"{pulumi} has no pulumi-language-python in its folder or on PATH.")
     return Path(pulumi).parent
 
 
 def install(version: str) -> Path:
-    """The official installer's engine, in this user's cache."""
+    """Run the official installer into this user's cache and return the folder of the programs."""
 
     def run_installer(root: Path) -> None:
         log(f"installing Pulumi {version} with the official installer ...")
@@ -104,7 +104,7 @@ def install(version: str) -> Path:
         except ImportError as error:
             raise PulumiCliUnavailable(f"the Pulumi SDK is not installed in {sys.executable}") from error
         before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(20)  # the SDK sets none, and a silent firewall would hold us for ever
+        socket.setdefaulttimeout(INSTALLER_TIMEOUT_SECONDS)  # the SDK sets no timeout
         try:
             PulumiCommand.install(root=str(root), version=VersionInfo.parse(version))
         except subprocess.CalledProcessError as error:
@@ -119,15 +119,15 @@ def install(version: str) -> Path:
 
 
 def build(version: str) -> Path:
-    """An engine built from the pinned Go modules, in this user's cache."""
+    """Build the pinned Go modules into this user's cache and return the folder of the programs."""
 
     def run_build(root: Path) -> None:
         go = shutil.which("go")
         if go is None:
-            raise PulumiCliUnavailable("building the engine needs Go, and `go` is not on PATH.")
+            raise PulumiCliUnavailable("building the Pulumi CLI needs Go, and `go` is not on PATH.")
         log(
-            f"building Pulumi {version} from its Go modules. This takes about six minutes on two cores, "
-            "once: the result is kept for this user."
+            f"building Pulumi {version} from its Go modules. This takes about 6 minutes on 2 cores. "
+            "The result is cached for this user."
         )
         folder = root / "bin"
         folder.mkdir(parents=True)
@@ -144,12 +144,12 @@ def build(version: str) -> Path:
 
 
 def go_environment() -> dict[str, str]:
-    """Settings that make the build the same on every machine."""
+    """Return an environment in which the build does not depend on the machine."""
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
 
 
 def run_go(go: str, module: Path, *arguments: str) -> str:
-    """What one short go command printed."""
+    """Return the output of a short go command."""
     done = subprocess.run(
         [go, *arguments], check=False, cwd=module, env=go_environment(), capture_output=True, text=True
     )
@@ -159,9 +159,9 @@ def run_go(go: str, module: Path, *arguments: str) -> str:
 
 
 def compile_package(go: str, module: Path, package: str, target: Path, stamp: str) -> None:
-    """Build one program, telling every ten seconds how far it is."""
+    """Build one program and log the progress every 10 seconds."""
     name = target.name
-    log(f"{name}: getting the modules ...")
+    log(f"{name}: downloading the modules ...")
     total = len(run_go(go, module, "list", "-deps", package).splitlines())
     command = [go, "build", "-v", "-trimpath", "-tags", "osusergo,grpcnotrace", "-ldflags", stamp]
     started = last_logged = time.monotonic()
@@ -184,7 +184,7 @@ def compile_package(go: str, module: Path, package: str, target: Path, stamp: st
 
 
 def cache_or_create(root: Path, create: Callable[[Path], None]) -> Path:
-    """The bin folder under root, made first if it is not there; two processes never make it twice."""
+    """Return the bin folder under root, which one process at a time creates if it is missing."""
     if not (root / "bin" / "pulumi").exists():
         root.parent.mkdir(parents=True, exist_ok=True)
         with hold_lock(root.parent / f"{root.name}.lock"):
@@ -193,24 +193,24 @@ def cache_or_create(root: Path, create: Callable[[Path], None]) -> Path:
                     created = Path(scratch) / "root"
                     create(created)
                     shutil.rmtree(root, ignore_errors=True)
-                    created.rename(root)  # only a whole engine is ever seen under its final name
+                    created.rename(root)  # atomic: no process sees an incomplete folder
     return root / "bin"
 
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file; say so when somebody else holds it."""
+    """Hold the lock file, and log when another process holds it."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log("another process is getting the same engine; waiting for it ...")
+            log("another process installs or builds the same version; waiting for it ...")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def find_cached(version: str) -> Path:
-    """An engine that an earlier run left in this user's cache: better than a new wait."""
+    """Return the folder of a version that an earlier run cached."""
     for name in (f"{version}-installed", f"{version}-built"):
         if (cache_directory() / name / "bin" / "pulumi").exists():
             return cache_directory() / name / "bin"
@@ -221,24 +221,24 @@ METHODS: dict[str, Callable[[str], Path]] = {"path": find_on_path, "install": in
 
 
 def find_pulumi_cli(choice: str) -> Path:
-    """The folder that holds `pulumi`, got in the way asked for ("" tries every way)."""
+    """Return the folder of `pulumi` by the chosen method, or by the first that succeeds if the choice is empty."""
     if choice and choice not in METHODS:
-        raise PulumiCliUnavailable(f"PULUMI_CLI={choice} is not known; use {', '.join(METHODS)}, or leave it unset.")
+        raise PulumiCliUnavailable(f"PULUMI_CLI={choice} is not a method: use {', '.join(METHODS)}, or unset it.")
     methods = [METHODS[choice]] if choice else [find_on_path, find_cached, install, build]
     reasons = []
     for method in methods:
         try:
             return method(read_pinned_version())
-        except PulumiCliUnavailable as error:  # noqa: PERF203  the next way is tried
+        except PulumiCliUnavailable as error:  # noqa: PERF203  the next method follows
             if str(error):
                 reasons.append(str(error))
                 if method is not find_on_path:
                     log(str(error))
-    raise PulumiCliUnavailable("No Pulumi engine.\n  " + "\n  ".join(reasons) + "\n" + INSTALL_HINT)
+    raise PulumiCliUnavailable("The Pulumi CLI is not available.\n  " + "\n  ".join(reasons) + "\n" + INSTALL_HINT)
 
 
 def main() -> int:
-    """Print the folder of the engine's programs."""
+    """Print the folder of the programs."""
     try:
         print(find_pulumi_cli(os.environ.get("PULUMI_CLI", "")))
     except PulumiCliUnavailable as error:

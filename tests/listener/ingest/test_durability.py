@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.crash_points import delay_calls, get_skip_reason
+from tests.support.crash_points import delay_calls
 from tests.support.listener_process import ListenerProcess, build_text_callback
 from tests.support.load_senders import LoadSenders
 from tests.support.waiting import join_thread, wait_until
@@ -130,7 +130,7 @@ def test_a_store_that_stops_working_is_answered_with_503_and_recovers(start: Sta
     wait_until(lambda: listener.get("/readyz").status_code == 200, 20, "the listener is ready")
 
 
-@pytest.mark.skipif(bool(get_skip_reason()), reason=get_skip_reason())
+@pytest.mark.usefixtures("strace")
 def test_response_is_503_within_the_deadline_when_the_disk_hangs(start: Start) -> None:
     listener = start()
     responses: list[tuple[int, float]] = []

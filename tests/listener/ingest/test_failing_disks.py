@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crash_points import fail_calls, get_skip_reason
+from tests.support.crash_points import fail_calls
 from tests.support.forwarding_harness import build_sink, read_metric
 from tests.support.listener_process import ACCOUNT, ListenerProcess, NotReady, build_text_callback
 from tests.support.waiting import wait_until
@@ -108,7 +108,7 @@ def test_a_listener_that_was_killed_on_a_full_disk_has_everything_once_there_is_
     assert start(store=store).message_texts() == acknowledged
 
 
-@pytest.mark.skipif(bool(get_skip_reason()), reason=get_skip_reason())
+@pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize(("call", "error"), [("pwrite64", "EROFS"), ("pwrite64", "EIO"), ("fdatasync", "EIO")])
 def test_a_store_that_becomes_read_only_or_breaks_under_way_refuses_and_recovers(
     start: Start, call: str, error: str

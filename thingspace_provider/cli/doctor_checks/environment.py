@@ -91,7 +91,7 @@ def _find_cli() -> PulumiCli | None:
     if on_path:
         return PulumiCli(Path(on_path))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cached = sorted((cache / "thingspace-provider" / "engine").glob("*/bin/pulumi"))
+    cached = sorted((cache / "thingspace-provider" / "pulumi-cli").glob("*/bin/pulumi"))
     return PulumiCli(cached[-1]) if cached else None
 
 

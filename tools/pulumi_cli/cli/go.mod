@@ -1,4 +1,4 @@
-module thingspace.example/engine/cli
+module thingspace.example/pulumi_cli/cli
 
 go 1.26.6
 

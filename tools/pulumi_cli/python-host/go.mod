@@ -1,4 +1,4 @@
-module thingspace.example/engine/python-host
+module thingspace.example/pulumi_cli/python-host
 
 go 1.26.6
 
