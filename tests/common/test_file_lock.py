@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from thingspace_provider.common.file_lock import FileLock, is_locked
 
 HOLD_LOCK = """
