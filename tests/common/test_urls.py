@@ -69,6 +69,11 @@ def test_the_port_defaults_to_that_of_the_scheme() -> None:
     [
         ("https://me:secret@sms.example.com:9001/x?token=1#y", "https://sms.example.com:9001/x?***"),
         (f"https://sms.example.com/callbacks/{TOKEN}/x", "https://sms.example.com/callbacks/***/x"),
+        ("https://sms.example.com/callbacks/0123456789abcde/x", "https://sms.example.com/callbacks/0123456789abcde/x"),
+        ("https://sms.example.com/callbacks/0123456789abcdef/x", "https://sms.example.com/callbacks/***/x"),
+        ("https://sms.example.com/callbacks/a.b~c.d~e.f~g.h~/x", "https://sms.example.com/callbacks/***/x"),
+        ("https://sms.example.com/callbacks/%61bcdefghijklmno%70/x", "https://sms.example.com/callbacks/***/x"),
+        ("https://sms.example.com/cb/0000123456-00001", "https://sms.example.com/cb/0000123456-00001"),
         ("http://[::1]:8080/x", "http://[::1]:8080/x"),
         ("https://sms.example.com:port/", "(not a URL)"),
     ],
@@ -81,6 +86,7 @@ def test_secrets_are_the_parts_that_masking_hides() -> None:
     secrets = url_secrets(f"https://me:p%40ss@sms.example.com/{TOKEN}/x?query")
     assert {"p@ss", "p%40ss", "query", TOKEN} <= set(secrets)
     assert url_secrets("https://[") == ["https://["]
+    assert {"a.b~c.d~e.f~g.h~", "a.b%7Ec.d~e.f~g.h~"} <= set(url_secrets("https://h/a.b%7Ec.d~e.f~g.h~/x"))
 
 
 @pytest.mark.parametrize(

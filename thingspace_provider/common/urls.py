@@ -7,7 +7,8 @@ import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-TOKEN_LIKE = re.compile(r"[A-Za-z0-9_\-]{20,}")
+MIN_TOKEN_LENGTH = 16  # characters of a path token; a shorter path segment is shown
+ACCOUNT_NAME = re.compile(r"\d{10}-\d{5}")  # as long as a token, and no secret
 
 
 class InvalidUrl(ValueError):
@@ -51,7 +52,7 @@ def effective_port(parts: SplitResult) -> int:
 
 
 def mask_url(url: str) -> str:
-    """Return the URL without user, query and fragment, and with long token-like path segments replaced by `***`."""
+    """Return the URL without user, query and fragment, and with `***` for each path segment that can be a token."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -59,19 +60,24 @@ def mask_url(url: str) -> str:
     except ValueError:
         return "(not a URL)"
     host = f"[{host}]" if ":" in host else host
-    path = "/".join("***" if TOKEN_LIKE.fullmatch(segment) else segment for segment in parts.path.split("/"))
+    path = "/".join("***" if _can_be_token(segment) else segment for segment in parts.path.split("/"))
     return f"{parts.scheme}://{host}{port}{path}" + ("?***" if parts.query else "")
 
 
 def url_secrets(url: str) -> list[str]:
-    """Return the parts of a URL that `mask_url` hides: password, query, and token-like path segments."""
+    """Return the parts of a URL that `mask_url` hides: password, query, and path segments that can be tokens."""
     try:
         parts = urlsplit(url)
         password = parts.password or ""
     except ValueError:
         return [url]
-    tokens = [segment for segment in parts.path.split("/") if TOKEN_LIKE.fullmatch(segment)]
-    return [unquote(password), password, parts.query, *tokens]
+    tokens = [segment for segment in parts.path.split("/") if _can_be_token(segment)]
+    return [unquote(password), password, parts.query, *tokens, *map(unquote, tokens)]
+
+
+def _can_be_token(segment: str) -> bool:
+    text = unquote(segment)
+    return len(text) >= MIN_TOKEN_LENGTH and not ACCOUNT_NAME.fullmatch(text)
 
 
 def strip_userinfo(url: str) -> str:

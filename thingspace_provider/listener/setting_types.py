@@ -11,8 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
+from thingspace_provider.common.urls import MIN_TOKEN_LENGTH
+
 UNENCODABLE = re.compile("[\0\ud800-\udfff]")  # bytes of the environment that are not UTF-8 become surrogates
-TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_~.-]{16,200}")
+TOKEN_PATTERN = re.compile(rf"[A-Za-z0-9_~.-]{{{MIN_TOKEN_LENGTH},200}}")  # a shorter one would not be masked
 
 
 class InvalidValue(ValueError):
