@@ -1,4 +1,4 @@
-"""Reading the queue by blocks, against the emulator's ways of acknowledging the last one."""
+"""History pages: acknowledgement against the emulator, and parsing of responses."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from typing import Any
 import pytest
 
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess
+from tests.support.fake_transport import FakeTransport
 from thingspace_provider.api import HistoryPage, ThingSpaceClient, errors
 
 
-def parse_texts(block: HistoryPage) -> list[str]:
-    return [message["message"] for message in block.messages]
+def read_contents(page: HistoryPage) -> list[str]:
+    return [message["message"] for message in page.messages]
 
 
-def test_each_block_is_acknowledged_by_asking_for_the_next(
+def test_a_page_is_acknowledged_by_the_request_for_the_next(
     thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:
     for number in range(101):
-        emulator.send_message(f"text {number}")
+        emulator.send_message(f"message {number}")
     first = thingspace.read_history(ACCOUNT)
-    assert parse_texts(first) == [f"text {number}" for number in range(100)]
+    assert read_contents(first) == [f"message {number}" for number in range(100)]
     assert set(first.messages[0]) == {"deviceIds", "message", "timestamp"}
-    assert parse_texts(thingspace.read_history(ACCOUNT)) == parse_texts(first)  # nothing was acknowledged yet
+    assert read_contents(thingspace.read_history(ACCOUNT)) == read_contents(first)  # nothing was acknowledged yet
     assert first.has_more
     second = thingspace.read_history(ACCOUNT, first.next_token)
-    assert parse_texts(second) == ["text 100"]
+    assert read_contents(second) == ["message 100"]
     assert not second.has_more
     assert emulator.count_queued() == 1
     assert thingspace.read_history(ACCOUNT, second.next_token) == HistoryPage((), None, has_more=False)
@@ -33,7 +34,7 @@ def test_each_block_is_acknowledged_by_asking_for_the_next(
 
 
 @pytest.mark.parametrize("form", ["object", "zeroLength"])
-def test_an_empty_queue_is_an_empty_block(thingspace: ThingSpaceClient, emulator: EmulatorProcess, form: str) -> None:
+def test_an_empty_queue_is_an_empty_page(thingspace: ThingSpaceClient, emulator: EmulatorProcess, form: str) -> None:
     emulator.control("PUT", "switches", {"emptyHistory": form})
     assert thingspace.read_history(ACCOUNT) == HistoryPage((), None, has_more=False)
 
@@ -42,23 +43,20 @@ def test_an_empty_queue_is_an_empty_block(thingspace: ThingSpaceClient, emulator
     "location",
     [
         "/sms/x/history?next=a%2Fb%26c",
-        "https://thingspace.example/api/m2m/v1/sms/x/history?next=a%2Fb%26c",
+        "https://client.example/api/m2m/v1/sms/x/history?next=a%2Fb%26c",
         "history?other=1&next=a%2Fb%26c#x",
     ],
 )
-def test_the_next_page_token_is_read_from_any_form_of_address(
-    thingspace: ThingSpaceClient, emulator: EmulatorProcess, location: str
+def test_the_next_page_token_is_parsed_from_any_location(
+    client: ThingSpaceClient, transport: FakeTransport, location: str
 ) -> None:
     body = {"messages": [{"message": "x"}], "hasMoreData": True}
-    response = {"status": 202, "body": body, "headers": {"Location": location}}
-    emulator.control("POST", "faults", {"operation": "smsHistory", "response": response, "times": 1})
-    assert thingspace.read_history(ACCOUNT).next_token == "a/b&c"
+    transport.add_fault("smsHistory", 202, body, headers={"Location": location})
+    assert client.read_history(ACCOUNT).next_token == "a/b&c"
 
 
 @pytest.mark.parametrize("body", [{"messages": "none"}, {"messages": ["x"]}, {"entries": []}])
-def test_an_answer_that_is_no_block_is_not_taken_for_an_empty_one(
-    thingspace: ThingSpaceClient, emulator: EmulatorProcess, body: Any
-) -> None:
-    emulator.add_fault("smsHistory", 200, body)
+def test_a_response_without_messages_is_an_error(client: ThingSpaceClient, transport: FakeTransport, body: Any) -> None:
+    transport.add_fault("smsHistory", 200, body)
     with pytest.raises(errors.UnexpectedResponse, match=f"reading queued messages failed for account {ACCOUNT}"):
-        thingspace.read_history(ACCOUNT)
+        client.read_history(ACCOUNT)
