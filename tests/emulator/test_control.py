@@ -21,43 +21,74 @@ DAY = 24 * 3600
 @pytest.mark.parametrize(
     ("method", "path", "body", "words"),
     [
-        ("POST", "messages", {}, "there is no account None; there are: 0000123456-00001"),
-        ("POST", "messages", {"accountName": ACCOUNT}, "message is a string"),
-        ("POST", "messages", {"accountName": ACCOUNT, "message": 5}, "message is a string"),
-        ("POST", "messages", {"accountName": ACCOUNT, "message": "x", "mesage": "y"}, "there is no mesage here"),
-        ("POST", "messages", {"accountName": ACCOUNT, "message": "x", "repeat": 10**9}, "repeat is a whole number"),
-        ("POST", "messages", {"accountName": ACCOUNT, "message": "x", "repeat": 1.5}, "repeat is a whole number"),
-        ("POST", "messages", {"accountName": ACCOUNT, "message": "x", "deviceIds": []}, "deviceIds is a list"),
+        ("POST", "messages", {}, "accountName: field required"),
+        (
+            "POST",
+            "messages",
+            {"accountName": "a", "message": "x"},
+            "no account 'a'; existing accounts: 0000123456-00001",
+        ),
+        ("POST", "messages", {"accountName": ACCOUNT}, "message: field required"),
+        ("POST", "messages", {"accountName": ACCOUNT, "message": 5}, "message: input should be a valid string"),
+        (
+            "POST",
+            "messages",
+            {"accountName": ACCOUNT, "message": "x", "mesage": "y"},
+            "unknown key mesage; known keys: accountName, message",
+        ),
+        (
+            "POST",
+            "messages",
+            {"accountName": ACCOUNT, "message": "x", "repeat": 10**9},
+            "repeat: input should be less than or equal to 100000",
+        ),
+        (
+            "POST",
+            "messages",
+            {"accountName": ACCOUNT, "message": "x", "repeat": 1.5},
+            "repeat: input should be a valid integer",
+        ),
+        (
+            "POST",
+            "messages",
+            {"accountName": ACCOUNT, "message": "x", "deviceIds": []},
+            "deviceIds: list should have at least 1 item",
+        ),
         (
             "POST",
             "messages",
             {"accountName": ACCOUNT, "message": "x", "deviceIds": [{"kind": "fax", "id": "1"}]},
-            "kind",
+            "deviceIds: The device kind is unknown",
         ),
-        ("POST", "messages", [], "a JSON object with"),
-        ("GET", "queue", None, "there is no account None"),
-        ("POST", "clock", {}, "advanceSeconds"),
-        ("POST", "clock", {"advanceSeconds": -1}, "advanceSeconds is a number from 0"),
-        ("POST", "clock", {"advanceSeconds": "1"}, "advanceSeconds is a number"),
-        ("POST", "clock", {"frozen": 1}, "frozen is true or false"),
+        ("POST", "messages", [], "input should be an object"),
+        ("GET", "queue", None, "accountName: field required"),
+        ("POST", "clock", {}, "advanceSeconds or frozen is required"),
+        ("POST", "clock", {"advanceSeconds": -1}, "advanceSeconds: input should be greater than or equal to 0"),
+        ("POST", "clock", {"advanceSeconds": "1"}, "advanceSeconds: input should be a valid number"),
+        ("POST", "clock", {"frozen": 1}, "frozen: input should be a valid boolean"),
         ("PUT", "switches", {"color": "red"}, "there is no switch 'color'; there are: preset, lastPage"),
         ("PUT", "switches", {"expiresIn": "sometimes"}, "it can be: countsDown, constant"),
         ("PUT", "switches", {"preset": "imagined"}, "there are: documented, observed"),
         ("PUT", "switches", {"preset": ["observed"]}, "there are: documented, observed"),
-        ("PUT", "switches", [], "JSON object of switches"),
-        ("PUT", "state", {}, "version"),
-        ("PUT", "state", {"version": 1}, "requestIdNamespace is not of the type str"),
+        ("PUT", "switches", [], "input should be an object"),
+        ("PUT", "state", {}, "version: field required"),
+        ("PUT", "state", {"version": 1}, "requestIdNamespace: field required"),
         ("POST", "users/unlock", {"username": "nobody"}, "there is no user 'nobody'"),
-        ("POST", "users/unlock", {"username": []}, "there is no user"),
+        ("POST", "users/unlock", {"username": []}, "username: input should be a valid string"),
         ("POST", "accounts", {"accountName": ACCOUNT}, "there is an account"),
-        ("POST", "accounts", {"accountName": ""}, "accountName is a string"),
+        ("POST", "accounts", {"accountName": ""}, "accountName: string should have at least 1 character"),
         ("POST", "accounts", {"accountName": "a", "username": "nobody"}, "there is no user"),
-        ("POST", "devices", {"accountName": ACCOUNT, "active": "yes"}, "active is not of the type bool"),
-        ("POST", "devices", {"accountName": ACCOUNT, "customFields": {"a": 1}}, "customFields"),
-        ("POST", "archive/resend", {}, "requestId is a string"),
-        ("GET", "idle?timeoutSeconds=soon", None, "timeoutSeconds is a number"),
+        ("POST", "devices", {"accountName": ACCOUNT, "active": "yes"}, "active: input should be a valid boolean"),
+        (
+            "POST",
+            "devices",
+            {"accountName": ACCOUNT, "customFields": {"a": 1}},
+            "customFields.a: input should be a valid string",
+        ),
+        ("POST", "archive/resend", {}, "requestId: field required"),
+        ("GET", "idle?timeoutSeconds=soon", None, "timeoutSeconds: input should be a valid number"),
         ("PUT", "resolve", {"h": "example.net:80"}, "127.0.0.1:8443"),
-        ("PUT", "resolve", [], "resolve is an object"),
+        ("PUT", "resolve", [], "input should be an object"),
     ],
 )
 def test_bad_input_gets_a_400_that_says_what_would_be_right(
@@ -186,7 +217,7 @@ def test_a_reset_brings_everything_back(client: RawApiClient, listener: Scripted
     client.register(listener.url)
     client.send_message("x")
     client.set_switches(expiresIn="constant")
-    client.control("POST", "faults", {"operation": "token", "hang": True})
+    client.control("POST", "faults", {"operation": "token", "hang": "before"})
     client.control("POST", "accounts", {"accountName": "new"})
     client.control("POST", "clock", {"advanceSeconds": DAY, "frozen": True})
     client.control("PUT", "resolve", {"h:443": "127.0.0.1:1"})
@@ -239,14 +270,23 @@ def mangle_state(state: Any, path: list[Any], value: Any) -> Any:
         (["users", USERNAME, "password"], 5),
         (["users", USERNAME, "accounts"], "all"),
         (["users", USERNAME, "color"], "red"),
-        (["accounts", ACCOUNT, "queue"], [[1, 99, "x", 0]]),
-        (["accounts", ACCOUNT, "queue"], [[1, -1, "x", 0]]),
         (["accounts", ACCOUNT, "queue"], ["x"]),
         (["accounts", ACCOUNT, "devices"], [{"ids": "x"}]),
         (["accounts", ACCOUNT, "devices"], [{"ids": {"mdn": 5}}]),
         (["accounts", ACCOUNT, "historyPage"], {"token": 1, "numbers": []}),
         (["accounts", ACCOUNT, "acknowledgedToken"], 5),
         (["outboundMessages"], [{}]),
+        (
+            ["outboundMessages"],
+            [{"requestId": "r", "account": "a", "device": 0, "text": "", "accepted": 0, "expires": 0}],
+        ),
+        (["archive"], [{"requestId": "r", "account": "a", "service": "s", "body": {}, "archived": 0}]),
+        (["sessions"], {"x": {"username": "nobody", "used": 0}}),
+        (["users", USERNAME, "accounts"], ["nowhere"]),
+        (["users"], {}),
+        (["accounts", ACCOUNT, "queue"], [{"number": 1, "device": 99, "text": "x", "received": 0}]),
+        (["accounts", ACCOUNT, "queue"], [{"number": 1, "device": -1, "text": "x", "received": 0}]),
+        (["accounts", ACCOUNT, "queue"], [{"number": 1, "device": 0, "text": "x", "received": 1e20}]),
         (["tokens"], {"x": {"value": "v", "issued": "now"}}),
         (["requestIdNamespace"], "not-a-guid"),
     ],
@@ -314,7 +354,7 @@ def test_an_emulator_stops_promptly_while_calls_hang_and_listeners_are_silent() 
         listener.default_response.hold = True
         client.send_message("x")
         listener.wait_for(1)
-        client.control("POST", "faults", {"operation": "startCallbacks", "hang": True})
+        client.control("POST", "faults", {"operation": "startCallbacks", "hang": "before"})
         client.timeout = 0.2
         with pytest.raises(TimeoutError):
             client.start_callbacks()

@@ -8,9 +8,16 @@ import click
 
 from tests.support.raw_api_client import RawApiClient
 from thingspace_provider.cli.emulator import command
-from thingspace_provider.emulator.platform.faults import ACTIONS, OPERATIONS, Faults
+from thingspace_provider.emulator.platform.faults import ACTIONS, OPERATIONS, FaultRule
 from thingspace_provider.emulator.platform.switches import Switches
-from thingspace_provider.emulator.runtime.scenario import ACCOUNT_KEYS, KEYS, USER_KEYS, InvalidScenario, parse_scenario
+from thingspace_provider.emulator.platform.validation import StrictModel
+from thingspace_provider.emulator.runtime.scenario import (
+    InvalidScenario,
+    Scenario,
+    ScenarioAccount,
+    ScenarioUser,
+    parse_scenario,
+)
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
 
@@ -21,13 +28,17 @@ def find_block(kind: str) -> str:
     return match[1]
 
 
+def find_keys(model: type[StrictModel]) -> set[str]:
+    return set(model.model_json_schema()["properties"])
+
+
 def test_the_scenario_of_the_guide_names_every_key_and_starts() -> None:
     import yaml  # noqa: PLC0415
 
     value = yaml.safe_load(find_block("yaml"))
-    assert set(value) == set(KEYS)
-    assert set(value["accounts"][0]) == set(ACCOUNT_KEYS)
-    assert {key for user in value["users"] for key in user} == set(USER_KEYS)
+    assert set(value) == find_keys(Scenario)
+    assert set(value["accounts"][0]) == find_keys(ScenarioAccount)
+    assert {key for user in value["users"] for key in user} == find_keys(ScenarioUser)
     try:
         parse_scenario(value)
     except InvalidScenario as error:
@@ -52,7 +63,7 @@ def test_every_request_to_the_control_api_is_in_the_guide(caller: RawApiClient) 
 
 
 def test_the_fault_of_the_guide_can_be_armed_and_every_action_is_explained() -> None:
-    assert Faults().add(json.loads(find_block("json"))).times == 2
+    assert FaultRule.parse(json.loads(find_block("json"))).times == 2
     for name in (*OPERATIONS, *ACTIONS):
         assert f"`{name}`" in GUIDE
 

@@ -135,7 +135,7 @@ def test_a_hanging_call_never_answers(client: RawApiClient, moment: str, queued:
 
 
 def test_a_hanging_call_is_let_go_when_the_emulator_is_reset(client: RawApiClient) -> None:
-    add_fault(client, operation="startCallbacks", hang=True)
+    add_fault(client, operation="startCallbacks", hang="before")
     thread, outcome = run_in_background(client.start_callbacks)
     wait_until(lambda: count_hits(client)[0][0], 60, "the fault hits a call")
     client.control("POST", "reset")
@@ -205,27 +205,42 @@ def test_a_delivery_can_be_lost_on_either_side_of_the_listener(
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        ({}, "there is no operation None; there are: token, revoke"),
-        ([], "a fault is an object"),
-        ({"operation": "startCallback", "hang": True}, "there is no operation 'startCallback'"),
-        ({"operation": "token"}, "exactly one thing"),
-        ({"operation": "token", "hang": True, "delaySeconds": 1}, "exactly one thing"),
-        ({"operation": "token", "explode": True}, "a fault has no explode"),
-        ({"operation": "token", "hang": "soon"}, "'before' or 'after'"),
-        ({"operation": "token", "drop": False}, "'before' or 'after'"),
-        ({"operation": "token", "delaySeconds": -1}, "delaySeconds is a number"),
-        ({"operation": "token", "delaySeconds": "1"}, "delaySeconds is a number"),
-        ({"operation": "token", "hang": True, "times": 0}, "times is a whole number from 1"),
-        ({"operation": "token", "hang": True, "match": {"color": "red"}}, "cannot match color"),
-        ({"operation": "token", "hang": True, "match": {"accountName": 5}}, "match is an object of strings"),
-        ({"operation": "token", "response": {"status": 99}}, "status is a whole number"),
-        ({"operation": "token", "response": {}}, "needs a status or a format"),
-        ({"operation": "token", "response": {"format": "soap"}}, "no format 'soap'"),
-        ({"operation": "token", "response": {"format": "gateway", "code": "1"}}, "900901"),
-        ({"operation": "token", "response": {"status": 200, "headers": {"A": "b\r\nC: d"}}}, "headers is an object"),
-        ({"operation": "token", "duplicate": 1}, "a delivery can be"),
-        ({"operation": "delivery", "truncateBytes": 1}, "a delivery can be"),
-        ({"operation": "delivery", "duplicate": 101}, "at most 100"),
+        ({}, "operation: field required"),
+        ([], "input should be an object"),
+        ({"operation": "startCallback", "hang": "before"}, "operation: input should be 'token', 'revoke'"),
+        ({"operation": "token"}, "exactly one action"),
+        ({"operation": "token", "hang": "before", "delaySeconds": 1}, "exactly one action"),
+        ({"operation": "token", "explode": True}, "unknown key explode; known keys: operation, match"),
+        ({"operation": "token", "hang": "soon"}, "hang: input should be 'before' or 'after'"),
+        ({"operation": "token", "drop": False}, "drop: input should be 'before' or 'after'"),
+        ({"operation": "token", "delaySeconds": -1}, "delaySeconds: input should be greater than 0"),
+        ({"operation": "token", "delaySeconds": "1"}, "delaySeconds: input should be a valid number"),
+        ({"operation": "token", "hang": "before", "times": 0}, "times: input should be greater than or equal to 1"),
+        (
+            {"operation": "token", "hang": "before", "match": {"color": "red"}},
+            "match.color: input should be 'accountName'",
+        ),
+        (
+            {"operation": "token", "hang": "before", "match": {"accountName": 5}},
+            "match.accountName: input should be a valid string",
+        ),
+        (
+            {"operation": "token", "response": {"status": 99}},
+            "response.status: input should be greater than or equal to 200",
+        ),
+        ({"operation": "token", "response": {}}, "response: a response needs a status or a format"),
+        (
+            {"operation": "token", "response": {"format": "soap"}},
+            "response.format: input should be 'gateway', 'm2m', 'oauth' or 'xml'",
+        ),
+        ({"operation": "token", "response": {"format": "gateway", "code": "1"}}, "the codes 900901, 900902, 900906"),
+        (
+            {"operation": "token", "response": {"status": 200, "headers": {"A": "b\r\nC: d"}}},
+            "response.headers.A: string should match",
+        ),
+        ({"operation": "token", "duplicate": 1}, "only the operation delivery"),
+        ({"operation": "delivery", "truncateBytes": 1}, "has the actions delaySeconds, drop, duplicate"),
+        ({"operation": "delivery", "duplicate": 101}, "duplicate: input should be less than or equal to 100"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused_with_what_would(caller: RawApiClient, rule: Any, words: str) -> None:

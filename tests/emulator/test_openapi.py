@@ -10,7 +10,7 @@ from schemathesis import GenerationMode, checks
 
 from tests.support.raw_api_client import ACCOUNT, RawApiClient
 from thingspace_provider.emulator.api.routes import ROUTES
-from thingspace_provider.emulator.control import openapi
+from thingspace_provider.emulator.control import control_openapi
 from thingspace_provider.emulator.emulator import EmulatorConfig
 from thingspace_provider.emulator.runtime.server import EmulatorThread
 
@@ -102,8 +102,17 @@ def test_the_description_of_the_control_api_is_complete(fuzzed: EmulatorThread) 
     }
     assert described == set(CONTROL)
     assert all(operation["summary"] for methods in document["paths"].values() for operation in methods.values())
-    short = {(method, path) for method, path in (*openapi.CONTROL_BODIES, *openapi.CONTROL_RESPONSES, *openapi.QUERIES)}
-    assert short <= described
+    assert set(control_openapi.RESPONSES) <= described
+
+
+def test_the_description_of_the_control_api_has_the_limits_that_are_enforced(fuzzed: EmulatorThread) -> None:
+    client = RawApiClient(fuzzed.url)
+    client.control("POST", "reset")
+    schema = client.control("GET", "openapi.json").json()["components"]["schemas"]["SendMessageRequest"]
+    limit = schema["properties"]["repeat"]["maximum"]
+    body = {"accountName": ACCOUNT, "message": "x"}
+    assert client.control("POST", "messages", {**body, "repeat": limit}).status == 202
+    assert client.control("POST", "messages", {**body, "repeat": limit + 1}).status == 400
 
 
 def test_the_description_of_thingspace_names_every_call(fuzzed: EmulatorThread) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +11,10 @@ from thingspace_provider.emulator.api.authentication import Authenticator
 from thingspace_provider.emulator.api.gateway import Gateway
 from thingspace_provider.emulator.api.operations import Operations
 from thingspace_provider.emulator.platform.callback_sender import CallbackSender
-from thingspace_provider.emulator.platform.faults import Faults
+from thingspace_provider.emulator.platform.faults import FaultRule, Faults
 from thingspace_provider.emulator.platform.journal import Journal
 from thingspace_provider.emulator.platform.message_router import MessageRouter
 from thingspace_provider.emulator.platform.state import PlatformState, default_state
-from thingspace_provider.emulator.platform.state_json import export_state, import_state
 from thingspace_provider.emulator.platform.switches import Switches
 from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
 
@@ -29,7 +29,7 @@ class EmulatorConfig:
 
     state: PlatformState = field(default_factory=default_state)
     switches: Mapping[str, str] = field(default_factory=dict)
-    faults: tuple[Mapping[str, object], ...] = ()
+    faults: tuple[FaultRule, ...] = ()
     start: float | None = None
     frozen: bool = False
     resolve: Mapping[str, str] = field(default_factory=dict)
@@ -42,8 +42,7 @@ class Emulator:
     def __init__(self, config: EmulatorConfig) -> None:
         self.config = config
         self.request_count = 0
-        self._initial_state = export_state(config.state)
-        self.state = import_state(self._initial_state)
+        self.state = copy.deepcopy(config.state)
         self.clock = VirtualClock(config.start, frozen=config.frozen)
         self.switches = Switches(config.switches)
         self.faults = Faults()
@@ -84,7 +83,7 @@ class Emulator:
     async def reset(self) -> None:
         """Back to the start: world, clock, switches, faults and journal."""
         self.gateway.release_held_requests()
-        await self.replace_state(import_state(self._initial_state))
+        await self.replace_state(copy.deepcopy(self.config.state))
         start = VirtualClock(self.config.start).now() if self.config.start is None else self.config.start
         self.clock.set(start, frozen=self.config.frozen)
         self.switches.restore_defaults()

@@ -12,9 +12,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from thingspace_provider.emulator.api.authentication import Authenticator
 from thingspace_provider.emulator.api.operations import Operations, RoutedCall
-from thingspace_provider.emulator.api.responses import ApiResponse, RequestRejected, xml_error
+from thingspace_provider.emulator.api.responses import ApiResponse, RequestRejected, fault_response, xml_error
 from thingspace_provider.emulator.api.routes import WITHOUT_ACCESS_TOKEN, WITHOUT_SESSION, Route, match_route
-from thingspace_provider.emulator.platform.faults import FaultRule, Faults
+from thingspace_provider.emulator.platform.faults import Fault, FaultRule, Faults
 from thingspace_provider.emulator.platform.journal import Journal
 from thingspace_provider.emulator.platform.state import PlatformState
 from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
@@ -52,7 +52,7 @@ class Gateway:
         entry: dict[str, Any] = {"at": round(self._clock.now(), 3), "operation": "unrouted", "accountName": None}
         entry |= {"method": scope["method"], "path": path, "status": None, "errorCode": None, "fault": None}
         body = await _read_body(receive)
-        rule: FaultRule | None = None
+        fault: Fault | None = None
         route: Route | None = None
         call = RoutedCall("unrouted", body or b"")
         try:
@@ -60,20 +60,22 @@ class Gateway:
             call = _parse_call(route, parameters, scope, call.body)
             fields = self._match_fields(call)
             entry |= {"operation": call.operation, "accountName": fields["accountName"], "username": fields["username"]}
-            rule = self._faults.match(call.operation, fields)
-            if rule is None or _has_effect(rule):
+            fault = self._faults.match(call.operation, fields)
+            rule = fault.rule if fault else None
+            if rule is None or rule.has_effect:
                 if rule is not None and rule.delay_seconds:
                     await self._wait_for_disconnect(receive, rule.delay_seconds)
                 response = self._handle(call) if body is not None else xml_error(413)
             else:
-                response = rule.response or ApiResponse(0)
+                response = ApiResponse(0)
         except RequestRejected as error:
             response = error.response
+        rule = fault.rule if fault else None
         if rule is not None and rule.response is not None:
-            response = rule.response
+            response = fault_response(rule.response)
         cut = rule is not None and bool(rule.drop or rule.hang)
         entry |= {"status": 0 if cut else response.status, "errorCode": response.error_code}
-        entry["fault"] = rule.number if rule is not None else None
+        entry["fault"] = fault.number if fault else None
         self._journal.record_call(entry)
         await self._reply(scope, receive, send, response, rule)
 
@@ -145,13 +147,6 @@ class Gateway:
 
 async def _receive_message(receive: Receive) -> Message:
     return await receive()
-
-
-def _has_effect(rule: FaultRule) -> bool:
-    """Whether the call has its effect although a fault applies to it."""
-    if rule.response is not None:
-        return rule.after_effect
-    return "before" not in {rule.drop, rule.hang}
 
 
 def _parse_call(route: Route, parameters: dict[str, str], scope: Scope, body: bytes) -> RoutedCall:

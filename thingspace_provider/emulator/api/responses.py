@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thingspace_provider.emulator.platform.faults import FaultResponse
+
 JSON_TYPE = "application/json; charset=UTF-8"
 XML_TYPE = "application/xml; charset=UTF-8"
 
@@ -95,3 +97,20 @@ def xml_error(status: int) -> ApiResponse:
         f"<am:description>{description}</am:description></am:fault>"
     )
     return ApiResponse(status, body.encode(), (("Content-Type", XML_TYPE),), f"xml-{status}")
+
+
+def fault_response(response: FaultResponse) -> ApiResponse:
+    """Render the response of a fault."""
+    match response.format:
+        case "gateway":
+            return gateway_error(response.code or "", response.status)
+        case "m2m":
+            return m2m_error(f"{SESSION_PREFIX}.{response.code}", response.message, response.status or 400)
+        case "oauth":
+            return oauth_error(response.code or "invalid_client", response.message, response.status or 401)
+        case "xml":
+            return xml_error(response.status or 403)
+    status, body, headers = response.status or 200, response.body, tuple(response.headers.items())
+    if isinstance(body, str):
+        return ApiResponse(status, body.encode(), headers, f"fault-{status}")
+    return ApiResponse(status, encode(body), (("Content-Type", JSON_TYPE), *headers), f"fault-{status}")

@@ -1,146 +1,122 @@
-"""What exists, for the control plane: accounts, devices, users, texts to devices, archived notices."""
+"""Inventory part of the control API: accounts, devices, users, outbound messages, archived callbacks."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-
-from thingspace_provider.emulator.control.request_parsing import (
-    InvalidRequest,
-    device_ids,
-    find_account,
-    find_device,
-    parse_object,
+from thingspace_provider.emulator.api.request_bodies import parse_device_id
+from thingspace_provider.emulator.api.responses import RequestRejected
+from thingspace_provider.emulator.control.endpoint import Endpoint, InvalidRequest
+from thingspace_provider.emulator.control.requests import (
+    AccountQuery,
+    AddAccountRequest,
+    DeviceId,
+    PutDeviceRequest,
+    ResendRequest,
+    UnlockRequest,
 )
 from thingspace_provider.emulator.emulator import Emulator
 from thingspace_provider.emulator.platform.journal import mask_url
 from thingspace_provider.emulator.platform.state import Account, Device, sample_device
-from thingspace_provider.emulator.platform.state_json import matches_type
 
 MAX_OUTBOUND_MESSAGES = 1000
+DEVICE_FIELDS = {"active": "active", "reachable": "reachable", "group_name": "group", "service_plan": "plan"} | {
+    "custom_fields": "custom_fields"
+}
+"""Field of a request -> field of a device."""
 
 
 class InventoryApi:
-    """Handlers that show and change what exists."""
+    """Handlers that show and change the platform state."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
+        self.endpoints = [
+            Endpoint("GET", "accounts", self.show_accounts),
+            Endpoint("POST", "accounts", self.add_account, body=AddAccountRequest, status=201),
+            Endpoint("GET", "devices", self.show_devices, query=AccountQuery),
+            Endpoint("POST", "devices", self.put_device, body=PutDeviceRequest),
+            Endpoint("GET", "users", self.show_users),
+            Endpoint("POST", "users/unlock", self.unlock, body=UnlockRequest),
+            Endpoint("GET", "outbound-messages", self.show_outbound_messages),
+            Endpoint("GET", "archive", self.show_archive),
+            Endpoint("POST", "archive/resend", self.resend, body=ResendRequest),
+        ]
 
-    async def show_accounts(self, request: Request) -> Response:
-        """Every account with its listeners and the number of its texts; passwords masked."""
-        del request
-        return JSONResponse({"accounts": [self.summarize_account(name) for name in self._emulator.state.accounts]})
+    def show_accounts(self) -> dict[str, Any]:
+        """Show every account with its listeners and the number of its messages; passwords are masked."""
+        return {"accounts": [self._summarize_account(name) for name in self._emulator.state.accounts]}
 
-    async def add_account(self, request: Request) -> Response:
-        """A new account with one device, for every user or for the one named."""
-        body = await parse_object(request, {"accountName", "username"})
-        name, username = body.get("accountName"), body.get("username")
-        state = self._emulator.state
-        if not isinstance(name, str) or not name or "/" in name:
-            raise InvalidRequest("accountName is a string without a slash, such as 0000123456-00001")
+    def add_account(self, body: AddAccountRequest) -> dict[str, Any]:
+        """Add an account with one device, for every user or for one."""
+        state, name = self._emulator.state, body.account_name
         if name in state.accounts:
-            raise InvalidRequest(f"there is an account {name} already")
-        if username is not None and username not in list(state.users):
-            raise InvalidRequest(f"there is no user {username!r}")
+            raise InvalidRequest(f"accountName: there is an account {name} already")
+        if body.username is not None and body.username not in state.users:
+            raise InvalidRequest(f"username: there is no user {body.username!r}")
         account = state.accounts[name] = Account()
         account.add(sample_device(len(state.accounts), 1))
-        for user_name, user in state.users.items():
-            if username in {None, user_name}:
+        for username, user in state.users.items():
+            if body.username in {None, username}:
                 user.accounts.append(name)
-        return JSONResponse(self.summarize_account(name), 201)
+        return self._summarize_account(name)
 
-    async def show_devices(self, request: Request) -> Response:
-        """An account's devices."""
-        _, account = find_account(self._emulator, request.query_params.get("accountName"))
-        return JSONResponse({"devices": [_device_to_json(device) for device in account.devices]})
+    def show_devices(self, query: AccountQuery) -> dict[str, Any]:
+        """Show the devices of an account."""
+        account = find_account(self._emulator, query.account_name)
+        return {"devices": [_device_to_json(device) for device in account.devices]}
 
-    async def put_device(self, request: Request) -> Response:
-        """Add a device, or change whether a known one is `active` and `reachable`, its group, plan and fields."""
-        body = await parse_object(
-            request, {"accountName", "deviceIds", "active", "reachable", "groupName", "servicePlan", "customFields"}
-        )
-        _, account = find_account(self._emulator, body.get("accountName"))
-        changes: dict[str, Any] = {}
-        for key, name, kind in (
-            ("active", "active", bool),
-            ("reachable", "reachable", bool),
-            ("groupName", "group", str),
-            ("servicePlan", "plan", str),
-            ("customFields", "custom_fields", dict[str, str]),
-        ):
-            if key in body:
-                changes[name] = body[key]
-                if not matches_type(body[key], kind):
-                    raise InvalidRequest(f"{key} is not of the type {getattr(kind, '__name__', kind)}")
-        device = find_device(account, body.get("deviceIds"))
-        for name, value in changes.items():
-            setattr(device, name, value)
+    def put_device(self, body: PutDeviceRequest) -> dict[str, Any]:
+        """Add a device, or change a known one."""
+        device = find_device(find_account(self._emulator, body.account_name), body.device_ids)
+        for field, value in body.model_dump(include={*DEVICE_FIELDS}, exclude_none=True).items():
+            setattr(device, DEVICE_FIELDS[field], value)
         self._emulator.router.on_device_changed(device)
-        return JSONResponse(_device_to_json(device))
+        return _device_to_json(device)
 
-    async def show_users(self, request: Request) -> Response:
-        """Every user, with strikes and lock."""
-        del request
-        return JSONResponse(
-            {
-                "users": [
-                    {"username": name, "failedLogins": user.failed_logins, "locked": user.locked}
-                    | {"accounts": user.accounts}
-                    for name, user in self._emulator.state.users.items()
-                ]
-            }
-        )
+    def show_users(self) -> dict[str, Any]:
+        """Show every user with its failed logins in a row."""
+        return {
+            "users": [
+                {"username": name, "failedLogins": user.failed_logins, "locked": user.locked}
+                | {"accounts": user.accounts}
+                for name, user in self._emulator.state.users.items()
+            ]
+        }
 
-    async def unlock(self, request: Request) -> Response:
-        """What Verizon's support does after a call: the user may log in again."""
-        body = await parse_object(request, {"username"})
-        username = body.get("username")
-        user = self._emulator.state.users.get(username) if isinstance(username, str) else None
+    def unlock(self, body: UnlockRequest) -> dict[str, Any]:
+        """Unlock a user, as Verizon's support does."""
+        user = self._emulator.state.users.get(body.username)
         if user is None:
-            raise InvalidRequest(f"there is no user {body.get('username')!r}")
+            raise InvalidRequest(f"username: there is no user {body.username!r}")
         user.failed_logins, user.locked = 0, False
-        return JSONResponse({"username": body["username"], "failedLogins": 0, "locked": False})
+        return {"username": body.username, "failedLogins": 0, "locked": False}
 
-    async def show_outbound_messages(self, request: Request) -> Response:
-        """Texts to devices, with the state of each."""
-        del request
-        return JSONResponse(
-            {
-                "outboundMessages": [
-                    {
-                        "requestId": message.request_id,
-                        "accountName": message.account,
-                        "deviceIds": device_ids(message.device),
-                    }
-                    | {"message": message.text, "state": message.state}
-                    for message in self._emulator.state.outbound_messages[-MAX_OUTBOUND_MESSAGES:]
-                ]
-            }
-        )
+    def show_outbound_messages(self) -> dict[str, Any]:
+        """Show the newest 1,000 messages to devices, with their states."""
+        return {
+            "outboundMessages": [
+                {"requestId": message.request_id, "accountName": message.account}
+                | {"deviceIds": device_ids_to_json(message.device), "message": message.text, "state": message.state}
+                for message in self._emulator.state.outbound_messages[-MAX_OUTBOUND_MESSAGES:]
+            ]
+        }
 
-    async def show_archive(self, request: Request) -> Response:
-        """Notices no listener took, kept for 30 days."""
-        del request
-        return JSONResponse(
-            {
-                "archive": [
-                    {"requestId": callback.request_id, "accountName": callback.account, "serviceName": callback.service}
-                    for callback in self._emulator.router.archive()
-                ]
-            }
-        )
+    def show_archive(self) -> dict[str, Any]:
+        """Show the callbacks that no listener acknowledged. They are kept for 30 days."""
+        return {
+            "archive": [
+                {"requestId": callback.request_id, "accountName": callback.account, "serviceName": callback.service}
+                for callback in self._emulator.router.archive()
+            ]
+        }
 
-    async def resend(self, request: Request) -> Response:
-        """What Verizon's support does with a request id."""
-        body = await parse_object(request, {"requestId"})
-        if not isinstance(body.get("requestId"), str):
-            raise InvalidRequest("requestId is a string")
-        return JSONResponse({"count": self._emulator.router.resend(body["requestId"])})
+    def resend(self, body: ResendRequest) -> dict[str, Any]:
+        """Send the archived callbacks of a request again, as Verizon's support does."""
+        return {"count": self._emulator.router.resend(body.request_id)}
 
-    def summarize_account(self, name: str) -> dict[str, Any]:
-        """An account as the control plane shows it."""
+    def _summarize_account(self, name: str) -> dict[str, Any]:
         account = self._emulator.state.accounts[name]
         return {
             "accountName": name,
@@ -155,9 +131,34 @@ class InventoryApi:
         }
 
 
+def find_account(emulator: Emulator, name: str) -> Account:
+    """Find an account. Raises InvalidRequest with the existing ones."""
+    account = emulator.state.accounts.get(name)
+    if account is None:
+        existing = ", ".join(emulator.state.accounts)
+        raise InvalidRequest(f"accountName: there is no account {name!r}; existing accounts: {existing}")
+    return account
+
+
+def find_device(account: Account, ids: list[DeviceId] | None) -> Device:
+    """Find a device of an account, or add it. Without identifiers it is the first one. Raises InvalidRequest."""
+    if ids is None:
+        return account.devices[0] if account.devices else account.add(sample_device(0, 1))
+    try:
+        pairs = [parse_device_id(device_id.model_dump()) for device_id in ids]
+    except RequestRejected as error:
+        raise InvalidRequest(f"deviceIds: {json.loads(error.response.body)['errorMessage']}") from error
+    return next((device for pair in pairs if (device := account.find(*pair))), None) or account.add(Device(dict(pairs)))
+
+
+def device_ids_to_json(device: Device) -> list[dict[str, str]]:
+    """Return the identifiers of a device as `[{"kind", "id"}]`."""
+    return [{"kind": kind, "id": value} for kind, value in device.ids.items()]
+
+
 def _device_to_json(device: Device) -> dict[str, Any]:
     return {
-        "deviceIds": device_ids(device),
+        "deviceIds": device_ids_to_json(device),
         "active": device.active,
         "reachable": device.reachable,
         "groupName": device.group,

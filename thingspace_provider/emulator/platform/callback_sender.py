@@ -86,14 +86,15 @@ class CallbackSender:
         """Try a notice as often as the profile says."""
         profile = RETRY_PROFILES[self._switches["retryProfile"]]
         fault = self._faults.match(DELIVERY, {"accountName": callback.account, "serviceName": callback.service})
-        if fault is not None and fault.delay_seconds:
-            await self._clock.sleep(fault.delay_seconds)
-        if fault is not None and fault.drop == "before":
+        rule = fault.rule if fault else None
+        if rule is not None and rule.delay_seconds:
+            await self._clock.sleep(rule.delay_seconds)
+        if rule is not None and rule.drop == "before":
             return False
-        duplicates = [
-            asyncio.ensure_future(self._attempt(callback, 1, profile)) for _ in range(fault.duplicate if fault else 0)
+        copies = (rule.duplicate or 0) if rule is not None else 0
+        running: list[asyncio.Future[bool]] = [
+            asyncio.ensure_future(self._attempt(callback, 1, profile)) for _ in range(copies)
         ]
-        running: list[asyncio.Future[bool]] = [*duplicates]
         try:
             for number in range(1, profile.max_attempts + 1):
                 if callback.find_registration() is None:
@@ -109,7 +110,7 @@ class CallbackSender:
         finally:
             for attempt in running:
                 attempt.cancel()
-        return any(results) and not (fault is not None and fault.drop == "after")
+        return any(results) and not (rule is not None and rule.drop == "after")
 
     def resolve_as(self, overrides: Any) -> None:
         """Let addresses of this machine stand for listeners' names. Raises BadAddress."""

@@ -5,6 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+Moment = Annotated[float, Field(ge=0, le=253_402_300_799)]
+"""Virtual time in seconds since the epoch, until the end of the year 9999."""
 
 DEFAULT_APP_KEY = "emulator-app-key"
 DEFAULT_APP_SECRET = "emulator-app-secret"  # noqa: S105 - invented, the same for everybody, opens nothing
@@ -18,7 +24,7 @@ class Token:
     """An OAuth token; `issued` in virtual seconds since the epoch."""
 
     value: str
-    issued: float
+    issued: Moment
 
 
 @dataclass(slots=True)
@@ -26,7 +32,7 @@ class Session:
     """A login's token and when it was last used."""
 
     username: str
-    used: float
+    used: Moment
 
 
 @dataclass(slots=True)
@@ -59,7 +65,7 @@ class Registration:
     username: str | None = None
     password: str | None = None
     previous_password: str | None = None
-    password_overlap_until: float = 0.0
+    password_overlap_until: Moment = 0.0
     sent: int = 0
 
 
@@ -70,7 +76,7 @@ class DeviceMessage:
     number: int
     device: Device
     text: str
-    received: float
+    received: Moment
 
 
 @dataclass(slots=True)
@@ -112,8 +118,8 @@ class OutboundMessage:
     account: str
     device: Device
     text: str
-    accepted: float
-    expires: float
+    accepted: Moment
+    expires: Moment
     state: str = "queued"
 
 
@@ -125,7 +131,7 @@ class ArchivedCallback:
     account: str
     service: str
     body: dict[str, object]
-    archived: float
+    archived: Moment
 
 
 @dataclass(slots=True)

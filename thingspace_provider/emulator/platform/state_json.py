@@ -1,12 +1,12 @@
-"""The world as JSON and back, for export, import and restarts."""
+"""JSON of the platform state, for export, import and the state file."""
 
 from __future__ import annotations
 
-import copy
-import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, ValidationError
 
 from thingspace_provider.emulator.platform.state import (
     Account,
@@ -14,6 +14,7 @@ from thingspace_provider.emulator.platform.state import (
     Device,
     DeviceMessage,
     HistoryPage,
+    Moment,
     OutboundMessage,
     PlatformState,
     Registration,
@@ -21,192 +22,161 @@ from thingspace_provider.emulator.platform.state import (
     Token,
     User,
 )
+from thingspace_provider.emulator.platform.validation import StrictModel, describe_errors
 
-VERSION = 1
-QUEUED_MESSAGE_TYPES = (int, int, str, float)
-"""A queued text: number, its device's place in the account's list, message, moment of receipt."""
-
-Entity = TypeVar("Entity")
+DeviceIndex = Annotated[int, Field(ge=0, description="Position of the device in the account's list.")]
 
 
 class InvalidState(ValueError):
-    """A state that does not fit; the text names the place."""
+    """A state that cannot be imported; the message names the position."""
 
 
-def export_state(state: PlatformState) -> dict[str, Any]:
-    """A world as JSON. It holds the emulator's credentials and the listeners' passwords: that is what state is."""
-    device_positions = {
-        id(device): [name, index]
-        for name, account in state.accounts.items()
-        for index, device in enumerate(account.devices)
-    }
-    return {
-        "version": VERSION,
-        "requestIdNamespace": state.request_id_namespace,
-        "lastNumber": state.last_number,
-        "applications": dict(state.applications),
-        "users": {name: _to_json(user) for name, user in state.users.items()},
-        "tokens": {name: _to_json(token) for name, token in state.tokens.items()},
-        "sessions": {name: _to_json(session) for name, session in state.sessions.items()},
-        "accounts": {name: _export_account(account, device_positions) for name, account in state.accounts.items()},
-        "outboundMessages": [
-            {**_to_json(message), "device": device_positions[id(message.device)]} for message in state.outbound_messages
-        ],
-        "archive": [_to_json(callback) for callback in state.archive],
-    }
+class QueuedMessageJson(StrictModel):
+    """Message in ThingSpace's queue."""
+
+    number: int
+    device: DeviceIndex
+    text: str
+    received: Moment
 
 
-def import_state(value: Any) -> PlatformState:
-    """The world of an export. Raises BadState."""
-    source = _require_mapping(value, "the state")
-    if source.get("version") != VERSION:
-        raise InvalidState(f"the state's version is {source.get('version')!r}, and this emulator reads {VERSION}")
-    state = PlatformState()
-    state.request_id_namespace, state.last_number = (
-        _require_key(str, source, "requestIdNamespace"),
-        _require_key(int, source, "lastNumber"),
-    )
-    try:
-        uuid.UUID(state.request_id_namespace)
-    except ValueError as error:
-        raise InvalidState("requestIdNamespace is not a GUID") from error
-    state.applications = _parse_mapping(source, "applications", lambda item, path: _require_type(str, item, path))
-    state.users = _parse_mapping(source, "users", lambda item, place: _parse_entity(User, item, place))
-    state.tokens = _parse_mapping(source, "tokens", lambda item, place: _parse_entity(Token, item, place))
-    state.sessions = _parse_mapping(source, "sessions", lambda item, place: _parse_entity(Session, item, place))
-    state.accounts = _parse_mapping(source, "accounts", _import_account)
-    for index, item in enumerate(_require_key(list, source, "outboundMessages")):
-        place = f"outboundMessages[{index}]"
-        entry = dict(_require_mapping(item, place))
-        entry["device"] = _find_device(state, entry.get("device"), place)
-        state.outbound_messages.append(_parse_entity(OutboundMessage, entry, place))
-    state.archive = [
-        _parse_entity(ArchivedCallback, item, f"archive[{i}]")
-        for i, item in enumerate(_require_key(list, source, "archive"))
-    ]
-    return state
+class OutboundMessageJson(StrictModel):
+    """Message to a device."""
+
+    request_id: str
+    account: str
+    device: DeviceIndex
+    text: str
+    accepted: Moment
+    expires: Moment
+    state: Literal["queued", "sent", "delivered", "expired"]
 
 
-def _export_account(account: Account, device_positions: Mapping[int, list[Any]]) -> dict[str, Any]:
+class AccountJson(StrictModel):
+    """Account with its devices, registrations and queue. Messages in flight are exported as queued."""
+
+    devices: list[Device]
+    registrations: dict[str, Registration]
+    queue: list[QueuedMessageJson]
+    history_page: HistoryPage | None
+    acknowledged_token: str | None
+
+
+class StateJson(StrictModel):
+    """Platform state, with the credentials of the emulator and of its listeners."""
+
+    version: Literal[1]
+    request_id_namespace: UUID
+    last_number: int
+    applications: dict[str, str] = Field(min_length=1)
+    users: dict[str, User] = Field(min_length=1)
+    tokens: dict[str, Token]
+    sessions: dict[str, Session]
+    accounts: dict[str, AccountJson]
+    outbound_messages: list[OutboundMessageJson]
+    archive: list[ArchivedCallback]
+    clock_seconds: Moment | None = Field(default=None, description="Virtual time of the export. The state file has it.")
+
+    @classmethod
+    def from_state(cls, state: PlatformState, clock_seconds: float | None = None) -> StateJson:
+        """Build the document of a platform state."""
+        positions = {
+            id(device): index for account in state.accounts.values() for index, device in enumerate(account.devices)
+        }
+        return cls.from_fields(
+            version=1,
+            request_id_namespace=UUID(state.request_id_namespace),
+            last_number=state.last_number,
+            applications=state.applications,
+            users=state.users,
+            tokens=state.tokens,
+            sessions=state.sessions,
+            accounts={name: _export_account(account, positions) for name, account in state.accounts.items()},
+            outbound_messages=[
+                OutboundMessageJson.from_fields(**_replace_device(message, positions))
+                for message in state.outbound_messages
+            ],
+            archive=state.archive,
+            clock_seconds=clock_seconds,
+        )
+
+    @classmethod
+    def decode(cls, content: bytes) -> StateJson:
+        """Validate a document. Raises InvalidState."""
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            raise InvalidState(describe_errors(error)) from error
+
+    def encode(self) -> bytes:
+        """Return the document as JSON."""
+        return self.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+    def to_state(self) -> PlatformState:
+        """Build the platform state. Raises InvalidState if a reference has no target."""
+        self._check_references()
+        state = PlatformState(
+            applications=self.applications,
+            users=self.users,
+            accounts={name: _import_account(account, f"accounts.{name}") for name, account in self.accounts.items()},
+            tokens=self.tokens,
+            sessions=self.sessions,
+            archive=self.archive,
+            last_number=self.last_number,
+            request_id_namespace=str(self.request_id_namespace),
+        )
+        for index, message in enumerate(self.outbound_messages):
+            device = _find_device(state.accounts[message.account], message.device, f"outboundMessages[{index}]")
+            state.outbound_messages.append(OutboundMessage(**{**dict(message), "device": device}))
+        return state
+
+    def _check_references(self) -> None:
+        accounts = [
+            (f"users.{name}.accounts", account) for name, user in self.users.items() for account in user.accounts
+        ]
+        accounts += [
+            (f"outboundMessages[{index}]", message.account) for index, message in enumerate(self.outbound_messages)
+        ]
+        accounts += [(f"archive[{index}]", callback.account) for index, callback in enumerate(self.archive)]
+        for path, account in accounts:
+            if account not in self.accounts:
+                raise InvalidState(f"{path}: there is no account {account!r}")
+        for token, session in self.sessions.items():
+            if session.username not in self.users:
+                raise InvalidState(f"sessions.{token}: there is no user {session.username!r}")
+
+
+def _export_account(account: Account, positions: dict[int, int]) -> AccountJson:
     messages = [*account.in_flight.values(), *account.queue.values()]
-    return {
-        "devices": [_to_json(device) for device in account.devices],
-        "registrations": {name: _to_json(registration) for name, registration in account.registrations.items()},
-        "queue": [
-            [message.number, device_positions[id(message.device)][1], message.text, message.received]
-            for message in messages
-        ],
-        "historyPage": _to_json(account.history_page) if account.history_page else None,
-        "acknowledgedToken": account.acknowledged_token,
-    }
-
-
-def _import_account(value: Any, path: str) -> Account:
-    source = _require_mapping(value, path)
-    account = Account(acknowledged_token=source.get("acknowledgedToken"))
-    if not matches_type(account.acknowledged_token, str | None):
-        raise InvalidState(f"{path}.acknowledgedToken is not a string or null")
-    for index, item in enumerate(_require_key(list, source, "devices", path)):
-        account.add(_parse_entity(Device, item, f"{path}.devices[{index}]"))
-    account.registrations = _parse_mapping(
-        source, "registrations", lambda item, item_path: _parse_entity(Registration, item, item_path), path
+    return AccountJson.from_fields(
+        devices=account.devices,
+        registrations=account.registrations,
+        queue=[QueuedMessageJson.from_fields(**_replace_device(message, positions)) for message in messages],
+        history_page=account.history_page,
+        acknowledged_token=account.acknowledged_token,
     )
-    for index, item in enumerate(_require_key(list, source, "queue", path)):
-        where = f"{path}.queue[{index}]"
-        if not (
-            isinstance(item, list)
-            and len(item) == len(QUEUED_MESSAGE_TYPES)
-            and all(map(matches_type, item, QUEUED_MESSAGE_TYPES))
-        ):
-            raise InvalidState(f"{where} is not [number, device's place, message, moment]")
-        number, device, text, received = item
-        if not 0 <= device < len(account.devices):
-            raise InvalidState(f"{where} names a device that the account does not have")
-        message = DeviceMessage(number, account.devices[device], text, received)
-        account.queue[message.number] = message
-    if source.get("historyPage") is not None:
-        account.history_page = _parse_entity(HistoryPage, source["historyPage"], f"{path}.historyPage")
+
+
+def _import_account(document: AccountJson, path: str) -> Account:
+    account = Account(
+        registrations=document.registrations,
+        history_page=document.history_page,
+        acknowledged_token=document.acknowledged_token,
+    )
+    for device in document.devices:
+        account.add(device)
+    for index, message in enumerate(document.queue):
+        device = _find_device(account, message.device, f"{path}.queue[{index}]")
+        account.queue[message.number] = DeviceMessage(message.number, device, message.text, message.received)
     return account
 
 
-def _find_device(state: PlatformState, value: Any, path: str) -> Device:
-    try:
-        name, index = value
-        device: Device = state.accounts[name].devices[index]
-    except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise InvalidState(f"{path}.device is not [account, device's place]") from error
-    return device
+def _find_device(account: Account, index: int, path: str) -> Device:
+    if index >= len(account.devices):
+        raise InvalidState(f"{path}.device: the account has only {len(account.devices)} devices")
+    return account.devices[index]
 
 
-def _to_camel_case(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
-
-
-def _to_json(entity: Any) -> dict[str, Any]:
-    return {_to_camel_case(field.name): _copy(getattr(entity, field.name)) for field in fields(entity)}
-
-
-def _copy(value: Any) -> Any:
-    return value if isinstance(value, Device) else copy.deepcopy(value)
-
-
-def _parse_entity(kind: type[Entity], value: Any, path: str) -> Entity:
-    """Build an entity of a mapping, each value of which has the type of its field."""
-    names = {_to_camel_case(name): name for name in get_type_hints(kind)}
-    hints = get_type_hints(kind)
-    source: dict[str, Any] = {}
-    for key, content in _require_mapping(value, path).items():
-        if key not in names:
-            raise InvalidState(f"{path} has no {key}; it has: {', '.join(names)}")
-        if not matches_type(content, hints[names[key]]):
-            raise InvalidState(f"{path}.{key} is not of the type {hints[names[key]]}")
-        source[names[key]] = _copy(content)
-    try:
-        return kind(**source)
-    except TypeError as error:
-        raise InvalidState(f"{path} does not fit: {error}") from error
-
-
-def matches_type(value: Any, hint: Any) -> bool:
-    """Whether a value has a type as annotations write it: plain ones, lists, dicts, unions. A bool is no number."""
-    if hint is Any:
-        return True
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is list:
-        return isinstance(value, list) and all(matches_type(item, arguments[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(
-            matches_type(key, arguments[0]) and matches_type(item, arguments[1]) for key, item in value.items()
-        )
-    if arguments:
-        return any(matches_type(value, argument) for argument in arguments)
-    if isinstance(value, bool):
-        return hint in {bool, object}
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _parse_mapping(
-    source: Mapping[str, Any], name: str, parse: Callable[[Any, str], Entity], path: str = ""
-) -> dict[str, Entity]:
-    mapping_path = f"{path}.{name}" if path else name
-    return {
-        str(key): parse(item, f"{mapping_path}.{key}")
-        for key, item in _require_mapping(source.get(name), mapping_path).items()
-    }
-
-
-def _require_key(kind: type[Entity], source: Mapping[str, Any], name: str, path: str = "") -> Entity:
-    return _require_type(kind, source.get(name), f"{path}.{name}" if path else name)
-
-
-def _require_type(kind: type[Entity], value: Any, path: str) -> Entity:
-    if not isinstance(value, kind):
-        raise InvalidState(f"{path} is not of the type {kind.__name__}")
-    return value
-
-
-def _require_mapping(value: Any, path: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidState(f"{path} is not an object")
-    return value
+def _replace_device(message: DeviceMessage | OutboundMessage, positions: dict[int, int]) -> dict[str, Any]:
+    values = {field.name: getattr(message, field.name) for field in fields(message)}
+    return values | {"device": positions[id(message.device)]}

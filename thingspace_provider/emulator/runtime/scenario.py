@@ -1,4 +1,4 @@
-"""A start written down in YAML: accounts, devices, listeners, texts, users, switches, faults, the clock."""
+"""Scenario: a YAML file from which an emulator starts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from thingspace_provider.emulator.api.authentication import LOCKOUT_THRESHOLD
 from thingspace_provider.emulator.api.request_bodies import RegistrationRequest, check_registration, parse_device_id
@@ -18,7 +19,8 @@ from thingspace_provider.emulator.platform.callback_sender import (
     check_addresses,
     load_ca,
 )
-from thingspace_provider.emulator.platform.faults import Faults, InvalidFault
+from thingspace_provider.emulator.platform.faults import FaultRule
+from thingspace_provider.emulator.platform.message_router import DEVICE_MESSAGE_SERVICE
 from thingspace_provider.emulator.platform.state import (
     DEFAULT_ACCOUNTS,
     DEFAULT_APP_KEY,
@@ -33,47 +35,113 @@ from thingspace_provider.emulator.platform.state import (
     User,
     sample_device,
 )
-from thingspace_provider.emulator.platform.state_json import matches_type
 from thingspace_provider.emulator.platform.switches import InvalidSwitch, Switches
+from thingspace_provider.emulator.platform.validation import StrictModel, describe_errors
 
-KEYS: dict[str, Any] = {
-    "accounts": list[Any],
-    "users": list[Any],
-    "applications": dict[str, str],
-    "preset": str,
-    "switches": dict[str, Any],
-    "faults": list[Any],
-    "clock": dict[str, Any],
-    "resolve": dict[str, str],
-    "caFile": str,
-}
-ACCOUNT_KEYS: dict[str, Any] = {"name": str, "devices": object, "listeners": list[Any], "queuedMessages": list[str]}
-DEVICE_KEYS: dict[str, Any] = {
-    "ids": dict[str, str],
-    "active": bool,
-    "reachable": bool,
-    "group": str,
-    "plan": str,
-    "customFields": dict[str, str],
-}
-LISTENER_KEYS: dict[str, Any] = {"service": str, "url": str, "username": str, "password": str}
-USER_KEYS: dict[str, Any] = {
-    "username": str,
-    "password": str,
-    "accounts": list[str],
-    "failedLogins": int,
-    "locked": bool,
-}
-CLOCK_KEYS: dict[str, Any] = {"start": object, "frozen": bool}
+DEFAULT_DEVICES = 2
 MAX_DEVICES = 100_000
 
 
 class InvalidScenario(ValueError):
-    """A scenario that cannot be; the text names the place and what would be right."""
+    """A scenario that cannot be used; the message names the position and what would be valid."""
+
+
+class ScenarioDevice(StrictModel):
+    """Device of an account. Without identifiers it gets invented ones."""
+
+    ids: dict[str, str] | None = Field(default=None, min_length=1)
+    active: bool = True
+    reachable: bool = True
+    group: str | None = None
+    plan: str | None = None
+    custom_fields: dict[str, str] = Field(default_factory=dict)
+
+
+class ScenarioListener(StrictModel):
+    """Registered listener of an account."""
+
+    service: str = DEVICE_MESSAGE_SERVICE
+    url: str
+    username: str | None = None
+    password: str | None = None
+
+
+class ScenarioAccount(StrictModel):
+    """Account. A name alone stands for an account with the default devices; a number stands for that many devices."""
+
+    name: str = Field(min_length=1)
+    devices: list[ScenarioDevice] = Field(default_factory=lambda: [ScenarioDevice()] * DEFAULT_DEVICES)
+    listeners: list[ScenarioListener] = Field(default_factory=list)
+    queued_messages: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _expand_number(cls, value: Any) -> Any:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        if not 0 <= value <= MAX_DEVICES:
+            raise ValueError(f"the number of devices must be from 0 to {MAX_DEVICES}")
+        return [{} for _ in range(value)]
+
+
+class ScenarioUser(StrictModel):
+    """User with its accounts, which are all accounts unless given."""
+
+    username: str
+    password: str
+    accounts: list[str] | None = None
+    failed_logins: int = Field(default=0, ge=0, le=LOCKOUT_THRESHOLD)
+    locked: bool | None = None
+
+    @model_validator(mode="after")
+    def _check_lockout(self) -> ScenarioUser:
+        if self.failed_logins == LOCKOUT_THRESHOLD and self.locked is False:
+            raise ValueError(f"a user with {LOCKOUT_THRESHOLD} failedLogins is locked")
+        return self
+
+
+class ScenarioClock(StrictModel):
+    """Start of the virtual clock. Without a zone, `start` is in UTC."""
+
+    start: dt.datetime | None = None
+    frozen: bool = False
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _parse_start(cls, value: Any) -> Any:
+        try:
+            time = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"the start must be a time such as 2026-03-01T08:00:00-05:00, not {value!r}") from None
+        return time if time.tzinfo is not None else time.replace(tzinfo=dt.timezone.utc)
+
+
+class Scenario(StrictModel):
+    """The whole file. Every key is optional."""
+
+    accounts: list[ScenarioAccount] = Field(
+        default_factory=lambda: [ScenarioAccount.from_fields(name=name) for name in DEFAULT_ACCOUNTS]
+    )
+    users: list[ScenarioUser] = Field(
+        default_factory=lambda: [ScenarioUser.from_fields(username=DEFAULT_USERNAME, password=DEFAULT_PASSWORD)],
+        min_length=1,
+    )
+    applications: dict[str, str] = Field(default_factory=lambda: {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}, min_length=1)
+    preset: str | None = None
+    switches: dict[str, Any] = Field(default_factory=dict)
+    faults: list[FaultRule] = Field(default_factory=list)
+    clock: ScenarioClock = ScenarioClock()
+    resolve: dict[str, str] = Field(default_factory=dict)
+    ca_file: str | None = None
 
 
 def load_scenario(path: Path) -> EmulatorConfig:
-    """The setup that a file describes. Raises BadScenario; a relative `caFile` is beside the file."""
+    """Load a scenario file. A relative `caFile` is resolved against its directory. Raises InvalidScenario."""
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -83,171 +151,101 @@ def load_scenario(path: Path) -> EmulatorConfig:
     return parse_scenario(value, path.parent)
 
 
-def parse_scenario(value: Any, folder: Path | None = None) -> EmulatorConfig:
-    """The setup that a scenario, already parsed, describes. An empty one is the default. Raises BadScenario."""
-    source = _require_mapping({} if value is None else value, KEYS, "the scenario")
-    switches = {**({"preset": source["preset"]} if "preset" in source else {}), **source.get("switches", {})}
+def parse_scenario(value: Any, directory: Path | None = None) -> EmulatorConfig:
+    """Validate a scenario. An empty one is the default. Raises InvalidScenario."""
     try:
-        chosen = Switches(switches)
+        scenario = Scenario.model_validate({} if value is None else value)
+    except ValidationError as error:
+        raise InvalidScenario(describe_errors(error)) from error
+    values = {**({"preset": scenario.preset} if scenario.preset is not None else {}), **scenario.switches}
+    try:
+        switches = Switches(values)
     except InvalidSwitch as error:
         raise InvalidScenario(f"switches: {error}") from error
-    state = PlatformState(applications=source.get("applications", {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}))
-    if not state.applications:
-        raise InvalidScenario("applications: there has to be at least one application key and its secret")
-    start, frozen = _parse_clock(source.get("clock", {}))
-    for position, item in enumerate(source.get("accounts", [{"name": name} for name in DEFAULT_ACCOUNTS])):
-        _add_account(state, item, position, chosen, start or dt.datetime.now(dt.timezone.utc).timestamp())
-    _add_users(state, source.get("users"))
-    _check_owners(state)
-    for position, rule in enumerate(source.get("faults", [])):
-        _check_fault(rule, f"faults[{position}]")
-    ca_file = str((folder or Path()) / source["caFile"]) if "caFile" in source else None
+    ca_file = str((directory or Path()) / scenario.ca_file) if scenario.ca_file is not None else None
+    start = scenario.clock.start.timestamp() if scenario.clock.start is not None else None
+    state = _build_state(
+        scenario, switches, start if start is not None else dt.datetime.now(dt.timezone.utc).timestamp()
+    )
     try:
-        if ca_file is not None:
-            load_ca(ca_file)
+        load_ca(ca_file)
+        check_addresses(scenario.resolve)
     except InvalidCertificateAuthority as error:
         raise InvalidScenario(f"caFile: {error}") from error
-    try:
-        check_addresses(source.get("resolve", {}))
     except InvalidAddress as error:
         raise InvalidScenario(f"resolve: {error}") from error
     return EmulatorConfig(
         state=state,
-        switches=switches,
-        faults=tuple(source.get("faults", [])),
+        switches=values,
+        faults=tuple(scenario.faults),
         start=start,
-        frozen=frozen,
-        resolve=source.get("resolve", {}),
+        frozen=scenario.clock.frozen,
+        resolve=scenario.resolve,
         ca_file=ca_file,
     )
 
 
-def _add_account(state: PlatformState, value: Any, position: int, switches: Switches, moment: float) -> None:
-    path = f"accounts[{position}]"
-    source = _require_mapping({"name": value} if isinstance(value, str) else value, ACCOUNT_KEYS, path, "name")
-    name = source["name"]
-    if not name or name in state.accounts:
-        raise InvalidScenario(
-            f"{path}: the account {name!r} is there twice" if name else f"{path}: a name is not empty"
-        )
-    account = state.accounts[name] = Account()
-    devices = source.get("devices", 2)
-    if matches_type(devices, int) and 0 <= devices <= MAX_DEVICES:
-        devices = [{"ids": sample_device(position, index + 1).ids} for index in range(devices)]
-    if not isinstance(devices, list):
-        raise InvalidScenario(f"{path}.devices is a number of devices or a list of them")
-    for index, item in enumerate(devices):
-        _add_device(account, item, f"{path}.devices[{index}]")
-    for index, item in enumerate(source.get("listeners", [])):
-        _add_listener(account, item, f"{path}.listeners[{index}]", switches)
-    queued_messages = source.get("queuedMessages", [])
-    if queued_messages and not account.devices:
-        raise InvalidScenario(f"{path}: there are texts and no device that could have sent them")
-    for text in queued_messages:
-        number = state.next_number()
-        account.queue[number] = DeviceMessage(number, account.devices[0], text, moment)
+def _build_state(scenario: Scenario, switches: Switches, now: float) -> PlatformState:
+    state = PlatformState(applications=scenario.applications)
+    for position, source in enumerate(scenario.accounts):
+        path = f"accounts[{position}]"
+        if source.name in state.accounts:
+            raise InvalidScenario(f"{path}: duplicate account {source.name!r}")
+        account = state.accounts[source.name] = Account()
+        for index, device in enumerate(source.devices):
+            account.add(_build_device(account, device, sample_device(position, index + 1), f"{path}.devices[{index}]"))
+        for index, listener in enumerate(source.listeners):
+            _add_listener(account, listener, f"{path}.listeners[{index}]", switches)
+        if source.queued_messages and not account.devices:
+            raise InvalidScenario(f"{path}.queuedMessages: the account has no device that could have sent them")
+        for text in source.queued_messages:
+            number = state.next_number()
+            account.queue[number] = DeviceMessage(number, account.devices[0], text, now)
+    _add_users(state, scenario.users)
+    _check_owners(state)
+    return state
 
 
-def _add_device(account: Account, value: Any, path: str) -> None:
-    source = _require_mapping(value, DEVICE_KEYS, path, "ids")
+def _build_device(account: Account, source: ScenarioDevice, sample: Device, path: str) -> Device:
     ids = {}
-    for kind, identifier in source["ids"].items():
+    for kind, identifier in (source.ids or sample.ids).items():
         try:
-            parse_device_id({"kind": kind, "id": identifier})
+            pair = parse_device_id({"kind": kind, "id": identifier})
         except RequestRejected as error:
-            raise InvalidScenario(f"{path}.ids.{kind}: {identifier} is not one: {error}") from error
-        if account.find(kind, identifier):
-            raise InvalidScenario(f"{path}.ids.{kind}: {identifier} is another device already")
-        ids[kind.lower()] = identifier
-    if not ids:
-        raise InvalidScenario(f"{path}.ids: a device has at least one identifier")
-    account.add(
-        Device(
-            ids,
-            active=source.get("active", True),
-            reachable=source.get("reachable", True),
-            group=source.get("group"),
-            plan=source.get("plan"),
-            custom_fields=source.get("customFields", {}),
-        )
-    )
+            raise InvalidScenario(f"{path}.ids.{kind}: invalid identifier {identifier}: {error}") from error
+        if account.find(*pair):
+            raise InvalidScenario(f"{path}.ids.{kind}: another device has the identifier {identifier}")
+        ids[pair[0]] = pair[1]
+    return Device(ids, source.active, source.reachable, source.group, source.plan, source.custom_fields)
 
 
-def _add_listener(account: Account, value: Any, path: str, switches: Switches) -> None:
-    source = _require_mapping(value, LISTENER_KEYS, path, "url")
-    service = source.get("service", "EnhancedConnectivityService")
-    request = RegistrationRequest(service, source["url"], source.get("username"), source.get("password"))
+def _add_listener(account: Account, source: ScenarioListener, path: str, switches: Switches) -> None:
+    request = RegistrationRequest(source.service, source.url, source.username, source.password)
     try:
         check_registration(request, switches)
     except RequestRejected as error:
-        raise InvalidScenario(f"{path}: ThingSpace would refuse it with {error}") from error
-    if service in account.registrations:
-        raise InvalidScenario(f"{path}: the service {service} has a listener already")
-    account.registrations[service] = Registration(request.url, request.username, request.password)
+        raise InvalidScenario(f"{path}: ThingSpace would reject the registration with {error}") from error
+    if source.service in account.registrations:
+        raise InvalidScenario(f"{path}: the service {source.service} already has a listener")
+    account.registrations[source.service] = Registration(source.url, source.username, source.password)
 
 
-def _add_users(state: PlatformState, value: list[Any] | None) -> None:
-    entries = value if value is not None else [{"username": DEFAULT_USERNAME, "password": DEFAULT_PASSWORD}]
-    for position, item in enumerate(entries):
+def _add_users(state: PlatformState, users: list[ScenarioUser]) -> None:
+    for position, source in enumerate(users):
         path = f"users[{position}]"
-        source = _require_mapping(item, USER_KEYS, path, "username", "password")
-        accounts = source.get("accounts", list(state.accounts))
+        accounts = source.accounts if source.accounts is not None else list(state.accounts)
         if unknown := [name for name in accounts if name not in state.accounts]:
-            raise InvalidScenario(f"{path}.accounts: there is no account {', '.join(unknown)} in this scenario")
-        if source["username"] in state.users:
-            raise InvalidScenario(f"{path}: the user {source['username']!r} is there twice")
-        failed_logins, locked = source.get("failedLogins", 0), source.get("locked", False)
-        if not 0 <= failed_logins <= LOCKOUT_THRESHOLD or (
-            failed_logins == LOCKOUT_THRESHOLD and not source.get("locked", True)
-        ):
-            raise InvalidScenario(f"{path}: failedLogins is 0 to 5, and five lock the user")
-        state.users[source["username"]] = User(
-            source["password"], accounts, failed_logins, locked or failed_logins == LOCKOUT_THRESHOLD
-        )
-    if not state.users:
-        raise InvalidScenario("users: there has to be at least one")
-
-
-def _check_fault(rule: Any, path: str) -> None:
-    try:
-        Faults().add(rule)
-    except InvalidFault as error:
-        raise InvalidScenario(f"{path}: {error}") from error
+            raise InvalidScenario(f"{path}.accounts: there is no account {', '.join(unknown)}")
+        if source.username in state.users:
+            raise InvalidScenario(f"{path}: duplicate user {source.username!r}")
+        locked = source.locked or source.failed_logins == LOCKOUT_THRESHOLD
+        state.users[source.username] = User(source.password, accounts, source.failed_logins, locked)
 
 
 def _check_owners(state: PlatformState) -> None:
     owners: dict[tuple[str, str], str] = {}
     for name, account in state.accounts.items():
         for pair in account.by_id:
-            other = owners.setdefault(pair, name)
-            if other != name:
-                raise InvalidScenario(f"the device {pair[0]} {pair[1]} is on {other} and on {name}")
-
-
-def _parse_clock(value: dict[str, Any]) -> tuple[float | None, bool]:
-    source = _require_mapping(value, CLOCK_KEYS, "clock")
-    start, frozen = source.get("start"), source.get("frozen", False)
-    if start is None:
-        return None, frozen
-    try:
-        moment = start if isinstance(start, dt.datetime) else dt.datetime.fromisoformat(start)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=dt.timezone.utc)
-        return moment.timestamp(), frozen
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidScenario(f"clock.start is a moment such as 2026-03-01T08:00:00-05:00, not {start!r}") from error
-
-
-def _require_mapping(value: Any, keys: dict[str, Any], path: str, *required: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidScenario(f"{path} is a mapping with: {', '.join(keys)}")
-    for name, content in value.items():
-        if name not in keys:
-            raise InvalidScenario(f"{path} has no key {name!r}; it has: {', '.join(keys)}")
-        if not matches_type(content, keys[name]):
-            kind = getattr(keys[name], "__name__", "") if isinstance(keys[name], type) else ""
-            hint = "; put it in quotes" if keys[name] is str else ""
-            raise InvalidScenario(f"{path}: {name} is not of the type {kind or keys[name]}{hint}")
-    if missing := [name for name in required if name not in value]:
-        raise InvalidScenario(f"{path} lacks: {', '.join(missing)}")
-    return value
+            owner = owners.setdefault(pair, name)
+            if owner != name:
+                raise InvalidScenario(f"accounts: the device {pair[0]} {pair[1]} belongs to both {owner} and {name}")

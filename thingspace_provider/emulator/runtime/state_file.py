@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from thingspace_provider.emulator.emulator import Emulator, EmulatorConfig
-from thingspace_provider.emulator.platform.state_json import InvalidState, export_state, import_state
+from thingspace_provider.emulator.platform.state_json import InvalidState, StateJson
 
 INTERVAL_SECONDS = 1.0
 """Wall seconds between two looks at whether something changed; longer where writing takes long."""
@@ -37,13 +36,10 @@ class StateFileWriter:
         revision = self._emulator.revision
         if revision == self._written_revision:
             return
-        clock = self._emulator.clock
-        content = {**export_state(self._emulator.state), "clockSeconds": clock.now()}
+        content = StateJson.from_state(self._emulator.state, self._emulator.clock.now()).encode()
         temporary_path = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        with os.fdopen(
-            os.open(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-        ) as file:
-            json.dump(content, file)
+        with os.fdopen(os.open(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
         temporary_path.replace(self._path)
         self._written_revision = revision
 
@@ -51,20 +47,17 @@ class StateFileWriter:
 def load_state_file(config: EmulatorConfig, path: Path) -> EmulatorConfig:
     """The setup with the world of a state file, if there is one. Its clock never goes back. Raises BadState."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         if not path.parent.is_dir():
             raise InvalidState(f"there is no folder {path.parent}") from None
         return config
     except OSError as error:
         raise InvalidState(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidState(f"{path} is not JSON: {error}") from error
     try:
-        state = import_state(content)
+        document = StateJson.decode(content)
+        state = document.to_state()
     except InvalidState as error:
         raise InvalidState(f"{path}: {error}") from error
-    moment = content.get("clockSeconds")
     now = config.start if config.start is not None else time.time()
-    start = max(now, float(moment)) if isinstance(moment, (int, float)) else now
-    return replace(config, state=state, start=start)
+    return replace(config, state=state, start=max(now, document.clock_seconds or 0.0))
