@@ -1,4 +1,4 @@
-"""Every shape of the reference is read, and nothing of a body is lost but its secrets."""
+"""Callback parser: every form of the reference, and bodies without their credential."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_each_shape_of_the_reference_is_distinguished_from_the_others(body: dict
     assert parse_response(**body).kind == kind
 
 
-def test_device_ids_are_taken_in_every_spelling_and_those_without_an_id_left_out() -> None:
+def test_device_ids_are_parsed_in_every_spelling_and_skipped_without_an_id() -> None:
     devices = [{"kind": "ESN", "id": "12345678901"}, {"kind": "Imei", "id": 990000862471854}, {"kind": "mdn"}, "x", {}]
     assert parse_response(deviceIds=devices).devices == (
         Device("esn", "12345678901"),
@@ -58,7 +58,7 @@ def test_device_ids_are_taken_in_every_spelling_and_those_without_an_id_left_out
     assert parse_response(deviceIds=None).devices == ()
 
 
-def test_a_body_is_decoded_once_so_that_doubly_escaped_characters_stay_as_they_came() -> None:
+def test_body_is_decoded_only_once() -> None:
     assert parse_body(rb'{"smsMessage": "a\\u003db \u003d"}').to_callback().text == r"a\u003db ="
 
 
@@ -106,13 +106,13 @@ def test_the_stored_body_of_any_callback_is_that_body_without_its_secrets(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["password", "Password", "PASSWORD", "username"]), st.just(PASSWORD))))
-def test_no_spelling_and_no_repetition_keeps_a_password(members: list[tuple[str, str]]) -> None:
+def test_password_is_removed_in_every_spelling_and_repetition(members: list[tuple[str, str]]) -> None:
     inner = ",".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in [*members, ("smsMessage", "T")])
     assert PASSWORD.encode() not in parse_body(f"{{{inner}}}".encode()).to_callback().body
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_malformed_and_nothing_else(body: bytes) -> None:
+def test_any_bytes_are_parsed_or_malformed(body: bytes) -> None:
     try:
         callback = parse_body(body).to_callback()
     except MalformedBody:
@@ -123,7 +123,7 @@ def test_any_bytes_are_read_or_malformed_and_nothing_else(body: bytes) -> None:
 @given(
     st.dictionaries(st.sampled_from(["deviceIds", "deviceResponse", "faultResponse", "requestId", "status"]), VALUES)
 )
-def test_fields_of_any_type_are_read(body: dict[str, Any]) -> None:
+def test_fields_of_any_type_are_parsed(body: dict[str, Any]) -> None:
     callback = parse_response(**body)
     assert callback.kind in ("sent", "confirmation", "fault", "other")
     assert callback.text is None

@@ -1,4 +1,4 @@
-"""The delivery history of a message, and dead letters: seen and retried over HTTP and by command."""
+"""Deliveries API and its commands: delivery history, and dead letters that are retried or discarded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def create_dead_letters(listener: ListenerProcess, count: int) -> None:
     )
 
 
-def test_a_message_tells_when_it_came_was_stored_and_was_delivered(start: Start, receiver: Receiver) -> None:
+def test_message_has_receive_store_and_delivery_times(start: Start, receiver: Receiver) -> None:
     listener = start(sinks=[build_sink(receiver), build_sink(receiver, "reports", kinds=["fault"])])
     send(listener, "on its way")
     receiver.wait_for("on its way")
@@ -65,7 +65,7 @@ def test_a_message_tells_when_it_came_was_stored_and_was_delivered(start: Start,
     assert request_json(listener, "/v1/messages/x", status=404) == {"error": "there is no message x"}
 
 
-def test_what_a_sink_will_never_take_is_a_dead_letter_at_once_and_the_next_text_goes(
+def test_permanently_rejected_message_is_a_dead_letter_at_once_and_the_next_one_follows(
     start: Start, receiver: Receiver
 ) -> None:
     receiver.responder = lambda received: (422 if received.text == "bad" else 204, {})
@@ -122,7 +122,7 @@ def test_a_message_becomes_a_dead_letter_also_when_the_clock_of_the_server_is_ah
 
 
 @pytest.mark.long
-def test_a_sink_that_refuses_everything_makes_no_dead_letters(start: Start, receiver: Receiver) -> None:
+def test_no_dead_letters_when_a_sink_rejects_everything(start: Start, receiver: Receiver) -> None:
     receiver.responder = lambda _: (500, {})
     listener = start(sinks=[build_sink(receiver, maxAttempts=1)])
     for number in range(6):
@@ -240,7 +240,7 @@ def test_nothing_is_returned_or_changed_without_the_token(listener: ListenerProc
     assert listener.session.request(method, listener.url + path, timeout=10).status_code == 401
 
 
-def test_wrong_parameters_are_named(listener: ListenerProcess) -> None:
+def test_invalid_parameters_of_dead_letters_are_named(listener: ListenerProcess) -> None:
     assert request_json(listener, "/v1/dead-letters?limit=0", status=400)["error"].startswith("limit must be")
     assert request_json(listener, "/v1/dead-letters?since=1", status=400)["error"].startswith(
         "since is not a parameter"

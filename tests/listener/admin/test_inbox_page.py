@@ -1,4 +1,4 @@
-"""The inbox in a browser: what a person sees and does, and what a text cannot do to them."""
+"""Inbox page in a browser: views and actions, and messages with markup."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_messages_appear_on_an_open_page_and_their_markup_stays_text_also_on_a_p
 
 
 @pytest.mark.long
-def test_on_a_slow_network_who_leaves_and_comes_back_sees_each_text_once(start: Start, browser_page: Page) -> None:
+def test_page_shows_each_message_once_on_a_slow_network(start: Start, browser_page: Page) -> None:
     listener = start()
     slow = """(() => {
       const fetch = window.fetch; window.open_requests = 0; window.max_open_requests = 0; window.held = [];
@@ -115,21 +115,21 @@ def test_on_a_slow_network_who_leaves_and_comes_back_sees_each_text_once(start: 
 
 
 @pytest.mark.long
-def test_search_narrows_what_is_shown_and_what_appears(start: Start, browser_page: Page) -> None:
+def test_search_filters_shown_and_new_messages(start: Start, browser_page: Page) -> None:
     listener = start()
-    send(listener, "T=21.5", "door open", device="5551230001")
-    send(listener, "T=19.0", "Door shut", device="5551230002")
+    send(listener, "T=21.5", "gate open", device="5551230001")
+    send(listener, "T=19.0", "Gate shut", device="5551230002")
     assert listener.post(build_text_callback("T=3.0"), listener.path(OTHER_ACCOUNT)).status_code == 200
     sign_in(browser_page, listener)
     expect(visible_texts(browser_page)).to_have_count(5)
-    fill_filter(browser_page, "contains-text", "door")
-    expect(visible_texts(browser_page)).to_have_text(["Door shut", "door open"])
-    send(listener, "not searched for", "DOOR open again", device="5551230003")
-    expect(visible_texts(browser_page)).to_have_text(["DOOR open again", "Door shut", "door open"])
+    fill_filter(browser_page, "contains-text", "gate")
+    expect(visible_texts(browser_page)).to_have_text(["Gate shut", "gate open"])
+    send(listener, "not searched for", "GATE open again", device="5551230003")
+    expect(visible_texts(browser_page)).to_have_text(["GATE open again", "Gate shut", "gate open"])
     browser_page.click("#clear")
     expect(visible_texts(browser_page)).to_have_count(7)
     fill_filter(browser_page, "device", "mdn 5551230002")
-    expect(visible_texts(browser_page)).to_have_text(["Door shut", "T=19.0"])
+    expect(visible_texts(browser_page)).to_have_text(["Gate shut", "T=19.0"])
     browser_page.click("#clear")
     fill_filter(browser_page, "account", OTHER_ACCOUNT)
     expect(visible_texts(browser_page)).to_have_text(["T=3.0"])

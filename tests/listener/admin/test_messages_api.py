@@ -1,4 +1,4 @@
-"""GET /v1/messages: the contract of architecture, page by page."""
+"""Messages API: pages, filters and token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 Start = Callable[..., ListenerProcess]
 
 
-def test_a_message_has_exactly_the_promised_shape(start: Start) -> None:
+def test_message_has_exactly_the_documented_keys(start: Start) -> None:
     listener = start()
     before = datetime.now(timezone.utc)
     devices = [{"id": "89148000001234567890", "kind": "ICCID"}, {"kind": "Mdn", "id": "5551230001"}, {"kind": "imei"}]
@@ -116,13 +116,13 @@ def test_an_account_filter_returns_messages_of_that_account_only(start: Start) -
 @pytest.mark.parametrize(
     "authorization", ["", "Bearer", "Bearer wrong-token-of-some-length", f"Basic {API_TOKEN}", f"{API_TOKEN}"]
 )
-def test_without_the_token_nothing_is_shown(listener: ListenerProcess, authorization: str) -> None:
+def test_messages_require_the_token(listener: ListenerProcess, authorization: str) -> None:
     response = listener.get("/v1/messages", Authorization=authorization)
     assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert "messages" not in response.json()
 
 
-def test_a_listener_without_an_api_token_shows_nothing_to_anybody(start: Start) -> None:
+def test_messages_are_not_readable_without_an_api_token(start: Start) -> None:
     listener = start(apiToken=None)
     assert listener.get("/v1/messages", Authorization="Bearer ").status_code == 401
 
@@ -147,16 +147,16 @@ def test_a_listener_without_an_api_token_shows_nothing_to_anybody(start: Start) 
         ("since=2026-03-01T00:00:00%2B99:00", "since"),
     ],
 )
-def test_a_parameter_that_makes_no_sense_is_named(listener: ListenerProcess, query: str, word: str) -> None:
+def test_invalid_parameter_is_named(listener: ListenerProcess, query: str, word: str) -> None:
     response = listener.get(f"/v1/messages?{query}", Authorization=f"Bearer {API_TOKEN}")
     assert response.status_code == 400
     assert response.json()["error"].startswith(word)
 
 
-def test_what_is_searched_for_is_found_in_the_store(start: Start) -> None:
+def test_filters_select_messages_in_the_store(start: Start) -> None:
     listener = start()
-    listener.post(build_text_callback("Door open", device="5551230001"))
-    listener.post(build_text_callback("door 100% shut", device="5551230002"))
+    listener.post(build_text_callback("Gate open", device="5551230001"))
+    listener.post(build_text_callback("gate 100% shut", device="5551230002"))
     listener.post(
         build_text_callback("T=21.5", deviceIds=[{"id": "A0000012345678", "kind": "MEID"}]),
         listener.path(OTHER_ACCOUNT),
@@ -165,10 +165,10 @@ def test_what_is_searched_for_is_found_in_the_store(start: Start) -> None:
     def find_texts(**wanted: str) -> list[str]:
         return [message["text"] for message in listener.fetch_page(**wanted)["messages"]]
 
-    assert find_texts(contains="DOOR") == ["Door open", "door 100% shut"]
-    assert find_texts(contains="0%") == ["door 100% shut"]
-    assert find_texts(contains="door", device="5551230001") == ["Door open"]
-    assert find_texts(device="mdn:5551230002") == ["door 100% shut"]
+    assert find_texts(contains="GATE") == ["Gate open", "gate 100% shut"]
+    assert find_texts(contains="0%") == ["gate 100% shut"]
+    assert find_texts(contains="gate", device="5551230001") == ["Gate open"]
+    assert find_texts(device="mdn:5551230002") == ["gate 100% shut"]
     assert find_texts(device="a0000012345678", account=OTHER_ACCOUNT) == ["T=21.5"]
     assert (
         find_texts(device="imei:5551230002")
@@ -176,7 +176,7 @@ def test_what_is_searched_for_is_found_in_the_store(start: Start) -> None:
         == find_texts(device="5551230002", contains="open")
         == []
     )
-    assert find_texts(newest="1", before="3") == ["door 100% shut"]
+    assert find_texts(newest="1", before="3") == ["gate 100% shut"]
 
 
 def test_a_time_is_a_moment_or_a_whole_day(start: Start) -> None:

@@ -1,4 +1,4 @@
-"""Ready is a listener that could store a callback now, wherever its store is."""
+"""Readiness endpoint with a PostgreSQL store that stops and starts."""
 
 from __future__ import annotations
 

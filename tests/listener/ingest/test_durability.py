@@ -1,4 +1,4 @@
-"""What was answered with 200 is there, whatever happens next."""
+"""Durability: an acknowledged message survives kills, stops and failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def wait_for_acknowledged(senders: LoadSenders, count: int) -> None:
     )
 
 
-def test_no_acknowledged_text_is_lost_when_the_listener_is_killed_under_load(start: Start) -> None:
+def test_no_acknowledged_message_is_lost_when_the_listener_is_killed_under_load(start: Start) -> None:
     acknowledged: list[str] = []
     for kill in range(KILLS):
         listener = start()
@@ -44,7 +44,7 @@ def test_no_acknowledged_text_is_lost_when_the_listener_is_killed_under_load(sta
     assert len(stored) == len(set(stored))
 
 
-def test_no_text_that_was_under_way_is_cut_off_by_a_stop(start: Start) -> None:
+def test_requests_in_progress_are_answered_when_the_listener_stops(start: Start) -> None:
     listener = start()
     senders = LoadSenders(listener, "stop")
     wait_for_acknowledged(senders, 100)
@@ -53,7 +53,7 @@ def test_no_text_that_was_under_way_is_cut_off_by_a_stop(start: Start) -> None:
     assert sorted(start().message_texts()) == sorted(senders.acknowledged)
 
 
-def test_ids_go_on_after_a_restart(start: Start) -> None:
+def test_ids_continue_after_a_restart(start: Start) -> None:
     listener = start()
     listener.post(build_text_callback("before"))
     listener.kill()
@@ -88,7 +88,7 @@ def test_each_200_is_written_after_the_sync_of_its_commit(start: Start, tmp_path
 
 
 @pytest.mark.parametrize("flavour", ["a folder", "no folder at all", "not a database", "of a newer version"])
-def test_a_store_that_cannot_be_used_is_reported_in_one_line(tmp_path: Path, start: Start, flavour: str) -> None:
+def test_unusable_store_is_reported_in_one_line(tmp_path: Path, start: Start, flavour: str) -> None:
     store = tmp_path / "inbox.sqlite3"
     if flavour == "a folder":
         store.mkdir()
@@ -96,7 +96,7 @@ def test_a_store_that_cannot_be_used_is_reported_in_one_line(tmp_path: Path, sta
         (tmp_path / "file").write_text("")
         store = tmp_path / "file" / "inbox.sqlite3"
     elif flavour == "not a database":
-        store.write_text("a letter to nobody, of some length" * 100)
+        store.write_text("a file that is no database" * 100)
     else:
         start().stop()
         import apsw  # noqa: PLC0415  only here
@@ -109,7 +109,7 @@ def test_a_store_that_cannot_be_used_is_reported_in_one_line(tmp_path: Path, sta
     assert str(store) in line
 
 
-def test_a_store_that_stops_working_is_answered_with_503_and_recovers(start: Start) -> None:
+def test_response_is_503_while_the_store_fails(start: Start) -> None:
     """A second connection that holds the write lock is what a failing disk looks like to a writer."""
     import apsw  # noqa: PLC0415  only here
 

@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or broken, and a clock that is set back: refused is said so, acknowledged is there."""
+"""Full, read-only and broken disks, and a clock that is set back: no acknowledged message is lost."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def mount(*arguments: str) -> str:
 
 
 def fill(listener: ListenerProcess) -> list[str]:
-    """Send texts until one is refused; those that were acknowledged."""
+    """Send messages until one is rejected. Returns the acknowledged ones."""
     acknowledged: list[str] = []
     for number in range(2000):
         status = listener.post(build_text_callback(f"T={number}", comment="x" * 6000)).status_code
@@ -66,7 +66,7 @@ def fill(listener: ListenerProcess) -> list[str]:
     raise AssertionError("the disk was never full")
 
 
-def test_a_full_disk_refuses_keeps_what_was_acknowledged_and_needs_no_restart_once_there_is_room(
+def test_full_disk_rejects_callbacks_keeps_acknowledged_ones_and_needs_no_restart(
     start: Start, small_disk: Path
 ) -> None:
     store = f"sqlite:///{small_disk / 'inbox.sqlite3'}"
@@ -89,9 +89,7 @@ def test_a_full_disk_refuses_keeps_what_was_acknowledged_and_needs_no_restart_on
     assert start(store=store).message_texts() == [*acknowledged, "after"]
 
 
-def test_a_listener_that_was_killed_on_a_full_disk_has_everything_once_there_is_room(
-    start: Start, small_disk: Path
-) -> None:
+def test_acknowledged_messages_survive_a_kill_on_a_full_disk(start: Start, small_disk: Path) -> None:
     store = f"sqlite:///{small_disk / 'inbox.sqlite3'}"
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(BALLAST))
@@ -110,9 +108,7 @@ def test_a_listener_that_was_killed_on_a_full_disk_has_everything_once_there_is_
 
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize(("call", "error"), [("pwrite64", "EROFS"), ("pwrite64", "EIO"), ("fdatasync", "EIO")])
-def test_a_store_that_becomes_read_only_or_breaks_under_way_refuses_and_recovers(
-    start: Start, call: str, error: str
-) -> None:
+def test_store_that_becomes_read_only_or_fails_rejects_and_recovers(start: Start, call: str, error: str) -> None:
     listener = start()
     assert listener.post(build_text_callback("before")).status_code == 200
     with fail_calls(listener, call, error):
@@ -140,7 +136,7 @@ def test_a_store_on_a_read_only_disk_is_reported_in_one_line(start: Start, small
     assert start(store=store).message_texts() == ["kept"]
 
 
-def test_a_clock_that_is_set_back_loses_hides_and_delays_nothing(
+def test_no_message_is_lost_hidden_or_delayed_when_the_clock_is_set_back(
     start: Start, receiver: Receiver, tmp_path: Path
 ) -> None:
     """The listener's process reads a clock that this test moves; nothing else about it differs."""

@@ -1,4 +1,4 @@
-"""Slow, endless and numerous senders cost little, and honest texts are taken all the while."""
+"""Slow, endless and numerous clients cost little, and callbacks are stored meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def connect(listener: ListenerProcess) -> Iterator[socket.socket]:
 
 
 def receive_response(connection: socket.socket) -> bytes:
-    """Everything until the listener hangs up."""
+    """Return all bytes until the listener closes the connection."""
     response = b""
     with contextlib.suppress(ConnectionError):
         while piece := connection.recv(65536):
@@ -42,7 +42,7 @@ def read_memory(listener: ListenerProcess) -> int:
 
 
 @pytest.mark.parametrize("sent", [b"POS", HEAD % b"/", HEAD % b"/x" + b"Content-Length: 9\r\n\r\nabc"])
-def test_an_unfinished_request_is_ended_after_two_seconds(listener: ListenerProcess, sent: bytes) -> None:
+def test_incomplete_request_times_out_after_two_seconds(listener: ListenerProcess, sent: bytes) -> None:
     with connect(listener) as connection:
         connection.settimeout(60)
         begun = time.monotonic()
@@ -53,7 +53,7 @@ def test_an_unfinished_request_is_ended_after_two_seconds(listener: ListenerProc
     assert 1.5 < seconds < 15  # the request timeout is 2 s; without it, the keep-alive timeout of 30 s applies
 
 
-def test_a_body_that_drips_is_ended_after_two_seconds_and_not_stored(listener: ListenerProcess) -> None:
+def test_slow_body_times_out_after_two_seconds_and_is_not_stored(listener: ListenerProcess) -> None:
     body = json.dumps(build_text_callback("dripped")).encode()
     with connect(listener) as connection:
         connection.sendall(HEAD % listener.path().encode() + b"Content-Length: %d\r\n\r\n" % len(body))
@@ -101,7 +101,7 @@ def many_descriptors() -> Iterator[None]:
 
 
 def is_honest_traffic_acknowledged(listener: ListenerProcess, message_count: int = 10) -> bool:
-    """Whether each of some texts, over a connection of its own, is acknowledged within two seconds."""
+    """Return whether every message, on a connection of its own, is acknowledged within two seconds."""
     for number in range(message_count):
         begun = time.monotonic()
         response = requests.post(
@@ -116,7 +116,7 @@ def is_honest_traffic_acknowledged(listener: ListenerProcess, message_count: int
 @pytest.mark.parametrize(
     ("number", "kilobytes"), [(1000, 20_000), pytest.param(10_000, 120_000, marks=pytest.mark.long)]
 )
-def test_honest_messages_are_stored_while_thousands_of_connections_are_idle_then_slow_then_closed(
+def test_messages_are_stored_while_thousands_of_connections_are_idle_then_slow_then_closed(
     listener: ListenerProcess, number: int, kilobytes: int
 ) -> None:
     before = read_memory(listener)
@@ -132,7 +132,7 @@ def test_honest_messages_are_stored_while_thousands_of_connections_are_idle_then
     assert read_memory(listener) - before < kilobytes
 
 
-def test_idle_connections_do_not_keep_honest_ones_out_when_descriptors_are_few(
+def test_new_connections_are_accepted_when_idle_ones_use_all_descriptors(
     start: Callable[..., ListenerProcess],
 ) -> None:
     listener = start(before=("sh", "-c", 'ulimit -n 200 && exec "$@"', "sh"))
@@ -144,7 +144,7 @@ def test_idle_connections_do_not_keep_honest_ones_out_when_descriptors_are_few(
 
 
 FLOODS = {
-    "requests whose answers nobody reads": (b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1000),
+    "requests whose responses are not read": (b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1000),
     "headers": (HEAD % b"/", b"X-Flood: 1\r\n" * 1000),
     "a body in chunks": (HEAD % b"/x" + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
     "a body announced as endless": (HEAD % b"/x" + b"Content-Length: 99999999999\r\n\r\n", b"x" * 65536),
@@ -160,9 +160,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-def test_honest_messages_are_stored_while_many_clients_send_endless_requests(
-    listener: ListenerProcess, flood: str
-) -> None:
+def test_messages_are_stored_while_many_clients_send_endless_requests(listener: ListenerProcess, flood: str) -> None:
     begin, more = FLOODS[flood]
     before = read_memory(listener)
     over = threading.Event()

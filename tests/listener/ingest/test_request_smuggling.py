@@ -1,4 +1,4 @@
-"""A body is never parsed as a request, whatever upgrade the sender offers."""
+"""Request smuggling: a body is never parsed as a request, whatever upgrade the client offers."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def proxied_port(request: pytest.FixtureRequest, listener: ListenerProcess, tmp_
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_sender_without_a_token_cannot_swallow_the_next_callback_behind_a_proxy(
+def test_client_without_a_token_cannot_swallow_the_next_callback_behind_a_proxy(
     listener: ListenerProcess, proxied_port: int, body: str
 ) -> None:
     inner = b"\r\n" * 2_000 + BODIES[body]

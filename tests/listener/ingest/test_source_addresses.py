@@ -1,4 +1,4 @@
-"""Where callbacks come from: seen through proxies, counted, and refused when that is asked for."""
+"""Source addresses: behind proxies, counted, and rejected with the policy enforce."""
 
 from __future__ import annotations
 
@@ -36,21 +36,23 @@ def build_request(*forwarded: str, peer: str = "10.0.0.1") -> dict[str, object]:
     ("hops", "forwarded", "expected"),
     [
         (0, [], "10.0.0.1"),
-        (0, [THINGSPACE_ADDRESS], "10.0.0.1"),  # nobody in front of us: whoever writes the header is the sender
+        (0, [THINGSPACE_ADDRESS], "10.0.0.1"),  # without a proxy, the client itself writes the header
         (1, [THINGSPACE_ADDRESS], THINGSPACE_ADDRESS),
-        (1, [f"{THINGSPACE_ADDRESS}, {UNEXPECTED_ADDRESS}"], UNEXPECTED_ADDRESS),  # the sender wrote the first one
+        (1, [f"{THINGSPACE_ADDRESS}, {UNEXPECTED_ADDRESS}"], UNEXPECTED_ADDRESS),  # the client wrote the first one
         (2, [f"{UNEXPECTED_ADDRESS}, {THINGSPACE_ADDRESS}, 10.0.0.2"], THINGSPACE_ADDRESS),
         (2, [UNEXPECTED_ADDRESS, f"{THINGSPACE_ADDRESS},10.0.0.2"], THINGSPACE_ADDRESS),  # two lines are one list
-        (2, [THINGSPACE_ADDRESS], ""),  # came past one of the two
+        (2, [THINGSPACE_ADDRESS], ""),  # it bypassed one of the two
         (1, [], ""),
     ],
 )
-def test_the_sender_is_whom_the_outermost_of_our_proxies_saw(hops: int, forwarded: list[str], expected: str) -> None:
+def test_client_address_is_the_one_that_the_outermost_own_proxy_saw(
+    hops: int, forwarded: list[str], expected: str
+) -> None:
     assert build_policy(hops).client_address(build_request(*forwarded)) == expected
 
 
 @given(st.lists(st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=30), max_size=5))
-def test_nothing_that_a_sender_writes_changes_what_the_proxy_saw(written: list[str]) -> None:
+def test_client_cannot_forge_its_address_behind_a_proxy(written: list[str]) -> None:
     lines = [*written, UNEXPECTED_ADDRESS] if written else [UNEXPECTED_ADDRESS]
     seen = build_policy(1).client_address(
         {"headers": [(b"x-forwarded-for", ", ".join(lines).encode("latin-1"))], "client": None}
@@ -68,7 +70,7 @@ def test_nothing_that_a_sender_writes_changes_what_the_proxy_saw(written: list[s
         f"[::ffff:{THINGSPACE_ADDRESS}]:443",
     ],
 )
-def test_an_address_is_known_however_a_proxy_writes_it(written: str) -> None:
+def test_address_is_expected_in_every_spelling_of_proxies(written: str) -> None:
     assert build_policy().is_expected(written)
 
 
@@ -84,11 +86,11 @@ def test_an_address_is_known_however_a_proxy_writes_it(written: str) -> None:
         "[]:1",
     ],
 )
-def test_anything_else_is_not_expected(written: str) -> None:
+def test_other_addresses_are_not_expected(written: str) -> None:
     assert not build_policy().is_expected(written)
 
 
-def test_networks_and_the_newer_protocol_can_be_expected() -> None:
+def test_networks_and_ipv6_addresses_can_be_expected() -> None:
     expected = build_policy(addresses=("198.51.100.0/24", "2001:db8::/32"))
     assert expected.is_expected("198.51.100.77")
     assert expected.is_expected("[2001:db8::5]:443")
@@ -96,7 +98,7 @@ def test_networks_and_the_newer_protocol_can_be_expected() -> None:
 
 
 @pytest.mark.parametrize("value", ["nowhere", "198.51.100.7/8", 17])
-def test_addresses_that_are_none_are_refused(value: object) -> None:
+def test_invalid_network_is_rejected(value: object) -> None:
     with pytest.raises(InvalidValue):
         parse_network(value)
 
@@ -136,12 +138,12 @@ def test_an_unexpected_address_gets_404_and_the_probe_still_works_when_enforced(
 
 
 @pytest.mark.parametrize("value", ["", "much", "5 apples", "100%", "-1", -1, True, 1.5, ["1MB"]])
-def test_space_that_is_no_amount_is_refused(value: object) -> None:
+def test_invalid_disk_space_is_rejected(value: object) -> None:
     with pytest.raises(InvalidValue, match="5%"):
         parse_disk_space(value)
 
 
-def test_space_is_bytes_an_amount_or_a_part_of_the_disk() -> None:
+def test_disk_space_is_bytes_an_amount_or_a_percentage() -> None:
     assert [parse_disk_space(value) for value in (1000, "1KB", "2 GB", "5%")] == [
         MinFreeDiskSpace(1000, 0),
         MinFreeDiskSpace(1000, 0),
@@ -150,7 +152,7 @@ def test_space_is_bytes_an_amount_or_a_part_of_the_disk() -> None:
     ]
 
 
-def test_a_full_disk_is_not_ready_but_alive_and_takes_what_it_can(start: Start) -> None:
+def test_listener_is_alive_and_not_ready_when_the_disk_is_full(start: Start) -> None:
     listener = start(minFreeDiskSpace="99%")
     response = listener.get("/readyz")
     assert response.status_code == 503

@@ -1,4 +1,4 @@
-"""How the process begins, is found, and ends."""
+"""Process of the listener: start, output, PID file and exit."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def is_locked(file: Path) -> bool:
     return False
 
 
-def test_the_first_line_tells_where_each_account_is_called_back(start: Start) -> None:
+def test_first_line_has_the_callback_url_of_each_account(start: Start) -> None:
     listener = start(accounts=[ACCOUNT, "a/b"], publicUrl="https://sms.example.com/inbox/")
     assert listener.ready == {
         "url": f"http://127.0.0.1:{listener.port}",
@@ -62,9 +62,7 @@ def test_the_first_line_tells_where_each_account_is_called_back(start: Start) ->
 
 
 @pytest.mark.parametrize("order", [signal.SIGTERM, signal.SIGINT])
-def test_a_polite_signal_ends_it_with_status_0_and_an_idle_connection_does_not_hold_it(
-    start: Start, order: signal.Signals
-) -> None:
+def test_signal_ends_the_process_with_status_0_despite_an_idle_connection(start: Start, order: signal.Signals) -> None:
     listener = start(sourceAddressPolicy="off")
     listener.post(build_text_callback())
     with socket.create_connection(("127.0.0.1", listener.port), 20) as idle:
@@ -168,7 +166,9 @@ def test_missing_settings_are_all_named_with_both_origins_and_an_example() -> No
         ("- a", "settings file {file} must hold a mapping"),
     ],
 )
-def test_a_bad_setting_names_its_key_its_origin_and_no_secret(tmp_path: Path, content: str, expected: str) -> None:
+def test_error_has_key_and_origin_and_no_secret_when_a_setting_is_invalid(
+    tmp_path: Path, content: str, expected: str
+) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(content)
     ended = run("--settings", str(file))

@@ -1,4 +1,4 @@
-"""What is old is removed when it is asked for, and only then."""
+"""Retention: purges old messages only if `retentionDays` is set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = 86_400_000_000
 
 
 def store_aged(listener: ListenerProcess, days: int, message: str) -> None:
-    """Have texts been received days ago, in a store that nobody has open."""
+    """Move the receive time of messages back by days, in a closed store."""
     store = apsw.Connection(str(listener.folder / "inbox.sqlite3"))
     store.execute("UPDATE callbacks SET received = received - ? WHERE text LIKE ?", (days * DAY, message))
     store.close()

@@ -1,4 +1,4 @@
-"""What the people who run it see and do: metrics, logs, new credentials, a check before the start."""
+"""Operation: metrics, log, settings reload, and the check before a start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import load_settings
 
 Start = Callable[..., ListenerProcess]
-SECRETS = (PASSWORD, PREVIOUS, PATH_TOKEN, API_TOKEN, "a text that nobody else shall read")
+SECRETS = (PASSWORD, PREVIOUS, PATH_TOKEN, API_TOKEN, "a confidential message")
 
 
 def read_events(listener: ListenerProcess) -> list[str]:
@@ -45,7 +45,7 @@ def reload_settings(listener: ListenerProcess, **changes: object) -> None:
 
 def test_metrics_count_stored_and_rejected_callbacks_without_devices_or_accounts(start: Start) -> None:
     listener = start()
-    listener.post(build_text_callback("a text that nobody else shall read"))
+    listener.post(build_text_callback("a confidential message"))
     listener.post(build_text_callback(smsMessage=None))
     listener.post(build_text_callback(password="wrong"))
     listener.post(b"no json")
@@ -67,8 +67,8 @@ def test_metrics_count_stored_and_rejected_callbacks_without_devices_or_accounts
 def test_the_log_has_each_rejection_once_and_no_message_and_no_secret(start: Start) -> None:
     listener = start()
     for number in range(5):
-        listener.post(build_text_callback(f"{number} a text that nobody else shall read", password=f"wrong-{number}"))
-        listener.post(build_text_callback("a text that nobody else shall read"), f"/callbacks/{PATH_TOKEN}x/{number}")
+        listener.post(build_text_callback(f"{number} a confidential message", password=f"wrong-{number}"))
+        listener.post(build_text_callback("a confidential message"), f"/callbacks/{PATH_TOKEN}x/{number}")
         listener.post(b'{"password": "' + PASSWORD.encode())
     listener.stop()
     lines = [json.loads(line) for line in listener.log.read_text().splitlines()]
@@ -95,7 +95,7 @@ def test_new_credentials_are_reloaded_without_a_restart_and_without_rejecting_th
 
 
 @pytest.mark.parametrize("given", [["older", "oldest"], ["older", "", "oldest"]])
-def test_several_previous_passwords_are_all_good(start: Start, given: object) -> None:
+def test_every_previous_password_is_accepted(start: Start, given: object) -> None:
     listener = start(previousPasswords=given)
     for password, status in ((PASSWORD, 200), ("older", 200), ("oldest", 200), ("", 403), ("old", 403)):
         assert listener.post(build_text_callback("a text", password=password)).status_code == status
@@ -127,7 +127,7 @@ def test_invalid_settings_are_not_applied_and_the_log_has_the_errors(start: Star
     assert listener.post(build_text_callback()).status_code == 200
 
 
-def test_what_needs_a_restart_is_named(start: Start) -> None:
+def test_settings_that_require_a_restart_are_logged(start: Start) -> None:
     listener = start()
     for _ in range(2):
         reload_settings(listener, port=28201, minFreeDiskSpace="200MB")
@@ -135,7 +135,7 @@ def test_what_needs_a_restart_is_named(start: Start) -> None:
     assert listener.get("/healthz").status_code == 200
 
 
-def test_a_sighup_while_it_starts_is_answered_once_it_serves(tmp_path: Path) -> None:
+def test_sighup_during_the_start_reloads_once_the_listener_is_ready(tmp_path: Path) -> None:
     file, later = tmp_path / "settings.json", tmp_path / "later.json"
     os.mkfifo(file)
     later.write_text(json.dumps(build_settings(tmp_path, accounts=["taken-up"])))
@@ -155,7 +155,7 @@ def test_a_sighup_while_it_starts_is_answered_once_it_serves(tmp_path: Path) -> 
     assert (starting.returncode, taken) == (0, [["taken-up"]])
 
 
-def test_a_check_says_whether_a_listener_could_start_and_leaves_nothing_running(start: Start) -> None:
+def test_check_reports_whether_a_listener_can_start(start: Start) -> None:
     listener = start()
     command = [*COMMAND, "--settings", str(listener.file), "--check"]
 

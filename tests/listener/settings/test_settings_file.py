@@ -1,4 +1,4 @@
-"""A settings file that is no good is told in sentences, at a start, in a check and at SIGHUP alike."""
+"""Invalid settings: one sentence for each error, at a start, in a check and at SIGHUP."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_invalid_json_is_reported_with_its_position(tmp_path: Path, content: str
     assert f"is not valid JSON ({position}" in load_error(tmp_path, content)
 
 
-def test_a_yaml_file_without_tags_means_what_it_says(tmp_path: Path) -> None:
+def test_yaml_file_is_loaded(tmp_path: Path) -> None:
     lines = [f"{key}: {json.dumps(value)}" for key, value in build_settings(tmp_path).items()]
     listener_settings = load_content(tmp_path, "\n".join([*lines, "recoveryMode: off", "retentionDays: 1.5"]))
     assert (
@@ -96,7 +96,7 @@ def test_an_invalid_value_is_rejected(tmp_path: Path, key: str, value: Any, expe
     assert "hidden" not in error
 
 
-def test_bytes_in_the_environment_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
+def test_variable_is_rejected_when_it_is_not_utf8(tmp_path: Path) -> None:
     content = json.dumps(build_settings(tmp_path, recoveryMode="history"))
     latin = b"pass\xe9".decode("utf-8", "surrogateescape")
     user = {f"THINGSPACE_{name}": "x" for name in ("APP_KEY", "APP_SECRET", "USERNAME", "PASSWORD")}
@@ -131,7 +131,7 @@ def test_all_errors_are_reported_at_once_without_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0..1", "x" * 70])
-def test_a_host_that_can_be_no_name_cannot_be_listened_on(host: str) -> None:
+def test_invalid_host_name_cannot_be_bound(host: str) -> None:
     with pytest.raises(server.BindError, match="this machine does not know that name"):
         server.bind_socket(host, 0)
 

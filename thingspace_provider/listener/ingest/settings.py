@@ -75,9 +75,9 @@ def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _without_empty(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the texts that are not empty."""
-    return tuple(text for text in texts if text)
+def _without_empty(passwords: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the passwords that are not empty."""
+    return tuple(password for password in passwords if password)
 
 
 def parse_off(value: object) -> object:
