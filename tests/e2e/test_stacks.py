@@ -88,7 +88,7 @@ def test_a_rotation_with_an_external_listener_works_as_the_readme_describes(
         project.up(*target)
         listener.write(port=port, **json.loads(project.pulumi(*show).output))
         listener.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "settings taken up" in listener.log.read_text(), 60, "the listener reloads its settings")
+        wait_until(lambda: "settings_reloaded" in listener.log.read_text(), 60, "the listener reloads its settings")
         emulator.send_message("between")
         project.up()
         emulator.send_message("after")

@@ -105,10 +105,10 @@ class ListenerStateMachine(RuleBasedStateMachine):
         self.passwords.append(f"invented-password-{len(self.passwords)}")
         if self.listener:
             self.listener.write(port=self.port, **self.credential())
-            taken_up = self.events().count("settings taken up")
+            taken_up = self.events().count("settings_reloaded")
             self.listener.process.send_signal(signal.SIGHUP)
             wait_until(
-                lambda: self.events().count("settings taken up") > taken_up, 60, "the listener reloads its settings"
+                lambda: self.events().count("settings_reloaded") > taken_up, 60, "the listener reloads its settings"
             )
         self.send(copies=0, message_count=1)
         self.register()
