@@ -35,9 +35,8 @@ def up_recovers(project: Project, emulator: EmulatorProcess) -> None:
 def test_a_wrong_password_costs_one_login_for_all_accounts(project: Project, emulator: EmulatorProcess) -> None:
     project.configure("thingspace:accounts", json.dumps(emulator.ready["accounts"]))
     project.environment["THINGSPACE_PASSWORD"] = "sentinel-wrong"
-    outcome = up_fails(
-        project, "logging in to ThingSpace as emulator-user", "five wrong logins", "only Verizon support"
-    )
+    lockout = "Five failed logins in a row lock the user, and only Verizon support can unlock it"
+    outcome = up_fails(project, "logging in to ThingSpace as emulator-user failed: ", lockout)
     assert emulator.count_calls()["login"] == 1
     assert sum("logging in" in line for line in outcome.errors) == 1  # the others report a skipped login
     assert "sentinel" not in outcome.output

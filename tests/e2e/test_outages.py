@@ -59,7 +59,7 @@ def run_outages(outages: tuple[Outage, ...], folder: Path) -> Iterator[OutageRes
             for outage in outages
             for line in outcome.errors
             if not is_login_blocked(line)
-            if build_accounts(outage)[0] in line or f"as {outage.name}:" in line
+            if build_accounts(outage)[0] in line or f"as {outage.name} failed:" in line
         }
 
     try:
