@@ -1,7 +1,7 @@
-"""How fast the emulator drains a queue, how much memory a queue takes, how soon the emulator is ready.
+"""Benchmark of the emulator: queue drain per second, memory of a queue, start time.
 
-Ten thousand queued texts go through startCallbacks to a listener that answers at once. Beside it, as what anybody
-would write first: the same posts one after the other over one kept connection, with requests.
+startCallbacks sends 10,000 queued messages to a listener that responds at once. The baseline is a loop that sends the
+same requests sequentially over one persistent connection, with the requests library.
 
     python benchmarks/emulator_drain.py          prints a table
     python benchmarks/emulator_drain.py --json   prints one JSON object
@@ -32,16 +32,16 @@ LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
 class CountingProtocol(asyncio.Protocol):
-    """Answers 200 to each request as soon as it is whole, and counts."""
+    """Listener that responds with 200 to each complete request and counts them."""
 
     count = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with nothing read."""
+        """Start with an empty buffer."""
         self.transport, self.buffer = transport, b""
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is whole."""
+        """Respond to each complete request."""
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             match = LENGTH.search(self.buffer, 0, end)
@@ -54,7 +54,7 @@ class CountingProtocol(asyncio.Protocol):
 
 
 def listen(pipe: Connection) -> None:
-    """A listener in a process of its own; says its port, then each time it is asked how many came."""
+    """Run the listener in its own process. It sends its port, then the count for each request on the pipe."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ def listen(pipe: Connection) -> None:
 
 
 class Emulator:
-    """The emulator as a process; it is ready when its first line is there."""
+    """Emulator process. It is ready when it prints its first line."""
 
     def __init__(self) -> None:
         began = time.perf_counter()
@@ -93,7 +93,7 @@ class Emulator:
         self.http.headers["VZ-M2M-Token"] = session
 
     def fill(self, count: int) -> None:
-        """Queue so many texts."""
+        """Queue messages."""
         body = {"accountName": ACCOUNT, "message": "T=21.5", "repeat": count}
         self.http.post(f"{self.root}/_emulator/messages", json=body).raise_for_status()
 
@@ -103,13 +103,13 @@ class Emulator:
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
     def end(self) -> None:
-        """Stop."""
+        """Stop the process."""
         self.process.terminate()
         self.process.wait()
 
 
 def drain(pipe: Connection, port: int) -> float:
-    """Texts a second through startCallbacks."""
+    """Return drained messages per second of startCallbacks."""
     emulator = Emulator()
     emulator.log_in()
     emulator.fill(MESSAGES)
@@ -126,7 +126,7 @@ def drain(pipe: Connection, port: int) -> float:
 
 
 def post_sequentially(port: int) -> float:
-    """Texts a second with a loop over requests."""
+    """Return messages per second of the sequential loop."""
     body = {"username": "", "password": "", "deviceIds": [{"id": "5551230001", "kind": "mdn"}], "smsMessage": "T=21.5"}
     with requests.Session() as session:
         began = time.perf_counter()
@@ -136,13 +136,13 @@ def post_sequentially(port: int) -> float:
 
 
 def count_posts(pipe: Connection) -> int:
-    """How many posts the listener has answered."""
+    """Return the number of requests that the listener has received."""
     pipe.send(True)
     return int(pipe.recv())
 
 
 def main() -> None:
-    """Measure in turn, so that a slow moment of the machine hits both."""
+    """Measure both alternately, so that load on the machine affects both."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=listen, args=(there,), daemon=True)
     process.start()
@@ -164,10 +164,10 @@ def main() -> None:
     here.send(False)
     result = {
         "drainedPerSecond": round(statistics.median(drained)),
-        "oneByOnePerSecond": round(statistics.median(looped)),
+        "sequentialPerSecond": round(statistics.median(looped)),
         "ratio": round(statistics.median(drained) / statistics.median(looped), 2),
         "megabytesEmpty": round(empty),
-        "megabytesWith100000Texts": round(held),
+        "megabytesWith100000Messages": round(held),
         "readySeconds": round(statistics.median(ready), 3),
     }
     if "--json" in sys.argv:

@@ -1,10 +1,14 @@
-"""How many texts a second the listener acknowledges durably, how it grows and starts, beside what one writes first.
+"""Benchmark of the listener: durable acknowledgements per second, memory and start time.
 
-Three servers take the same texts over 64 kept connections, one after the other, on the same disk in the same run:
-the listener; a receiver of the same framework that commits each request by itself; and one that stores nothing,
-which is the most that the framework can do. Then the first two once more, with 5 ms added to each sync (by strace,
-inside the system call; left out where strace is missing). Then a million texts through one listener, for its memory.
-The time of one fdatasync of the disk is printed, because durable figures mean nothing without it.
+Three servers receive the same messages over 64 persistent connections, on the same disk in the same run:
+
+    listener                 commits in groups
+    one commit per request   same framework, one transaction for each request
+    nothing stored           same framework without a store: the limit of the framework
+
+The first two run again with 5 ms added to each sync; strace adds them inside the system call, and this part is skipped
+without strace. Then one listener stores a million messages, for its memory.
+The output has the time of one fdatasync, because durable figures depend on the disk.
 
     python benchmarks/listener_throughput.py           prints tables, writes them and a plot to build/
     python benchmarks/listener_throughput.py --json    prints one JSON object
@@ -37,14 +41,14 @@ STARTS = 5
 
 
 def measure(kind: str, folder: Path, messages: int, before: list[str] | None = None) -> dict[str, float]:
-    """Load one server; also how soon it was ready and how much memory it had at the end."""
+    """Load one server; return its figures with its start time and its memory at the end."""
     with Server(kind, folder, before) as server:
         server.load(min(WARM_UP_MESSAGES, messages))
         return {**server.load(messages), "ready": server.ready, "megabytes": server.megabytes}
 
 
 def measure_growth(folder: Path, messages: int) -> list[tuple[int, float]]:
-    """Megabytes of a listener by how many texts it has stored since it began."""
+    """Return the memory of a listener in MB for growing numbers of stored messages."""
     with Server(LISTENER, folder) as server:
         points = [(0, server.megabytes)]
         for step in range(1, STEPS + 1):
@@ -54,7 +58,7 @@ def measure_growth(folder: Path, messages: int) -> list[tuple[int, float]]:
 
 
 def measure_start_seconds(kind: str, folder: Path, *, use_new_folder: bool) -> float:
-    """The median of several starts, on the same folder or each on a new one."""
+    """Return the median of several starts, on the same folder or each on a new one."""
     durations = []
     for number in range(STARTS):
         with Server(kind, folder / str(number) if use_new_folder else folder) as server:
@@ -63,7 +67,7 @@ def measure_start_seconds(kind: str, folder: Path, *, use_new_folder: bool) -> f
 
 
 def measure_sync_milliseconds(folder: Path) -> float:
-    """The median time of one fdatasync after 4 kB, as a commit needs it."""
+    """Return the median time of one fdatasync after 4 kB, as in a commit."""
     durations = []
     with (folder / "sync").open("wb", buffering=0) as file:
         for _ in range(200):
@@ -75,7 +79,7 @@ def measure_sync_milliseconds(folder: Path) -> float:
 
 
 def measure_all(folder: Path, divisor: int) -> dict[str, Any]:
-    """All figures, with fewer texts by the divisor."""
+    """Measure all figures. The divisor reduces the number of messages."""
     figures: dict[str, Any] = {"fdatasyncMilliseconds": measure_sync_milliseconds(folder), "slowDisk": None}
     figures["servers"] = {kind: measure(kind, folder / kind, MESSAGES // divisor) for kind in KINDS}
     if before := slow_sync_command(ADDED_SYNC_MILLISECONDS):
@@ -93,7 +97,7 @@ def measure_all(folder: Path, divisor: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, and leave tables and plot in build/."""
+    """Measure, print, and write tables and plot to build/."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="small numbers")

@@ -1,8 +1,8 @@
-"""How long `pulumi up`, an `up` without changes and a preview take, from one account to five hundred.
+"""Benchmark of `pulumi up`, `up` without changes and `preview`, from 1 to 500 accounts.
 
-Beside each stands the floor: the same with as many dynamic resources that do nothing, which is what the engine and
-the SDK take. And beside the first, what one would write without Pulumi: the same calls with curl. The two take turns,
-so that a slow moment of the machine hits both; figures are medians, and targets are ratios of figures of one run.
+The baseline is a stack with the same number of dynamic resources without any function: the time of Pulumi alone.
+A script with the same calls by curl shows the time without Pulumi. Stack and baseline are measured alternately, so that
+load on the machine affects both. Figures are medians, and targets are ratios of figures of one run.
 
     python benchmarks/provider_scale.py           prints two tables, writes them and a plot to build/
     python benchmarks/provider_scale.py --json    prints one JSON object
@@ -26,43 +26,43 @@ from scale.figures import Row, Target, format_table, plot
 from scale.stacks import Stack
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
-DELAYS = (0.0, 0.1, 1.0)  # seconds that one startCallbacks takes
+DELAYS = (0.0, 0.1, 1.0)  # seconds of one startCallbacks call
 SIZES = (1, 50, 200, 500)
 QUICK = (1, 20)
-OVERLAP = 0.1  # seconds a call, at up to 200 accounts: the calls should hide behind what the engine does meanwhile
+OVERLAP = 0.1  # seconds of one call, which the work of the engine should hide for up to 200 accounts
 MAX_OVERLAPPING_ACCOUNTS = 200
-WAVES = (40, 1.0)  # accounts, seconds a call
-PARALLEL = 32  # where calls take time; the engine's own default is 4 for each processor
+WAVES = (40, 1.0)  # accounts, seconds of one call
+PARALLEL = 32  # for calls with a delay; Pulumi's default is 4 per processor
 PARALLEL_FLAGS = ("--parallel", str(PARALLEL))
-MAX_SCRIPT_SECONDS = 30.0  # seconds; curl one by one is left out where it would take longer
+MAX_SCRIPT_SECONDS = 30.0  # sequential curl is skipped when it would take longer
 Samples = dict[str, list[float]]
 
 
 def build_account_names(count: int) -> list[str]:
-    """So many account names."""
+    """Return distinct account names."""
     return [f"0000123456-{number:05d}" for number in range(1, count + 1)]
 
 
 def measure_pair(emulator: Emulator, accounts: list[str], samples: Samples, *flags: str) -> None:
-    """One `up` of both, on stacks that are thrown away."""
+    """Measure one `up` of stack and baseline, on temporary stacks."""
     with Stack("activations", accounts, emulator.settings) as ours, Stack("noop", accounts, {}) as baseline:
         samples["up"].append(ours.up(*flags))
-        samples["floorUp"].append(baseline.up(*flags))
+        samples["baselineUp"].append(baseline.up(*flags))
 
 
 def measure_immediate(emulator: Emulator, count: int, rounds: int) -> Row:
-    """A ThingSpace that answers at once: up, no-op ups and previews of both in turn, and the state of one account."""
+    """Measure up, no-op ups, previews and the state size while ThingSpace responds without delay."""
     accounts = build_account_names(count)
     samples: Samples = defaultdict(list)
     emulator.set_call_delay(0)
     with Stack("activations", accounts, emulator.settings) as ours, Stack("noop", accounts, {}) as baseline:
         samples["up"].append(ours.up())
-        samples["floorUp"].append(baseline.up())
+        samples["baselineUp"].append(baseline.up())
         for _ in range(rounds):
             samples["unchanged"].append(ours.unchanged())
-            samples["floorUnchanged"].append(baseline.unchanged())
+            samples["baselineUnchanged"].append(baseline.unchanged())
             samples["preview"].append(ours.preview())
-            samples["floorPreview"].append(baseline.preview())
+            samples["baselinePreview"].append(baseline.preview())
         samples["stateBytes"].append(ours.measure_state_bytes("SmsCallbackActivation"))
     if emulator.count_started() != count:
         raise RuntimeError(f"{emulator.count_started()} calls for {count} accounts")
@@ -70,7 +70,7 @@ def measure_immediate(emulator: Emulator, count: int, rounds: int) -> Row:
 
 
 def measure_slow(emulator: Emulator, count: int, delay: float, rounds: int) -> Row:
-    """A ThingSpace that takes its time: several ups in turn with the floor where that is judged, else one."""
+    """Measure one up with delayed calls; with `rounds`, several ups alternating with the baseline."""
     accounts = build_account_names(count)
     samples: Samples = defaultdict(list)
     emulator.set_call_delay(delay)
@@ -84,17 +84,17 @@ def measure_slow(emulator: Emulator, count: int, delay: float, rounds: int) -> R
 
 
 def measure_script(emulator: Emulator, accounts: list[str], delay: float) -> Row:
-    """Seconds of the same calls with curl, one by one and 32 at once."""
+    """Measure the same calls by curl in seconds, sequentially and 32 at a time."""
     samples: Samples = defaultdict(list)
     if len(accounts) * delay <= MAX_SCRIPT_SECONDS:
         samples["script"].append(emulator.run_script(accounts, 1))
     samples["script32"].append(emulator.run_script(accounts, 32))
-    print(f"{len(accounts)} accounts, {delay:g} s a call: done", file=sys.stderr)
+    print(f"{len(accounts)} accounts, {delay:g} s per call: done", file=sys.stderr)
     return _medians(samples)
 
 
 def measure_waves(emulator: Emulator, rounds: int) -> Row:
-    """Few accounts, slow calls, many at once: whole waves of calls on top of the floor."""
+    """Measure few accounts with slow calls, where the update takes the baseline plus full waves of calls."""
     count, delay = WAVES
     samples: Samples = defaultdict(list)
     emulator.set_call_delay(delay)
@@ -104,7 +104,7 @@ def measure_waves(emulator: Emulator, rounds: int) -> Row:
 
 
 def measure_ready(rounds: int) -> Row:
-    """Seconds until a provider process can be used, and until an empty one could."""
+    """Measure the start of a provider process and of an empty one in seconds."""
     samples: Samples = defaultdict(list)
     for _ in range(rounds):
         samples["ready"].append(provider_startup.measure_provider())
@@ -117,31 +117,31 @@ def _medians(samples: Samples) -> Row:
 
 
 def judge(rows: list[Row], waved: Row, started: Row) -> list[Target]:
-    """The targets, each as a ratio."""
+    """Return the targets, each as a ratio."""
     targets = []
     for row in (it for it in rows if it["perCall"] == 0):
         for name, figure, baseline in (
-            ("no-op up", "unchanged", "floorUnchanged"),
-            ("preview", "preview", "floorPreview"),
+            ("no-op up", "unchanged", "baselineUnchanged"),
+            ("preview", "preview", "baselinePreview"),
         ):
-            targets.append(Target(f"{name} of {row['accounts']} / floor", row[figure] / row[baseline], 1.1))
-    for row in (it for it in rows if it["perCall"] and "floorUp" in it):
-        name = f"up of {row['accounts']} at {row['perCall']:g} s, --parallel {PARALLEL} / floor"
-        targets.append(Target(name, row["up"] / row["floorUp"], 1.15))
+            targets.append(Target(f"{name} of {row['accounts']} / baseline", row[figure] / row[baseline], 1.1))
+    for row in (it for it in rows if it["perCall"] and "baselineUp" in it):
+        name = f"up of {row['accounts']} at {row['perCall']:g} s, --parallel {PARALLEL} / baseline"
+        targets.append(Target(name, row["up"] / row["baselineUp"], 1.15))
     count, delay = WAVES
-    min_seconds = waved["floorUp"] + math.ceil(count / PARALLEL) * delay
+    min_seconds = waved["baselineUp"] + math.ceil(count / PARALLEL) * delay
     targets += [
         Target(
-            f"up of {count} at {delay:g} s, --parallel {PARALLEL} / (floor + its waves)", waved["up"] / min_seconds, 1.2
+            f"up of {count} at {delay:g} s, --parallel {PARALLEL} / (baseline + waves)", waved["up"] / min_seconds, 1.2
         ),
-        Target("provider ready / an empty one", started["ready"] / started["empty"], 1.5),
+        Target("provider start / empty provider start", started["ready"] / started["empty"], 1.5),
         Target("state of an activation, kB", max(it.get("stateBytes", 0) for it in rows) / 1000, 1.0),
     ]
     return targets
 
 
 def main() -> None:
-    """Measure, print, and leave table and plot in build/."""
+    """Measure, print, and write table and plot to build/."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="small numbers, once")

@@ -1,6 +1,6 @@
-"""The whole chain on this machine, explained as it runs: `make demo`, and `make demo-down` after an interruption.
+"""Demo of the complete system on this machine: `make demo`, and `make demo-down` after an interruption.
 
-Everything it leaves behind is in .thingspace/demo, which git ignores.
+All its files are in .thingspace/demo, which git ignores.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ WAIT_SECONDS = 30.0
 
 
 class DemoError(Exception):
-    """A step did not do what it should; the text says which and what to look at."""
+    """A step failed. The message names the step and where to look."""
 
 
 def print_step(message: str) -> None:
-    """One step, in plain words, set apart from the real output around it."""
+    """Print the explanation of a step, indented so that it stands out from command output."""
     print("\n" + textwrap.indent(textwrap.fill(" ".join(message.split()), 96), "## "), flush=True)
 
 
 def run(environment: dict[str, str], *command: str) -> None:
-    """Run a command as a person would, its real output included."""
+    """Run a command and show it with its output."""
     print(f"$ {' '.join(command)}", flush=True)
     with subprocess.Popen(command, cwd=TOP, env=environment) as child:
         try:
             status = child.wait()
         except KeyboardInterrupt:
-            child.wait()  # Ctrl-C reached it too; what it has begun it ends by itself
+            child.wait()  # the command has received Ctrl-C too and ends
             raise
     if status != 0:
-        raise DemoError(f"`{' '.join(command)}` ended with status {status}.")
+        raise DemoError(f"`{' '.join(command)}` exited with status {status}.")
 
 
 class Emulator:
-    """The emulator's process, and the questions that the demo asks it."""
+    """Emulator process and its control API."""
 
     def __init__(self) -> None:
-        # The emulator inherits the lock on its pid file, so a later run can tell whether it still lives.
+        # The emulator inherits the lock on its pid file, so a later run can detect whether it still runs.
         with EMULATOR_PID.open("w") as pid_file:
             fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with (FOLDER / "emulator.log").open("w") as log:
@@ -66,29 +66,29 @@ class Emulator:
             pid_file.write(str(self._process.pid))
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise DemoError(f"the emulator did not start; see {FOLDER / 'emulator.log'}")
+            raise DemoError(f"starting the emulator failed. See {FOLDER / 'emulator.log'}")
         self.ready: dict[str, Any] = json.loads(line)
         self._control = self.ready["url"].removesuffix("/api") + "/_emulator"
 
     def send_message(self, message: str) -> None:
-        """A device texts 900060005010."""
-        print(f"device -> ThingSpace: {message!r}", flush=True)
+        """Send a message from a device to ThingSpace."""
+        print(f"The device sends {message!r} to ThingSpace.", flush=True)
         body = {"accountName": ACCOUNT, "message": message}
         requests.post(f"{self._control}/messages", json=body, timeout=10).raise_for_status()
 
     def count_queued(self) -> int:
-        """How many texts wait in ThingSpace's queue."""
+        """Return the number of messages in ThingSpace's queue."""
         response = requests.get(f"{self._control}/queue", params={"accountName": ACCOUNT}, timeout=10).json()
         return len(response["messages"])
 
     def fetch_calls(self) -> list[str]:
-        """The calls that ThingSpace got so far."""
+        """Return the operations of all calls to ThingSpace so far."""
         response = requests.get(f"{self._control}/journal", timeout=10).json()
         return [call["operation"] for call in response["calls"]]
 
 
 def stored_messages(environment: dict[str, str]) -> list[str]:
-    """The texts that the listener has stored."""
+    """Return the messages that the listener has stored."""
     command = [sys.executable, "-m", "thingspace_provider.cli", "messages", "--json"]
     done = subprocess.run(command, cwd=TOP, env=environment, check=False, capture_output=True, text=True)
     if done.returncode != 0:
@@ -97,18 +97,18 @@ def stored_messages(environment: dict[str, str]) -> list[str]:
 
 
 def wait_until(condition: Callable[[], bool], description: str) -> None:
-    """Wait for something that takes a moment, with an end."""
+    """Wait until the condition holds, or fail after WAIT_SECONDS."""
     if not timeouts.wait_until(condition, WAIT_SECONDS):
-        raise DemoError(f"waited {WAIT_SECONDS:g} s for {description}.")
+        raise DemoError(f"timed out after {WAIT_SECONDS:g} s: {description}.")
 
 
 def prepare(emulator: Emulator) -> dict[str, str]:
-    """An environment of its own for the engine, so that the demo touches nobody's stacks or settings."""
+    """Return an environment for the Pulumi CLI that is separate from your stacks and settings."""
     pulumi_cli = subprocess.run(
         [sys.executable, TOP / "tools/pulumi_cli/get.py"], check=False, stdout=subprocess.PIPE, text=True
     )
     if pulumi_cli.returncode != 0:
-        raise DemoError("there is no Pulumi engine; the lines above say what to do.")
+        raise DemoError("the Pulumi CLI is not available. The lines above say what to do.")
     (FOLDER / "state").mkdir()
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "THINGSPACE_"))}
     return {
@@ -130,47 +130,47 @@ def prepare(emulator: Emulator) -> dict[str, str]:
 
 
 def run_demo() -> None:
-    """The story, step by step."""
-    print_step(
-        "An emulator of ThingSpace starts on this machine, because nobody outside Verizon has a ThingSpace to try."
-    )
+    """Run all steps."""
+    print_step("Start a ThingSpace emulator on this machine, so that the demo needs no Verizon account.")
     emulator = Emulator()
-    print(f"emulator: {emulator.ready['url']}")
+    print(f"The emulator listens on {emulator.ready['url']}.")
     environment = prepare(emulator)
     pulumi = ("pulumi", "--non-interactive", "--stack", "dev")
 
-    print_step("A device sends two texts. No listener is registered, so ThingSpace queues them.")
+    print_step("A device sends two messages. No listener is registered yet, so ThingSpace queues them.")
     emulator.send_message("T=21.5")
     emulator.send_message("T=21.7")
-    print(f"waiting in ThingSpace's queue: {emulator.count_queued()}")
+    print(f"Messages in ThingSpace's queue: {emulator.count_queued()}")
 
-    print_step("pulumi up: the listener starts, is proven reachable, registered, and callbacks are started.")
+    print_step(
+        "`pulumi up` starts the listener, probes its callback URL, registers the URL with ThingSpace and starts the "
+        "callbacks. ThingSpace then delivers the queued messages."
+    )
     run(environment, *pulumi[:2], "stack", "init", "dev")
     run(environment, *pulumi, "up", "--yes", "--skip-preview")
-    wait_until(lambda: len(stored_messages(environment)) == 2, "the two queued texts")  # noqa: PLR2004
-    print(f"calls to ThingSpace: {', '.join(emulator.fetch_calls())}")
-    print(
-        f"waiting in ThingSpace's queue: {emulator.count_queued()}; in the inbox: {len(stored_messages(environment))}"
-    )
+    wait_until(lambda: len(stored_messages(environment)) == 2, "the listener stores the two queued messages")  # noqa: PLR2004
+    print(f"Calls to ThingSpace: {', '.join(emulator.fetch_calls())}")
+    print(f"Messages in ThingSpace's queue: {emulator.count_queued()}")
+    print(f"Messages in the listener's inbox: {len(stored_messages(environment))}")
 
-    print_step("A third text arrives live.")
+    print_step("A third message arrives without queueing. `thingspace messages` shows all stored messages.")
     emulator.send_message("T=21.9")
-    wait_until(lambda: len(stored_messages(environment)) == 3, "the third text")  # noqa: PLR2004
+    wait_until(lambda: len(stored_messages(environment)) == 3, "the listener stores the third message")  # noqa: PLR2004
     run(environment, "thingspace", "messages")
 
-    print_step("A second pulumi up changes nothing and sends nothing to ThingSpace.")
+    print_step("A second `pulumi up` finds no changes and sends no calls to ThingSpace.")
     before = len(emulator.fetch_calls())
     run(environment, *pulumi, "up", "--yes", "--skip-preview", "--expect-no-changes")
-    print(f"calls to ThingSpace in this update: {len(emulator.fetch_calls()) - before}")
+    print(f"Calls to ThingSpace in this update: {len(emulator.fetch_calls()) - before}")
 
-    print_step("pulumi destroy: deregistered, listener stopped.")
+    print_step("`pulumi destroy` removes the registration and stops the listener.")
     before = len(emulator.fetch_calls())
     run(environment, *pulumi, "destroy", "--yes", "--skip-preview")
-    print(f"calls to ThingSpace in this update: {', '.join(emulator.fetch_calls()[before:])}")
+    print(f"Calls to ThingSpace in this update: {', '.join(emulator.fetch_calls()[before:])}")
 
 
 def clean_up() -> list[str]:
-    """End every process that a demo started and remove what it wrote; returns what was found."""
+    """Stop all processes of a demo and remove its files; return the names of the stopped processes."""
     ended = []
     pid_files = [EMULATOR_PID, *FOLDER.glob("listeners/*/listener.pid")]
     for pid_file in pid_files:
@@ -182,26 +182,26 @@ def clean_up() -> list[str]:
 
 
 def main() -> int:
-    """Run the demo, or only clean up with --down."""
+    """Run the demo, or only clean up if --down is given."""
     left = clean_up()
     if left:
-        print(f"ended what an earlier demo had left running: {', '.join(left)}")
+        print(f"Stopped processes of an earlier demo: {', '.join(left)}")
     if "--down" in sys.argv:
-        print("nothing of a demo is left running")
+        print("No process of a demo is running.")
         return 0
     FOLDER.mkdir(parents=True)
     started = time.monotonic()
     try:
         run_demo()
     except DemoError as error:
-        print(f"\nThe demo stopped: {error}", file=sys.stderr)
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; `make demo` starts anew", file=sys.stderr)
+        print("\nInterrupted. Run `make demo` to start again.", file=sys.stderr)
         return 130
     finally:
         clean_up()
-    print_step(f"Done in {time.monotonic() - started:.0f} s; nothing is left running. Next: README.md.")
+    print_step(f"Done in {time.monotonic() - started:.0f} s. All processes have stopped. Continue with README.md.")
     return 0
 
 

@@ -1,11 +1,11 @@
-"""Run the tests where users are: on the oldest SDK that we support, on the oldest and on a new Python.
+"""Runs the tests with the oldest supported versions, with the oldest Python and with a new Python.
 
     python tools/matrix.py                each environment in turn, then a summary
     python tools/matrix.py oldest         one of them
     python tools/matrix.py 3.13 -- tests/api -x       with arguments for pytest
 
-Environments are kept in .matrix/ and made anew when their requirements change. The exit code is 1 when one failed; an
-environment whose Python is not on this machine is named in the summary and is no failure.
+Environments are cached in .matrix/ and replaced when their requirements change. The exit status is 1 if one failed. An
+environment without a matching Python on this machine is listed as NOT RUN and does not count as failed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENVIRONMENTS_DIRECTORY = TOP / ".matrix"
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python, what is installed in it, and the tests that it makes a difference for."""
+    """Python version, installed requirements, and the tests that depend on them."""
 
     python: str
     requirements: str
@@ -50,7 +50,7 @@ ENVIRONMENTS = {
 
 
 def find_python(version: str) -> Path | None:
-    """A Python of that version: on PATH, or among pyenv's."""
+    """Find a Python of this version on PATH or in pyenv."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for candidate in (f"python{version}", *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python")))):
         try:
@@ -60,7 +60,7 @@ def find_python(version: str) -> Path | None:
                 check=True,
                 text=True,
             ).stdout.split()
-        except (OSError, subprocess.CalledProcessError):  # pyenv's shims exist for versions that are not chosen
+        except (OSError, subprocess.CalledProcessError):  # pyenv has shims of versions that are not selected
             continue
         if output[0] == version:
             return Path(output[1])
@@ -68,7 +68,7 @@ def find_python(version: str) -> Path | None:
 
 
 def prepare(name: str, environment: Environment, python: Path) -> Path:
-    """The folder of an environment, made when it is not there or its requirements are newer."""
+    """Return the folder of an environment; create it if it is missing or its requirements changed."""
     folder = ENVIRONMENTS_DIRECTORY / name
     ready = folder / "ready"
     requirements = (TOP / environment.requirements).read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def prepare(name: str, environment: Environment, python: Path) -> Path:
 
 
 def run(name: str, folder: Path, pulumi_cli: str, arguments: list[str]) -> str:
-    """Run pytest there; its count of passed and failed tests, with FAILED before it when it failed."""
+    """Run pytest in the environment and return its summary line, after "FAILED" if it failed."""
     path = os.pathsep.join([pulumi_cli, str(folder / "bin"), os.environ["PATH"]])
     log(f"{name}: {' '.join(arguments)}")
     process = subprocess.Popen(
@@ -110,7 +110,7 @@ def run(name: str, folder: Path, pulumi_cli: str, arguments: list[str]) -> str:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    summary = "no count of tests"
+    summary = "pytest printed no summary"
     for line in process.stdout or ():
         print(line, end="", flush=True)
         if re.search(r"\d+ (passed|failed|error|deselected).* in [\d.]+s", line):
@@ -119,17 +119,17 @@ def run(name: str, folder: Path, pulumi_cli: str, arguments: list[str]) -> str:
 
 
 def log(message: str) -> None:
-    """One line about what happens."""
+    """Print a progress line."""
     print(f"== matrix {message}", flush=True)
 
 
 def main() -> int:
-    """Each environment in turn."""
+    """Run the chosen environments one after the other, then print a summary."""
     arguments_given = [*sys.argv[1:], "--"]
     chosen = arguments_given[: arguments_given.index("--")] or list(ENVIRONMENTS)
     arguments = arguments_given[arguments_given.index("--") + 1 : -1]
     if unknown := set(chosen) - set(ENVIRONMENTS):
-        print(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}", file=sys.stderr)
+        print(f"unknown environment {', '.join(sorted(unknown))}: use {', '.join(ENVIRONMENTS)}", file=sys.stderr)
         return 2
     pulumi_cli = subprocess.run(
         [sys.executable, str(TOP / "tools" / "pulumi_cli" / "get.py")], stdout=subprocess.PIPE, check=True, text=True
@@ -140,7 +140,7 @@ def main() -> int:
         began = time.monotonic()
         python = find_python(environment.python)
         if python is None:
-            results[name] = f"NOT RUN: there is no Python {environment.python} on this machine"
+            results[name] = f"NOT RUN: this machine has no Python {environment.python}"
             log(f"{name}: {results[name]}")
             continue
         try:

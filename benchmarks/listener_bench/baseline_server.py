@@ -1,4 +1,4 @@
-"""What the listener stands beside: `each` commits every request by itself, `none` stores nothing.
+"""Baseline servers: `each` commits every request separately, `none` stores nothing.
 
 python baseline_server.py each|none FILE
 """
@@ -18,16 +18,16 @@ from starlette.routing import Route
 
 
 def main(kind: str, store: str) -> None:
-    """Serve until told to end; the first line tells where."""
+    """Serve until SIGTERM; the first line of the output has the URL."""
     connection = apsw.Connection(store)
     connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
-    connection.execute("CREATE TABLE texts (id INTEGER PRIMARY KEY, account TEXT, devices TEXT, text TEXT)")
+    connection.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, account TEXT, devices TEXT, text TEXT)")
 
     async def receive(request: Request) -> Response:
         body = await request.json()
         if kind == "each":
             row = (request.path_params["account"], json.dumps(body["deviceIds"]), body["smsMessage"])
-            connection.execute("INSERT INTO texts (account, devices, text) VALUES (?, ?, ?)", row)
+            connection.execute("INSERT INTO messages (account, devices, text) VALUES (?, ?, ?)", row)
         return Response()
 
     app = Starlette(routes=[Route("/callbacks/{token}/{account}", receive, methods=["POST"])])

@@ -1,4 +1,4 @@
-"""Texts over many kept connections, each sent when the one before it was answered."""
+"""Load over persistent connections, each of which sends a message after the response to the previous one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import time
 from typing import cast
 
 CONNECTIONS = 64
-TIMEOUT_SECONDS = 600.0  # seconds
+TIMEOUT_SECONDS = 600.0
 ACCOUNT, PATH_TOKEN = "0000123456-00001", "invented-path-token"
 CREDENTIAL = {"username": "plant-a", "password": "invented-password"}
 PATH = f"/callbacks/{PATH_TOKEN}/{ACCOUNT}"
 
 
 class Sender(asyncio.Protocol):
-    """One connection: sends a text, waits for its answer, sends the next."""
+    """One connection: sends a message, waits for the response, sends the next."""
 
     def __init__(self, number: int, load_run: LoadRun) -> None:
         self._number = number
@@ -24,12 +24,12 @@ class Sender(asyncio.Protocol):
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Send the first message."""
         self._transport = cast("asyncio.Transport", transport)
         self._next()
 
     def data_received(self, data: bytes) -> None:
-        """An answer fits one segment: its body is empty."""
+        """Record the response, which fits one segment because its body is empty."""
         self._load_run.durations.append(time.perf_counter() - self._sent)
         self._load_run.rejected += not data.startswith(b"HTTP/1.1 200")
         self._next()
@@ -50,7 +50,7 @@ class Sender(asyncio.Protocol):
 
 
 class LoadRun:
-    """What all senders share: how many texts are left, how long each took."""
+    """State that all senders share: remaining messages and response times."""
 
     def __init__(self, messages: int) -> None:
         self._remaining = messages
@@ -61,7 +61,7 @@ class LoadRun:
         self._messages = messages
 
     def next(self) -> str | None:
-        """The next text, or None when all are sent."""
+        """Return the next message, or None when all are sent."""
         if len(self.durations) == self._messages and not self.done.done():
             self.done.set_result(None)
         if self._remaining == 0:
@@ -71,7 +71,7 @@ class LoadRun:
 
 
 async def load(port: int, messages: int) -> dict[str, float]:
-    """Texts a second, and milliseconds at the median and the 99th percentile."""
+    """Return messages per second, and the median and 99th percentile of the response time in milliseconds."""
     load_run = LoadRun(messages)
     loop = asyncio.get_running_loop()
     begun = time.perf_counter()
@@ -84,5 +84,5 @@ async def load(port: int, messages: int) -> dict[str, float]:
         "perSecond": messages / seconds,
         "p50": cuts[49] * 1000,
         "p99": cuts[98] * 1000,
-        "refused": load_run.rejected,
+        "rejected": load_run.rejected,
     }

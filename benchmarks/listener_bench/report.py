@@ -1,4 +1,4 @@
-"""What was measured, judged against the targets, as tables and as a plot."""
+"""Tables and plot of the measured figures, with their targets."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HEAD = ("", "texts/s", "p50 ms", "p99 ms", "refused", "ready s", "MB")
+HEAD = ("", "messages/s", "p50 ms", "p99 ms", "rejected", "ready s", "MB")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure, and the least (positive `sign`) or the most (negative) that it may be."""
+    """Figure with its minimum (positive `sign`) or maximum (negative `sign`)."""
 
     name: str
     figure: float
@@ -20,45 +20,46 @@ class Target:
 
     @property
     def line(self) -> str:
-        """One row of the table of targets."""
+        """Return one row of the table of targets."""
         met = self.sign * (self.figure - self.bound) >= 0
         word = "at least" if self.sign > 0 else "at most"
         return f"| {self.name} | {self.figure:,.3g} | {word} {self.bound:,g} | {'met' if met else 'MISSED'} |"
 
 
 def build_targets(figures: dict[str, Any]) -> list[Target]:
-    """What was promised; ratios are to what one would write first, in the same run."""
+    """Return the targets. Ratios compare with one commit per request in the same run."""
     listener, commit_per_request = figures["servers"]["listener"], figures["servers"]["one commit per request"]
     results = [
-        Target("texts/s, where one fdatasync takes less than 1 ms", listener["perSecond"], 10_000, 1),
-        Target("the 99th percentile of their answers, ms", listener["p99"], 25, -1),
-        Target(
-            "texts/s beside one commit per request", listener["perSecond"] / commit_per_request["perSecond"], 1.5, 1
-        ),
+        Target("messages/s, if one fdatasync takes less than 1 ms", listener["perSecond"], 10_000, 1),
+        Target("99th percentile of the response time, ms", listener["p99"], 25, -1),
+        Target("messages/s / one commit per request", listener["perSecond"] / commit_per_request["perSecond"], 1.5, 1),
     ]
     if slow := figures["slowDisk"]:
         per_second = slow["listener"]["perSecond"]
         results += [
-            Target("texts/s with 5 ms more for each sync", per_second, 2000, 1),
+            Target("messages/s with 5 ms more per sync", per_second, 2000, 1),
             Target(
-                "the same beside one commit per request", per_second / slow["one commit per request"]["perSecond"], 5, 1
+                "messages/s with 5 ms more per sync / one commit per request",
+                per_second / slow["one commit per request"]["perSecond"],
+                5,
+                1,
             ),
         ]
     messages, megabytes = figures["growth"][-1]
     return [
         *results,
-        Target(f"MB with {messages:,} texts stored", megabytes, 100, -1),
+        Target(f"MB with {messages:,} stored messages", megabytes, 100, -1),
         Target("seconds to start", figures["starts"]["empty"], 0.7, -1),
-        Target(f"seconds to start on {messages:,} texts", figures["starts"]["full"], 0.7, -1),
+        Target(f"seconds to start with {messages:,} stored messages", figures["starts"]["full"], 0.7, -1),
     ]
 
 
 def format_table(figures: dict[str, Any]) -> str:
-    """All tables in Markdown."""
+    """Return all tables in Markdown."""
     lines = ["| " + " | ".join(HEAD) + " |", "|---|" + "---:|" * (len(HEAD) - 1)]
     lines += [_row(name, row) for name, row in figures["servers"].items()]
-    lines += [_row(f"{name}, 5 ms more for each sync", row) for name, row in (figures["slowDisk"] or {}).items()]
-    lines += ["", "| texts stored | MB |", "|---:|---:|"]
+    lines += [_row(f"{name}, 5 ms more per sync", row) for name, row in (figures["slowDisk"] or {}).items()]
+    lines += ["", "| stored messages | MB |", "|---:|---:|"]
     lines += [f"| {messages:,} | {megabytes:.0f} |" for messages, megabytes in figures["growth"]]
     lines += [
         "",
@@ -70,12 +71,12 @@ def format_table(figures: dict[str, Any]) -> str:
 
 
 def _row(name: str, row: dict[str, float]) -> str:
-    cells = f"{row['perSecond']:.0f} | {row['p50']:.2f} | {row['p99']:.2f} | {row['refused']:.0f}"
+    cells = f"{row['perSecond']:.0f} | {row['p50']:.2f} | {row['p99']:.2f} | {row['rejected']:.0f}"
     return f"| {name} | {cells} | {row['ready']:.2f} | {row['megabytes']:.0f} |"
 
 
 def plot(figures: dict[str, Any], file: Path) -> None:
-    """Texts a second on a fast and on a slow disk, and memory over stored texts."""
+    """Plot messages per second on this and on a slow disk, and memory over stored messages."""
     import matplotlib as mpl  # noqa: PLC0415  half a second that --json does not need
 
     mpl.use("Agg")
@@ -83,17 +84,17 @@ def plot(figures: dict[str, Any], file: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for shift, (label, rows) in enumerate(
-        [("this disk", figures["servers"]), ("5 ms more for each sync", figures["slowDisk"] or {})]
+        [("this disk", figures["servers"]), ("5 ms more per sync", figures["slowDisk"] or {})]
     ):
         positions = [position + 0.4 * shift for position in range(len(rows))]
         bars = left.bar(positions, [row["perSecond"] for row in rows.values()], 0.4, label=label)
         left.bar_label(bars, fmt="{:,.0f}", fontsize="small")
-    left.set_xticks([place + 0.2 for place in range(len(figures["servers"]))], list(figures["servers"]))
-    left.set(title="texts acknowledged a second", yscale="log")
+    left.set_xticks([position + 0.2 for position in range(len(figures["servers"]))], list(figures["servers"]))
+    left.set(title="acknowledged messages per second", yscale="log")
     messages, megabytes = zip(*figures["growth"], strict=True)
     right.plot(messages, megabytes, marker="o", label="listener")
     right.axhline(100, color="black", linestyle="--", label="target")
-    right.set(title="memory", xlabel="texts stored", ylabel="MB", ylim=(0, None))
+    right.set(title="memory", xlabel="stored messages", ylabel="MB", ylim=(0, None))
     for axes in (left, right):
         axes.legend(fontsize="small")
         axes.grid(visible=True, alpha=0.3)

@@ -64,11 +64,11 @@ class Server:
         self._process.communicate()
 
     def load(self, messages: int) -> dict[str, float]:
-        """Texts a second, milliseconds at the median and the 99th percentile, how many were refused."""
+        """Return messages per second, response times in milliseconds, and the number of rejected messages."""
         return uvloop.run(load(self.port, messages))
 
     @property
     def megabytes(self) -> float:
-        """Resident memory."""
+        """Resident memory in MB."""
         status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What one would write first: the same calls with curl. Accounts on standard input, as many at once as $1 says.
+# Sends the same calls by curl. Reads the accounts from standard input; $1 is the number of concurrent calls.
 set -euo pipefail
 base=$THINGSPACE_BASE_URL
 

@@ -1,4 +1,4 @@
-"""The emulator as a process, and the same calls as a script of curl."""
+"""Emulator process, and a script with the same calls by curl."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parent / "calls.sh"
 
 
 class Emulator:
-    """ThingSpace with these accounts; startCallbacks takes as long as it is told to, token and login no time."""
+    """Emulator with these accounts and a configurable delay of startCallbacks."""
 
     def __init__(self, accounts: list[str]) -> None:
         options = [option for account in accounts for option in ("--account", account)]
@@ -46,19 +46,19 @@ class Emulator:
         self._process.communicate()
 
     def set_call_delay(self, seconds: float) -> None:
-        """From now on each startCallbacks takes so long; what was before is forgotten."""
+        """Reset the emulator and set the delay of each startCallbacks call."""
         requests.post(f"{self._root}/_emulator/reset", timeout=10).raise_for_status()
         if seconds:
             rule = {"operation": "startCallbacks", "delaySeconds": seconds, "times": 100_000}
             requests.post(f"{self._root}/_emulator/faults", json=rule, timeout=10).raise_for_status()
 
     def count_started(self) -> int:
-        """How many startCallbacks it has taken since."""
+        """Return the number of startCallbacks calls since the last reset."""
         response = requests.get(f"{self._root}/_emulator/journal?operation=startCallbacks", timeout=10)
         return len(response.json()["calls"])
 
     def run_script(self, accounts: list[str], parallel: int) -> float:
-        """Seconds that the script takes."""
+        """Run the script and return its duration in seconds."""
         began = time.perf_counter()
         subprocess.run(
             [str(SCRIPT), str(parallel)],

@@ -1,4 +1,4 @@
-"""What was measured, judged against the targets, as a table and as a plot."""
+"""Table and plot of the measured times, with their targets."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Row = dict[str, Any]  # accounts, perCall, up, floorUp, and where measured: unchanged, preview, script, script32, ...
+Row = dict[str, Any]  # accounts, perCall, up, baselineUp, and if measured: unchanged, preview, script, script32, ...
 
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio of two figures of one run, and the most that it may be."""
+    """Ratio of two figures of one run, and its maximum."""
 
     name: str
     ratio: float
@@ -19,7 +19,7 @@ class Target:
 
     @property
     def line(self) -> str:
-        """One row of the table of targets."""
+        """Return one row of the table of targets."""
         result = "met" if self.ratio <= self.max_ratio else "MISSED"
         return f"| {self.name} | {self.ratio:.3g} | {self.max_ratio:g} | {result} |"
 
@@ -28,21 +28,21 @@ HEAD = {
     "accounts": "accounts",
     "perCall": "s per call",
     "up": "up",
-    "floorUp": "floor",
+    "baselineUp": "baseline",
     "unchanged": "no-op up",
-    "floorUnchanged": "floor",
+    "baselineUnchanged": "baseline",
     "preview": "preview",
-    "floorPreview": "floor",
+    "baselinePreview": "baseline",
     "script": "curl",
     "script32": "curl -P 32",
 }
 
 
 def format_table(rows: list[Row], targets: list[Target]) -> str:
-    """Both tables in Markdown; all times are seconds, medians of the rounds."""
+    """Return both tables in Markdown. All times are medians in seconds."""
     lines = ["| " + " | ".join(HEAD.values()) + " |", "|" + "---:|" * len(HEAD)]
     lines += ["| " + " | ".join(_cell(row.get(key)) for key in HEAD) + " |" for row in rows]
-    lines += ["", "| target | measured | at most | |", "|---|---:|---:|---|"]
+    lines += ["", "| target | measured | maximum | |", "|---|---:|---:|---|"]
     return "\n".join([*lines, *(target.line for target in targets)])
 
 
@@ -51,7 +51,7 @@ def _cell(value: Any) -> str:
 
 
 def plot(rows: list[Row], file: Path) -> None:
-    """Seconds over accounts: `up` by how long a call takes, and what finds nothing to do."""
+    """Plot seconds over accounts: `up` for each call delay, and commands without changes."""
     import matplotlib as mpl  # noqa: PLC0415  half a second that --json does not need
 
     mpl.use("Agg")
@@ -61,7 +61,7 @@ def plot(rows: list[Row], file: Path) -> None:
     for delay in sorted({row["perCall"] for row in rows}):
         delay_rows = [row for row in rows if row["perCall"] == delay]
         sizes = [row["accounts"] for row in delay_rows]
-        [line] = left.plot(sizes, [row["up"] for row in delay_rows], marker="o", label=f"up, {delay:g} s a call")
+        [line] = left.plot(sizes, [row["up"] for row in delay_rows], marker="o", label=f"up, {delay:g} s per call")
         script = [row for row in delay_rows if row.get("script") is not None]
         left.plot(
             [row["accounts"] for row in script],
@@ -69,17 +69,17 @@ def plot(rows: list[Row], file: Path) -> None:
             marker="x",
             linestyle=":",
             color=line.get_color(),
-            label=f"curl, one by one, {delay:g} s",
+            label=f"sequential curl, {delay:g} s",
         )
     at_once = [row for row in rows if row["perCall"] == 0]
     sizes = [row["accounts"] for row in at_once]
-    left.plot(sizes, [row["floorUp"] for row in at_once], color="black", linestyle="--", label="floor")
-    for name, baseline in (("unchanged", "floorUnchanged"), ("preview", "floorPreview")):
+    left.plot(sizes, [row["baselineUp"] for row in at_once], color="black", linestyle="--", label="baseline")
+    for name, baseline in (("unchanged", "baselineUnchanged"), ("preview", "baselinePreview")):
         [line] = right.plot(sizes, [row[name] for row in at_once], marker="o", label=HEAD[name])
         baselines = [row[baseline] for row in at_once]
-        right.plot(sizes, baselines, color=line.get_color(), linestyle="--", label=f"{HEAD[name]}, floor")
+        right.plot(sizes, baselines, color=line.get_color(), linestyle="--", label=f"{HEAD[name]}, baseline")
     left.set(title="up", xlabel="accounts", ylabel="seconds", xscale="log", yscale="log")
-    right.set(title="nothing to do", xlabel="accounts", ylabel="seconds", ylim=(0, None))
+    right.set(title="no changes", xlabel="accounts", ylabel="seconds", ylim=(0, None))
     for axes in (left, right):
         axes.legend(fontsize="small")
         axes.grid(visible=True, alpha=0.3)

@@ -1,4 +1,4 @@
-"""How long a provider process takes to start."""
+"""Start time of a provider process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INPUTS = {"__provider": serialize_provider(SmsCallbackActivationProvider()), "ac
 
 
 def measure_empty() -> float:
-    """Seconds until `python -m pulumi.dynamic` says its port."""
+    """Return the seconds until `python -m pulumi.dynamic` prints its port."""
     began = time.perf_counter()
     process, _ = _start()
     taken = time.perf_counter() - began
@@ -27,7 +27,7 @@ def measure_empty() -> float:
 
 
 def measure_provider() -> float:
-    """Seconds until it has loaded our provider and answered its first check."""
+    """Return the seconds until the process has loaded the provider and responded to its first check."""
     began = time.perf_counter()
     process, port = _start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:

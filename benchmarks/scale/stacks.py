@@ -1,4 +1,4 @@
-"""A stack of a program beside this file, with a state folder of its own, driven by the real `pulumi`."""
+"""Pulumi stack with a temporary state folder, driven by the Pulumi CLI."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from types import TracebackType
 from typing_extensions import Self
 
 HERE = Path(__file__).resolve().parent
-COMMAND_TIMEOUT_SECONDS = 600  # seconds that one command may take
+COMMAND_TIMEOUT_SECONDS = 600
 
-# The engine ends its plugins by SIGINT. Who runs this in the background of a shell has it ignored, by children too, and
-# every command would take the five seconds after which the engine ends them otherwise.
+# Pulumi stops its plugins with SIGINT, which background processes of a shell and their children ignore. Each command
+# would then take 5 s longer, until Pulumi kills the plugins.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Stack:
-    """One stack of `activations` or `nothing` with these accounts; each command says how many seconds it took."""
+    """Stack of the program `activations` or `noop`. Each command returns its duration in seconds."""
 
     def __init__(self, program: str, accounts: list[str], settings: dict[str, str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=f"scale-{program}-"))
@@ -40,7 +40,7 @@ class Stack:
             "PULUMI_CONFIG_PASSPHRASE": "benchmark",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-            "XDG_STATE_HOME": str(self._folder / "refused"),
+            "XDG_STATE_HOME": str(self._folder / "user-state"),
             "ACCOUNTS": " ".join(accounts),
             **settings,
         }
@@ -55,19 +55,19 @@ class Stack:
         shutil.rmtree(self._folder)
 
     def up(self, *flags: str) -> float:
-        """Everything is made."""
+        """Create all resources."""
         return self._run("up", "--yes", "--skip-preview", *flags)
 
     def unchanged(self) -> float:
-        """An update that finds nothing to do."""
+        """Run an update without changes."""
         return self._run("up", "--yes", "--skip-preview", "--expect-no-changes")
 
     def preview(self) -> float:
-        """A preview that finds nothing to do."""
+        """Run a preview without changes."""
         return self._run("preview", "--expect-no-changes")
 
     def measure_state_bytes(self, kind: str) -> float:
-        """How many bytes the state of one resource of a type takes, as it is stored: without white space."""
+        """Return the mean size of the state of one resource of this type, without white space, in bytes."""
         [file] = (self._folder / "state").glob(".pulumi/stacks/*/scale.json")
         latest = json.loads(file.read_bytes())["checkpoint"]["latest"]
         sizes = [

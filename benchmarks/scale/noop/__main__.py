@@ -1,4 +1,4 @@
-"""One resource that does nothing for each account."""
+"""One resource without any function for each account."""
 
 import os
 

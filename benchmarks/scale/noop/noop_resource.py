@@ -1,4 +1,4 @@
-"""The least that a dynamic resource can be; in a module of its own, so that its provider is pickled by name."""
+"""Dynamic resource without any function. This module exists so that the provider is pickled by name."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ from pulumi import dynamic
 
 
 class NoopProvider(dynamic.ResourceProvider):
-    """Makes nothing."""
+    """Provider that only returns its inputs."""
 
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Say that it is there."""
+        """Return the inputs as outputs."""
         return dynamic.CreateResult(props["accountName"], props)
 
 
-class Noop(dynamic.Resource, module="scale", name="Nothing"):
-    """Is nothing."""
+class Noop(dynamic.Resource, module="scale", name="Noop"):
+    """Resource without any function."""
 
     def __init__(self, name: str, account: str) -> None:
         super().__init__(NoopProvider(), name, {"accountName": account})
