@@ -105,7 +105,7 @@ def test_a_wrong_password_costs_one_login_and_the_next_diagnosis_none(
     monkeypatch.setenv("THINGSPACE_PASSWORD", "sentinel-wrong")
     first = diagnose("--account", ACCOUNT)
     assert first.failed == ["login"]
-    assert "five wrong logins in a row lock the user" in first.check_lines["login"]
+    assert "Five failed logins in a row lock the user" in first.check_lines["login"]
     assert first.status[f"account {ACCOUNT}"] == "skipped"
     again = diagnose("--account", ACCOUNT)
     assert again.failed == ["login guard"]
@@ -165,7 +165,7 @@ def test_an_unknown_account_is_named_and_the_others_are_checked() -> None:
     diagnosis = diagnose("--account", "0000000000-99999", "--account", "login", "--account", ACCOUNT)
     assert diagnosis.failed == ["account 0000000000-99999", "account login"]
     assert "Could not find account login" in diagnosis.check_lines["account login"]
-    assert "leading zeros included" in diagnosis.check_lines["account 0000000000-99999"]
+    assert "with its leading zeros" in diagnosis.check_lines["account 0000000000-99999"]
     assert diagnosis.status[f"account {ACCOUNT}"] == "ok"
 
 
@@ -197,7 +197,7 @@ def test_a_certificate_that_is_not_trusted_fails_the_connection(monkeypatch: pyt
         monkeypatch.setenv("THINGSPACE_BASE_URL", https.url("localhost", "/api"))
         diagnosis = diagnose()
     assert diagnosis.failed == ["connection"]
-    assert "the TLS connection was not trusted" in diagnosis.check_lines["connection"]
+    assert "the TLS connection is not trusted" in diagnosis.check_lines["connection"]
 
 
 class Page(BaseHTTPRequestHandler):
@@ -231,7 +231,7 @@ def test_a_page_in_thingspaces_place_fails_the_token(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("THINGSPACE_BASE_URL", url)
         diagnosis = diagnose()
     assert diagnosis.failed == ["token"]
-    assert "no proxy in its place" in diagnosis.check_lines["token"]
+    assert "no proxy responds in place of ThingSpace" in diagnosis.check_lines["token"]
 
 
 def test_no_request_is_sent_to_an_address_that_would_receive_credentials_in_plain_text(
