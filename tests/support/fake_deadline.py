@@ -1,4 +1,4 @@
-"""Patience for tests: its pauses take no time."""
+"""Deadlines for tests: their backoffs take no time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from thingspace_provider.api import Deadline, Limits
 
 @dataclass
 class FakeTime:
-    """One operation's patience whose pauses take no time of ours: its clock moves when it sleeps."""
+    """A clock that only sleeping moves. Records backoffs and log lines of the deadlines that it builds."""
 
     now: float = 0.0
     logged: list[str] = field(default_factory=list)
@@ -20,4 +20,5 @@ class FakeTime:
         self.now += seconds
 
     def build_deadline(self, limits: Limits | None = None) -> Deadline:
+        """Return a deadline on this clock, by default with the default limits."""
         return Deadline(limits or Limits(), self.logged.append, lambda: self.now, self.sleep)
