@@ -125,6 +125,30 @@ def test_a_server_that_closes_the_connection(readiness_probe: ReadinessProbe) ->
     assert f": connect: 127.0.0.1:{port} closed the connection without a response" in message
 
 
+HOSTILE_RESPONSES = {
+    "location that is not UTF-8": b"HTTP/1.1 302 Found\r\nLocation: /caf\xe9\r\nContent-Length: 0\r\n\r\n",
+    "location with control characters": b"HTTP/1.1 302 Found\r\nLocation: /\x1b[2J\x07\r\nContent-Length: 0\r\n\r\n",
+    "location with a C1 control": b"HTTP/1.1 302 Found\r\nLocation: /\xc2\x9b31m\r\nContent-Length: 0\r\n\r\n",
+    "location that is not a URL": b"HTTP/1.1 302 Found\r\nLocation: http://[::1/\r\nContent-Length: 0\r\n\r\n",
+    "location with an invalid port": b"HTTP/1.1 302 Found\r\nLocation: http://h:port/\r\nContent-Length: 0\r\n\r\n",
+    "server with control characters": b"HTTP/1.1 500 No\r\nServer: \x1b[2J\xe9\r\nContent-Length: 0\r\n\r\n",
+    "header without a colon": b"HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 0\r\n\r\n",
+    "invalid content length": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}",
+    "invalid chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+    "invalid compression": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    "nested JSON": b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"[" * 200_000,
+    "half a character": b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"proof":"\\ud800"}',
+    "invalid status": b"HTTP/1.1 abc OK\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("response", HOSTILE_RESPONSES)
+def test_anything_that_a_server_can_send_is_an_ordinary_error(readiness_probe: ReadinessProbe, response: str) -> None:
+    with run_raw_server(HOSTILE_RESPONSES[response]) as port:
+        message = fail_probe(readiness_probe, f"http://127.0.0.1:{port}{PATH}")
+    assert message.isprintable()
+
+
 def test_a_server_that_does_not_speak_http(readiness_probe: ReadinessProbe) -> None:
     with run_raw_server(b"\x15\x03\x01\x00\x02\x02\x46") as port:
         assert "does not speak HTTP" in fail_probe(readiness_probe, f"http://127.0.0.1:{port}{PATH}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from thingspace_provider.common.timeouts import run_with_timeout
 from thingspace_provider.common.urls import is_loopback
@@ -74,7 +75,7 @@ class RequestsTransport:
         self._ca_bundle = ca_bundle
         self._connect_timeout_seconds = connect_timeout_seconds
         self._max_body_bytes = max_body_bytes
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Without an auth of its own, requests replaces the Authorization header by a login from ~/.netrc.
         self._session.auth = _no_auth
@@ -128,6 +129,8 @@ class RequestsTransport:
                 request_sent=not is_tls_error and not _is_connect_error(error),
                 is_transient=not is_tls_error,
             ) from error
+        except (ValueError, HTTPException, HTTPError) as error:  # of anything else that a server can send
+            raise TransportError(f"the response is malformed ({type(error).__name__})", is_transient=False) from error
 
     def _read_body(self, response: requests.Response) -> bytes:
         body = bytearray()
@@ -138,6 +141,14 @@ class RequestsTransport:
                     f"the response is longer than {self._max_body_bytes // 1024} KiB", is_transient=False
                 )
         return bytes(body)
+
+
+class _Session(requests.Session):
+    """Session that never reads a Location header, because this transport follows no redirect."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return no target. Without this, a header that is not UTF-8 would raise and leak the connection."""
+        del resp
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

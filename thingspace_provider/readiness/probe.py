@@ -160,7 +160,7 @@ def _verify(url: str, response: HttpResponse, proof: str) -> None:
         raise ProbeFailed("response", *_explain_status(url, response))
     try:
         document = json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         content_type = response.headers.get("content-type", "").partition(";")[0]
         content = _to_printable(content_type) or "a body"
         raise ProbeFailed(
@@ -175,7 +175,7 @@ def _verify(url: str, response: HttpResponse, proof: str) -> None:
             "responded with 200, but it is not a listener of this project",
             "Correct the URL. For a listener of your own, set readiness=False.",
         )
-    if not hmac.compare_digest(received.encode(), proof.encode()):
+    if not hmac.compare_digest(received.encode(errors="replace"), proof.encode()):
         raise ProbeFailed(
             "credential",
             "a listener of this project responded, but it has another user name or password",
@@ -190,9 +190,8 @@ def _explain_status(url: str, response: HttpResponse) -> tuple[str, str]:
     """Return detail and hint for a status other than 200."""
     detail = f"responded with {response.status}{_describe_server(response)}"
     if response.status in REDIRECT_STATUSES:
-        location = mask_url(urljoin(url, response.headers.get("location", "")))
         return (
-            f"{detail}: it redirects to {location}",
+            f"{detail}: it redirects to {_describe_location(url, response)}",
             "Register the URL at the end of the redirect: ThingSpace follows none.",
         )
     if response.status in AUTH_STATUSES:
@@ -214,6 +213,14 @@ def _describe_server(response: HttpResponse) -> str:
     """Return the `Server` header, which names a load balancer or proxy."""
     server = _to_printable(response.headers.get("server", ""))
     return f" ({server})" if server else ""
+
+
+def _describe_location(url: str, response: HttpResponse) -> str:
+    try:
+        location = urljoin(url, response.headers.get("location", ""))
+    except ValueError:  # for example a bracket without its pair
+        return "an invalid URL"
+    return _to_printable(mask_url(location), max_length=300)
 
 
 def _to_printable(value: str, max_length: int = 40) -> str:
