@@ -1,4 +1,4 @@
-"""What several rooms' tests share: one emulator process, reset before each test that uses it."""
+"""Fixtures of all tests. One emulator process is shared and reset for each test."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from thingspace_provider.api import Credentials, ThingSpaceClient
 
 pytest_plugins = ["tests.support.browser", "tests.support.fast_tests"]
 
-# The engine ends its plugins by SIGINT. In the background of a shell that is ignored, by children too, and every
-# command of the engine would take the five seconds after which it ends them otherwise.
+# Pulumi stops its plugins with SIGINT, which background processes of a shell and their children ignore. Each command
+# would then take 5 s longer, until Pulumi kills the plugins.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes says something about the machine, not about the code.
+# The duration of an example depends on the machine, not on the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
 def isolated_login_guard(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user of this machine who has never been refused."""
+    """Use a login guard without rejected logins."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{time.monotonic_ns()}"))
 
 
@@ -37,7 +37,7 @@ def emulator_process() -> Iterator[EmulatorProcess]:
 
 @pytest.fixture
 def emulator(emulator_process: EmulatorProcess) -> EmulatorProcess:
-    """An emulator in which nothing has happened yet."""
+    """Emulator that has been reset."""
     emulator_process.reset()
     return emulator_process
 
@@ -50,5 +50,5 @@ def credentials(emulator: EmulatorProcess) -> Credentials:
 
 @pytest.fixture
 def thingspace(credentials: Credentials) -> ThingSpaceClient:
-    """A client of the emulator with a login of its own."""
+    """Client of the emulator with its own login."""
     return ThingSpaceClient(credentials)

@@ -13,20 +13,20 @@ from thingspace_provider.emulator.testing.scripted_listener import ScriptedListe
 
 @pytest.fixture(autouse=True)
 def _long_listener_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a clock that is moved while a listener answers: on a busy machine that takes longer than users should wait."""
+    """Use a longer timeout for listeners, because a busy machine needs it."""
     monkeypatch.setattr(virtual_clock, "LISTENER_TIMEOUT_SECONDS", 5.0)
 
 
 @pytest.fixture(scope="session")
 def shared() -> Iterator[EmulatorThread]:
-    """One emulator for many tests; each finds it reset."""
+    """Emulator that the tests share; each resets it."""
     with EmulatorThread(EmulatorConfig(switches={"registrationPorts": "any"})) as running:
         yield running
 
 
 @pytest.fixture
 def caller(shared: EmulatorThread) -> RawApiClient:
-    """A client with neither bearer nor session."""
+    """Client without access token and session."""
     caller = RawApiClient(shared.url)
     assert caller.control("POST", "reset").status == 200
     return caller
@@ -34,13 +34,13 @@ def caller(shared: EmulatorThread) -> RawApiClient:
 
 @pytest.fixture
 def client(caller: RawApiClient) -> RawApiClient:
-    """A client that is logged in."""
+    """Client with a login."""
     return caller.log_in()
 
 
 @pytest.fixture
 def listener(caller: RawApiClient) -> Iterator[ScriptedListener]:
-    """A listener that answers 200 unless told otherwise. The emulator drops what it has under way before it goes."""
+    """Listener that responds with 200 by default. The emulator's deliveries are cancelled before it stops."""
     with ScriptedListener() as listener:
         yield listener
         caller.control("POST", "reset")

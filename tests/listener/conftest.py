@@ -16,7 +16,7 @@ from thingspace_provider.listener.store.postgres import connections
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., ListenerProcess]]:
-    """Starts listeners on the folder of this test and ends those that are left."""
+    """Function that starts listeners in the folder of this test; they are killed at the end."""
     started: list[ListenerProcess] = []
 
     def start_listener(*options: str, **changes: Any) -> ListenerProcess:
@@ -30,7 +30,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., ListenerProcess]]:
 
 @pytest.fixture(scope="module")
 def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListenerProcess]:
-    """One listener for all tests of a module; each test looks only at what is its own."""
+    """Listener that the tests of a module share. Each test checks only its own messages."""
     running = ListenerProcess(tmp_path_factory.mktemp("listener"))
     yield running
     running.kill()
@@ -38,7 +38,7 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListenerProce
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """Where texts are forwarded to."""
+    """Receiver of forwarded messages."""
     running = Receiver()
     yield running
     running.close()
@@ -46,7 +46,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def other() -> Iterator[Receiver]:
-    """A second receiver."""
+    """Second receiver."""
     running = Receiver()
     yield running
     running.close()
@@ -61,7 +61,7 @@ def strace() -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """One real server for all tests of the session, each of which empties its database."""
+    """PostgreSQL server that all tests share; each starts with an empty database."""
     if reason := postgres_server.get_skip_reason():
         pytest.skip(reason)
     server = PostgresServer()
@@ -71,12 +71,12 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(autouse=True)
 def long_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is opened in the test's own process may take as long as it wants to be connected."""
+    """Use a longer connect timeout for stores in the test process, because a busy machine needs it."""
     monkeypatch.setattr(connections, "CONNECT_TIMEOUT_SECONDS", 60)
 
 
 @pytest.fixture
 def any_port_emulator(emulator: EmulatorProcess) -> EmulatorProcess:
-    """An emulator that posts to any port."""
+    """Emulator that accepts callback URLs with any port."""
     emulator.control("PUT", "switches", {"registrationPorts": "any"})
     return emulator

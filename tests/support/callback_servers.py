@@ -1,4 +1,4 @@
-"""What a callback URL may lead to: real servers on loopback, over plain HTTP and over TLS, well or badly set up."""
+"""Servers behind a callback URL: on loopback, over HTTP and TLS, with correct and incorrect configurations."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from thingspace_provider.lifecycle.listener_process import is_port_free
 
 ACCOUNT, USERNAME, PASSWORD = "0000123456-00001", "plant-a", "invented-password-1"
 PATH = f"/callbacks/invented-path-token-0123456789/{ACCOUNT}"
-_closed_port_sockets: list[socket.socket] = []  # as long as the tests run
+_closed_port_sockets: list[socket.socket] = []  # kept open until the tests end
 CannedResponse = tuple[int, dict[str, str], bytes]  # status, headers, body
 JSON = {"Content-Type": "application/json"}
 
 
 def build_proof(nonce: str, password: str = PASSWORD) -> CannedResponse:
-    """What the listener answers to a nonce."""
+    """Build the listener's response to a nonce."""
     message = f"{USERNAME}:{ACCOUNT}:{nonce}".encode()
     digest = hmac.new(password.encode(), message, hashlib.sha256).hexdigest()
     return 200, JSON, json.dumps({"account": ACCOUNT, "proof": digest}).encode()
@@ -47,7 +47,7 @@ def run_callback_server(
     context: ssl.SSLContext | None = None,
     ports: Iterable[int] = (0,),
 ) -> Iterator[CallbackServer]:
-    """A web server that answers every GET by `reply(nonce)`, on the first of the ports that is free."""
+    """Run a web server that responds to every GET by `respond(nonce)`, on the first free port of `ports`."""
     running = _bind_first_free(respond, context, ports)
     thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -65,13 +65,13 @@ def _bind_first_free(
 ) -> CallbackServer:
     for port in ports:
         if port == 0 or is_port_free("127.0.0.1", port):
-            with contextlib.suppress(OSError):  # a test beside this one was quicker
+            with contextlib.suppress(OSError):  # another test has bound it
                 return CallbackServer(respond, context, port)
     raise AssertionError("every port is taken")
 
 
 class CallbackServer(ThreadingHTTPServer):
-    """Counts connections; a handshake that fails is the client's business and not reported."""
+    """Web server that counts connections and does not report failed handshakes."""
 
     daemon_threads = True
 
@@ -98,20 +98,20 @@ class CallbackServer(ThreadingHTTPServer):
             try:
                 with self._context.wrap_socket(request, server_side=True) as secure:
                     super().finish_request(secure, client_address)
-            except OSError:  # let the client read why, which a close with unread bytes would cut off
+            except OSError:  # closing with unread bytes would discard the TLS alert
                 connection.settimeout(20)
                 with contextlib.suppress(OSError):
                     while connection.recv(4096):
                         pass
 
     def end_connections(self) -> None:
-        """So that a client that keeps them is not served by what a test has left behind."""
+        """Close all connections, so that no client reuses one in a later test."""
         for connection in self._open:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that leaves is no error here."""
+        """Ignore clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def create_tls_context(certificate: trustme.LeafCert, *, sends_chain: bool = True) -> ssl.SSLContext:
-    """A server's side of TLS; without its chain when somebody configured cert.pem for fullchain.pem."""
+    """Create a server's TLS context. Without the chain it is like cert.pem configured instead of fullchain.pem."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if sends_chain:
         certificate.configure_cert(context)
@@ -146,7 +146,7 @@ def create_tls_context(certificate: trustme.LeafCert, *, sends_chain: bool = Tru
 
 
 def create_tls_1_1_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    """A server that never heard of TLS 1.2."""
+    """Create the context of a server that supports TLS 1.1 at most."""
     context = create_tls_context(certificate)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
@@ -159,7 +159,7 @@ def create_tls_1_1_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
 def create_own_certificate_context(
     folder: Path, host: str, *, issuer: str | None = None, days: tuple[int, int] = (-1, 90), fetchable: bool = False
 ) -> ssl.SSLContext:
-    """A server with one certificate alone: self-signed, or of an issuer that it does not send.
+    """Create the context of a server that sends a single certificate: self-signed, or without its issuer.
 
     `fetchable` puts the address of the issuer's certificate into it, as public CAs do.
     """
@@ -196,7 +196,7 @@ def _common_name(name: str) -> x509.Name:
 
 @contextlib.contextmanager
 def run_raw_server(response: bytes | None) -> Iterator[int]:
-    """A port that takes connections and sends these bytes and closes, or with None says nothing for ever."""
+    """Listen on a port; send these bytes and close each connection, or never respond if they are None."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0.05)
         over, connections = threading.Event(), []
@@ -225,7 +225,7 @@ def run_raw_server(response: bytes | None) -> Iterator[int]:
 
 @contextlib.contextmanager
 def run_forward_proxy(to: int | None, login: str) -> Iterator[int]:
-    """A forward proxy that tunnels whatever is asked for to a port of this machine, or with None answers 502."""
+    """Run a forward proxy that tunnels every target to a local port, or responds with 502 if it is None."""
     expected = f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}"
 
     class Tunnel(socketserver.StreamRequestHandler):
@@ -249,7 +249,7 @@ def run_forward_proxy(to: int | None, login: str) -> Iterator[int]:
 
 
 def _pump(here: socket.socket, beyond: socket.socket) -> None:
-    """Bytes in both directions, until one side ends."""
+    """Copy bytes in both directions until one side closes."""
     while True:
         for ready in select.select([here, beyond], [], [])[0]:
             some = ready.recv(65536)
@@ -259,7 +259,7 @@ def _pump(here: socket.socket, beyond: socket.socket) -> None:
 
 
 def reserve_closed_port() -> int:
-    """A port that refuses: bound, so that nobody else gets it, and not listened on."""
+    """Reserve a port that refuses connections: it is bound, but nothing listens on it."""
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
     _closed_port_sockets.append(taken)

@@ -1,6 +1,6 @@
-"""Finds every point at which a process changes something outside itself, and kills the process right there.
+"""Crash points: system calls by which a process changes something outside itself, and where a test kills it.
 
-It can also have such calls fail.
+Such calls can also fail or hang.
 
 strace counts the system calls of each thread, and later kills with SIGKILL at the entry of one of them, so that it
 has no effect. What may be done before or after a kill without being noticed is listed here; whatever else a process
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from tests.support.listener_process import ListenerProcess
 from tests.support.waiting import time_limit
 
-# Reading, waiting, memory, and what ends with the process: descriptors, locks, sockets that nothing was sent on.
+# Calls that read, wait or allocate memory, and those whose effect ends with the process, such as locks.
 HARMLESS = """
     accept accept4 access arch_prctl bind brk clock_gettime clock_nanosleep clone clone3 close connect dup dup2 dup3
     epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 execve exit exit_group fadvise64 fcntl flock fstat fstatfs
@@ -35,7 +35,7 @@ CALL = re.compile(r"(?P<name>\w+)\((?:(?:AT_FDCWD(?:<[^>]*>)?, )?(?:\d+<(?P<open
 
 
 class Point(NamedTuple):
-    """The `number`th call of its name in a thread; threads are numbered as they began, the main one is 0."""
+    """System call by thread, name and number. Threads are numbered in start order; the main thread is 0."""
 
     thread: int
     call: str
@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 
 def get_skip_reason() -> str:
-    """Why points cannot be found here, or nothing."""
+    """Return why strace cannot be used on this machine, or an empty string."""
     if shutil.which("strace") is None:
         return "strace is not installed"
     with subprocess.Popen(["sleep", "10"]) as other:
@@ -60,7 +60,7 @@ def get_skip_reason() -> str:
 
 @contextlib.contextmanager
 def record_points(listener: ListenerProcess, folder: Path) -> Iterator[list[Point]]:
-    """Fills the list, at the end, with the points that a running listener came by."""
+    """Fill the list, when the block ends, with the crash points that a running listener has passed."""
     points: list[Point] = []
     for old in folder.glob("points.*"):
         old.unlink()
@@ -73,12 +73,12 @@ def record_points(listener: ListenerProcess, folder: Path) -> Iterator[list[Poin
 
 
 def build_recording_command(file: Path) -> tuple[str, ...]:
-    """A command before the listener's that writes down what its main thread does; for `started`."""
+    """Build a command prefix that records the system calls of the listener's main thread."""
     return ("strace", "-D", "-y", "-s", "64", "-o", str(file))
 
 
 def read_startup_points(file: Path) -> list[Point]:
-    """The points on the way to a listener that is ready."""
+    """Return the crash points before the listener was ready."""
     lines = file.read_text().splitlines()
     last = next(number for number, line in enumerate(lines) if "callbackUrls" in line)
     file.write_text("\n".join(lines[: last + 1]))
@@ -86,20 +86,20 @@ def read_startup_points(file: Path) -> list[Point]:
 
 
 def build_killing_command(point: Point) -> tuple[str, ...]:
-    """A command before the listener's that kills it on its way."""
+    """Build a command prefix that kills the listener at a crash point during its start."""
     return ("strace", "-D", "-o", "/dev/null", *_build_inject_options(point))
 
 
 @contextlib.contextmanager
 def kill_at(listener: ListenerProcess, point: Point) -> Iterator[None]:
-    """The listener will be killed when it comes to the point; the block has to bring it there."""
+    """Kill the listener when it reaches the crash point inside the block."""
     with _attach("-o", "/dev/null", *_build_inject_options(point), "-p", str(_list_threads(listener)[point.thread])):
         yield
 
 
 @contextlib.contextmanager
 def fail_calls(listener: ListenerProcess, call: str, error: str) -> Iterator[None]:
-    """Inside the block every such call of the listener fails with an error of the operating system, as `EIO`."""
+    """Let every such system call of the listener fail inside the block, for example with `EIO`."""
     inject = ("-e", f"trace={call}", "-e", f"inject={call}:error={error}")
     with _attach("-f", "-o", "/dev/null", *inject, "-p", str(listener.process.pid)):
         yield
@@ -131,7 +131,7 @@ def _attach(*options: str) -> Iterator[None]:
 
 
 def _list_threads(listener: ListenerProcess) -> list[int]:
-    """In the order in which they began, which is the directory's own; the numbers themselves begin again at pid_max."""
+    """Return the threads in start order. The directory has this order; thread ids restart after pid_max."""
     return [int(task.name) for task in Path(f"/proc/{listener.process.pid}/task").iterdir()]
 
 
@@ -151,5 +151,5 @@ def _read_points(file: Path, thread: int) -> list[Point]:
 
 
 def _target(path: str) -> str:
-    """What it is that is written, without what differs from run to run."""
+    """Return the name of the written file or socket without the parts that differ between runs."""
     return re.sub(r":?\[\d+\]", "", path.rpartition("/")[2] if path.startswith("/") else path)

@@ -1,4 +1,4 @@
-"""The emulator as a process of its own, as a user starts it, and what tests ask of it."""
+"""Emulator process, started as a user starts it, and its control API."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 COMMAND = (sys.executable, "-m", "thingspace_provider.cli", "emulator")
 ACCOUNT = "0000123456-00001"
 OTHER_ACCOUNT = "0000123456-00002"
-HOLD_SECONDS = 1000  # of the emulator's clock, on which a session ends after 1200 idle ones
+HOLD_SECONDS = 1000  # on the emulator's clock, where a session expires after 1200 idle seconds
 SERVICE = "EnhancedConnectivityService"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command to its end."""
+    """Run the command and wait for its end."""
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
 
 
 class EmulatorProcess:
-    """`thingspace emulator --port 0 --json` with further arguments; `ready` is its first line."""
+    """Process of `thingspace emulator --port 0 --json`. `ready` is its first line of output."""
 
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -61,14 +61,14 @@ class EmulatorProcess:
             self.end(signal.SIGKILL)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
-        """Exit code, and what else was printed."""
+        """Signal the process and return its exit status and its remaining output."""
         self._process.send_signal(how)
         out, err = self._process.communicate(timeout=20)
         return self._process.returncode, out, err
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings that point a program here."""
+        """Environment variables that configure a program for this emulator."""
         return {
             "THINGSPACE_BASE_URL": self.url,
             "THINGSPACE_APP_KEY": self.ready["appKey"],
@@ -78,7 +78,7 @@ class EmulatorProcess:
         }
 
     def control(self, method: str, path: str, body: Any = None, **parameters: str) -> Any:
-        """One call of the control plane."""
+        """Send a request to the control API."""
         url = self.url.removesuffix("/api") + f"/_emulator/{path}"
         response = requests.request(method, url, json=body, params=parameters, timeout=10)
         assert response.ok, response.text
@@ -88,27 +88,27 @@ class EmulatorProcess:
         self.control("POST", "reset")
 
     def count_calls(self) -> Counter[str]:
-        """How often each operation was called since the last reset."""
+        """Return the number of calls of each operation since the last reset."""
         return Counter(call["operation"] for call in self.control("GET", "journal")["calls"])
 
     def send_message(self, message: str, account: str = ACCOUNT) -> None:
-        """A device sends a text."""
+        """Send a message from a device."""
         self.control("POST", "messages", {"accountName": account, "message": message})
 
     def count_queued(self, account: str = ACCOUNT) -> int:
         return len(self.control("GET", "queue", accountName=account)["messages"])
 
     def add_fault(self, operation: str, status: int, body: Any, times: int = 1) -> None:
-        """Have the next calls of an operation answered wrongly."""
+        """Let the next calls of an operation get this response."""
         response = {"status": status, "body": body}
         self.control("POST", "faults", {"operation": operation, "response": response, "times": times})
 
     def hold(self, operation: str, seconds: int = HOLD_SECONDS, skip: int = 0) -> None:
-        """Have the next call of an operation wait until `release`, which lets so many seconds pass."""
+        """Delay the next call of an operation by virtual seconds, which `release` lets pass."""
         self.control("POST", "faults", {"operation": operation, "delaySeconds": seconds, "skip": skip})
 
     def is_holding(self) -> bool:
-        """Whether a call waits."""
+        """Tell whether the emulator delays a call."""
         return any(fault["hits"] for fault in self.control("GET", "faults")["faults"])
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""Providers whose lifecycle goes wrong in ways that no real one should; a provider process loads them by name."""
+"""Providers with failing lifecycles, which a provider process loads by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ERRORS: dict[str, BaseException] = {
 
 
 class _FailingLifecycle(ActivationLifecycle):
-    """Its create ends as its only trigger says."""
+    """Lifecycle whose create fails as its only trigger requests."""
 
     def create(self, context: Context, inputs: State) -> CreateResult:
         del context
@@ -27,6 +27,6 @@ class _FailingLifecycle(ActivationLifecycle):
 
 
 class FailingProvider(providers._LifecycleProvider):  # noqa: SLF001  the adapter is what is tested
-    """The real adapter over it."""
+    """Provider with the failing lifecycle."""
 
     lifecycle = _FailingLifecycle()

@@ -1,4 +1,4 @@
-"""A small engine: starts the SDK's own `python -m pulumi.dynamic` and speaks to it over gRPC, as Pulumi does."""
+"""Minimal engine that starts `python -m pulumi.dynamic` of the SDK and calls it over gRPC, as Pulumi does."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 from tests.support.waiting import time_limit
 from thingspace_provider import providers
 
-UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # the wire's mark for a value that a preview does not know
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # represents an unknown value in the protocol
 
 
 def strip_exception_prefix(details: str) -> str:
-    """An error without what the SDK puts before it: the class of the exception, or in older ones gRPC's own words."""
+    """Remove the prefix of the SDK: the class of the exception, or gRPC's text in older versions."""
     for prefix in ("ThingSpace: ", "Exception calling application: "):
         if details.startswith(prefix):
             return details.removeprefix(prefix)
@@ -29,13 +29,13 @@ def strip_exception_prefix(details: str) -> str:
 
 
 def pickle_provider(resource: str | type[ResourceProvider]) -> str:
-    """The provider of a resource as it stands in the state: one of ours by the resource's name, or a test's own."""
+    """Pickle a provider as in the state: one of this project by the resource's name, or a class of a test."""
     provider = getattr(providers, f"{resource}Provider") if isinstance(resource, str) else resource
     return str(serialize_provider(provider()))
 
 
 class Engine:
-    """The calls of the resource provider protocol, for one resource type at a time."""
+    """Client of the resource provider protocol."""
 
     def __init__(self, port: int, config: dict[str, str]) -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
@@ -92,7 +92,7 @@ def _to_dict(struct: struct_pb2.Struct) -> dict[str, Any]:
 
 
 class Provider:
-    """A provider process that can be started with another environment and configuration."""
+    """Provider process, which can start with different environments and configurations."""
 
     def __init__(self) -> None:
         self._running: list[tuple[subprocess.Popen[bytes], Engine]] = []
@@ -114,7 +114,7 @@ class Provider:
         return engine
 
     def read_output(self) -> str:
-        """What the processes wrote for the person at `pulumi up`."""
+        """Return the output of the processes, which `pulumi up` shows."""
         self._output.flush()
         return os.pread(self._output.fileno(), 1 << 20, 0).decode()
 

@@ -1,4 +1,4 @@
-"""Says which rows of the fidelity table a test holds; the table is made by reading these marks."""
+"""Links tests to the rows of the fidelity table that they verify."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 
 def holds(*rows: str) -> Callable[[Test], Test]:
-    """Mark a test with the names of the rows it holds."""
+    """Mark a test with the names of the rows that it verifies."""
 
     def mark(test: Test) -> Test:
         test.holds = rows  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A listener that forwards, and how to see from outside what it does."""
+"""Helpers for listeners that forward messages."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ DEVICE = "5551230002"
 
 
 def build_sink(receiver: Receiver, name: str = "hub", **more: Any) -> dict[str, Any]:
-    """A sink of the settings file."""
+    """Build a sink of the settings file."""
     return {"name": name, "kind": "http", "url": receiver.url, "secrets": [SECRET], **more}
 
 
 def send(listener: ListenerProcess, *messages: str, device: str = DEVICE) -> None:
-    """Post a device's texts, each of which must be acknowledged."""
+    """Post messages of a device and require an acknowledgement of each."""
     for message in messages:
         assert listener.post(build_text_callback(message, device=device)).status_code == 200
 
 
 def read_metric(listener: ListenerProcess, name: str, sink: str = "hub", **labels: str) -> float:
-    """A figure of a sink."""
+    """Return the value of a sink's metric."""
     expected_labels = ",".join(sorted([f'sink="{sink}"', *(f'{key}="{value}"' for key, value in labels.items())]))
     for line in listener.get("/metrics").text.splitlines():
         if line.startswith(f"{name}{{{expected_labels}}}"):

@@ -1,4 +1,4 @@
-"""A real Kafka broker as a process of its own: KRaft mode, one node, loopback, from Kafka's ordinary artifacts.
+"""Kafka broker process: one node in KRaft mode on loopback, from the published artifacts.
 
 It listens twice: without protection, and with TLS under a CA of its own for one user by SCRAM. It needs Java 17 and
 Maven. The jars are fetched once per user and version; who needs them meanwhile waits.
@@ -28,7 +28,7 @@ from tests.support.listener_process import reserve_port
 from tests.support.waiting import wait_until
 
 POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
-CLUSTER = "thingspaceprovidertest"  # 22 characters, as Kafka's own ids
+CLUSTER = "thingspaceprovidertest"  # 22 characters, as in generated ids
 FETCH_SECONDS, START_SECONDS, READ_SECONDS = 300, 120, 60
 MISSING = [name for name in ("java", "mvn") if shutil.which(name) is None]
 MECHANISM, USER, PASSWORD = "SCRAM-SHA-512", "listener", "invented-broker-password"
@@ -56,14 +56,14 @@ broker.session.timeout.ms=2000
 
 
 def read_version() -> str:
-    """The version that the pom pins."""
+    """Return the version that the pom pins."""
     match = re.search(r"kafka_2\.13</artifactId>\s*<version>([^<]+)<", POM.read_text())
     assert match
     return match.group(1)
 
 
 def fetch_jars() -> Path:
-    """The folder of the jars, fetched by Maven when they are not there yet."""
+    """Return the folder of the jars; fetch them by Maven if they are missing."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thingspace-provider" / "kafka"
     base.mkdir(parents=True, exist_ok=True)
     folder = base / read_version()
@@ -95,7 +95,7 @@ def _hold_lock(path: Path) -> Iterator[None]:
 
 
 class KafkaBroker:
-    """Formatted and started when made; `kill` and `start` as often as a test likes, on the same address and data."""
+    """Broker that the constructor formats and starts. After `kill`, `start` uses the same address and data."""
 
     def __init__(self, folder: Path) -> None:
         self._classes = f"{fetch_jars()}/*"
@@ -120,7 +120,7 @@ class KafkaBroker:
         self.start()
 
     def start(self) -> None:
-        """Return when it answers."""
+        """Start the broker and wait until it responds."""
         self.process = self._java("kafka.Kafka", str(self._file))
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
@@ -134,12 +134,12 @@ class KafkaBroker:
         raise AssertionError((self._folder / "broker.log").read_text()[-4000:])
 
     def kill(self) -> None:
-        """SIGKILL: nothing is said good-bye to."""
+        """Kill the broker with SIGKILL."""
         self.process.kill()
         self.process.wait(10)
 
     def create_topic(self, topic: str, **config: str) -> None:
-        """Make a topic, and return when it is there."""
+        """Create a topic and wait until it exists."""
         admin = self._admin()
         made = admin.create_topics([NewTopic(topic, 3, config=config)])
         made[topic].result(20)
@@ -148,7 +148,7 @@ class KafkaBroker:
         )
 
     def read_records(self, topic: str) -> list[confluent_kafka.Message]:
-        """Every record that a topic has now, each partition in order."""
+        """Return all current records of a topic, each partition in order."""
         consumer = _create_quiet_client(
             confluent_kafka.Consumer,
             **{"bootstrap.servers": self.address, "group.id": "test", "enable.auto.commit": False},
@@ -186,23 +186,23 @@ class KafkaBroker:
 
 
 def _create_quiet_client(create: Any, **properties: Any) -> Any:
-    """A client that does not print on standard error what the test expects."""
+    """Create a client that does not print expected errors to standard error."""
     return create({**properties, "log_level": 0, "error_cb": str})
 
 
 def _create_certificate(folder: Path) -> Path:
-    """Give the broker a key and a certificate; returns the CA's."""
+    """Create the broker's key and certificate; return the certificate of the CA."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     key = load_pem_private_key(issued.private_key_pem.bytes(), None)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # the one form that Kafka reads
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # the only format that Kafka supports
     (folder / "broker.pem").write_bytes(pem + b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     return folder / "authority.pem"
 
 
 def _reserve_ports() -> set[int]:
-    """Three, which nobody takes while the broker is down."""
+    """Reserve three ports, which no other test uses while the broker is down."""
     ports: set[int] = set()
     while len(ports) < 3:
         ports.add(reserve_port())

@@ -1,4 +1,4 @@
-"""The real `thingspace listener` as a process of its own, spoken to over real HTTP."""
+"""Process of `thingspace listener`, and requests to it over HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.waiting import time_limit
 ACCOUNT, OTHER_ACCOUNT = "0000123456-00001", "0000123456-00002"
 USERNAME, PASSWORD, PREVIOUS = "plant-a", "invented-password-1", "invented-password-0"
 PATH_TOKEN, API_TOKEN = "invented-path-token", "invented-api-token"
-# Of the processes that run tests beside each other, each has a thousand ports of its own, and gives none twice.
+# Each pytest-xdist worker has its own range of 1000 ports and reserves none twice.
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PORTS = range(20_000 + 1000 * (WORKER % 8), 21_000 + 1000 * (WORKER % 8))
 reserved_ports: set[int] = set()
@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-m", "thingspace_provider.cli", "listener"]
 
 
 def build_settings(folder: Path, **changes: Any) -> dict[str, Any]:
-    """A complete settings file's content; a change to None leaves the key out."""
+    """Build complete settings. A change to None removes the key."""
     complete = {
         "accounts": [ACCOUNT, OTHER_ACCOUNT],
         "username": USERNAME,
@@ -43,7 +43,7 @@ def build_settings(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def build_text_callback(message: str = "T=21.5", device: str = "5551230001", **more: Any) -> dict[str, Any]:
-    """The body of a device's text, as the reference has it; None removes a member."""
+    """Build the body of a device message as the API reference shows it. None removes a member."""
     body = {
         "username": USERNAME,
         "password": PASSWORD,
@@ -55,14 +55,14 @@ def build_text_callback(message: str = "T=21.5", device: str = "5551230001", **m
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """This process's environment without anything of ours."""
+    """Return the environment without this project's variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith("THINGSPACE_")} | more
 
 
 def reserve_port() -> int:
-    """A free port that the system gives to no outgoing connection, and no test beside, also while its owner is down."""
+    """Reserve a free port that neither outgoing connections nor other tests use, even while its server is down."""
     while True:
-        # Below those that LocalListener chooses from. Hypothesis makes any other random the same each time.
+        # Lower than the ports of LocalListener. Hypothesis seeds every other random generator.
         port = random.SystemRandom().choice(PORTS)
         with socket.socket() as connection:
             if port not in reserved_ports and connection.connect_ex(("127.0.0.1", port)):
@@ -71,7 +71,7 @@ def reserve_port() -> int:
 
 
 class NotReady(AssertionError):
-    """It ended before it was ready; `status` is how, the text is its log."""
+    """The listener exited before it was ready. `status` is its exit status; the message is its log."""
 
     def __init__(self, status: int, log: str) -> None:
         super().__init__(log)
@@ -79,7 +79,7 @@ class NotReady(AssertionError):
 
 
 class ListenerProcess:
-    """Started when made, ready when made; end it with `stop` or `kill`."""
+    """Listener that is ready after construction. Stop it with `stop` or `kill`."""
 
     def __init__(self, folder: Path, *options: str, before: tuple[str, ...] = (), **changes: Any) -> None:
         self.folder = folder
@@ -127,7 +127,7 @@ class ListenerProcess:
         return dict(response.json())
 
     def messages(self, **parameters: Any) -> list[dict[str, Any]]:
-        """Every message, read page by page as a polling reader does."""
+        """Return all messages, read page by page."""
         messages: list[dict[str, Any]] = []
         cursor = None
         while True:
@@ -141,12 +141,12 @@ class ListenerProcess:
         return [message["text"] for message in self.messages()]
 
     def stop(self) -> int:
-        """SIGTERM; the exit status."""
+        """Stop the listener with SIGTERM and return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self._wait_for_exit()
 
     def kill(self) -> None:
-        """SIGKILL: nothing is said good-bye to."""
+        """Kill the listener with SIGKILL."""
         self.process.kill()
         self._wait_for_exit()
 

@@ -1,4 +1,4 @@
-"""Many senders at once, as ThingSpace is to a listener, who remember what they were told."""
+"""Concurrent senders, as ThingSpace has them, that record the acknowledged messages."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.support.listener_process import ListenerProcess, build_text_callback
 from tests.support.waiting import join_thread
 
 CONNECTIONS = 16
-MESSAGES_PER_CONNECTION = 10  # texts over one connection, before another is opened
+MESSAGES_PER_CONNECTION = 10  # then the sender opens another connection
 
 
 class LoadSenders:
-    """Sends numbered texts over several connections, until the listener is gone, `each` are sent, or `end`.
+    """Sends numbered messages over several connections until the listener exits, all are sent, or `end` is called.
 
     No text is sent twice. `acknowledged` has those that were answered with 200. Every second one has a request id.
     Each connection is a device of its own, other prefixes are other devices.
@@ -41,12 +41,12 @@ class LoadSenders:
             thread.start()
 
     def wait(self) -> None:
-        """Until every sender has ended."""
+        """Wait until every sender has ended."""
         for thread in self._threads:
             join_thread(thread, 30)
 
     def end(self) -> None:
-        """Send no more."""
+        """Stop all senders."""
         self._ended.set()
         self.wait()
 

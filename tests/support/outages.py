@@ -1,4 +1,4 @@
-"""What ThingSpace or the way to it does wrong, one kind at a time, and what has to come of it.
+"""Outages of ThingSpace and of the network, and the expected results.
 
 Each outage has a ThingSpace user, a profile and an account of its own in one emulator, so that all of them happen in
 one update and none can hide another.
@@ -16,29 +16,29 @@ import yaml
 from tests.support.emulator_process import EmulatorProcess
 
 LONG_TIMEOUT_SECONDS, SHORT_TIMEOUT_SECONDS = 30, 12  # seconds for one operation, THINGSPACE_RESOURCE_TIMEOUT_SECONDS
-SLACK_SECONDS = 10.0  # seconds that a busy machine may add
+SLACK_SECONDS = 10.0  # for a busy machine
 APP = ("outage-app-key", "outage-app-secret")
 PASSWORD, WRONG_PASSWORD = "sentinel-right", "sentinel-wrong"
 SECRETS = {"app_secret": APP[1], "password": PASSWORD, "wrong_password": WRONG_PASSWORD}
-SCENARIO = "outages.yaml"  # beside what is searched for them
+SCENARIO = "outages.yaml"  # next to the folder that is scanned for secrets
 COUNTED = ("login", "listCallbacks", "registerCallback", "startCallbacks")
 SMS = "UnifiedWebService."
 
 
 @dataclass(frozen=True)
 class Outage:
-    """One kind of outage.
+    """One outage.
 
     Args:
-        name: also that of user and profile.
-        calls: how many logins, lists, registrations and starts it takes until it is over or given up.
-        said: a part of the error; "" when the update succeeds nevertheless.
-        announced: a part of a line that is printed while it is waited.
-        fault: what the emulator is armed with for this account; a list for several.
-        password: which one the program has.
-        locked: whether the user is.
-        slow: whether answers to startCallbacks come byte by byte, without an end.
-        accounts: how many the user has; a fault is met by each.
+        name: Also the name of user and profile.
+        calls: Number of logins, lists, registrations and starts until it ends or the deadline is exceeded.
+        expected_error: Part of the error; "" when the update succeeds.
+        expected_log: Part of a line that is printed during the retries.
+        fault: Fault of the emulator for this account.
+        password: Password of the program.
+        locked: Whether the user is locked.
+        slow: Whether responses to startCallbacks arrive byte by byte, without an end.
+        accounts: Number of accounts of the user, each of which meets the fault.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Outage:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it lasts until the deadline."""
+        """Tell whether it lasts until the deadline."""
         return self.slow or "hang" in self.fault
 
 
@@ -78,7 +78,7 @@ OUTAGES = (
     Outage("wrong_password", (1, 0, 0, 0), LOCKOUT_WARNING, password=WRONG_PASSWORD, accounts=3),
     Outage("locked", (1, 0, 0, 0), LOCKOUT_WARNING, locked=True),
     Outage("login_500", (2, 1, 1, 1), expected_log="retrying in", fault=_login(response={"status": 500})),
-    Outage(  # each may count as a wrong one
+    Outage(  # each may count as a failed login
         "login_500_again",
         (2, 0, 0, 0),
         "ThingSpace responded with 500",
@@ -101,7 +101,7 @@ OUTAGES = (
         fault=_register(response={"format": "m2m", "code": "REQUEST_FAILED.SessionToken.Expired"}),
     ),
     Outage("bearer_revoked", (1, 1, 1, 2), fault=_start(response={"format": "gateway", "code": "900901"})),
-    Outage("young_session_refused", (2, 1, 1, 2), fault=_start(response={"status": 401})),
+    Outage("young_session_rejected", (2, 1, 1, 2), fault=_start(response={"status": 401})),
     Outage("xml_403", (1, 1, 1, 1), ADDRESS, fault=_start(response={"format": "xml", "status": 403})),
     Outage("xml_404", (1, 1, 1, 1), ADDRESS, fault=_start(response={"format": "xml", "status": 404})),
     Outage("html_403", (1, 1, 1, 1), "Please log in", fault=_start(response={"status": 403, "body": HTML})),
@@ -135,7 +135,7 @@ OUTAGES = (
     Outage("reset_after", (1, 1, 1, 2), expected_log="retrying in", fault=_start(drop="after")),
     Outage("register_reset_before", (1, 2, 2, 1), expected_log="retrying in", fault=_register(drop="before")),
     Outage("register_reset_after", (1, 2, 1, 1), expected_log="retrying in", fault=_register(drop="after")),
-    Outage("answer_cut_off", (1, 1, 1, 2), expected_log="retrying in", fault=_start(truncateBytes=5)),
+    Outage("response_truncated", (1, 1, 1, 2), expected_log="retrying in", fault=_start(truncateBytes=5)),
     Outage("slow_body", (1, 1, 1, 1), "no complete response within", expected_log="still waiting for", slow=True),
     Outage("hang", (1, 1, 1, 1), "response within", expected_log="still waiting for", fault=_start(hang="before")),
 )
@@ -151,14 +151,14 @@ def build_url(account: str) -> str:
 
 
 def build_matches(outage: Outage) -> list[dict[str, str]]:
-    """Which calls its fault is for: those of each account, or the user's logins."""
+    """Return the matches of its fault: the calls of each account, or the logins of the user."""
     if outage.fault["operation"] == "login":
         return [{"username": outage.name}]
     return [{"accountName": account} for account in build_accounts(outage)]
 
 
 def start_emulator(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess:
-    """An emulator in which these outages wait to happen."""
+    """Start an emulator with the faults of these outages."""
     scenario = {
         "applications": dict([APP]),
         "accounts": [account for outage in outages for account in build_accounts(outage)],
@@ -181,7 +181,7 @@ def start_emulator(outages: tuple[Outage, ...], folder: Path) -> EmulatorProcess
 
 
 def build_environment(outages: tuple[Outage, ...], url: str, slow_url: str, deadline: int) -> dict[str, str]:
-    """A profile for each outage."""
+    """Return a profile for each outage."""
     variables = {"THINGSPACE_BASE_URL": url, "THINGSPACE_RESOURCE_TIMEOUT_SECONDS": str(deadline)}
     for outage in outages:
         prefix = f"THINGSPACE_{outage.name.upper()}_"
@@ -193,7 +193,7 @@ def build_environment(outages: tuple[Outage, ...], url: str, slow_url: str, dead
 
 
 def end_outages(outages: tuple[Outage, ...], emulator: EmulatorProcess) -> dict[str, str]:
-    """End every outage; the environment in which the next update has to succeed."""
+    """End every outage and return the environment in which the next update must succeed."""
     emulator.control("DELETE", "faults")
     for outage in outages:
         if outage.locked:
@@ -204,7 +204,7 @@ def end_outages(outages: tuple[Outage, ...], emulator: EmulatorProcess) -> dict[
 
 
 def count_calls(outage: Outage, emulator: EmulatorProcess) -> tuple[int, ...]:
-    """How often each of COUNTED was called for this outage."""
+    """Return the number of calls of each COUNTED operation for this outage."""
     counted = Counter(
         call["operation"]
         for call in emulator.control("GET", "journal")["calls"]
@@ -214,7 +214,7 @@ def count_calls(outage: Outage, emulator: EmulatorProcess) -> tuple[int, ...]:
 
 
 def is_listening(outage: Outage, emulator: EmulatorProcess) -> bool:
-    """Whether its accounts' texts go where they are to, and were asked for."""
+    """Tell whether all its accounts are registered with the right URL and started."""
     listeners = {
         account["accountName"]: [listener["url"] for listener in account["listeners"]]
         for account in emulator.control("GET", "accounts")["accounts"]
@@ -226,7 +226,7 @@ def is_listening(outage: Outage, emulator: EmulatorProcess) -> bool:
 
 @dataclass
 class OutageResult:
-    """What became of some outages: in the update that met them, and in the next one."""
+    """Results of outages: of the update during them, and of the next one."""
 
     deadline: int
     errors: dict[str, str] = field(default_factory=dict)
@@ -238,7 +238,7 @@ class OutageResult:
     leaks: list[str] = field(default_factory=list)
 
     def check(self, outage: Outage) -> None:
-        """The outcome, the calls it took, its time, and that the next update is right."""
+        """Check result, calls and duration of an outage, and the result of the next update."""
         error = self.errors.get(outage.name, "")
         assert bool(error) == bool(outage.expected_error), error
         assert outage.expected_error in error
@@ -248,6 +248,6 @@ class OutageResult:
         prefixes = (f"account {build_accounts(outage)[0]}:", f" as {outage.name}:")
         own_lines = [line for line in self.printed.splitlines() if any(prefix in line for prefix in prefixes)]
         assert any(outage.expected_log in line for line in own_lines) or not outage.expected_log, own_lines
-        assert self.seconds[outage.name] < 2 * self.deadline + SLACK_SECONDS  # a registration, and then an activation
+        assert self.seconds[outage.name] < 2 * self.deadline + SLACK_SECONDS  # a registration, then an activation
         assert outage.name not in self.next_errors
         assert self.is_listening[outage.name]

@@ -1,6 +1,6 @@
-"""A real PostgreSQL server in a temporary folder: made by initdb, run and killed by its own programs.
+"""PostgreSQL server in a temporary folder, controlled by initdb and pg_ctl.
 
-Without PostgreSQL on the machine `unusable()` says so, and tests that need it are skipped with that sentence.
+Tests that need it are skipped when PostgreSQL is not installed; `get_skip_reason()` returns the reason.
 PostgreSQL refuses to run as root; then the user `postgres`, which its package creates, runs it.
 """
 
@@ -20,12 +20,12 @@ import psycopg
 from tests.support.listener_process import reserve_port
 from tests.support.waiting import wait_until
 
-USER, PASSWORD = "inbox", "invented-p%40ss"  # as it stands in a URL
+USER, PASSWORD = "inbox", "invented-p%40ss"  # percent-encoded, as in a URL
 TIMEOUT_SECONDS = 30
 
 
 def find_programs() -> Path | None:
-    """The folder with the newest initdb, where Debian puts it, or where PATH finds it."""
+    """Return the folder of the newest initdb of Debian or of that on PATH."""
     folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if folders:
         return max(folders, key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0)
@@ -34,7 +34,7 @@ def find_programs() -> Path | None:
 
 
 def get_skip_reason() -> str:
-    """Why no server can be started here, or nothing."""
+    """Return why no server can start on this machine, or an empty string."""
     if find_programs() is None:
         return "PostgreSQL is NOT TESTED here: install it (apt-get install postgresql)"
     if os.getuid() == 0 and "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
@@ -43,13 +43,13 @@ def get_skip_reason() -> str:
 
 
 class PostgresServer:
-    """Runs when made; end it with `remove`. Reached over loopback, with a password."""
+    """Server that runs after construction, on loopback with a password. Stop it with `remove`."""
 
     def __init__(self, *settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._data = self.folder / "data"
         self._settings = settings
-        self.port = reserve_port()  # which nobody takes while this one is down
+        self.port = reserve_port()  # no other test uses it while the server is down
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
         secret = self.folder / "password"
@@ -62,13 +62,13 @@ class PostgresServer:
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self) -> str:
-        """The URL of an empty database: the same one each time, for making another takes longer than emptying it."""
+        """Return the URL of an empty database. It is always the same, because emptying is faster than creating."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute("DROP SCHEMA IF EXISTS thingspace CASCADE")
         return self.url()
 
     def start(self) -> None:
-        """Return when it answers, at once when it runs already."""
+        """Start the server if it does not run, and wait until it responds."""
         if (self._data / "postmaster.pid").exists():
             return
         options = [f"-p {self.port}", f"-k {self.folder}", "-h 127.0.0.1", "-c max_connections=200"]
@@ -79,11 +79,11 @@ class PostgresServer:
         )
 
     def stop(self, mode: str = "fast") -> None:
-        """`immediate` ends it as a crash does, without writing anything more."""
+        """Stop the server. Mode `immediate` is like a crash: the server writes nothing more."""
         self._run("pg_ctl", "-D", self._data, "-w", "-t", str(TIMEOUT_SECONDS), "-m", mode, "stop")
 
     def kill(self) -> None:
-        """SIGKILL for the postmaster, and wait until all of its children have noticed."""
+        """Kill the postmaster with SIGKILL and wait until its children have exited."""
         pid = self._data / "postmaster.pid"
         children = self._list_children(int(pid.read_text().split()[0]))
         os.kill(int(pid.read_text().split()[0]), signal.SIGKILL)
@@ -119,7 +119,7 @@ class PostgresServer:
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,  # the server keeps a pipe open
+            stdout=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,  # the server would keep a pipe open
             stderr=subprocess.STDOUT if program == "initdb" else subprocess.DEVNULL,
             check=False,
             timeout=2 * TIMEOUT_SECONDS,

@@ -64,7 +64,7 @@ class RunningCommand:
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """Output so far."""
         return self._printed.read_text()
 
     @property
@@ -72,20 +72,20 @@ class RunningCommand:
         return self._process.poll() is not None
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Send SIGINT to the process group, as Ctrl-C does."""
         os.killpg(self._process.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """`kill -9` of the engine alone; what it started lives on."""
+        """Kill the Pulumi CLI with SIGKILL; its child processes continue."""
         self._process.kill()
 
     def kill_provider(self) -> None:
-        """`kill -9` of the provider process."""
+        """Kill the provider process with SIGKILL."""
         [pid] = [pid for pid, command in self.plugins().items() if "\0pulumi.dynamic\0" in command]
         os.kill(pid, signal.SIGKILL)
 
     def plugins(self) -> dict[int, str]:
-        """The processes that run in the program's folder, beside the engine: command line by process."""
+        """Return the other processes in the program's folder: command lines by process id."""
         processes = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -94,12 +94,12 @@ class RunningCommand:
         return processes
 
     def end(self, seconds: float = 60.0) -> CommandResult:
-        """What it printed, and how it ended."""
+        """Wait for the end and return output and exit status."""
         self._process.wait(seconds)
         return CommandResult(self.output, self._process.returncode)
 
     def clean_up(self) -> None:
-        """End what a killed engine left behind."""
+        """Kill the processes that a killed Pulumi CLI has left running."""
         self._process.kill()
         self._process.wait(30)
         for pid in self.plugins():
@@ -108,7 +108,7 @@ class RunningCommand:
 
 
 class Project:
-    """A copy of Pulumi.yaml, __main__.py and stacks/, and the state that grows from it."""
+    """Copy of Pulumi.yaml, __main__.py and stacks/, with its own state."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         self.folder = folder / "project"
@@ -132,7 +132,7 @@ class Project:
         self._commands: list[RunningCommand] = []
 
     def pulumi(self, *arguments: str, fails: bool = False) -> CommandResult:
-        """Run the engine; a test says beforehand whether it is to fail."""
+        """Run `pulumi` and check whether it fails as expected."""
         done = subprocess.run(
             [*PULUMI, *arguments],
             cwd=self.folder,
@@ -148,12 +148,12 @@ class Project:
         return CommandResult(done.stdout, done.returncode)
 
     def start(self, *arguments: str) -> RunningCommand:
-        """Start the engine and do not wait for its end."""
+        """Start `pulumi` without waiting for its end."""
         self._commands.append(RunningCommand(self.folder, self.environment, arguments))
         return self._commands[-1]
 
     def clean_up(self) -> None:
-        """End what killed engines left behind."""
+        """Kill the processes that killed commands have left running."""
         for command in self._commands:
             command.clean_up()
 
@@ -164,7 +164,7 @@ class Project:
         self.pulumi("config", "set", *flags, key, value)
 
     def configure_secret(self, key: str, value: str) -> None:
-        """As a person does who keeps it out of the shell's history and of process titles."""
+        """Set a secret by standard input, so that no process title has it."""
         command = [*PULUMI, "config", "set", "--secret", key]
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True, input=value, text=True, timeout=60)
 
@@ -194,7 +194,7 @@ class Project:
         return done.stdout
 
     def resources(self, kind: str) -> list[dict[str, Any]]:
-        """The resources of a type as the state holds them, secrets in clear."""
+        """Return the resources of a type in the state, with secrets in plain text."""
         listed = json.loads(self.export(secrets=True))["deployment"].get("resources", [])
         return [reveal_secrets(resource) for resource in listed if resource["type"] == TYPE + kind]
 
@@ -217,13 +217,13 @@ class Project:
         return [message["text"] for message in response.json()["messages"]]
 
     def stop_listeners(self) -> None:
-        """End what a failed test may have left running."""
+        """Stop the listeners that a failed test has left running."""
         for pid_file in self.folder.glob(".thingspace/listeners/*/listener.pid"):
             DetachedProcess(pid_file).stop()
 
 
 def reveal_secrets(value: Any) -> Any:
-    """Secrets of an export with --show-secrets as their plain values."""
+    """Replace the secrets of an export with --show-secrets by their values."""
     if isinstance(value, dict):
         if "4dabf18193072939515e22adb298388d" in value:
             return json.loads(value["plaintext"])

@@ -1,4 +1,4 @@
-"""ThingSpace's calls over bare HTTP, so that the emulator's tests lean on no client of ours."""
+"""ThingSpace client over plain HTTP, so that the emulator's tests do not depend on the client under test."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class RawResponse:
 
     @property
     def code(self) -> str:
-        """The error code, in whichever of the JSON dialects."""
+        """Error code, in either JSON format."""
         value = self.json()
         return str(value.get("errorCode") or value.get("error") or value.get("fault", {}).get("code"))
 
 
 @dataclass
 class RawApiClient:
-    """One client of one emulator; `url` ends in `/api`. Bearer and session are sent once they are known."""
+    """Client of one emulator; `url` ends in `/api`. Requests have the access token and session, once known."""
 
     url: str
     access_token: str | None = None
@@ -85,7 +85,7 @@ class RawApiClient:
         return self.m2m("POST", "/session/login", {"username": username, "password": password})
 
     def log_in(self) -> RawApiClient:
-        """With a bearer and a session."""
+        """Get an access token and a session."""
         self.access_token = self.request_token().json()["access_token"]
         self.session = self.login().json()["sessionToken"]
         return self
@@ -132,10 +132,10 @@ class RawApiClient:
 
 
 def parse_next_token(response: RawResponse) -> str:
-    """The token in a Location header."""
+    """Return the token in a Location header."""
     return response.headers["location"].partition("?next=")[2]
 
 
 def parse_messages(response: RawResponse) -> list[str]:
-    """The texts of a block."""
+    """Return the messages of a history page."""
     return [entry["message"] for entry in response.json()["messages"]]

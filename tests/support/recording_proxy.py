@@ -1,4 +1,4 @@
-"""Something between us and ThingSpace: it sees the tokens that go by, and can let answers through byte by byte."""
+"""Proxy in front of ThingSpace that records tokens and can slow down responses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import requests
 from tests.support.waiting import join_thread
 
 TOKENS = ("Authorization", "VZ-M2M-Token")
-BYTE_INTERVAL_SECONDS = 0.2  # seconds: no wait for a next byte is ever long
+BYTE_INTERVAL_SECONDS = 0.2  # shorter than any read timeout
 
 
 @dataclass
 class RecordingProxy:
-    """Its address, up to and including /api, and the values of the headers that tokens travel in."""
+    """URL of the proxy, up to and including /api, and the recorded values of token headers."""
 
     url: str
     seen: set[str] = field(default_factory=set)
@@ -27,7 +27,7 @@ class RecordingProxy:
 
 @contextmanager
 def run_recording_proxy(url: str, *, slow: bool = False) -> Iterator[RecordingProxy]:
-    """Stands for `url`; when slow, answers to startCallbacks have no end."""
+    """Forward requests to `url`. If `slow`, responses to startCallbacks never end."""
     over = threading.Event()
     seen: set[str] = set()
 
@@ -58,7 +58,7 @@ def run_recording_proxy(url: str, *, slow: bool = False) -> Iterator[RecordingPr
             try:
                 super().handle()
             except ConnectionError:
-                return  # whoever waited has gone
+                return  # the client has disconnected
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)

@@ -1,4 +1,4 @@
-"""Listeners that heal from the emulator, and how to see from outside that they did."""
+"""Helpers for listeners that recover queued messages from the emulator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODES = ("startCallbacks", "history")
 
 
 def build_recovery_settings(emulator: EmulatorProcess, mode: str, **changes: Any) -> dict[str, Any]:
-    """Settings under which a listener heals quickly."""
+    """Build settings with a short recovery delay."""
     ready = emulator.ready
     user = {key: ready[key] for key in ("appKey", "appSecret", "username", "password")}
     return {

@@ -1,4 +1,4 @@
-"""Real reverse proxies in front of a server of this machine: nginx and HAProxy, as Debian packages them."""
+"""Reverse proxies in front of a local server: nginx and HAProxy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 START_SECONDS = 20
 
-# The WebSocket map that nginx's documentation shows, and kept connections to the server.
+# WebSocket map of nginx's documentation, and persistent connections to the server.
 NGINX = """
 daemon off; user root; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 256; }}
@@ -61,7 +61,7 @@ def haproxy_command(folder: Path) -> list[str]:
     return ["haproxy", "-db", "-f", str(folder / "proxy.conf")]
 
 
-# In both configurations of nginx a body can reach the server apart from its head, as it does over a real network.
+# In both configurations of nginx, head and body of a request can arrive separately, as over a real network.
 PROXIES: dict[str, tuple[str, str, Callable[[Path], list[str]]]] = {
     "nginx": (NGINX, "client_body_buffer_size 1k", nginx_command),
     "nginx without request buffering": (NGINX, "proxy_request_buffering off", nginx_command),
@@ -75,7 +75,7 @@ def is_installed(name: str) -> bool:
 
 @contextmanager
 def reverse_proxy(name: str, backend_port: int, port: int, folder: Path) -> Iterator[int]:
-    """Run the proxy on a port of 127.0.0.1 until the block ends; gives that port."""
+    """Run the proxy on a port of 127.0.0.1 until the block ends; yield the port."""
     configuration, request_body, command = PROXIES[name]
     (folder / "proxy.conf").write_text(
         configuration.format(folder=folder, port=port, backend=backend_port, request_body=request_body)

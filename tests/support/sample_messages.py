@@ -1,4 +1,4 @@
-"""A stored text as the store hands it out."""
+"""Sample of a stored message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from thingspace_provider.listener.store.base import StoredMessage
 
 
 def build_stored_message(**changes: Any) -> StoredMessage:
-    """A device's text; changes by the names of StoredMessage."""
+    """Build a device message with changed fields of StoredMessage."""
     values: dict[str, Any] = {
         "id": 17,
         "account": "0000123456-00001",

@@ -1,4 +1,4 @@
-"""Looks for secrets where none may be: in files, in what was printed, in the titles of processes."""
+"""Scanner for secrets in files, output and process titles."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ SAMPLE_INTERVAL_SECONDS = 0.1
 
 
 def list_encodings(secret: str) -> set[bytes]:
-    """The secret as it is, and as URLs, JSON, hexadecimal and base64 (at any place of what is encoded) write it."""
+    """Return the secret and its encodings in URLs, JSON, hexadecimal and base64 at any offset."""
     raw = secret.encode()
     encodings = {raw, quote(secret, safe="").encode(), quote_plus(secret).encode(), json.dumps(secret)[1:-1].encode()}
     encodings |= {raw.hex().encode(), raw.hex().upper().encode()}
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw)
-        own = encoded[-(-before * 4 // 3) : (before + len(raw)) * 4 // 3]  # characters that nothing else has a part in
+        own = encoded[-(-before * 4 // 3) : (before + len(raw)) * 4 // 3]  # characters that depend on the secret alone
         encodings |= {own, own.translate(bytes.maketrans(b"+/", b"-_"))}
     return encodings
 
 
 class SecretScanner:
-    """Secrets by a name that may be shown."""
+    """Secrets by names that can be printed."""
 
     def __init__(self, **secrets: str) -> None:
         self._encodings: dict[str, set[bytes]] = {}
         self.add(**secrets)
 
     def add(self, **secrets: str) -> None:
-        """Take more of them into account; one that is not set is none."""
+        """Add secrets; empty ones are ignored."""
         for name, secret in secrets.items():
             if secret:
                 assert len(secret) >= 8, f"{name} is too short to be looked for"
                 self._encodings.setdefault(name, set()).update(list_encodings(secret))
 
     def find_in(self, content: bytes) -> set[str]:
-        """Names of the secrets in it."""
+        """Return the names of the secrets in the content."""
         return {name for name, encodings in self._encodings.items() if any(form in content for form in encodings)}
 
     def find_in_files(self, folder: Path, allowed: Mapping[str, Iterable[str]]) -> list[str]:
@@ -68,7 +68,7 @@ class SecretScanner:
 
 
 class ProcessTitles:
-    """The command lines of all processes that this user may see, for as long as the `with` lasts."""
+    """Recorder of the command lines of all visible processes during the block."""
 
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
@@ -98,4 +98,4 @@ class ProcessTitles:
         try:
             self._seen.add((process / "cmdline").read_bytes())
         except OSError:
-            return  # it has ended
+            return  # the process has ended

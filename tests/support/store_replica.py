@@ -1,9 +1,9 @@
-"""A process that does with a PostgreSQL store what one of several listeners does: append and forward at once.
+"""Process that appends to a PostgreSQL store and delivers from it at the same time, as a replica does.
 
-    python -m tests.support.store_replica URL NAME TEXTS
+    python -m tests.support.store_replica URL NAME COUNT
 
-It appends TEXTS texts of its own and as many that every replica sends, and takes for the sink "a" until nothing
-waits any more. One JSON object a line: {"id", "lane", "from", "until"}, for each parcel while it had it.
+It appends COUNT own messages and COUNT messages that every replica sends, and delivers to sink "a" until nothing is
+pending. It prints a JSON object for each entry and the time of its lease: {"id", "orderingKey", "from", "until"}.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ DEVICES = 10
 
 
 def build_incoming_callback(message: str, number: int) -> IncomingCallback:
-    """Sent by one of the devices."""
+    """Build a callback of one of the devices."""
     body = json.dumps(build_text_callback(message, device=str(number % DEVICES))).encode()
     return IncomingCallback(ACCOUNT, time.time_ns() // 1000, parse_body(body).to_callback())
 
 
 def main(url: str, name: str, message_count: str) -> None:
-    """Append in one thread, take in another."""
-    postgres.APPEND_TIMEOUT_SECONDS = 60.0  # no carrier waits here, and another's disk may stall
+    """Append in one thread, deliver in another."""
+    postgres.APPEND_TIMEOUT_SECONDS = 60.0  # no sender waits, and the disk may stall
     store = PostgresStore(url, "the test's database", ["a"])
     appended = threading.Event()
 
@@ -52,10 +52,12 @@ def main(url: str, name: str, message_count: str) -> None:
             for run, ordering_key in zip(lease.batches, lease.ordering_keys, strict=True)
             for entry in run
         ]
-        time.sleep(0.002 if entries else 0.01)  # as long as a delivery takes
+        time.sleep(0.002 if entries else 0.01)  # duration of a delivery
         ended = time.monotonic()
-        for number, lane in entries:
-            sys.stdout.write(json.dumps({"id": number, "lane": lane, "from": begun, "until": ended}) + "\n")
+        for number, ordering_key in entries:
+            sys.stdout.write(
+                json.dumps({"id": number, "orderingKey": ordering_key, "from": begun, "until": ended}) + "\n"
+            )
         store.outbox.record_outcomes(lease, [Delivered(number) for number, _ in entries])
     join_thread(appending)
     store.close()

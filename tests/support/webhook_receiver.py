@@ -1,4 +1,4 @@
-"""A real HTTP receiver in a thread of its own, that can be told to refuse, to be slow, or to be down."""
+"""HTTP receiver in a thread, which can reject requests, respond slowly or be down."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """One POST as it came, and when."""
+    """Received POST request and its time."""
 
     headers: dict[str, str]
     body: bytes
@@ -39,13 +39,13 @@ Responder = Callable[[ReceivedRequest], ReceiverResponse | float]
 
 
 class Receiver:
-    """Answers 204 to all until told otherwise; keeps what it was sent and what it took."""
+    """Receiver that records requests and accepted requests. It responds with 204 by default."""
 
     def __init__(self) -> None:
         self.requests: list[ReceivedRequest] = []
         self.accepted: list[ReceivedRequest] = []
         self.responder: Responder = lambda _: (204, {})
-        # As the listener's own. asyncio's loses a connection that it took up just before its server is closed.
+        # As in the listener. asyncio's loop loses a connection that it accepted just before the server is closed.
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._runner: web.AppRunner | None = None
         self.port = reserve_port()
@@ -58,11 +58,11 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}/hook?token=invented-url-token"
 
     def up(self) -> None:
-        """Listen, on the same port as before."""
+        """Listen on the same port as before."""
         self._call(self._up())
 
     def down(self) -> None:
-        """Refuse connections, cut those that are open."""
+        """Refuse new connections and close the open ones."""
         self._call(self._down())
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class Receiver:
         self._loop.close()
 
     def accepted_texts(self) -> list[str]:
-        """The texts that were taken, in the order in which they came."""
+        """Return the content of each accepted message in order of arrival."""
         return [request.text for request in self.accepted]
 
     def wait(
@@ -103,7 +103,7 @@ class Receiver:
             for site in list(self._runner.sites):
                 await site.stop()
             await asyncio.sleep(0.05)
-            await _run_event_loop()  # a connection that was just taken up is then known, and cut with the others
+            await _run_event_loop()  # registers a connection that was just accepted, so that it is closed too
             for connection in self._runner.server.connections if self._runner.server else ():
                 if connection.transport:
                     connection.transport.abort()
@@ -125,13 +125,13 @@ class Receiver:
 
 
 async def _run_event_loop() -> None:
-    """Let the event loop do what is due; on a busy machine time alone does not say that it has."""
+    """Run the pending callbacks of the event loop. A sleep does not guarantee that on a busy machine."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 async def _cancel_tasks() -> None:
-    """End the answers that are still slow."""
+    """Cancel slow responses."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

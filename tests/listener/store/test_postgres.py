@@ -168,7 +168,7 @@ def test_an_entry_is_leased_by_one_replica_and_each_device_gets_its_messages_in_
     assert sorted(one["id"] for one in had) == [one.id for one in stored]
     ordering_keys = defaultdict(list)
     for one in sorted(had, key=lambda one: (one["from"], one["id"])):
-        ordering_keys[one["lane"]].append(one)
+        ordering_keys[one["orderingKey"]].append(one)
     assert len(ordering_keys) == store_replica.DEVICES
     for entries in ordering_keys.values():
         assert [one["id"] for one in entries] == sorted(one["id"] for one in entries)
