@@ -11,6 +11,8 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent.parent
 FAST_PATHS = (
+    "api/test_client.py",
+    "api/test_retry.py",
     "common",
     "config",
     "docs",
