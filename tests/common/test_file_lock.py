@@ -71,3 +71,11 @@ def test_a_locked_file_keeps_its_content(tmp_path: Path) -> None:
     assert lock.acquire()
     assert (tmp_path / "lock").read_text() == "content"
     lock.release()
+
+
+def test_a_second_release_closes_no_descriptor_that_another_file_has_now(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "lock")
+    lock.release()
+    with (tmp_path / "other").open("w") as other:
+        lock.release()
+        other.write("still open")

@@ -15,6 +15,7 @@ else:
     HAS_FILE_LOCKS = True
 
 POLL_SECONDS = 0.05
+CLOSED = -1  # instead of a descriptor
 
 
 class FileLock:
@@ -42,8 +43,10 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Release the lock and close the file."""
-        os.close(self.descriptor)
+        """Release the lock and close the file. A second call does nothing."""
+        descriptor, self.descriptor = self.descriptor, CLOSED
+        if descriptor != CLOSED:
+            os.close(descriptor)
 
     def _try_acquire(self) -> bool:
         if not HAS_FILE_LOCKS:

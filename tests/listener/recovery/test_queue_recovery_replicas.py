@@ -127,7 +127,7 @@ def test_a_value_of_the_override_allows_one_login_among_all_listeners(
     assert drain_queue("unwritable").startswith("LoginRejected")
     monkeypatch.setenv(OVERRIDE_VARIABLE, "1")
     for machine in ("first", "second", "third", "unwritable"):
-        assert f"{OVERRIDE_VARIABLE}=2 (its present value was used for one already)" in drain_queue(machine)
+        assert f"{OVERRIDE_VARIABLE}=2 (its current value is used)" in drain_queue(machine)
     assert any_port_emulator.count_calls()["login"] == 3
     store.close()
 
