@@ -6,21 +6,14 @@ import pytest
 
 from tests.support.raw_api_client import RawApiClient
 from thingspace_provider.emulator.emulator import EmulatorConfig
-from thingspace_provider.emulator.platform import virtual_clock
 from thingspace_provider.emulator.runtime.server import EmulatorThread
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 
-@pytest.fixture(autouse=True)
-def _long_listener_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use a longer timeout for listeners, because a busy machine needs it."""
-    monkeypatch.setattr(virtual_clock, "LISTENER_TIMEOUT_SECONDS", 5.0)
-
-
 @pytest.fixture(scope="session")
 def shared() -> Iterator[EmulatorThread]:
-    """Emulator that the tests share; each resets it."""
-    with EmulatorThread(EmulatorConfig(switches={"registrationPorts": "any"})) as running:
+    """Emulator for many tests; each resets it. The timeout is long, because a busy machine delays listeners."""
+    with EmulatorThread(EmulatorConfig(switches={"registrationPorts": "any"}, listener_timeout_seconds=5.0)) as running:
         yield running
 
 
@@ -34,13 +27,13 @@ def caller(shared: EmulatorThread) -> RawApiClient:
 
 @pytest.fixture
 def client(caller: RawApiClient) -> RawApiClient:
-    """Client with a login."""
+    """Client with an access token and a session."""
     return caller.log_in()
 
 
 @pytest.fixture
 def listener(caller: RawApiClient) -> Iterator[ScriptedListener]:
-    """Listener that responds with 200 by default. The emulator's deliveries are cancelled before it stops."""
+    """Listener that responds with 200 by default. The emulator cancels its deliveries before the listener stops."""
     with ScriptedListener() as listener:
         yield listener
         caller.control("POST", "reset")

@@ -14,7 +14,7 @@ from tests.support.raw_api_client import ACCOUNT, RawApiClient
 from tests.support.waiting import time_limit, wait_until
 
 
-def test_the_first_line_tells_a_client_everything() -> None:
+def test_first_line_has_every_setting_of_a_client() -> None:
     with EmulatorProcess() as emulator:
         assert emulator.ready == {
             "url": emulator.ready["url"],
@@ -29,13 +29,13 @@ def test_the_first_line_tells_a_client_everything() -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_end_it_with_exit_code_0_and_no_word(how: signal.Signals) -> None:
+def test_ctrl_c_and_sigterm_stop_the_emulator_with_exit_code_0_and_no_output(how: signal.Signals) -> None:
     with EmulatorProcess() as emulator:
         emulator.caller.log_in()
         assert emulator.end(how) == (0, "", "")
 
 
-def test_an_occupied_port_is_one_clear_line_and_exit_code_1() -> None:
+def test_an_occupied_port_is_reported_in_one_line_with_exit_code_1() -> None:
     with EmulatorProcess() as emulator:
         port = emulator.ready["url"].split(":")[2].split("/")[0]
         second = run("--port", port)
@@ -60,7 +60,7 @@ def test_named_accounts_replace_the_default_ones() -> None:
         assert emulator.caller.control("GET", "switches").json()["expiresIn"] == "constant"
 
 
-def test_a_readable_text_greets_a_person() -> None:
+def test_the_output_without_json_is_readable_and_has_no_password() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "thingspace_provider.cli", "emulator", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -73,12 +73,12 @@ def test_a_readable_text_greets_a_person() -> None:
         rest = process.stdout.read()
     process.stdout.close()
     assert process.wait(10) == 0
-    assert first.startswith("ThingSpace is emulated at http://127.0.0.1:")
-    assert "Ctrl-C ends it." in rest
+    assert first.startswith("The emulator is running. Base URL: http://127.0.0.1:")
+    assert "Press Ctrl-C to stop." in rest
     assert "emulator-password" not in first + rest
 
 
-def test_env_prints_lines_that_a_shell_takes(tmp_path: Path) -> None:
+def test_env_prints_variables_that_a_shell_accepts(tmp_path: Path) -> None:
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text("users: [{username: o'brien, password: $(false) x}]")
     with EmulatorProcess("--scenario", str(scenario)) as emulator:
@@ -98,10 +98,10 @@ def test_env_prints_lines_that_a_shell_takes(tmp_path: Path) -> None:
         assert json.loads(run("env", "--port", port, "--json").stdout)["THINGSPACE_APP_KEY"] == "emulator-app-key"
 
 
-def test_env_without_an_emulator_says_how_to_start_one() -> None:
+def test_env_without_an_emulator_has_a_hint_to_start_one() -> None:
     with EmulatorProcess() as emulator:
         port = emulator.ready["url"].split(":")[2].split("/")[0]
-    with socket.socket() as held:  # so that nobody else listens there meanwhile
+    with socket.socket() as held:  # keeps the port occupied but silent
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", int(port)))
         result = run("env", "--port", port)
@@ -113,57 +113,69 @@ def test_env_without_an_emulator_says_how_to_start_one() -> None:
     ("arguments", "words"),
     [
         (["--port", "65536"], "--port"),
-        (["--switch", "color=red"], "there is no switch 'color'"),
+        (["--switch", "color=red"], "unknown switch 'color'"),
         (["--switch", "expiresIn"], "NAME=VALUE"),
         (["--scenario", "/nothing.yaml"], "cannot be read"),
         (["--ca-file", "/nothing.pem"], "holds no certificate"),
-        (["--account", "a", "--scenario", "b"], "use one of them"),
+        (["--account", "a", "--scenario", "b"], "Use one of them"),
     ],
 )
-def test_wrong_use_is_exit_code_2_with_an_explanation(arguments: list[str], words: str) -> None:
+def test_invalid_options_exit_with_code_2_and_a_hint(arguments: list[str], words: str) -> None:
     result = run("--port", "0", *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert words in result.stderr
+
+
+def test_a_missing_extra_is_reported_with_the_command_that_installs_it() -> None:
+    code = (
+        "import sys; sys.modules['uvloop'] = None; from thingspace_provider.cli import main; "
+        "main(['emulator', '--port', '0'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Error: the emulator needs the package uvloop. Install the extra in a clone: pip install -e '.[emulator]'\n"
+    )
 
 
 def test_help_shows_examples() -> None:
     assert 'eval "$(thingspace emulator env)"' in run("--help").stdout
 
 
-def test_state_survives_restarts_and_a_moved_clock_does_not_go_back(tmp_path: Path) -> None:
+def test_state_survives_a_restart_and_the_virtual_clock_does_not_go_back(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     with EmulatorProcess("--state", str(path)) as emulator:
         client = emulator.caller.log_in()
-        client.send_message("kept")
+        client.send_message("stored")
         client.register("https://hooks.example.net/sms", password="example-only")
         client.advance_clock(600)
-        moment = client.control("GET", "clock").json()["seconds"]
+        seconds = client.control("GET", "clock").json()["seconds"]
         assert emulator.end()[0] == 0
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
     with EmulatorProcess("--state", str(path)) as emulator:
         again = RawApiClient(emulator.ready["url"], client.access_token, client.session)
-        assert again.fetch_queue() == ["kept"]
+        assert again.fetch_queue() == ["stored"]
         assert again.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["password"] == "example-only"
-        assert again.control("GET", "clock").json()["seconds"] >= moment
+        assert again.control("GET", "clock").json()["seconds"] >= seconds
 
 
-def test_state_is_written_while_running_so_that_even_a_kill_loses_little(tmp_path: Path) -> None:
+def test_state_is_written_while_the_emulator_runs(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     with EmulatorProcess("--state", str(path)) as emulator:
-        emulator.caller.send_message("kept")
-        wait_until(lambda: path.exists() and "kept" in path.read_text(), 20, "the state file has the message")
+        emulator.caller.send_message("stored")
+        wait_until(lambda: path.exists() and "stored" in path.read_text(), 20, "the state file has the message")
         emulator.end(signal.SIGKILL)
     with EmulatorProcess("--state", str(path)) as emulator:
-        assert emulator.caller.fetch_queue() == ["kept"]
+        assert emulator.caller.fetch_queue() == ["stored"]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 9}', '{"version": 1, "requestIdNamespace": 5}'])
-def test_a_state_file_that_does_not_fit_is_left_alone(tmp_path: Path, content: str) -> None:
+def test_an_invalid_state_file_is_rejected_and_not_changed(tmp_path: Path, content: str) -> None:
     path = tmp_path / "state.json"
     path.write_text(content)
     result = run("--port", "0", "--state", str(path))
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("Error: the state cannot be used:")
+    assert result.stderr.startswith("Error: the state file cannot be used:")
     assert path.read_text() == content
     assert run("--port", "0", "--state", str(tmp_path / "no" / "state.json")).returncode == 1

@@ -66,18 +66,18 @@ DAY = 24 * 3600
         ("POST", "clock", {"advanceSeconds": -1}, "advanceSeconds: input should be greater than or equal to 0"),
         ("POST", "clock", {"advanceSeconds": "1"}, "advanceSeconds: input should be a valid number"),
         ("POST", "clock", {"frozen": 1}, "frozen: input should be a valid boolean"),
-        ("PUT", "switches", {"color": "red"}, "there is no switch 'color'; there are: preset, lastPage"),
-        ("PUT", "switches", {"expiresIn": "sometimes"}, "it can be: countsDown, constant"),
-        ("PUT", "switches", {"preset": "imagined"}, "there are: documented, observed"),
-        ("PUT", "switches", {"preset": ["observed"]}, "there are: documented, observed"),
+        ("PUT", "switches", {"color": "red"}, "unknown switch 'color'; known switches: preset, lastPage"),
+        ("PUT", "switches", {"expiresIn": "sometimes"}, "valid values: countsDown, constant"),
+        ("PUT", "switches", {"preset": "imagined"}, "known presets: documented, observed"),
+        ("PUT", "switches", {"preset": ["observed"]}, "known presets: documented, observed"),
         ("PUT", "switches", [], "input should be an object"),
         ("PUT", "state", {}, "version: field required"),
         ("PUT", "state", {"version": 1}, "requestIdNamespace: field required"),
-        ("POST", "users/unlock", {"username": "nobody"}, "there is no user 'nobody'"),
+        ("POST", "users/unlock", {"username": "unknown"}, "there is no user 'unknown'"),
         ("POST", "users/unlock", {"username": []}, "username: input should be a valid string"),
         ("POST", "accounts", {"accountName": ACCOUNT}, "there is an account"),
         ("POST", "accounts", {"accountName": ""}, "accountName: string should have at least 1 character"),
-        ("POST", "accounts", {"accountName": "a", "username": "nobody"}, "there is no user"),
+        ("POST", "accounts", {"accountName": "a", "username": "unknown"}, "there is no user"),
         ("POST", "devices", {"accountName": ACCOUNT, "active": "yes"}, "active: input should be a valid boolean"),
         (
             "POST",
@@ -91,7 +91,7 @@ DAY = 24 * 3600
         ("PUT", "resolve", [], "input should be an object"),
     ],
 )
-def test_bad_input_gets_a_400_that_says_what_would_be_right(
+def test_an_invalid_request_gets_400_with_the_reason_and_changes_nothing(
     caller: RawApiClient, method: str, path: str, body: Any, words: str
 ) -> None:
     before = caller.control("GET", "state").json()
@@ -102,7 +102,7 @@ def test_bad_input_gets_a_400_that_says_what_would_be_right(
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"NaN", b'"\\ud800"', b"[" * 100_000, b"x" * 2_000_000])
-def test_what_is_not_json_gets_a_400(caller: RawApiClient, body: bytes) -> None:
+def test_a_body_that_is_not_json_gets_400(caller: RawApiClient, body: bytes) -> None:
     for method, path in (("POST", "messages"), ("POST", "faults"), ("PUT", "switches"), ("PUT", "state")):
         reply = caller.send(method, f"/_emulator/{path}", body, root=True)
         assert reply.status == 400
@@ -125,7 +125,9 @@ def test_what_is_not_json_gets_a_400(caller: RawApiClient, body: bytes) -> None:
         ({"Sec-Fetch-Site": "same-origin"}, True),
     ],
 )
-def test_a_page_of_another_origin_gets_nothing(caller: RawApiClient, headers: dict[str, str], *, allowed: bool) -> None:
+def test_a_request_from_a_page_of_another_origin_is_rejected(
+    caller: RawApiClient, headers: dict[str, str], *, allowed: bool
+) -> None:
     for path in ("/_emulator/journal", "/_emulator/state", "/_emulator/nothing"):
         reply = caller.send("GET", path, None, headers, root=True)
         assert (reply.status != 403) is allowed
@@ -134,14 +136,14 @@ def test_a_page_of_another_origin_gets_nothing(caller: RawApiClient, headers: di
     assert (reply.status == 200) is allowed
 
 
-def test_a_form_of_another_page_cannot_post_json(caller: RawApiClient) -> None:
+def test_a_form_of_another_page_is_rejected(caller: RawApiClient) -> None:
     body = json.dumps({"accountName": ACCOUNT, "message": "x"}).encode()
     reply = caller.send("POST", "/_emulator/messages", body, {"Content-Type": "text/plain"}, root=True)
     assert reply.status == 400
     assert caller.fetch_queue() == []
 
 
-def test_the_journal_tells_every_call_with_its_outcome_and_no_secret(
+def test_the_journal_has_every_call_with_its_outcome_and_no_secret(
     client: RawApiClient, listener: ScriptedListener
 ) -> None:
     client.register(listener.url, username="plant-a", password="listener-secret")
@@ -184,7 +186,7 @@ def test_the_journal_tells_every_call_with_its_outcome_and_no_secret(
         ("https://user:word@h/x?key=word#y", "https://***@h/x?***"),
     ],
 )
-def test_an_address_is_shown_without_what_looks_like_a_secret(client: RawApiClient, url: str, masked: str) -> None:
+def test_a_listener_url_is_masked(client: RawApiClient, url: str, masked: str) -> None:
     client.control("POST", "clock", {"frozen": True})
     client.control("PUT", "resolve", {"h:443": "127.0.0.1:9", "h.example:443": "127.0.0.1:9"})
     client.register(url)
@@ -195,7 +197,7 @@ def test_an_address_is_shown_without_what_looks_like_a_secret(client: RawApiClie
     assert client.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["url"] == url
 
 
-def test_every_switch_can_be_set_to_each_of_its_values_while_running(caller: RawApiClient) -> None:
+def test_every_switch_can_be_set_to_each_of_its_values(caller: RawApiClient) -> None:
     assert len({switch.name for switch in SWITCHES}) == len(SWITCHES)
     for switch in SWITCHES:
         for value in switch.choices:
@@ -203,7 +205,7 @@ def test_every_switch_can_be_set_to_each_of_its_values_while_running(caller: Raw
             assert caller.control("GET", "switches").json()[switch.name] == value
 
 
-def test_a_preset_sets_a_group_and_single_switches_win_over_it(caller: RawApiClient) -> None:
+def test_a_preset_sets_several_switches_and_single_ones_take_precedence(caller: RawApiClient) -> None:
     caller.set_switches(retryProfile="observed", preset="documented")
     now = caller.control("GET", "switches").json()
     assert now["retryProfile"] == "observed"
@@ -211,7 +213,7 @@ def test_a_preset_sets_a_group_and_single_switches_win_over_it(caller: RawApiCli
     assert PRESETS["observed"].items() <= caller.control("GET", "switches").json().items()
 
 
-def test_a_reset_brings_everything_back(client: RawApiClient, listener: ScriptedListener) -> None:
+def test_a_reset_restores_the_start(client: RawApiClient, listener: ScriptedListener) -> None:
     before = client.control("GET", "switches").json()
     state = client.control("GET", "state").json()
     client.register(listener.url)
@@ -233,7 +235,7 @@ def test_a_reset_brings_everything_back(client: RawApiClient, listener: Scripted
     assert client.fetch_journal()["calls"] == []
 
 
-def test_state_goes_from_one_emulator_to_another(client: RawApiClient) -> None:
+def test_an_exported_state_can_be_imported_by_another_emulator(client: RawApiClient) -> None:
     device = [{"kind": "imei", "id": "990000000000001"}]
     client.send_message("first", deviceIds=device)
     client.send_message("second")
@@ -281,7 +283,7 @@ def mangle_state(state: Any, path: list[Any], value: Any) -> Any:
             [{"requestId": "r", "account": "a", "device": 0, "text": "", "accepted": 0, "expires": 0}],
         ),
         (["archive"], [{"requestId": "r", "account": "a", "service": "s", "body": {}, "archived": 0}]),
-        (["sessions"], {"x": {"username": "nobody", "used": 0}}),
+        (["sessions"], {"x": {"username": "unknown", "used": 0}}),
         (["users", USERNAME, "accounts"], ["nowhere"]),
         (["users"], {}),
         (["accounts", ACCOUNT, "queue"], [{"number": 1, "device": 99, "text": "x", "received": 0}]),
@@ -291,7 +293,7 @@ def mangle_state(state: Any, path: list[Any], value: Any) -> Any:
         (["requestIdNamespace"], "not-a-guid"),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused_whole(caller: RawApiClient, path: list[Any], value: Any) -> None:
+def test_an_invalid_state_is_rejected_and_changes_nothing(caller: RawApiClient, path: list[Any], value: Any) -> None:
     state = caller.control("GET", "state").json()
     reply = caller.control("PUT", "state", mangle_state(state, path, value))
     assert reply.status == 400, reply.body
@@ -299,7 +301,7 @@ def test_a_state_that_does_not_fit_is_refused_whole(caller: RawApiClient, path: 
     assert caller.control("GET", "state").json() == state
 
 
-def test_an_hour_five_days_and_a_month_pass_in_an_instant(caller: RawApiClient) -> None:
+def test_a_month_passes_in_an_instant(caller: RawApiClient) -> None:
     began = time.monotonic()
     before = caller.control("GET", "clock").json()["seconds"]
     for seconds in (3600, 5 * DAY, 30 * DAY):
@@ -328,7 +330,7 @@ def test_a_new_account_has_a_device_and_belongs_to_the_user(client: RawApiClient
     assert len(devices) == 1
 
 
-def test_two_emulators_share_nothing_and_leave_nothing_behind() -> None:
+def test_two_emulators_share_nothing_and_leave_no_thread_and_no_socket() -> None:
     threads = set(threading.enumerate())
     with EmulatorThread(EmulatorConfig()) as first, EmulatorThread(EmulatorConfig()) as second:
         client, other = RawApiClient(first.url).log_in(), RawApiClient(second.url)

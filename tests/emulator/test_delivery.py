@@ -19,7 +19,7 @@ PUBLISHED = "3.87.163.45 3.91.119.203 54.197.62.209 35.165.205.14 54.200.43.232 
 
 @pytest.fixture
 def frozen_clock(client: RawApiClient) -> RawApiClient:
-    """A client of an emulator whose clock only moves when told to."""
+    """Client of an emulator with a frozen clock."""
     assert client.control("POST", "clock", {"frozen": True}).status == 200
     return client
 
@@ -53,7 +53,7 @@ def test_observed_a_rejection_is_retried_once_after_about_a_second(
     assert frozen_clock.fetch_queue() == ["x"]
 
 
-@holds("delivery.silence")
+@holds("delivery.hedge")
 def test_observed_four_seconds_of_silence_start_a_second_attempt_parallel_to_the_first(
     frozen_clock: RawApiClient, listener: ScriptedListener
 ) -> None:
@@ -67,7 +67,7 @@ def test_observed_four_seconds_of_silence_start_a_second_attempt_parallel_to_the
     frozen_clock.advance_clock(0.2)
     assert listener.wait_for(2) == ["x", "x"]
     assert [received.body["callbackCount"] for received in listener.received] == [1, 2]
-    assert len({one.body["requestId"] for one in listener.received}) == 1
+    assert len({received.body["requestId"] for received in listener.received}) == 1
     listener.release()
     frozen_clock.wait_until_idle()
     assert sorted(frozen_clock.fetch_deliveries()) == [(1, "delivered"), (2, "delivered")]
@@ -75,7 +75,7 @@ def test_observed_four_seconds_of_silence_start_a_second_attempt_parallel_to_the
 
 
 @holds("delivery.retryDocumented", "delivery.count")
-def test_documented_three_more_tries_come_five_minutes_apart(
+def test_documented_three_retries_follow_every_five_minutes(
     frozen_clock: RawApiClient, listener: ScriptedListener
 ) -> None:
     frozen_clock.set_switches(retryProfile="documented", callbackBody="modern")
@@ -88,7 +88,7 @@ def test_documented_three_more_tries_come_five_minutes_apart(
     frozen_clock.advance_clock(3600)
     frozen_clock.wait_until_idle()
     assert [received.body["callbackCount"] for received in listener.received] == [1, 2, 3, 4]
-    assert {one.body["maxCallbackThreshold"] for one in listener.received} == {4}
+    assert {received.body["maxCallbackThreshold"] for received in listener.received} == {4}
     moments = [entry["at"] for entry in frozen_clock.fetch_journal()["deliveries"]]
     assert [round(later - earlier) for earlier, later in itertools.pairwise(moments)] == [300, 300, 300]
     assert frozen_clock.fetch_queue() == ["x"]
@@ -108,7 +108,7 @@ def test_the_modern_body_adds_request_id_and_counts(client: RawApiClient, listen
 
 
 @holds("delivery.ids")
-def test_a_device_is_named_by_two_lower_case_or_six_upper_case_ids(
+def test_a_callback_has_two_lower_case_or_six_upper_case_device_ids(
     client: RawApiClient, listener: ScriptedListener
 ) -> None:
     client.register(listener.url)
@@ -143,7 +143,7 @@ def test_special_characters_are_escaped_as_switched(
 @holds("delivery.redirect")
 def test_a_redirect_is_not_followed(frozen_clock: RawApiClient, listener: ScriptedListener) -> None:
     frozen_clock.register(listener.url)
-    listener.default_response = ScriptedResponse(status=307, headers=(("Location", f"{listener.url}/elsewhere"),))
+    listener.default_response = ScriptedResponse(status=307, headers=(("Location", f"{listener.url}/other"),))
     frozen_clock.send_message("x")
     listener.wait_for(1)
     frozen_clock.advance_clock(10)
@@ -152,7 +152,7 @@ def test_a_redirect_is_not_followed(frozen_clock: RawApiClient, listener: Script
 
 
 @holds("delivery.huge")
-def test_an_answer_without_end_is_cut_off(client: RawApiClient, listener: ScriptedListener) -> None:
+def test_an_endless_response_is_cut_off(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url)
     listener.responses.append(ScriptedResponse(endless=True))
     client.send_message("x")
@@ -161,7 +161,7 @@ def test_an_answer_without_end_is_cut_off(client: RawApiClient, listener: Script
     assert client.fetch_deliveries() == [(1, "delivered")]
 
 
-@holds("delivery.silent")
+@holds("delivery.timeout")
 def test_a_delivery_without_a_response_times_out_and_the_message_is_queued(
     frozen_clock: RawApiClient, listener: ScriptedListener
 ) -> None:
@@ -175,9 +175,9 @@ def test_a_delivery_without_a_response_times_out_and_the_message_is_queued(
 
 
 @holds("delivery.unreachable")
-def test_a_listener_that_is_not_there_leaves_the_text_in_the_queue(frozen_clock: RawApiClient) -> None:
-    with ScriptedListener() as gone:
-        url = gone.url
+def test_a_message_is_queued_when_the_listener_is_unreachable(frozen_clock: RawApiClient) -> None:
+    with ScriptedListener() as stopped_listener:
+        url = stopped_listener.url
     frozen_clock.register(url)
     frozen_clock.send_message("x")
     frozen_clock.advance_clock(5)
@@ -186,7 +186,7 @@ def test_a_listener_that_is_not_there_leaves_the_text_in_the_queue(frozen_clock:
 
 
 @holds("delivery.source")
-def test_the_observed_sender_comes_from_published_addresses_and_retries_from_another(
+def test_callbacks_come_from_published_addresses_and_retries_from_another_when_switched(
     frozen_clock: RawApiClient, listener: ScriptedListener
 ) -> None:
     frozen_clock.set_switches(sourceAddress="published")
@@ -201,7 +201,7 @@ def test_the_observed_sender_comes_from_published_addresses_and_retries_from_ano
 
 
 def create_certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """An authority's file, and a server context with a certificate of it for hooks.example.net."""
+    """Create an authority's file, and a server context with its certificate for hooks.example.net."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -211,11 +211,11 @@ def create_certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 @holds("delivery.certificate")
 def test_an_https_listener_needs_a_certificate_of_a_known_authority(tmp_path: Path) -> None:
-    ca, context = create_certificate(tmp_path)
+    ca_file, context = create_certificate(tmp_path)
     with (
         ScriptedListener(context) as listener,
-        EmulatorThread(EmulatorConfig()) as without_ca,
-        EmulatorThread(EmulatorConfig(ca_file=str(ca))) as with_ca,
+        EmulatorThread(EmulatorConfig(listener_timeout_seconds=5.0)) as without_ca,
+        EmulatorThread(EmulatorConfig(ca_file=str(ca_file), listener_timeout_seconds=5.0)) as with_ca,
     ):
         for running, outcome in ((without_ca, "untrusted"), (with_ca, "delivered")):
             client = RawApiClient(running.url).log_in()

@@ -38,7 +38,7 @@ def run_in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[A
     return thread, outcome
 
 
-def test_an_answer_replaces_so_many_calls_and_no_more(client: RawApiClient) -> None:
+def test_a_response_replaces_those_of_the_given_number_of_calls(client: RawApiClient) -> None:
     add_fault(
         client,
         operation="startCallbacks",
@@ -52,14 +52,14 @@ def test_an_answer_replaces_so_many_calls_and_no_more(client: RawApiClient) -> N
     assert [call["fault"] for call in client.fetch_journal()["calls"]][-3:] == [1, 1, None]
 
 
-def test_a_fault_hits_only_what_it_matches(client: RawApiClient) -> None:
+def test_a_fault_hits_only_matching_calls(client: RawApiClient) -> None:
     add_fault(client, operation="startCallbacks", match={"accountName": OTHER_ACCOUNT}, response={"status": 500})
     assert client.start_callbacks().status == 200
     assert client.start_callbacks(OTHER_ACCOUNT).status == 500
     assert count_hits(client) == [(1, 0)]
 
 
-def test_a_fault_can_let_the_first_calls_pass(client: RawApiClient) -> None:
+def test_a_fault_skips_the_first_calls(client: RawApiClient) -> None:
     add_fault(client, operation="startCallbacks", skip=2, response={"status": 500})
     assert [client.start_callbacks().status for _ in range(4)] == [200, 200, 500, 200]
 
@@ -87,7 +87,7 @@ def test_a_fault_responds_in_each_format(
     assert reply.body.startswith(start)
 
 
-def test_an_answer_before_the_call_leaves_no_trace_and_one_after_it_does(client: RawApiClient) -> None:
+def test_a_call_has_an_effect_only_when_the_response_is_after_it(client: RawApiClient) -> None:
     add_fault(client, operation="registerCallback", response={"status": 503})
     add_fault(client, operation="registerCallback", response={"status": 503, "afterEffect": True})
     assert client.register("https://hooks.example.net/1").status == 503
@@ -97,7 +97,7 @@ def test_an_answer_before_the_call_leaves_no_trace_and_one_after_it_does(client:
 
 
 @pytest.mark.parametrize(("moment", "listed"), [("before", 0), ("after", 1)])
-def test_a_dropped_connection_leaves_the_call_undone_or_done(
+def test_a_connection_is_dropped_before_or_after_the_call_has_its_effect(
     client: RawApiClient, caplog: pytest.LogCaptureFixture, moment: str, listed: int
 ) -> None:
     add_fault(client, operation="registerCallback", drop=moment)
@@ -111,10 +111,10 @@ def test_a_dropped_connection_leaves_the_call_undone_or_done(
         ]
         * listed
     )
-    assert caplog.messages == []  # the server does not take it for a failure of ours
+    assert caplog.messages == []  # the server logs no error
 
 
-def test_a_truncated_answer_ends_too_early(client: RawApiClient) -> None:
+def test_a_truncated_response_is_incomplete(client: RawApiClient) -> None:
     add_fault(client, operation="startCallbacks", truncateBytes=5)
     with pytest.raises(http.client.IncompleteRead) as caught:
         client.start_callbacks()
@@ -122,7 +122,7 @@ def test_a_truncated_answer_ends_too_early(client: RawApiClient) -> None:
 
 
 @pytest.mark.parametrize(("moment", "queued"), [("before", 1), ("after", 0)])
-def test_a_hanging_call_never_answers(client: RawApiClient, moment: str, queued: int) -> None:
+def test_a_hanging_call_gets_no_response(client: RawApiClient, moment: str, queued: int) -> None:
     client.send_message("x")
     client.set_switches(lastPage="auto")
     add_fault(client, operation="smsHistory", hang=moment)
@@ -134,7 +134,7 @@ def test_a_hanging_call_never_answers(client: RawApiClient, moment: str, queued:
     assert len(client.fetch_queue()) == queued
 
 
-def test_a_hanging_call_is_let_go_when_the_emulator_is_reset(client: RawApiClient) -> None:
+def test_a_reset_closes_the_connection_of_a_hanging_call(client: RawApiClient) -> None:
     add_fault(client, operation="startCallbacks", hang="before")
     thread, outcome = run_in_background(client.start_callbacks)
     wait_until(lambda: count_hits(client)[0][0], 60, "the fault hits a call")
@@ -152,10 +152,10 @@ def test_a_delay_passes_in_virtual_time(client: RawApiClient) -> None:
     assert outcome == []
     client.advance_clock(2)
     thread.join(60)
-    assert outcome[0].code == "900901"  # the bearer's hour is over as well
+    assert outcome[0].code == "900901"  # the access token has expired as well
 
 
-def test_a_lost_acknowledgement_shows_the_next_block_on_replay(client: RawApiClient) -> None:
+def test_a_repeated_token_returns_the_next_page_when_its_response_was_lost(client: RawApiClient) -> None:
     for number in range(150):
         client.send_message(str(number))
     token = parse_next_token(client.fetch_history())
@@ -166,21 +166,19 @@ def test_a_lost_acknowledgement_shows_the_next_block_on_replay(client: RawApiCli
     assert parse_messages(client.fetch_history(token)) == [str(number) for number in range(100, 150)]
 
 
-def test_a_young_session_can_be_refused_with_a_401(client: RawApiClient) -> None:
+def test_a_valid_session_can_be_rejected_with_401(client: RawApiClient) -> None:
     add_fault(client, operation="startCallbacks", response={"status": 401, "body": {}})
     assert client.start_callbacks().status == 401
 
 
-def test_a_delivery_can_be_doubled_at_the_same_moment(client: RawApiClient, listener: ScriptedListener) -> None:
+def test_a_delivery_can_be_duplicated(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url)
     add_fault(client, operation="delivery", duplicate=2)
     client.send_message("x")
     assert listener.wait_for(3) == ["x", "x", "x"]
 
 
-def test_a_delivery_can_be_delayed_so_that_a_later_one_comes_first(
-    client: RawApiClient, listener: ScriptedListener
-) -> None:
+def test_a_delayed_delivery_is_overtaken_by_a_later_one(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url)
     add_fault(client, operation="delivery", delaySeconds=60)
     client.send_message("first")
@@ -191,7 +189,7 @@ def test_a_delivery_can_be_delayed_so_that_a_later_one_comes_first(
 
 
 @pytest.mark.parametrize(("moment", "received"), [("before", 0), ("after", 1)])
-def test_a_delivery_can_be_lost_on_either_side_of_the_listener(
+def test_a_delivery_can_be_dropped_before_or_after_the_listener_receives_it(
     client: RawApiClient, listener: ScriptedListener, moment: str, received: int
 ) -> None:
     client.register(listener.url)
@@ -243,14 +241,14 @@ def test_a_delivery_can_be_lost_on_either_side_of_the_listener(
         ({"operation": "delivery", "duplicate": 101}, "duplicate: input should be less than or equal to 100"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused_with_what_would(caller: RawApiClient, rule: Any, words: str) -> None:
+def test_an_invalid_fault_is_rejected_with_the_reason(caller: RawApiClient, rule: Any, words: str) -> None:
     reply = caller.control("POST", "faults", rule)
     assert reply.status == 400
     assert words in reply.json()["error"]
     assert count_hits(caller) == []
 
 
-def test_faults_are_disarmed_one_by_one_or_all_together(client: RawApiClient) -> None:
+def test_faults_are_removed_one_by_one_or_all_at_once(client: RawApiClient) -> None:
     first = add_fault(client, operation="startCallbacks", response={"status": 500})
     add_fault(client, operation="token", response={"status": 500})
     assert client.control("DELETE", f"faults/{first}").status == 200

@@ -1,4 +1,4 @@
-"""Makes `docs/emulator-fidelity.md` from the rows and the tests that hold them, and checks that it is up to date.
+"""Generates `docs/emulator-fidelity.md` from the behaviours and their tests, and checks that it is current.
 
 `THINGSPACE_WRITE_DOCS=1 pytest tests/emulator/test_fidelity.py` writes it.
 """
@@ -21,11 +21,11 @@ PACKAGE = Path(thingspace_provider.emulator.__file__ or "").parent
 DOCUMENT = FOLDER.parent.parent / "docs" / "emulator-fidelity.md"
 
 BEHAVIOUR = ("gateway", "tokens", "sessions", "registrations", "history", "sending", "messages", "delivery")
-"""The test files that are about ThingSpace itself; the others are about the emulator as a tool."""
+"""Test files of ThingSpace's behaviour. The others test the emulator as a tool."""
 
 
 def collect_rows() -> dict[str, list[str]]:
-    """Row -> the tests that hold it, as `file::test`, read from the marks without running anything."""
+    """Return the tests of each row as `file::test`, read from the source."""
     tests_by_row: dict[str, list[str]] = {}
     for path in sorted(FOLDER.glob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
@@ -39,13 +39,13 @@ def collect_rows() -> dict[str, list[str]]:
 
 
 def render_document() -> str:
-    """The whole page."""
+    """Render the page."""
     tests = collect_rows()
     lines = [
-        "# What the emulator knows of ThingSpace",
+        "# Emulator fidelity",
         "",
-        "Nobody outside Verizon can compare this emulator with the platform at will. So each behaviour says on what",
-        "ground it stands, and which test holds it. This page is generated; the suite fails when it is out of date.",
+        "This page lists each emulated behaviour of ThingSpace with its basis and its tests. It is generated from the",
+        "tests; the test suite fails when it is out of date.",
         "",
         *(
             f"- **{basis}**: {meaning}. {sum(row.basis == basis for row in ROWS)} rows."
@@ -59,31 +59,31 @@ def render_document() -> str:
         route = next(
             (f" `{candidate.method} /api{candidate.path}`" for candidate in ROUTES if candidate.operation == part), ""
         )
-        lines += [f"### {part}{route}", "", "| behaviour | basis | reference | held by |", "|---|---|---|---|"]
+        lines += [f"### {part}{route}", "", "| behaviour | basis | reference | tests |", "|---|---|---|---|"]
         for row in ROWS:
             if row.part == part:
-                held = "<br>".join(f"`{name}`" for name in tests[row.name])
-                lines.append(f"| {row.behaviour} | {row.basis} | §{row.section} | {held} |")
+                test_names = "<br>".join(f"`{name}`" for name in tests[row.name])
+                lines.append(f"| {row.behaviour} | {row.basis} | §{row.section} | {test_names} |")
         lines.append("")
-    lines += ["## Switches", "", "What is unknown is a switch; the first value is the default.", ""]
+    lines += ["## Switches", "", "A switch decides each behaviour that is unknown. The first value is the default.", ""]
     lines += ["| switch | question | values |", "|---|---|---|"]
     for switch in SWITCHES:
         lines.append(f"| `{switch.name}` | {switch.question} | {', '.join(f'`{value}`' for value in switch.choices)} |")
-    lines += ["", "## The reference", ""]
-    lines += ["A section number above names a part of our notes on the vendor's publications:", ""]
-    lines += ["| section | subject and where it comes from |", "|---|---|"]
+    lines += ["", "## References", ""]
+    lines += ["The references are sections of the project's notes on the vendor's publications:", ""]
+    lines += ["| section | subject and sources |", "|---|---|"]
     lines += [f"| §{number} | {subject} |" for number, subject in SECTIONS.items()]
     return "\n".join(lines) + "\n"
 
 
-def test_every_row_is_held_by_a_test_and_every_mark_names_a_row() -> None:
+def test_every_row_has_a_test_and_every_mark_has_a_row() -> None:
     names = [row.name for row in ROWS]
     assert len(set(names)) == len(names)
     assert set(collect_rows()) == set(names)
 
 
-def test_every_test_of_a_behaviour_holds_a_row() -> None:
-    held = {name for names in collect_rows().values() for name in names}
+def test_every_test_of_a_behaviour_has_a_row() -> None:
+    marked = {name for names in collect_rows().values() for name in names}
     tests = {
         f"{path.name}::{node.name}"
         for path in (FOLDER / f"test_{name}.py" for name in BEHAVIOUR)
@@ -91,29 +91,29 @@ def test_every_test_of_a_behaviour_holds_a_row() -> None:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
     assert len(tests) > 80
-    assert tests <= held
+    assert tests <= marked
 
 
-def test_every_call_has_rows_and_every_row_a_known_section() -> None:
+def test_every_operation_has_rows_and_every_row_a_known_section() -> None:
     assert [route.operation for route in ROUTES] == list(OPERATIONS)
     assert set(OPERATIONS) <= {row.part for row in ROWS}
     assert {row.section for row in ROWS} == set(SECTIONS)
     assert {row.basis for row in ROWS} == set(BASIS_MEANINGS)
 
 
-def test_every_switch_is_moved_by_a_test_of_the_behaviour_and_the_unknown_rows_have_switches() -> None:
+def test_every_value_of_a_switch_is_tested() -> None:
     source = "".join((FOLDER / f"test_{name}.py").read_text() for name in BEHAVIOUR)
-    unmoved = [
+    untested = [
         f"{switch.name}={value}"
         for switch in SWITCHES
         for value in switch.choices[1:]
         if not re.search(rf"\b{switch.name}\b", source) or f'"{value}"' not in source
     ]
-    assert unmoved == []
+    assert untested == []
     assert sum(row.basis == UNKNOWN for row in ROWS) >= 18
 
 
-def test_every_error_code_in_the_source_is_asked_for_by_a_test() -> None:
+def test_every_error_code_is_tested() -> None:
     source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     codes = set(re.findall(r'"((?:INPUT_INVALID|REQUEST_FAILED)\.[A-Za-z.]+|DeserializationFailed)"', source))
     tests = "".join((FOLDER / f"test_{name}.py").read_text() for name in BEHAVIOUR)
@@ -126,7 +126,7 @@ def test_every_error_code_in_the_source_is_asked_for_by_a_test() -> None:
     assert missing == []
 
 
-def test_the_page_is_up_to_date() -> None:
+def test_the_page_is_current() -> None:
     if os.environ.get("THINGSPACE_WRITE_DOCS"):
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(render_document())

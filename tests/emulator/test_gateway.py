@@ -24,7 +24,7 @@ CALLS = [
     ("method", "path"),
     [("GET", "/"), ("GET", "/m2m/v2/sms"), ("POST", "/nothing/v1"), ("GET", "/m2m/v1/sms"), ("PATCH", "/m2m/v1/sms")],
 )
-def test_what_the_gateway_does_not_know_is_a_fault(caller: RawApiClient, method: str, path: str) -> None:
+def test_an_unknown_context_or_method_is_a_gateway_error(caller: RawApiClient, method: str, path: str) -> None:
     reply = caller.send(method, path)
     assert (reply.status, reply.code) == (400, "900906")
     assert isinstance(reply.json()["fault"]["code"], str)
@@ -51,13 +51,15 @@ def test_another_authentication_scheme_is_forbidden_in_xml(caller: RawApiClient)
 
 @holds("gateway.order")
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_bearer_then_session_then_account_then_body_are_checked(client: RawApiClient, method: str, path: str) -> None:
-    bearer, session = client.access_token, client.session
+def test_access_token_session_account_and_body_are_checked_in_this_order(
+    client: RawApiClient, method: str, path: str
+) -> None:
+    access_token, session = client.access_token, client.session
     client.access_token, client.session = None, None
     assert client.m2m(method, path, b"{").code == "900902"
     client.access_token = "wrong"
     assert client.m2m(method, path, b"{").code == "900901"
-    client.access_token = bearer
+    client.access_token = access_token
     assert client.m2m(method, path, b"{").code.endswith("SessionToken.Format")
     client.session = session
     if ACCOUNT in path:
@@ -67,7 +69,7 @@ def test_bearer_then_session_then_account_then_body_are_checked(client: RawApiCl
         assert client.m2m(method, path, b"{").code.endswith("DeserializationFailed")
 
 
-@holds("account.unknown", "account.foreign")
+@holds("account.unknown", "account.otherUser")
 def test_an_account_of_another_user_is_distinguished_from_one_that_does_not_exist(client: RawApiClient) -> None:
     state = client.control("GET", "state").json()
     state["users"]["emulator-user"]["accounts"] = [ACCOUNT]
@@ -85,7 +87,7 @@ def test_a_call_without_a_body_needs_no_content_type(client: RawApiClient) -> No
 
 
 @holds("gateway.size")
-def test_ten_megabytes_are_refused_and_the_emulator_goes_on(client: RawApiClient) -> None:
+def test_a_body_of_ten_megabytes_is_rejected_and_the_next_call_is_served(client: RawApiClient) -> None:
     reply = client.m2m("POST", "/sms", b"x" * 10_000_000)
     assert reply.status == 413
     assert client.start_callbacks().status == 200
@@ -109,14 +111,14 @@ def test_ten_megabytes_are_refused_and_the_emulator_goes_on(client: RawApiClient
         (b'{"name": "N", "url": "http://h/\\\\"}', "INPUT_INVALID.Request.InvalidCharacter"),
     ],
 )
-def test_a_bad_body_has_a_code_behind_the_service_name(client: RawApiClient, body: bytes, code: str) -> None:
+def test_an_invalid_body_is_rejected_with_a_code_of_its_service(client: RawApiClient, body: bytes, code: str) -> None:
     reply = client.m2m("POST", f"/callbacks/{ACCOUNT}", body)
     assert (reply.status, reply.code) == (400, f"CallbackRegistrationService.{code}")
     assert set(reply.json()) == {"errorCode", "errorMessage"}
 
 
 @holds("body.characters")
-def test_an_apostrophe_passes_when_switched(client: RawApiClient) -> None:
+def test_an_apostrophe_is_accepted_when_switched(client: RawApiClient) -> None:
     client.set_switches(invalidCharacters="accepted")
     device = [{"kind": "mdn", "id": "5551230001"}]
     body = {"accountName": ACCOUNT, "deviceIds": device, "smsMessage": "it's"}

@@ -16,7 +16,7 @@ def fill(client: RawApiClient, count: int) -> list[str]:
     return messages
 
 
-@holds("smsHistory.block", "smsHistory.acknowledge", "smsHistory.final")
+@holds("smsHistory.page", "smsHistory.acknowledge", "smsHistory.last")
 def test_the_queue_is_read_in_pages_of_a_hundred_each_acknowledged_by_its_token(client: RawApiClient) -> None:
     messages = fill(client, 205)
     first = client.fetch_history()
@@ -33,7 +33,7 @@ def test_the_queue_is_read_in_pages_of_a_hundred_each_acknowledged_by_its_token(
 
 
 @holds("smsHistory.message", "smsHistory.location")
-def test_a_text_in_history_has_devices_message_and_timestamp(client: RawApiClient) -> None:
+def test_a_message_in_history_has_device_ids_content_and_timestamp(client: RawApiClient) -> None:
     client.send_message("T=21.5")
     reply = client.fetch_history()
     (entry,) = reply.json()["messages"]
@@ -47,7 +47,7 @@ def test_a_text_in_history_has_devices_message_and_timestamp(client: RawApiClien
 
 
 @holds("smsHistory.again", "smsHistory.growth")
-def test_an_unacknowledged_block_is_shown_again_and_does_not_grow(client: RawApiClient) -> None:
+def test_an_unacknowledged_page_is_returned_again_and_does_not_grow(client: RawApiClient) -> None:
     messages = fill(client, 2)
     first = client.fetch_history()
     client.send_message("later")
@@ -58,7 +58,7 @@ def test_an_unacknowledged_block_is_shown_again_and_does_not_grow(client: RawApi
 
 
 @holds("smsHistory.replay")
-def test_a_token_presented_twice_shows_the_same_next_block(client: RawApiClient) -> None:
+def test_a_token_returns_the_same_next_page_twice(client: RawApiClient) -> None:
     messages = fill(client, 150)
     token = parse_next_token(client.fetch_history())
     first, second = client.fetch_history(token), client.fetch_history(token)
@@ -66,7 +66,7 @@ def test_a_token_presented_twice_shows_the_same_next_block(client: RawApiClient)
     assert first.headers["location"] == second.headers["location"]
 
 
-@holds("smsHistory.stranger")
+@holds("smsHistory.unknownToken")
 def test_an_unknown_token_acknowledges_nothing(client: RawApiClient) -> None:
     messages = fill(client, 2)
     client.fetch_history()
@@ -77,8 +77,8 @@ def test_an_unknown_token_acknowledges_nothing(client: RawApiClient) -> None:
     assert client.fetch_queue() == messages
 
 
-@holds("smsHistory.plain")
-def test_a_block_shown_again_has_the_same_token_or_a_new_one(client: RawApiClient) -> None:
+@holds("smsHistory.repeatedToken")
+def test_a_page_read_again_has_the_same_token_or_a_new_one(client: RawApiClient) -> None:
     fill(client, 1)
     first = parse_next_token(client.fetch_history())
     assert parse_next_token(client.fetch_history()) == first
@@ -88,7 +88,7 @@ def test_a_block_shown_again_has_the_same_token_or_a_new_one(client: RawApiClien
     assert client.fetch_history(first).code == UNKNOWN_TOKEN
 
 
-@holds("smsHistory.final")
+@holds("smsHistory.last")
 def test_the_last_page_is_acknowledged_automatically_or_never_when_switched(client: RawApiClient) -> None:
     messages = fill(client, 2)
     client.set_switches(lastPage="never")
@@ -102,15 +102,15 @@ def test_the_last_page_is_acknowledged_automatically_or_never_when_switched(clie
 
 
 @holds("smsHistory.empty")
-def test_an_empty_history_is_an_object_or_nothing(client: RawApiClient) -> None:
+def test_an_empty_history_is_an_object_or_an_empty_body(client: RawApiClient) -> None:
     assert client.fetch_history().json() == {"messages": [], "hasMoreData": False}
     client.set_switches(emptyHistory="zeroLength")
     reply = client.fetch_history()
     assert (reply.status, reply.body) == (200, b"")
 
 
-@holds("texts.both")
-def test_a_text_that_was_pushed_is_not_in_the_block_any_more(client: RawApiClient, listener: ScriptedListener) -> None:
+@holds("messages.both")
+def test_a_drained_message_is_no_longer_in_history(client: RawApiClient, listener: ScriptedListener) -> None:
     fill(client, 2)
     client.fetch_history()
     client.register(listener.url)

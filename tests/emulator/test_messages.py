@@ -7,16 +7,14 @@ from tests.support.raw_api_client import ACCOUNT, TEXT_SERVICE, RawApiClient
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener, ScriptedResponse
 
 
-@holds("texts.queued")
-def test_a_text_without_a_listener_is_queued(client: RawApiClient) -> None:
+@holds("messages.queued")
+def test_a_message_is_queued_without_a_listener(client: RawApiClient) -> None:
     client.send_message("T=21.5")
     assert client.fetch_queue() == ["T=21.5"]
 
 
-@holds("texts.live", "delivery.transport", "delivery.body")
-def test_a_text_goes_to_the_listener_at_once_in_the_minimal_body(
-    client: RawApiClient, listener: ScriptedListener
-) -> None:
+@holds("messages.live", "delivery.transport", "delivery.body")
+def test_a_message_is_posted_at_once_in_the_minimal_body(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url, username="plant-a", password="example-only")
     client.send_message("T=21.5")
     assert listener.wait_for(1) == ["T=21.5"]
@@ -33,8 +31,8 @@ def test_a_text_goes_to_the_listener_at_once_in_the_minimal_body(
     assert client.fetch_queue() == []
 
 
-@holds("texts.noDrain")
-def test_a_listener_that_returns_does_not_drain_the_queue(client: RawApiClient, listener: ScriptedListener) -> None:
+@holds("messages.noDrain")
+def test_a_new_registration_does_not_drain_the_queue(client: RawApiClient, listener: ScriptedListener) -> None:
     client.send_message("old")
     client.register(listener.url)
     client.send_message("new")
@@ -44,7 +42,7 @@ def test_a_listener_that_returns_does_not_drain_the_queue(client: RawApiClient, 
 
 
 @holds("startCallbacks.shape", "startCallbacks.drain", "startCallbacks.order")
-def test_start_callbacks_drains_out_of_order_after_its_answer(client: RawApiClient, listener: ScriptedListener) -> None:
+def test_start_callbacks_drains_the_queue_out_of_order(client: RawApiClient, listener: ScriptedListener) -> None:
     for number in range(1, 7):
         client.send_message(f"t{number}")
     client.register(listener.url)
@@ -56,8 +54,8 @@ def test_start_callbacks_drains_out_of_order_after_its_answer(client: RawApiClie
     assert client.fetch_queue() == []
 
 
-@holds("texts.overtake")
-def test_a_live_text_overtakes_a_drain_that_waits(client: RawApiClient, listener: ScriptedListener) -> None:
+@holds("messages.overtake")
+def test_a_live_message_overtakes_a_delayed_drain(client: RawApiClient, listener: ScriptedListener) -> None:
     client.control("POST", "clock", {"frozen": True})
     client.send_message("old")
     client.register(listener.url)
@@ -74,28 +72,30 @@ def test_a_live_text_overtakes_a_drain_that_waits(client: RawApiClient, listener
 def test_a_drain_returns_messages_to_the_queue_when_callbacks_fail(
     client: RawApiClient, listener: ScriptedListener
 ) -> None:
-    client.send_message("kept")
+    client.send_message("queued")
     client.register(listener.url)
     listener.respond_with(503, 503)
     client.start_callbacks()
     listener.wait_for(1)
     client.advance_clock(2)
     client.wait_until_idle()
-    assert client.fetch_queue() == ["kept"]
+    assert client.fetch_queue() == ["queued"]
 
 
 @holds("startCallbacks.noListener")
 def test_start_callbacks_without_a_listener_is_accepted_and_changes_nothing(client: RawApiClient) -> None:
-    client.send_message("kept")
+    client.send_message("queued")
     assert client.start_callbacks().json() == {"success": True}
     client.wait_until_idle()
-    assert client.fetch_queue() == ["kept"]
+    assert client.fetch_queue() == ["queued"]
     assert [call["operation"] for call in client.fetch_journal()["calls"]] == ["token", "login", "startCallbacks"]
     assert client.fetch_journal()["calls"][-1]["accountName"] == ACCOUNT
 
 
 @holds("startCallbacks.failure")
-def test_a_failed_push_loses_the_text_when_switched(client: RawApiClient, listener: ScriptedListener) -> None:
+def test_a_failed_drain_delivery_drops_the_message_when_switched(
+    client: RawApiClient, listener: ScriptedListener
+) -> None:
     client.set_switches(failedDrainDelivery="dropped", drainOrder="asQueued")
     for message in ("a", "b", "c"):
         client.send_message(message)
@@ -112,23 +112,23 @@ def test_a_failed_push_loses_the_text_when_switched(client: RawApiClient, listen
 
 
 @holds("startCallbacks.spelling")
-def test_the_spelling_of_the_prose_is_served(client: RawApiClient) -> None:
+def test_the_spelling_startcallbacks_is_served(client: RawApiClient) -> None:
     assert client.m2m("PUT", f"/sms/{ACCOUNT}/startcallbacks").json() == {"success": True}
 
 
-@holds("texts.fallback")
-def test_a_text_whose_live_delivery_fails_is_queued(client: RawApiClient, listener: ScriptedListener) -> None:
+@holds("messages.fallback")
+def test_a_message_is_queued_when_its_live_delivery_fails(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url)
     listener.respond_with(500, 500)
-    client.send_message("kept")
+    client.send_message("queued")
     listener.wait_for(1)
     client.advance_clock(2)
     client.wait_until_idle()
-    assert client.fetch_queue() == ["kept"]
+    assert client.fetch_queue() == ["queued"]
 
 
 @holds("startCallbacks.deregistered")
-def test_a_listener_deregistered_during_a_drain_leaves_the_rest_in_the_queue(
+def test_the_rest_is_queued_when_the_listener_is_deregistered_during_a_drain(
     client: RawApiClient, listener: ScriptedListener
 ) -> None:
     client.control("POST", "clock", {"frozen": True})
@@ -144,7 +144,7 @@ def test_a_listener_deregistered_during_a_drain_leaves_the_rest_in_the_queue(
     assert len(listener.received) == 32
 
 
-@holds("texts.flood")
+@holds("messages.flood")
 def test_a_flood_of_live_messages_is_delivered_by_a_bounded_number_of_connections(
     client: RawApiClient, listener: ScriptedListener
 ) -> None:

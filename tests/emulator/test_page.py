@@ -46,7 +46,7 @@ def test_the_page_shows_accounts_devices_listeners_queue_deliveries_and_calls(
         assert secret not in content
 
 
-def test_nothing_in_the_page_comes_from_elsewhere_and_nothing_can_be_injected(client: RawApiClient) -> None:
+def test_the_page_loads_nothing_from_other_hosts_and_escapes_messages(client: RawApiClient) -> None:
     client.send_message("<script>alert(1)</script>")
     reply = client.send("GET", "/?message=%3Cscript%3Ealert(2)%3C/script%3E", root=True)
     content = reply.body.decode()
@@ -56,7 +56,7 @@ def test_nothing_in_the_page_comes_from_elsewhere_and_nothing_can_be_injected(cl
     assert "'unsafe-inline'" not in reply.headers["content-security-policy"]
 
 
-def test_the_box_sends_a_text_as_the_chosen_device(caller: RawApiClient) -> None:
+def test_the_form_sends_a_message_as_the_selected_device(caller: RawApiClient) -> None:
     reply = post(caller, "/messages", device=f"{ACCOUNT}/1", message="T=21.5 & more")
     assert reply.status == 303
     assert caller.fetch_queue() == ["T=21.5 & more"]
@@ -68,7 +68,7 @@ def test_the_box_sends_a_text_as_the_chosen_device(caller: RawApiClient) -> None
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        ({"device": DEVICE}, "An empty text"),
+        ({"device": DEVICE}, "An empty message"),
         ({"device": "nowhere/0", "message": "x"}, "no such device"),
         ({"device": f"{ACCOUNT}/9", "message": "x"}, "no such device"),
         ({"device": f"{ACCOUNT}/-1", "message": "x"}, "no such device"),
@@ -81,22 +81,22 @@ def test_an_invalid_form_is_reported_on_the_page(caller: RawApiClient, form: dic
     assert caller.fetch_queue() == []
 
 
-def test_a_locked_user_is_unlocked_by_a_button(client: RawApiClient) -> None:
+def test_the_button_unlocks_a_locked_user(client: RawApiClient) -> None:
     for _ in range(5):
         client.login(password="wrong")
     assert f"Unlock {USERNAME}" in page(client)
     assert post(client, "/unlock", username=USERNAME).status == 303
     assert client.login().status == 200
-    assert "no such user" in page(client, post(client, "/unlock", username="nobody").headers["location"])
+    assert "no such user" in page(client, post(client, "/unlock", username="unknown").headers["location"])
 
 
-def test_the_page_of_another_origin_can_neither_read_nor_send(caller: RawApiClient) -> None:
+def test_a_page_of_another_origin_can_neither_read_nor_send(caller: RawApiClient) -> None:
     for method, path in (("GET", "/"), ("GET", "/live"), ("POST", "/messages"), ("POST", "/unlock")):
         assert caller.send(method, path, b"", {"Origin": "http://evil.example"}, root=True).status == 403
         assert caller.send(method, path, b"", {"Host": "evil.example"}, root=True).status == 403
 
 
-def test_a_long_queue_stays_a_short_page(caller: RawApiClient) -> None:
+def test_a_long_queue_is_truncated_on_the_page(caller: RawApiClient) -> None:
     caller.send_message("x", repeat=5000)
     content = page(caller)
     assert "and 4980 more" in content
@@ -108,7 +108,7 @@ def open_page(browser_page: Page, client: RawApiClient) -> None:
     expect(browser_page.locator("#message")).to_be_focused()
 
 
-def test_in_a_browser_a_typed_text_appears_in_the_queue_and_then_at_the_listener(
+def test_a_typed_message_appears_in_the_queue_and_then_at_the_listener(
     client: RawApiClient, listener: ScriptedListener, browser_page: Page
 ) -> None:
     open_page(browser_page, client)
@@ -117,16 +117,16 @@ def test_in_a_browser_a_typed_text_appears_in_the_queue_and_then_at_the_listener
     expect(browser_page.locator("#queue")).to_contain_text("T=21.5 from the box")
     assert client.fetch_queue() == ["T=21.5 from the box"]
     expect(browser_page.locator("#message")).to_be_focused()
-    browser_page.keyboard.type("half a text")
+    browser_page.keyboard.type("half a message")
     client.register(listener.url)
     client.start_callbacks()
     assert listener.wait_for(1) == ["T=21.5 from the box"]
     expect(browser_page.locator("#deliveries")).to_contain_text("delivered 200")
-    expect(browser_page.locator("#queue")).to_have_text("Nothing waits.")
-    expect(browser_page.locator("#message")).to_have_value("half a text")
+    expect(browser_page.locator("#queue")).to_have_text("The queue is empty.")
+    expect(browser_page.locator("#message")).to_have_value("half a message")
 
 
-def test_in_a_browser_everything_is_reached_with_the_keyboard(client: RawApiClient, browser_page: Page) -> None:
+def test_the_page_can_be_used_with_the_keyboard(client: RawApiClient, browser_page: Page) -> None:
     for _ in range(5):
         client.login(password="wrong")
     open_page(browser_page, client)
@@ -137,7 +137,7 @@ def test_in_a_browser_everything_is_reached_with_the_keyboard(client: RawApiClie
     assert reached[0] == "Send as the device"
     assert f"Unlock {USERNAME}" in reached
     browser_page.locator(".inline button").press("Enter")
-    expect(browser_page.locator(".message")).to_contain_text("may log in again")
+    expect(browser_page.locator(".message")).to_contain_text("is unlocked")
     assert client.login().status == 200
     unlabelled = "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
     assert browser_page.evaluate(unlabelled) == 0

@@ -14,7 +14,7 @@ from thingspace_provider.emulator.testing.client import EmulatorClient, Emulator
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 
-def test_the_fixtures_carry_a_text_from_device_to_listener(
+def test_fixtures_deliver_a_message_from_a_device_to_a_listener(
     thingspace_emulator: EmulatorClient, thingspace_listener: ScriptedListener
 ) -> None:
     account = thingspace_emulator.accounts[0]
@@ -35,7 +35,7 @@ def test_the_fixtures_carry_a_text_from_device_to_listener(
     )
 
 
-def test_the_client_has_a_method_for_everything_in_the_control_api(thingspace_emulator: EmulatorClient) -> None:
+def test_the_client_controls_the_emulator(thingspace_emulator: EmulatorClient) -> None:
     emulator = thingspace_emulator
     client = RawApiClient(emulator.url).log_in()
     number = emulator.add_fault("startCallbacks", response={"format": "xml", "status": 403})

@@ -49,7 +49,7 @@ def test_a_listener_without_credentials_is_listed_without_or_with_empty_ones(cli
 
 
 @holds("registerCallback.services")
-def test_every_service_can_be_registered_and_an_invented_one_cannot(client: RawApiClient) -> None:
+def test_every_documented_service_is_accepted_and_others_are_rejected(client: RawApiClient) -> None:
     for name in SERVICES:
         assert client.register(URL, name=name).status == 200
     assert [entry["serviceName"] for entry in list_registrations(client).json()] == list(SERVICES)
@@ -78,19 +78,19 @@ def test_only_the_published_ports_are_accepted(client: RawApiClient) -> None:
 @pytest.mark.parametrize(
     "url", ["", "hooks.example.net", "ftp://h/x", "https://", "http://h:99999/", "http://[::1", " http://h"]
 )
-def test_something_other_than_an_address_is_refused(client: RawApiClient, url: str) -> None:
+def test_an_invalid_url_is_rejected(client: RawApiClient, url: str) -> None:
     assert client.register(url).code.endswith("INPUT_INVALID.Emulator.Url")
 
 
 @holds("registerCallback.credentials")
-def test_credentials_are_short_and_not_the_users_own(client: RawApiClient) -> None:
+def test_credentials_must_be_short_and_differ_from_those_of_the_user(client: RawApiClient) -> None:
     assert client.register(URL, username="u" * 40, password="p" * 40).status == 200
     assert client.register(URL, password="p" * 41).code.endswith("Emulator.CredentialTooLong")
     assert client.register(URL, username=USERNAME, password=PASSWORD).code.endswith("Emulator.OwnCredentials")
 
 
 @holds("registerCallback.one", "registerCallback.again")
-def test_registering_again_replaces_or_is_refused(client: RawApiClient) -> None:
+def test_a_second_registration_replaces_the_first_or_is_rejected(client: RawApiClient) -> None:
     client.register(URL)
     assert client.register(f"{URL}/2").status == 200
     assert [entry["url"] for entry in list_registrations(client).json()] == [f"{URL}/2"]
@@ -118,7 +118,7 @@ def test_old_and_new_password_alternate_for_fourteen_minutes_when_switched(
 
 
 @holds("deregisterCallback.shape")
-def test_a_deregistered_listener_is_gone(client: RawApiClient) -> None:
+def test_a_deregistered_listener_is_not_listed_and_messages_are_queued(client: RawApiClient) -> None:
     client.register(URL)
     reply = deregister(client)
     assert (reply.status, reply.json()) == (200, {"accountName": ACCOUNT, "serviceName": TEXT_SERVICE})
@@ -128,7 +128,7 @@ def test_a_deregistered_listener_is_gone(client: RawApiClient) -> None:
 
 
 @holds("deregisterCallback.unknown")
-def test_deregistering_what_is_not_registered_is_refused_or_accepted(client: RawApiClient) -> None:
+def test_deregistering_an_unknown_service_is_rejected_or_accepted(client: RawApiClient) -> None:
     reply = deregister(client)
     assert (reply.status, reply.code) == (400, "CallbackRegistrationService.REQUEST_FAILED.UnexpectedError")
     client.set_switches(deregisterUnknown="accepted")

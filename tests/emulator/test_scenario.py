@@ -95,8 +95,8 @@ def test_an_empty_scenario_is_the_default() -> None:
             "users[0]: a user with 5 failedLogins is locked",
         ),
         ("applications: {}", "applications: dictionary should have at least 1 item"),
-        ("switches: {expiresIn: often}", "switches: switch expiresIn cannot be 'often'"),
-        ("preset: imagined", "there is no preset 'imagined'"),
+        ("switches: {expiresIn: often}", "switches: invalid value 'often' of switch expiresIn"),
+        ("preset: imagined", "unknown preset 'imagined'"),
         ("faults: [{operation: start}]", "faults[0].operation: input should be 'token'"),
         ("clock: {start: soon}", "clock.start: the start must be a time such as"),
         ("clock: {start: [1]}", "clock.start: the start must be a time such as"),
@@ -114,13 +114,13 @@ def test_an_invalid_scenario_is_rejected_with_the_position(tmp_path: Path, conte
     assert "\n" not in str(caught.value)
 
 
-def test_a_scenario_that_is_not_text_is_refused(tmp_path: Path) -> None:
+def test_a_scenario_in_another_encoding_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidScenario, match="not YAML"):
         load_scenario(tmp_path / "s.yaml")
 
 
-def test_the_scenario_of_this_file_is_yaml_that_a_person_can_change() -> None:
+def test_a_listener_on_any_port_is_accepted_when_switched() -> None:
     value: Any = yaml.safe_load(FULL_SCENARIO)
     value["switches"]["registrationPorts"] = "any"
     value["accounts"][0]["listeners"] = [{"url": "http://127.0.0.1:12345/"}]

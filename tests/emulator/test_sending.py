@@ -22,7 +22,7 @@ def send_order(client: RawApiClient, **changes: Any) -> RawResponse:
 
 
 def fetch_states(client: RawApiClient) -> list[str]:
-    return [command["state"] for command in client.control("GET", "outbound-messages").json()["outboundMessages"]]
+    return [message["state"] for message in client.control("GET", "outbound-messages").json()["outboundMessages"]]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def confirmations(caller: RawApiClient) -> Iterator[ScriptedListener]:
 
 
 @holds("sendSms.shape")
-def test_a_send_answers_with_a_request_id_and_a_repeat_sends_twice(client: RawApiClient) -> None:
+def test_a_send_returns_a_request_id_and_a_repeat_sends_twice(client: RawApiClient) -> None:
     first, second = send_order(client), send_order(client)
     assert (first.status, list(first.json())) == (200, ["requestId"])
     assert uuid.UUID(first.json()["requestId"]) != uuid.UUID(second.json()["requestId"])
@@ -41,7 +41,7 @@ def test_a_send_answers_with_a_request_id_and_a_repeat_sends_twice(client: RawAp
 
 
 @holds("sendSms.account", "sendSms.accounts", "sendSms.accountEmpty")
-def test_the_account_may_be_left_out_only_by_a_user_with_one(client: RawApiClient) -> None:
+def test_the_account_can_be_omitted_only_by_a_user_with_one(client: RawApiClient) -> None:
     assert send_order(client, accountName=None).code == "EnhancedConnectivityService.REQUEST_FAILED.MultipleAccounts"
     assert send_order(client, accountName="").code == "EnhancedConnectivityService.INPUT_INVALID.Account.NotDefined"
     state = client.control("GET", "state").json()
@@ -53,7 +53,7 @@ def test_the_account_may_be_left_out_only_by_a_user_with_one(client: RawApiClien
     assert send_order(client, accountName=None).code == "EnhancedConnectivityService.REQUEST_FAILED.NoAccounts"
 
 
-@holds("sendSms.length", "sendSms.kinds", "sendSms.identifiers", "sendSms.stranger", "sendSms.number")
+@holds("sendSms.length", "sendSms.kinds", "sendSms.identifiers", "sendSms.unknownDevice", "sendSms.number")
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -79,11 +79,13 @@ def test_the_account_may_be_left_out_only_by_a_user_with_one(client: RawApiClien
         ({"deviceIds": [MDN] * 10_001}, "INPUT_INVALID.MaxRequestsExceeded"),
         ({"customFields": [{"key": "CustomField6", "value": "x"}]}, "INPUT_INVALID.CustomField.InvalidName"),
         ({"customFields": [{"key": "CustomField1", "value": "x" * 51}]}, "INPUT_INVALID.CustomField.TooLong"),
-        ({"groupName": "nobody"}, "REQUEST_FAILED.DeviceGroupNotFound"),
+        ({"groupName": "unknown"}, "REQUEST_FAILED.DeviceGroupNotFound"),
         ({"servicePlan": "nothing"}, "REQUEST_FAILED.servicePlan.NotFound"),
     ],
 )
-def test_what_a_send_refuses_has_a_code(client: RawApiClient, changes: dict[str, Any], code: str | None) -> None:
+def test_an_invalid_send_is_rejected_with_a_code(
+    client: RawApiClient, changes: dict[str, Any], code: str | None
+) -> None:
     reply = send_order(client, **changes)
     if code is None:
         assert reply.status == 200
@@ -93,13 +95,13 @@ def test_what_a_send_refuses_has_a_code(client: RawApiClient, changes: dict[str,
 
 
 @holds("sendSms.inactive")
-def test_an_inactive_device_is_refused(client: RawApiClient) -> None:
+def test_an_inactive_device_is_rejected(client: RawApiClient) -> None:
     client.control("POST", "devices", {"accountName": ACCOUNT, "deviceIds": [MDN], "active": False})
     assert send_order(client).code == "EnhancedConnectivityService.INPUT_INVALID.DeviceState.Invalid"
 
 
 @holds("sendSms.selection")
-def test_devices_can_be_chosen_by_group_plan_and_custom_field(client: RawApiClient) -> None:
+def test_devices_are_selected_by_group_plan_and_custom_field(client: RawApiClient) -> None:
     for device, group, field in ((MDN, "pumps", "north"), (SECOND, "pumps", "south")):
         client.control(
             "POST",
@@ -115,7 +117,7 @@ def test_devices_can_be_chosen_by_group_plan_and_custom_field(client: RawApiClie
     assert len(fetch_states(client)) == 5
 
 
-@holds("sendSms.sent", "sendSms.confirmed", "sendSms.each", "sendSms.noticeBody")
+@holds("sendSms.sent", "sendSms.confirmed", "sendSms.each", "sendSms.statusBody")
 def test_sent_and_confirmation_callbacks_are_posted_for_each_device_to_two_services(
     client: RawApiClient, listener: ScriptedListener, confirmations: ScriptedListener
 ) -> None:
@@ -140,7 +142,7 @@ def test_sent_and_confirmation_callbacks_are_posted_for_each_device_to_two_servi
 @pytest.mark.parametrize(
     ("life", "seconds"), [(None, 5 * DAY), ("000000010000000R", 3600), ("990000000000000R", 5 * DAY)]
 )
-def test_a_text_to_a_device_that_is_off_expires(
+def test_a_message_to_an_unreachable_device_expires(
     client: RawApiClient, confirmations: ScriptedListener, life: str | None, seconds: int
 ) -> None:
     client.control("POST", "devices", {"accountName": ACCOUNT, "deviceIds": [MDN], "reachable": False})
@@ -159,7 +161,7 @@ def test_a_text_to_a_device_that_is_off_expires(
 
 
 @holds("sendSms.returning")
-def test_a_device_that_comes_back_gets_its_text(client: RawApiClient) -> None:
+def test_a_message_is_sent_when_its_device_is_reachable_again(client: RawApiClient) -> None:
     device = {"accountName": ACCOUNT, "deviceIds": [MDN]}
     client.control("POST", "devices", {**device, "reachable": False})
     send_order(client)
@@ -197,7 +199,7 @@ def test_an_undelivered_status_callback_is_archived_for_thirty_days_and_resent_b
     assert client.control("GET", "archive").json() == {"archive": []}
 
 
-@holds("sendSms.stranger")
-def test_accounts_have_devices_of_their_own(client: RawApiClient) -> None:
+@holds("sendSms.unknownDevice")
+def test_a_device_of_another_account_is_rejected(client: RawApiClient) -> None:
     assert send_order(client, accountName=OTHER_ACCOUNT).code.endswith("DeviceNotFound")
     assert send_order(client, accountName=OTHER_ACCOUNT, deviceIds=[{"kind": "mdn", "id": "5551230101"}]).status == 200

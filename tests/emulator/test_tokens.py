@@ -20,7 +20,7 @@ def test_a_token_has_four_fields(caller: RawApiClient) -> None:
 
 
 @holds("token.reused", "token.expiresIn")
-def test_the_same_token_is_handed_out_with_less_time_left(caller: RawApiClient) -> None:
+def test_the_same_token_is_issued_again_with_less_time_left(caller: RawApiClient) -> None:
     first = caller.request_token().json()
     caller.advance_clock(HOUR - 60)
     second = caller.request_token().json()
@@ -30,8 +30,8 @@ def test_the_same_token_is_handed_out_with_less_time_left(caller: RawApiClient) 
     assert caller.request_token().json()["expires_in"] == HOUR
 
 
-@holds("token.hour", "gateway.wrongBearer")
-def test_a_token_ends_an_hour_after_its_first_issue(client: RawApiClient) -> None:
+@holds("token.hour", "gateway.wrongToken")
+def test_a_token_expires_an_hour_after_its_first_issue(client: RawApiClient) -> None:
     client.advance_clock(HOUR - 60)
     assert client.login().status == 200
     client.advance_clock(61)
@@ -41,7 +41,7 @@ def test_a_token_ends_an_hour_after_its_first_issue(client: RawApiClient) -> Non
 
 
 @holds("token.noBasic")
-def test_a_token_request_without_basic_is_a_gateway_fault(caller: RawApiClient) -> None:
+def test_a_token_request_without_basic_authentication_is_a_gateway_error(caller: RawApiClient) -> None:
     for headers in ({}, {"Authorization": "Bearer x"}):
         reply = caller.send("POST", "/ts/v1/oauth2/token", b"grant_type=client_credentials", headers)
         assert (reply.status, reply.code) == (401, "900902")
@@ -49,7 +49,7 @@ def test_a_token_request_without_basic_is_a_gateway_fault(caller: RawApiClient) 
 
 
 @holds("token.wrongSecret")
-def test_a_wrong_secret_and_a_wrong_key_look_the_same(caller: RawApiClient) -> None:
+def test_a_wrong_secret_and_a_wrong_key_get_the_same_response(caller: RawApiClient) -> None:
     wrong = [caller.request_token(app) for app in ((APP[0], "wrong"), ("wrong", APP[1]), ("", ""))]
     assert {(reply.status, reply.code) for reply in wrong} == {(401, "invalid_client")}
     assert {reply.body for reply in wrong} == {wrong[0].body}
@@ -66,7 +66,7 @@ def test_only_client_credentials_are_granted(caller: RawApiClient) -> None:
 
 
 @holds("revoke.shape", "revoke.everyHolder")
-def test_a_revoked_token_is_echoed_in_a_header_and_refused_from_then_on(client: RawApiClient) -> None:
+def test_a_revoked_token_is_returned_in_a_header_and_rejected(client: RawApiClient) -> None:
     old = client.access_token
     reply = client.request_token(form=f"grant_type=client_credentials&token={old}", path="revoke")
     assert (reply.status, reply.body) == (200, b"")
@@ -77,7 +77,7 @@ def test_a_revoked_token_is_echoed_in_a_header_and_refused_from_then_on(client: 
 
 @holds("revoke.unknown")
 def test_revoking_an_unknown_token_changes_nothing(client: RawApiClient) -> None:
-    reply = client.request_token(form="grant_type=client_credentials&token=nobody%0d%0ax", path="revoke")
+    reply = client.request_token(form="grant_type=client_credentials&token=unknown%0d%0ax", path="revoke")
     assert (reply.status, reply.body) == (200, b"")
     assert client.login().status == 200
     assert client.request_token(form="grant_type=client_credentials", path="revoke").code == "invalid_request"

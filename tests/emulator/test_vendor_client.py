@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.raw_api_client import ACCOUNT, TEXT_SERVICE, RawApiClient
 
 
-def test_the_vendors_own_client_passes_through_every_call(caller: RawApiClient) -> None:
+def test_the_client_library_of_the_vendor_can_make_every_call(caller: RawApiClient) -> None:
     for number in range(150):
         caller.send_message(f"t{number}")
     process = subprocess.run(

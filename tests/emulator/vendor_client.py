@@ -1,7 +1,7 @@
-"""A client nobody here wrote, sent through every call: the vendor's generated library, its base address changed.
+"""Makes every call with the vendor's generated client library, at another base URL.
 
-Run as `vendor_client.py URL`; prints one JSON object of what each call gave. A process of its own, because the
-library keeps its base addresses in a class.
+Run it as `vendor_client.py URL`; it prints the results as one JSON object. It is a process of its own, because the
+library stores its base URLs in a class.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PRODUCTION = "https://thingspace.verizon.com/api"
 
 
 def main(url: str) -> dict[str, Any]:
-    """Every call of the API in the order a program would make them."""
+    """Make every call in the order of a usual program."""
     configuration = importlib.import_module("verizon.configuration")
     addresses = configuration.Configuration.environments[configuration.Environment.PRODUCTION]
     for server, address in addresses.items():
@@ -74,7 +74,7 @@ def main(url: str) -> dict[str, Any]:
     seen["message"] = [first.body.messages[0].message, first.body.messages[0].device_ids[0].kind]
     try:
         sms.start_queued_sms_delivery("0000000000-00009")
-    except Exception as error:  # noqa: BLE001 - the class lies in the library and is named in the output
+    except Exception as error:  # noqa: BLE001 - the output has the name of the library's class
         seen["error"] = [type(error).__name__, getattr(error, "error_code", None)]
     forgetful = models["session_reset_password_request"].SessionResetPasswordRequest("emulator-password")
     reset = client.session_management.reset_connectivity_management_password(forgetful)

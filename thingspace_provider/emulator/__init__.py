@@ -1,1 +1,1 @@
-"""An emulator of ThingSpace, because nobody outside Verizon has one to test against."""
+"""Emulator of ThingSpace for tests and rehearsals on one machine."""

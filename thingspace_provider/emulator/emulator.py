@@ -1,4 +1,4 @@
-"""One emulator: its parts put together. Two of them in one process share nothing."""
+"""Emulator: creates and connects its parts. Two emulators in one process share nothing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,22 @@ from thingspace_provider.emulator.platform.journal import Journal
 from thingspace_provider.emulator.platform.message_router import MessageRouter
 from thingspace_provider.emulator.platform.state import PlatformState, default_state
 from thingspace_provider.emulator.platform.switches import Switches
-from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
+from thingspace_provider.emulator.platform.virtual_clock import LISTENER_TIMEOUT_SECONDS, VirtualClock
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatorConfig:
-    """What an emulator starts with and goes back to on reset.
+    """Configuration of an emulator, which a reset restores.
 
-    `start` is in seconds since the epoch; without it the clock starts at today's time. `resolve` maps a listener's
-    `host:port` to the `address:port` of this machine that stands for it. `ca` is a file of further authorities.
+    Args:
+        state: The platform state at the start.
+        switches: Switches without their default value.
+        faults: Faults to add at the start.
+        start: Virtual time at the start, in seconds since the epoch; today's time unless given.
+        frozen: Whether the virtual clock is frozen at the start.
+        resolve: `host:port` of a listener -> `address:port` in its place.
+        ca_file: File with further certificate authorities, in PEM.
+        listener_timeout_seconds: Real seconds that a move of the clock waits for a listener's response.
     """
 
     state: PlatformState = field(default_factory=default_state)
@@ -34,16 +41,19 @@ class EmulatorConfig:
     frozen: bool = False
     resolve: Mapping[str, str] = field(default_factory=dict)
     ca_file: str | None = None
+    listener_timeout_seconds: float = LISTENER_TIMEOUT_SECONDS
 
 
 class Emulator:
-    """The parts of one emulator. Made inside the event loop that serves it."""
+    """Emulator. Must be created in the event loop that serves it."""
 
     def __init__(self, config: EmulatorConfig) -> None:
         self.config = config
         self.request_count = 0
         self.state = copy.deepcopy(config.state)
-        self.clock = VirtualClock(config.start, frozen=config.frozen)
+        self.clock = VirtualClock(
+            config.start, frozen=config.frozen, listener_timeout_seconds=config.listener_timeout_seconds
+        )
         self.switches = Switches(config.switches)
         self.faults = Faults()
         self.journal = Journal()
@@ -58,11 +68,11 @@ class Emulator:
 
     @property
     def revision(self) -> tuple[int, int]:
-        """Changes whenever the world may have: requests taken so far, and attempts to deliver."""
+        """Number of requests and of delivery attempts: differs whenever the platform state can have changed."""
         return self.request_count, self.journal.attempts
 
     def connection(self, url: str) -> dict[str, Any]:
-        """What a client needs: base address, the first application, the first user, all accounts."""
+        """Return the settings of a client: base URL, first application, first user, all accounts."""
         app_key, app_secret = next(iter(self.state.applications.items()))
         username, user = next(iter(self.state.users.items()))
         return {
@@ -75,13 +85,13 @@ class Emulator:
         }
 
     async def replace_state(self, state: PlatformState) -> None:
-        """Drop what is under way and go on with another world."""
+        """Cancel everything in flight and replace the platform state."""
         await self.router.stop()
         self.state.replace(state)
         self.router.resume()
 
     async def reset(self) -> None:
-        """Back to the start: world, clock, switches, faults and journal."""
+        """Restore the platform state, clock, switches and faults of the start, and clear the journal."""
         self.gateway.release_held_requests()
         await self.replace_state(copy.deepcopy(self.config.state))
         start = VirtualClock(self.config.start).now() if self.config.start is None else self.config.start
@@ -96,7 +106,7 @@ class Emulator:
         self.journal.clear()
 
     async def close(self) -> None:
-        """End everything under way and close every connection to a listener."""
+        """Cancel everything in flight and close every connection to a listener."""
         self.gateway.release_held_requests()
         await self.router.stop()
         self.clock.cancel_all()

@@ -1,1 +1,1 @@
-"""ThingSpace's API as the emulator serves it, below `/api`."""
+"""Emulated API of ThingSpace, under `/api`."""

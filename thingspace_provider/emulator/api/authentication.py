@@ -1,4 +1,4 @@
-"""Who is asking: OAuth tokens of an application, sessions of a user, and the lock after five wrong passwords."""
+"""Authentication: access tokens of applications, sessions of users, and the lockout after five failed logins."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ TOKEN_SECONDS = 3600
 SESSION_SECONDS = 20 * 60
 LOCKOUT_THRESHOLD = 5
 EXPIRED_SESSION_RETENTION_SECONDS = 24 * 3600
-"""How long an expired session is still told apart from one that never was."""
+"""Time after which an expired session is unknown."""
 
 
 class Authenticator:
-    """Tokens, sessions and logins over one world."""
+    """Issues and checks access tokens and sessions."""
 
     def __init__(self, state: PlatformState, clock: VirtualClock, switches: Switches) -> None:
         self._state, self._clock, self._switches = state, clock, switches
 
     def issue_token(self, authorization: str | None, form: bytes) -> ApiResponse:
-        """Answer a token request; within its hour an application gets the same token again."""
+        """Issue an access token. An application gets the same one again until it expires."""
         app = self._authenticate_application(authorization)
         if _parse_form_field(form, "grant_type") != "client_credentials":
             raise RequestRejected(
@@ -60,7 +60,7 @@ class Authenticator:
         )
 
     def revoke(self, authorization: str | None, form: bytes) -> ApiResponse:
-        """End a token of the application for every holder; an unknown token is not an error."""
+        """Revoke a token of the application. An unknown token is not an error."""
         app = self._authenticate_application(authorization)
         value = _parse_form_field(form, "token")
         if not value:
@@ -72,7 +72,7 @@ class Authenticator:
         return empty_response({"RevokedAccessToken": value})
 
     def check_access_token(self, authorization: str | None) -> None:
-        """Let a call with a valid access token through."""
+        """Check the access token of a call. Raises RequestRejected."""
         scheme, _, value = (authorization or "").strip().partition(" ")
         if not scheme:
             raise RequestRejected(gateway_error("900902"))
@@ -87,7 +87,7 @@ class Authenticator:
             raise RequestRejected(gateway_error("900901"))
 
     def check_session(self, value: str | None) -> str:
-        """The username behind a session token, whose idle time starts anew."""
+        """Return the user of a session and reset its idle time. Raises RequestRejected."""
         if not value:
             raise RequestRejected(
                 _session_error("REQUEST_FAILED.SessionToken.Format", "The session token header is missing.")
@@ -111,7 +111,7 @@ class Authenticator:
         return session.username
 
     def login(self, username: str, password: str) -> ApiResponse:
-        """Start a session, or count a strike; the fifth in a row locks the user until an operator unlocks."""
+        """Start a session. The fifth failed login in a row locks the user. Raises RequestRejected."""
         user = self._state.users.get(username)
         status = int(self._switches["wrongPassword"])
         if user is not None and user.locked:
@@ -139,12 +139,12 @@ class Authenticator:
         return json_response({"sessionToken": token})
 
     def logout(self, value: str) -> ApiResponse:
-        """End a session and answer with its token."""
+        """End a session."""
         self._state.sessions.pop(str(uuid.UUID(value)), None)
         return json_response({"sessionToken": value})
 
     def reset_password(self, username: str, old_password: str) -> ApiResponse:
-        """Give the user a random password, in force at once. Open sessions go on."""
+        """Replace the password of a user by a random one. Sessions stay valid. Raises RequestRejected."""
         user = self._state.users[username]
         if not hmac.compare_digest(user.password.encode(), old_password.encode()):
             raise RequestRejected(

@@ -1,4 +1,4 @@
-"""ThingSpace's face: every request below `/api`, checked in the order route, bearer, session, account, body."""
+"""Gateway: serves every call under `/api`. Checks route, access token, session, account and body, in this order."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
 MAX_BODY_BYTES = 1024 * 1024
 BODYLESS = frozenset({204, 205, 304})
 TRANSPORT = "thingspace.transport"
-"""Key of the ASGI scope under which the server hands over the connection, for faults that cut it."""
+"""Key of the connection in the ASGI scope, for faults that cut it."""
 
 
 class Gateway:
-    """An ASGI application with the path prefix `/api`."""
+    """ASGI application for the paths under `/api`."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Gateway:
         self._stopping = asyncio.Event()
 
     def release_held_requests(self) -> None:
-        """Drop every connection that a fault holds."""
+        """Close every connection that a fault holds open."""
         self._stopping.set()
         self._stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request: read, judged, noted and answered, or spoilt by a fault."""
+        """Execute one call, apply a fault to it, record it in the journal, and respond."""
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
         entry: dict[str, Any] = {"at": round(self._clock.now(), 3), "operation": "unrouted", "accountName": None}
         entry |= {"method": scope["method"], "path": path, "status": None, "errorCode": None, "fault": None}
@@ -87,7 +87,7 @@ class Gateway:
         return self._operations.by_name[call.operation](call)
 
     def _match_fields(self, call: RoutedCall) -> dict[str, str | None]:
-        """What a fault can match and the journal shows, read without judging whether the request is right."""
+        """Extract the fields for faults and the journal, also from an invalid request."""
         try:
             value = json.loads(call.body) if call.body else {}
         except (ValueError, RecursionError):
@@ -110,9 +110,8 @@ class Gateway:
             await self._wait_for_disconnect(receive, None)
         if rule is not None and (rule.drop or rule.hang) and transport is not None:
             transport.abort()
-            await self._wait_for_disconnect(
-                receive, None
-            )  # until the server has noticed: else it would complain of no answer
+            # Uvicorn logs an error if the application returns without a response before it has seen the disconnect.
+            await self._wait_for_disconnect(receive, None)
             return
         body = response.body
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
@@ -131,7 +130,7 @@ class Gateway:
         await send({"type": "http.response.body", "body": body})
 
     async def _wait_for_disconnect(self, receive: Receive, seconds: float | None) -> None:
-        """Wait for the client to go, for the emulator to stop, or for so many virtual seconds."""
+        """Wait until the client disconnects, the emulator stops, or this many virtual seconds have passed."""
         disconnected: asyncio.Future[Message] = asyncio.ensure_future(_receive_message(receive))
         stopping = asyncio.ensure_future(self._stopping.wait())
         ended = asyncio.ensure_future(asyncio.wait((disconnected, stopping), return_when=asyncio.FIRST_COMPLETED))
@@ -164,7 +163,7 @@ def _parse_call(route: Route, parameters: dict[str, str], scope: Scope, body: by
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body, or `None` if it is larger than any call needs; what is too much is thrown away as it comes."""
+    """Read a body. Returns `None` if it is too large; an excess is discarded while it arrives."""
     chunks, size, more = [], 0, True
     while more:
         message = await receive()

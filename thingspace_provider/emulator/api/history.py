@@ -1,4 +1,4 @@
-"""Reading the queue: blocks of a hundred, each acknowledged by presenting the token that came with it."""
+"""History: reads the queue in pages of 100 messages. The next-page token acknowledges a page."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ZONE = dt.timezone(dt.timedelta(hours=-5))
 
 
 def read_history(name: str, account: Account, token: str | None, switches: Switches) -> ApiResponse:
-    """Answer one history call: 202 and a Location while more than this block is queued, else 200.
+    """Return a history page, with 202 and a Location while further messages are queued, else with 200.
 
-    Presenting the current block's token drops that block; presenting the token before it once more changes
-    nothing and shows the same block again, so that an answer lost on the way can be asked for again.
+    The token of the current page removes its messages from the queue. The previous token returns the current page
+    again, so that a client can repeat a call whose response was lost.
     """
     if token is not None and token != account.acknowledged_token:
         if account.history_page is not None and token == account.history_page.token:
             _acknowledge(account)
             account.acknowledged_token = token
         elif switches["unknownPageToken"] == "rejected":
-            raise rejection(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "The next value is not known.")
+            raise rejection(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "The next value is unknown.")
     if account.history_page is not None and not any(number in account.queue for number in account.history_page.numbers):
         account.history_page = None
     if account.history_page is None and account.queue:
@@ -37,9 +37,9 @@ def read_history(name: str, account: Account, token: str | None, switches: Switc
     return _page_response(name, account, switches)
 
 
-def format_timestamp(moment: float) -> str:
-    """ISO 8601 with an offset, whole seconds, as the vendor's samples show it."""
-    return dt.datetime.fromtimestamp(int(moment), ZONE).isoformat()
+def format_timestamp(seconds: float) -> str:
+    """Format a time in ISO 8601 with an offset and whole seconds, as in ThingSpace's samples."""
+    return dt.datetime.fromtimestamp(int(seconds), ZONE).isoformat()
 
 
 def _page_response(name: str, account: Account, switches: Switches) -> ApiResponse:
@@ -73,5 +73,5 @@ def _message_to_json(message: DeviceMessage) -> dict[str, object]:
 
 
 def _new_token() -> str:
-    """Decimal digits: one vendor client reads the value as an integer, so it stays below 2**53."""
+    """Create a page token. It is a number below 2**53, because one vendor client parses it as an integer."""
     return str(secrets.randbelow(9 * 10**14) + 10**14)

@@ -1,4 +1,4 @@
-"""What each call of ThingSpace does once the gateway has let it through."""
+"""Operations of the API, as the gateway calls them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from thingspace_provider.emulator.platform.switches import Switches
 from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
 
 PASSWORD_OVERLAP_SECONDS = 14 * 60
-"""How long old and new password were seen side by side after a re-registration."""
+"""Time after a re-registration in which callbacks carried the old and the new password, as measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoutedCall:
-    """A routed request: `account` and `service` come from its path, `username` from its session."""
+    """Call with its route. `account` and `service` come from the path, `username` from the session."""
 
     operation: str
     body: bytes
@@ -47,7 +47,7 @@ class RoutedCall:
 
 
 class Operations:
-    """The calls themselves; account and body are checked here, in this order."""
+    """Executes calls. Checks the account, then the body."""
 
     def __init__(
         self,
@@ -74,18 +74,18 @@ class Operations:
         }
 
     def login(self, call: RoutedCall) -> ApiResponse:
-        """Body `{"username", "password"}`."""
+        """Start a session."""
         value = parse_object(call.body, SESSION_PREFIX, self._switches)
         username, password = (required_string(value, name, SESSION_PREFIX) for name in ("username", "password"))
         return self._authenticator.login(username, password)
 
     def reset_password(self, call: RoutedCall) -> ApiResponse:
-        """Body `{"oldPassword"}`."""
+        """Replace the password of the user."""
         value = parse_object(call.body, SESSION_PREFIX, self._switches)
         return self._authenticator.reset_password(call.username, required_string(value, "oldPassword", SESSION_PREFIX))
 
     def list_callbacks(self, call: RoutedCall) -> ApiResponse:
-        """Every listener of the account, passwords in clear, as ThingSpace does it."""
+        """List the registrations of an account, with passwords in plain text, as ThingSpace does."""
         account = self._find_account(call)
         if not account.registrations:
             return {
@@ -101,7 +101,7 @@ class Operations:
         )
 
     def register_callback(self, call: RoutedCall) -> ApiResponse:
-        """One listener for each service of an account."""
+        """Register the listener of a service."""
         account = self._find_account(call)
         request = parse_registration(call.body, self._switches)
         user = self._state.users[call.username]
@@ -122,14 +122,14 @@ class Operations:
         return json_response({"accountName": call.account, "serviceName": request.name})
 
     def deregister_callback(self, call: RoutedCall) -> ApiResponse:
-        """The listener of a service is no more; what comes next is queued."""
+        """Deregister the listener of a service."""
         account = self._find_account(call)
         if account.registrations.pop(call.service, None) is None and self._switches["deregisterUnknown"] == "rejected":
             raise rejection(CALLBACK_PREFIX, "REQUEST_FAILED.UnexpectedError", "The service is not registered.")
         return json_response({"accountName": call.account, "serviceName": call.service})
 
     def send_sms(self, call: RoutedCall) -> ApiResponse:
-        """One request, one request id, one command for each device."""
+        """Send a message to each selected device, all with one request id."""
         request = parse_send(call.body, self._switches)
         name = request.account if request.account is not None else self._find_only_account(call.username)
         account = self._find_account(call, name)
@@ -141,11 +141,11 @@ class Operations:
         return json_response({"requestId": request_id})
 
     def sms_history(self, call: RoutedCall) -> ApiResponse:
-        """A block of the queue."""
+        """Return a history page."""
         return read_history(call.account, self._find_account(call), call.next, self._switches)
 
     def start_callbacks(self, call: RoutedCall) -> ApiResponse:
-        """Accepted: that is all the answer means."""
+        """Start to deliver the queue. The response does not wait for it."""
         self._find_account(call)
         self._router.start_callbacks(call.account)
         return json_response({"success": True})
@@ -183,7 +183,9 @@ class Operations:
                 raise rejection(SMS_PREFIX, "REQUEST_FAILED.servicePlan.NotFound", "There is no such service plan.")
             selected = [device for device in selected if device.plan == request.plan]
         selected = [
-            d for d in selected if all(d.custom_fields.get(key) == value for key, value in request.custom_fields)
+            device
+            for device in selected
+            if all(device.custom_fields.get(key) == value for key, value in request.custom_fields)
         ]
         if not all(device.active for device in selected):
             raise rejection(SMS_PREFIX, "INPUT_INVALID.DeviceState.Invalid", "A device is not active.")

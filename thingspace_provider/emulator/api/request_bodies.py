@@ -1,4 +1,4 @@
-"""Request bodies of the m2m calls: read, checked in the order the codes suggest, and turned into values."""
+"""Request bodies of the m2m calls, validated in the order that ThingSpace's error codes suggest."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ TIME_TO_LIVE = re.compile(r"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)\d{3}R")
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRequest:
-    """What a registration asks for."""
+    """Body of registerCallback."""
 
     name: str
     url: str
@@ -76,7 +76,7 @@ class RegistrationRequest:
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """What a send asks for; devices are (kind, identifier) pairs, life is in seconds."""
+    """Body of sendSms. `devices` are (kind, identifier) pairs."""
 
     account: str | None
     message: str
@@ -88,12 +88,12 @@ class SendRequest:
 
 
 def rejection(prefix: str, code: str, message: str) -> RequestRejected:
-    """An m2m refusal, ready to be raised."""
+    """Build the exception for an m2m error response."""
     return RequestRejected(m2m_error(f"{prefix}.{code}", message))
 
 
 def parse_object(body: bytes, prefix: str, switches: Switches) -> dict[str, Any]:
-    """The JSON object of a request body, or the refusal that the services give."""
+    """Parse the JSON object of a body. Raises RequestRejected."""
     if not body.strip():
         raise rejection(prefix, "INPUT_INVALID.RequestUndefined", "The request body is empty.")
     try:
@@ -111,19 +111,19 @@ def parse_object(body: bytes, prefix: str, switches: Switches) -> dict[str, Any]
 
 
 def required_string(value: dict[str, Any], name: str, prefix: str) -> str:
-    """A string that must be there."""
+    """Return a required string. Raises RequestRejected."""
     if value.get(name) is None:
         raise rejection(prefix, "DeserializationFailed", f"The element {name} is missing.")
     return _require_string(value[name], name, prefix)
 
 
 def optional_string(value: dict[str, Any], name: str, prefix: str) -> str | None:
-    """A string that may be absent or null."""
+    """Return a string, or `None` if it is absent or null. Raises RequestRejected."""
     return None if value.get(name) is None else _require_string(value[name], name, prefix)
 
 
 def parse_registration(body: bytes, switches: Switches) -> RegistrationRequest:
-    """The body of a registration."""
+    """Parse the body of registerCallback. Raises RequestRejected."""
     value = parse_object(body, CALLBACK_PREFIX, switches)
     name, url = required_string(value, "name", CALLBACK_PREFIX), required_string(value, "url", CALLBACK_PREFIX)
     username, password = (
@@ -134,7 +134,7 @@ def parse_registration(body: bytes, switches: Switches) -> RegistrationRequest:
 
 
 def check_registration(request: RegistrationRequest, switches: Switches) -> RegistrationRequest:
-    """A listener that may be registered. Codes with `Emulator` in them are ours: the real ones are unknown."""
+    """Check a registration. Raises RequestRejected; codes with `Emulator` are invented, the real ones are unknown."""
     if request.name not in SERVICES:
         raise rejection(CALLBACK_PREFIX, "INPUT_INVALID.Emulator.ServiceName", "There is no such callback service.")
     _check_url(request.url, switches["registrationPorts"])
@@ -146,7 +146,7 @@ def check_registration(request: RegistrationRequest, switches: Switches) -> Regi
 
 
 def parse_send(body: bytes, switches: Switches) -> SendRequest:
-    """The body of a send."""
+    """Parse the body of sendSms. Raises RequestRejected."""
     value = parse_object(body, SMS_PREFIX, switches)
     account = optional_string(value, "accountName", SMS_PREFIX)
     if account == "":
@@ -175,7 +175,7 @@ def parse_send(body: bytes, switches: Switches) -> SendRequest:
 
 
 def parse_device_id(value: Any) -> tuple[str, str]:
-    """One `{"kind", "id"}` as (lower-case kind, identifier)."""
+    """Parse `{"kind", "id"}` to (lower-case kind, identifier). Raises RequestRejected."""
     if not isinstance(value, dict):
         raise rejection(SMS_PREFIX, "REQUEST_FAILED.UnexpectedError", "A device identifier is not an object.")
     kind, identifier = required_string(value, "kind", SMS_PREFIX).lower(), required_string(value, "id", SMS_PREFIX)
@@ -243,7 +243,7 @@ def _check_url(url: str, rule: str) -> None:
         raise rejection(
             CALLBACK_PREFIX,
             "INPUT_INVALID.Emulator.Port",
-            f"The port {port} is not allowed: 80, 443, 9001-9006, 28200-28220 or 50551-50559.",
+            f"The port {port} is not one of 80, 443, 9001-9006, 28200-28220 or 50551-50559.",
         )
 
 
@@ -254,7 +254,7 @@ def _require_string(value: Any, name: str, prefix: str) -> str:
 
 
 def _iterate_strings(value: Any) -> Iterator[str]:
-    """Every string in a JSON value, keys included, without recursion."""
+    """Yield every string of a JSON value, with keys, without recursion."""
     pending = [value]
     while pending:
         item = pending.pop()

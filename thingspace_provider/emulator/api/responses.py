@@ -1,4 +1,4 @@
-"""The answers ThingSpace gives, and above all the four shapes in which it says no."""
+"""Responses of the API, with the four formats of error responses."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ GATEWAY_ERRORS: dict[str, tuple[int, str, str]] = {
         "Access failure for API: /m2m/v1, version: v1. Check the path and the method.",
     ),
 }
-"""Code of a gateway fault -> (HTTP status, message, description)."""
+"""Code of a gateway error -> (HTTP status, message, description)."""
 
-# Service names that stand before an error code. They vary in the field; a client must look at the rest only.
+# Services that prefix an error code. They vary, so a client must compare the rest of the code only.
 SESSION_PREFIX = "UnifiedWebService"
 SMS_PREFIX = "EnhancedConnectivityService"
 CALLBACK_PREFIX = "CallbackRegistrationService"
@@ -35,7 +35,7 @@ CALLBACK_PREFIX = "CallbackRegistrationService"
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """One HTTP answer: status, body bytes, headers without Content-Length."""
+    """HTTP response, without its Content-Length."""
 
     status: int
     body: bytes = b""
@@ -44,7 +44,7 @@ class ApiResponse:
 
 
 class RequestRejected(Exception):
-    """A request ends here, with the answer it carries."""
+    """A request is rejected with an error response."""
 
     def __init__(self, response: ApiResponse) -> None:
         super().__init__(response.error_code)
@@ -52,41 +52,41 @@ class RequestRejected(Exception):
 
 
 def encode(value: Any) -> bytes:
-    """JSON as the platform writes it: UTF-8, no blanks."""
+    """Encode JSON as ThingSpace does: in UTF-8, without spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> ApiResponse:
-    """A JSON answer."""
+    """Build a response with a JSON body."""
     return ApiResponse(status, encode(value), (("Content-Type", JSON_TYPE), *(headers or {}).items()))
 
 
 def empty_response(headers: Mapping[str, str] | None = None) -> ApiResponse:
-    """200 with no body at all."""
+    """Build a response with status 200 and no body."""
     return ApiResponse(200, b"", tuple((headers or {}).items()))
 
 
 def gateway_error(code: str, status: int | None = None) -> ApiResponse:
-    """First dialect: `{"fault": {"code", "message", "description"}}` from the gateway; code is a string."""
+    """Build an error in the format `gateway`: `{"fault": {"code", "message", "description"}}`, the code a string."""
     usual_status, message, description = GATEWAY_ERRORS[code]
     body = {"fault": {"code": code, "message": message, "description": description}}
     return ApiResponse(status or usual_status, encode(body), (("Content-Type", JSON_TYPE),), code)
 
 
 def m2m_error(code: str, message: str, status: int = 400) -> ApiResponse:
-    """Second dialect: `{"errorCode", "errorMessage"}` from the m2m services."""
+    """Build an error in the format `m2m`: `{"errorCode", "errorMessage"}`."""
     body = {"errorCode": code, "errorMessage": message}
     return ApiResponse(status, encode(body), (("Content-Type", JSON_TYPE),), code)
 
 
 def oauth_error(error: str, description: str, status: int) -> ApiResponse:
-    """Third dialect: `{"error_description", "error"}` from the token service."""
+    """Build an error in the format `oauth`: `{"error_description", "error"}`."""
     body = {"error_description": description, "error": error}
     return ApiResponse(status, encode(body), (("Content-Type", JSON_TYPE),), error)
 
 
 def xml_error(status: int) -> ApiResponse:
-    """Fourth dialect: XML, seen for a wrong authentication scheme (403) and a wrong endpoint (404)."""
+    """Build an error in XML, as for a wrong authentication scheme (403) or a wrong path (404)."""
     reason, description = {
         403: ("Forbidden", "The requested resource does not accept this authentication."),
         404: ("Not Found", "The requested resource is not available."),

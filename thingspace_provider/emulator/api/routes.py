@@ -1,4 +1,4 @@
-"""Which path is which call, as the gateway in front of ThingSpace sees it."""
+"""Routes of the API: method and path of each operation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from thingspace_provider.emulator.api.responses import RequestRejected, gateway_
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A call's method and path below `/api`; `{name}` stands for one segment that is not empty."""
+    """Method and path of an operation, under `/api`. `{name}` matches one segment that is not empty."""
 
     operation: str
     method: str
@@ -18,7 +18,7 @@ class Route:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """The path in parts."""
+        """Segments of the path."""
         return tuple(self.path.strip("/").split("/"))
 
 
@@ -43,10 +43,10 @@ WITHOUT_SESSION = frozenset({"token", "revoke", "login"})
 
 
 def match_route(method: str, raw_path: str) -> tuple[Route, dict[str, str]]:
-    """The route of a percent-encoded path below `/api`, with its decoded parameters.
+    """Find the route of a percent-encoded path under `/api`, and its decoded parameters.
 
-    Raises Refused: fault 900906 for a context the gateway does not know and for a method the path does not have,
-    XML 404 for an unknown or incomplete path in a known context.
+    Raises RequestRejected: with gateway error 900906 for an unknown context or method, and with 404 in XML for an
+    unknown path in a known context.
     """
     segments = tuple(raw_path.removeprefix("/").split("/"))
     path_known = False
@@ -72,5 +72,5 @@ def _match(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str
                 return None
             parameters[part.strip("{}")] = unquote(segment)
         elif part != segment and not (part == "startCallbacks" and segment == "startcallbacks"):
-            return None  # prose on the vendor's page spells startcallbacks, so both are served
+            return None  # ThingSpace's documentation has both spellings
     return parameters

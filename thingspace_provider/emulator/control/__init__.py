@@ -1,1 +1,1 @@
-"""The control API and the page, below `/_emulator/`."""
+"""Control API under `/_emulator/`, and the web page of the emulator."""

@@ -155,7 +155,7 @@ class ControlApi:
         return {}
 
     async def wait_until_idle(self, query: IdleQuery) -> dict[str, Any]:
-        """Respond when nothing is in flight, or after `timeoutSeconds` on the wall clock."""
+        """Respond when nothing is in flight, or after `timeoutSeconds` of real time."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._emulator.router.wait_until_idle(), query.timeout_seconds)
         return {"idle": self._emulator.router.in_flight == 0}

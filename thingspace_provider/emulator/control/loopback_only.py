@@ -1,4 +1,4 @@
-"""Keeps everything that is not ThingSpace's face to programs and people on this machine."""
+"""Access to control API and page: only from this machine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class LoopbackOnly:
-    """Refuses a request from another machine, for another host name, or sent by another site's page.
+    """ASGI middleware that rejects requests from another machine or from the page of another site.
 
-    The host name matters because a page of another site can make its own name resolve to this machine.
+    It also rejects other host names, because a site can resolve its own name to this machine (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass or answer 403."""
+        """Pass a request on, or respond with 403."""
         if scope["type"] == "http" and (reason := rejection_reason(scope)):
             await JSONResponse({"error": reason}, 403)(scope, receive, send)
             return
@@ -27,19 +27,19 @@ class LoopbackOnly:
 
 
 def rejection_reason(scope: Scope) -> str | None:
-    """Why a request is refused, or `None`."""
+    """Return why a request is rejected, or `None`."""
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
     client = scope.get("client")
     if client is None or not _is_loopback(client[0]):
-        return "the control plane answers to this machine only"
+        return "the control API accepts requests from this machine only"
     host = headers.get(b"host", "")
     if not _is_loopback(urlsplit(f"//{host}").hostname or ""):
-        return "the control plane is asked for as 127.0.0.1, localhost or [::1] only"
+        return "the control API accepts the hosts 127.0.0.1, localhost and [::1] only"
     origin = headers.get(b"origin")
     if origin is not None and origin != f"http://{host}":
-        return "the control plane does not answer to pages of another origin"
+        return "the control API rejects pages of another origin"
     if headers.get(b"sec-fetch-site", "none") not in {"none", "same-origin"}:
-        return "the control plane does not answer to pages of another origin"
+        return "the control API rejects pages of another origin"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The page at `/`: what is going on, and a box to send a text as a device. Rendered here, so it needs no network."""
+"""Web page of the emulator: shows its state and sends messages as a device. Loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_FORM_BYTES = 64 * 1024
 
 
 class EmulatorPage:
-    """The handlers of `/`, `/live`, `/messages` and `/unlock`."""
+    """Handlers of `/`, `/live`, `/messages` and `/unlock`."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
@@ -37,7 +37,7 @@ class EmulatorPage:
         ]
 
     async def show(self, request: Request) -> Response:
-        """The whole page."""
+        """Show the page."""
         nonce = secrets.token_urlsafe(12)
         root = str(request.base_url)
         content = self._templates.get_template("page.html").render(
@@ -55,35 +55,35 @@ class EmulatorPage:
         return HTMLResponse(content, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
 
     async def show_live(self, request: Request) -> Response:
-        """The part of the page that changes."""
+        """Show the part of the page that changes."""
         del request
         content = self._templates.get_template("live.html").render(**self._template_values())
         return HTMLResponse(content, headers={"Cache-Control": "no-store"})
 
     async def send_message(self, request: Request) -> Response:
-        """The box: `device` is an account and the device's place in it, `message` the text."""
+        """Send a message from the form. `device` is an account and the position of the device in it."""
         form = await _parse_form(request)
         name, _, index = form.get("device", "").rpartition("/")
         account, message = self._emulator.state.accounts.get(name), form.get("message", "")
         if account is None or not index.isdecimal() or int(index) >= len(account.devices):
             return _redirect("There is no such device.")
         if not message:
-            return _redirect("An empty text was not sent.", form["device"])
+            return _redirect("An empty message was not sent.", form["device"])
         self._emulator.router.receive_from_device(name, account.devices[int(index)], message)
         return _redirect(f"Sent from {_format_device(account.devices[int(index)].ids)}: {message}", form["device"])
 
     async def unlock(self, request: Request) -> Response:
-        """The button that stands for a call to support."""
+        """Unlock a user, as Verizon's support does."""
         username = (await _parse_form(request)).get("username", "")
         user = self._emulator.state.users.get(username)
         if user is None:
             return _redirect("There is no such user.")
         user.failed_logins, user.locked = 0, False
-        return _redirect(f"{username} may log in again.")
+        return _redirect(f"{username} is unlocked.")
 
     @cached_property
     def _templates(self) -> Environment:
-        """Loaded when the page is first asked for, so that the emulator is ready sooner."""
+        """Templates, loaded with the first page so that the emulator starts sooner."""
         from jinja2 import Environment, PackageLoader  # noqa: PLC0415
 
         return Environment(loader=PackageLoader(__package__ or ""), autoescape=True, trim_blocks=True)
@@ -138,7 +138,7 @@ class EmulatorPage:
                     "account": name,
                     "ids": ", ".join(f"{kind} {value}" for kind, value in device.ids.items()),
                     "state": ("active" if device.active else "inactive")
-                    + ("" if device.reachable else ", cannot be reached"),
+                    + ("" if device.reachable else ", unreachable"),
                 }
                 for name, device in devices
             ],

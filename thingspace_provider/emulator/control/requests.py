@@ -47,7 +47,7 @@ class JournalQuery(StrictModel):
 
 
 class IdleQuery(StrictModel):
-    """Query of the longest wait, on the wall clock."""
+    """Query of the longest wait, in real time."""
 
     timeout_seconds: float = Field(default=5.0, ge=0, le=MAX_WAIT_SECONDS, strict=False)
 

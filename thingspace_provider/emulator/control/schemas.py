@@ -14,17 +14,17 @@ BOOLEAN: Schema = {"type": "boolean"}
 
 
 def object_schema(required: Sequence[str] = (), **properties: Schema) -> Schema:
-    """The schema of an object."""
+    """Build the schema of an object."""
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
 def closed_object_schema(**properties: Schema) -> Schema:
-    """The schema of an object that has all of these properties and no others."""
+    """Build the schema of an object with exactly these properties."""
     return {**object_schema(list(properties), **properties), "additionalProperties": False}
 
 
 def array_schema(items: Schema) -> Schema:
-    """The schema of a list."""
+    """Build the schema of a list."""
     return {"type": "array", "items": items}
 
 

@@ -71,11 +71,11 @@ RESPONSES: dict[str, dict[int, Schema | None]] = {
 
 
 def build_thingspace_document(url: str) -> Schema:
-    """ThingSpace's face; `url` ends in `/api`."""
+    """Build the document of the emulated API. `url` ends in `/api`."""
     paths: dict[str, Schema] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _build_operation(route)
-    return build_document("ThingSpace, emulated: SMS, sessions, callbacks", url, paths)
+    return build_document("Emulated ThingSpace: SMS, sessions, callbacks", url, paths)
 
 
 def _build_operation(route: Route) -> Schema:
@@ -93,8 +93,8 @@ def _build_operation(route: Route) -> Schema:
     responses = {
         str(status): build_response(schema, "Accepted") for status, schema in RESPONSES[route.operation].items()
     }
-    responses |= {str(status): build_response(error_response, "Refused") for status in (400, 401)}
-    xml = {"description": "Refused", "content": {"application/xml": {"schema": STRING}}}
+    responses |= {str(status): build_response(error_response, "Rejected") for status in (400, 401)}
+    xml = {"description": "Rejected", "content": {"application/xml": {"schema": STRING}}}
     operation: Schema = {
         "operationId": route.operation,
         "summary": route.operation,

@@ -1,1 +1,1 @@
-"""The simulated ThingSpace: accounts, devices, queues, callbacks."""
+"""Platform: the simulated ThingSpace behind its API."""

@@ -1,4 +1,4 @@
-"""The bodies that ThingSpace posts to listeners."""
+"""Bodies of callbacks, as ThingSpace posts them to listeners."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from thingspace_provider.emulator.platform.switches import Switches
 ESCAPED = {character: f"\\u{ord(character):04x}" for character in "=&<>'"}
 
 
-def text_body(message: str, device: Device, request_id: str, switches: Switches) -> dict[str, Any]:
-    """A device's text. The minimal body names neither account nor moment nor message: none is documented."""
+def build_message_body(message: str, device: Device, request_id: str, switches: Switches) -> dict[str, Any]:
+    """Build the callback of a device message. The minimal body has only the documented fields."""
     body: dict[str, Any] = {"requestId": request_id} if switches["callbackBody"] == "modern" else {}
-    return {**body, "deviceIds": device_ids(device, switches), "smsMessage": message}
+    return {**body, "deviceIds": list_device_ids(device, switches), "smsMessage": message}
 
 
-def sent_body(device: Device, request_id: str, switches: Switches) -> dict[str, Any]:
-    """A text to a device left the network; what tells it from a device's text is the absence of `smsMessage`."""
+def build_sent_body(device: Device, request_id: str, switches: Switches) -> dict[str, Any]:
+    """Build the callback of an outbound message that the network has sent. It has no `smsMessage`."""
     return {
         "requestId": request_id,
-        "deviceIds": device_ids(device, switches),
+        "deviceIds": list_device_ids(device, switches),
         "deviceResponse": {"smsDeliveryResponse": {"confirmation": "Sent"}},
         "status": "Success",
     }
 
 
-def confirmation_body(device: Device, request_id: str, confirmation: str, switches: Switches) -> dict[str, Any]:
-    """A text to a device was `Delivered` or is `Expired`."""
+def build_confirmation_body(device: Device, request_id: str, confirmation: str, switches: Switches) -> dict[str, Any]:
+    """Build the callback of an outbound message that is `Delivered` or `Expired`."""
     return {
         "requestId": request_id,
-        "deviceIds": device_ids(device, switches),
+        "deviceIds": list_device_ids(device, switches),
         "deviceResponse": {"smsDeliveryResponse": {"confirmation": confirmation}},
         "status": "Success" if confirmation == "Delivered" else "Failed",
     }
 
 
-def device_ids(device: Device, switches: Switches) -> list[dict[str, str]]:
-    """A device's identifiers: its own in lower case, or six in upper case, the missing ones invented from its MDN."""
+def list_device_ids(device: Device, switches: Switches) -> list[dict[str, str]]:
+    """List the device's own identifiers in lower case, or six in upper case, with missing ones derived from its MDN."""
     if switches["callbackDeviceIds"] == "mdnIccid":
         return [{"id": value, "kind": kind} for kind, value in device.ids.items()]
     digits = "".join(character for value in device.ids.values() for character in value if character.isdigit())
     mdn = device.ids.get("mdn", digits[-10:].rjust(10, "5"))
-    invented = {
+    derived = {
         "mdn": mdn,
         "iccid": f"8914800000{mdn}",
         "imei": f"99000{mdn}",
@@ -51,13 +51,13 @@ def device_ids(device: Device, switches: Switches) -> list[dict[str, str]]:
         "msisdn": f"1{mdn}",
         "min": mdn,
     }
-    return [{"id": value, "kind": kind.upper()} for kind, value in {**invented, **device.ids}.items()][:6]
+    return [{"id": value, "kind": kind.upper()} for kind, value in {**derived, **device.ids}.items()][:6]
 
 
 def encode_body(
     body: dict[str, Any], username: str, password: str, attempt: int, threshold: int, switches: Switches
 ) -> bytes:
-    """The bytes of one attempt: credentials first, counts where the body has them, escaping as switched."""
+    """Encode the body of one attempt, with credentials and, if it has a request id, the attempt counts."""
     callback: dict[str, Any] = {"username": username, "password": password, **body}
     if "requestId" in body:
         callback |= {"callbackCount": attempt, "maxCallbackThreshold": threshold}

@@ -1,4 +1,4 @@
-"""Posting to listeners the way ThingSpace does it: impatient, again when refused, never following a redirect."""
+"""Callback sender: posts callbacks to listeners with ThingSpace's retry profile. Never follows a redirect."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SOURCE_ADDRESSES = (
     "168.62.173.153",
 )
 MAX_RESPONSE_BYTES = 64 * 1024
-"""How much of a listener's answer is read; the rest is of no interest to anybody."""
+"""Size of a listener's response after which the connection is closed; only the status counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryProfile:
-    """A way to retry, in virtual seconds: `silence` starts the next attempt while this one still runs."""
+    """Retry profile. After `hedge_delay_seconds` the next attempt starts while this one still runs."""
 
     max_attempts: int
     backoff_seconds: float
@@ -51,7 +51,7 @@ RETRY_PROFILES = {
 
 @dataclass(frozen=True, slots=True)
 class OutgoingCallback:
-    """Something to tell a listener; `listener` looks it up anew for each attempt, because it may change meanwhile."""
+    """Callback to a listener. Each attempt calls `find_registration`, because a registration can change."""
 
     account: str
     service: str
@@ -62,15 +62,15 @@ class OutgoingCallback:
 
 
 class InvalidAddress(ValueError):
-    """An address that a listener's name cannot stand for."""
+    """An address that cannot take the place of a listener."""
 
 
 class InvalidCertificateAuthority(ValueError):
-    """A file that holds no authority for certificates."""
+    """A file without a certificate authority in PEM."""
 
 
 class CallbackSender:
-    """Delivers notices; `True` means that some attempt got a 2xx."""
+    """Delivers callbacks, with retries, faults and journal entries."""
 
     def __init__(
         self, clock: VirtualClock, switches: Switches, faults: Faults, journal: Journal, ca_file: str | None
@@ -83,7 +83,7 @@ class CallbackSender:
         self._attempts = 0
 
     async def deliver(self, callback: OutgoingCallback) -> bool:
-        """Try a notice as often as the profile says."""
+        """Deliver a callback. Returns whether an attempt got a 2xx response."""
         profile = RETRY_PROFILES[self._switches["retryProfile"]]
         fault = self._faults.match(DELIVERY, {"accountName": callback.account, "serviceName": callback.service})
         rule = fault.rule if fault else None
@@ -113,13 +113,13 @@ class CallbackSender:
         return any(results) and not (rule is not None and rule.drop == "after")
 
     def resolve_as(self, overrides: Any) -> None:
-        """Let addresses of this machine stand for listeners' names. Raises BadAddress."""
+        """Replace the addresses in place of listeners. Raises InvalidAddress."""
         check_addresses(overrides)
         self.resolve.clear()
         self.resolve.update(overrides)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection to a listener."""
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -159,7 +159,7 @@ class CallbackSender:
         return outcome == "delivered"
 
     def _select_password(self, registration: Registration) -> str:
-        """The registered password, or for a while after a change and only if switched on the old one in turn."""
+        """Select the registered password, or every other time the previous one while both are in use."""
         alternating = self._switches["passwordAfterReregistration"] == "alternating"
         if (
             alternating
@@ -184,7 +184,7 @@ class CallbackSender:
                     await response.content.read(MAX_RESPONSE_BYTES)
                     if not response.content.at_eof():
                         response.close()
-                    accepted = 200 <= response.status < 300  # noqa: PLR2004 - HTTP's own class of success
+                    accepted = 200 <= response.status < 300  # noqa: PLR2004 - the range of HTTP success
                     return ("delivered" if accepted else "rejected"), response.status
             except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
                 return "untrusted", None
@@ -192,7 +192,7 @@ class CallbackSender:
                 return "unreachable", None
 
     def _tls_context(self) -> ssl.SSLContext | bool:
-        """The authorities a listener's certificate is checked against, or `False` for none."""
+        """Return the TLS context for listeners, or `False` for no verification."""
         if self._switches["tlsVerification"] == "skip":
             return False
         if self._ssl_context is None:
@@ -213,7 +213,7 @@ class CallbackSender:
 
 
 def load_ca(ca_file: str | None) -> ssl.SSLContext:
-    """The machine's authorities and those of a file. Raises BadAuthority."""
+    """Create a TLS context with the system's authorities and those of a file. Raises InvalidCertificateAuthority."""
     context = ssl.create_default_context()
     try:
         if ca_file is not None:
@@ -226,7 +226,7 @@ def load_ca(ca_file: str | None) -> ssl.SSLContext:
 
 
 def check_addresses(overrides: Any) -> None:
-    """Raise BadAddress unless this maps listeners' names to `address:port`."""
+    """Raise InvalidAddress unless this maps `host` or `host:port` of listeners to `address:port`."""
     if not isinstance(overrides, dict):
         raise InvalidAddress('resolve is an object such as {"hooks.example.net:443": "127.0.0.1:8443"}')
     for name, target in overrides.items():
@@ -237,20 +237,22 @@ def check_addresses(overrides: Any) -> None:
         except ValueError:
             is_valid = False
         if not is_valid:
-            raise InvalidAddress(f"{name!r} cannot be resolved as {target!r}; an example is 127.0.0.1:8443")
+            raise InvalidAddress(
+                f"{name!r} cannot be resolved as {target!r}; use an address and a port such as 127.0.0.1:8443"
+            )
 
 
 class _Resolver(aiohttp.abc.AbstractResolver):
-    """The machine's resolver, with names that stand for an address of this machine put before it."""
+    """The system's resolver, with overrides for listeners."""
 
     def __init__(self, overrides: dict[str, str]) -> None:
         self._overrides = overrides
-        self._usual = aiohttp.ThreadedResolver()
+        self._system = aiohttp.ThreadedResolver()
 
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[aiohttp.abc.ResolveResult]:
         target = self._overrides.get(f"{host}:{port}") or self._overrides.get(host)
         if target is None:
-            return await self._usual.resolve(host, port, family)
+            return await self._system.resolve(host, port, family)
         address, _, other_port = target.rpartition(":")
         version = ipaddress.ip_address(address).version
         return [
@@ -265,4 +267,4 @@ class _Resolver(aiohttp.abc.AbstractResolver):
         ]
 
     async def close(self) -> None:
-        await self._usual.close()
+        await self._system.close()

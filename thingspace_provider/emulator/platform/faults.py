@@ -35,7 +35,7 @@ DELIVERY_ACTIONS = ("delaySeconds", "drop", "duplicate")
 
 MatchField = Literal["accountName", "serviceName", "username", "next", "url"]
 GatewayCode = Literal["900901", "900902", "900906"]
-Moment = Literal["before", "after"]
+Stage = Literal["before", "after"]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]*[A-Za-z0-9][A-Za-z0-9-]*$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[ -~]*$")]
 
@@ -98,9 +98,9 @@ class FaultRule(StrictModel):
     skip: int = Field(default=0, ge=0, description="Number of matching calls before the first hit.")
     response: FaultResponse | None = None
     delay_seconds: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] | None = None
-    drop: Moment | None = None
+    drop: Stage | None = None
     truncate_bytes: Annotated[int, Field(ge=0)] | None = None
-    hang: Moment | None = None
+    hang: Stage | None = None
     duplicate: Annotated[int, Field(ge=1, le=MAX_DUPLICATES)] | None = None
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What was asked of the emulator and what it sent, with the outcome of each and without a secret."""
+"""Journal: a log of calls and deliveries, without secrets."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 MAX_ENTRIES = 20_000
-"""Entries of each kind; the oldest go first. Counts go on."""
-
+"""Entries of each kind. Older ones are dropped, but stay in the counts."""
 
 MIN_SECRET_LENGTH = 20
-"""A path segment of at least so many characters, with letters and digits in it, is taken for a secret."""
+"""Length from which a path segment with letters and digits is masked."""
 
 
 def mask_url(url: str) -> str:
-    """A listener's address as it may be shown: without credentials, query, and segments that look like a secret.
+    """Mask the credentials, the query and the secret-like path segments of a listener's URL.
 
-    A listener cannot be told by a header who is calling, so its address is where people put what only ThingSpace
-    should know.
+    ThingSpace sends no authentication header, so users put a secret into the URL.
     """
     parts = urlsplit(url)
     authority = parts.netloc.rpartition("@")
@@ -33,7 +31,7 @@ def _is_likely_secret(segment: str) -> bool:
 
 
 class Journal:
-    """The newest calls and deliveries, and the count of all of them."""
+    """The newest calls and deliveries, and the counts of all."""
 
     def __init__(self) -> None:
         self.calls: deque[dict[str, Any]] = deque(maxlen=MAX_ENTRIES)
@@ -43,35 +41,35 @@ class Journal:
         self.attempts = 0
 
     def record_call(self, entry: dict[str, Any]) -> None:
-        """Note one request to ThingSpace's face; `entry` holds operation, status, accountName and the like."""
+        """Record one call. The entry has at least `operation`, `status` and `accountName`."""
         self.calls.append(entry)
         self.counts[entry["operation"], entry["status"]] += 1
 
     def record_delivery(self, entry: dict[str, Any]) -> None:
-        """Note one attempt to post to a listener."""
+        """Record one delivery attempt. The entry has at least `outcome` and `accountName`."""
         self.attempts += 1
         self.deliveries.append(entry)
         self.outcomes[entry["outcome"]] += 1
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove every entry and count."""
         self.calls.clear()
         self.deliveries.clear()
         self.counts.clear()
         self.outcomes.clear()
 
     def as_json(self, operation: str | None = None, account: str | None = None) -> dict[str, Any]:
-        """`{"calls", "deliveries", "counts", "outcomes"}`, the oldest entry first, filtered where asked."""
+        """Return calls and deliveries, oldest first and optionally filtered, and the counts of all."""
 
         def is_selected(entry: dict[str, Any]) -> bool:
             return account is None or entry["accountName"] == account
 
         return {
-            "calls": [c for c in self.calls if is_selected(c) and operation in {None, c["operation"]}],
-            "deliveries": [d for d in self.deliveries if is_selected(d)],
+            "calls": [call for call in self.calls if is_selected(call) and operation in {None, call["operation"]}],
+            "deliveries": [delivery for delivery in self.deliveries if is_selected(delivery)],
             "counts": [
-                {"operation": name, "status": status, "count": number}
-                for (name, status), number in sorted(self.counts.items())
+                {"operation": name, "status": status, "count": count}
+                for (name, status), count in sorted(self.counts.items())
             ],
             "outcomes": dict(sorted(self.outcomes.items())),
         }

@@ -1,4 +1,4 @@
-"""The part of ThingSpace that moves texts: from devices to listeners or the queue, from the queue, to devices."""
+"""Message router: moves messages from devices to listeners or the queue, and to devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-from thingspace_provider.emulator.platform.callback_bodies import confirmation_body, sent_body, text_body
+from thingspace_provider.emulator.platform.callback_bodies import (
+    build_confirmation_body,
+    build_message_body,
+    build_sent_body,
+)
 from thingspace_provider.emulator.platform.callback_sender import CallbackSender, OutgoingCallback
 from thingspace_provider.emulator.platform.state import (
     Account,
@@ -33,7 +37,7 @@ ARCHIVE_SECONDS = 30 * 24 * 3600
 
 
 class MessageRouter:
-    """Texts on their way. Nothing here answers a request; requests start it and go on."""
+    """Routes messages in background tasks. Requests start them and do not wait."""
 
     def __init__(self, state: PlatformState, clock: VirtualClock, switches: Switches, sender: CallbackSender) -> None:
         self._state, self._clock, self._switches, self._sender = state, clock, switches, sender
@@ -43,7 +47,7 @@ class MessageRouter:
         self._live_workers = 0
 
     def receive_from_device(self, name: str, device: Device, text: str) -> DeviceMessage:
-        """A device sends a text: the listener gets it now, or the queue does."""
+        """Accept a message of a device: deliver it to the listener, or queue it."""
         account = self._state.accounts[name]
         message = DeviceMessage(self._state.next_number(), device, text, self._clock.now())
         if DEVICE_MESSAGE_SERVICE not in account.registrations:
@@ -57,7 +61,7 @@ class MessageRouter:
         return message
 
     def start_callbacks(self, name: str) -> int:
-        """Push what is queued now to the listener, and return at once with how many texts that is."""
+        """Start to deliver the messages that are queued now. Returns their number."""
         account = self._state.accounts[name]
         if DEVICE_MESSAGE_SERVICE not in account.registrations:
             return 0
@@ -71,26 +75,26 @@ class MessageRouter:
         return len(ordered)
 
     def send_to_device(self, message: OutboundMessage) -> None:
-        """Take a text to a device on its way through network, device and time."""
+        """Accept an outbound message. Virtual time sends, confirms or expires it."""
         self._state.outbound_messages.append(message)
         self._schedule(message)
 
     def on_device_changed(self, device: Device) -> None:
-        """A device may be reachable again: what waits for it goes out."""
+        """Send the queued outbound messages of a device that may be reachable again."""
         for message in self._state.outbound_messages:
             if message.device is device and message.state == "queued":
                 self._call_later(SENT_SECONDS, partial(self._send, message))
 
     def resend(self, request_id: str) -> int:
-        """An operator has the archived notices of a request sent again; how many there were."""
+        """Send the archived callbacks of a request again. Returns their number."""
         callbacks = [callback for callback in self.archive() if callback.request_id == request_id]
-        self._state.archive = [notice for notice in self._state.archive if notice.request_id != request_id]
-        for notice in callbacks:
-            self._start(self._notify(notice.account, notice.service, notice.body))
+        self._state.archive = [callback for callback in self._state.archive if callback.request_id != request_id]
+        for callback in callbacks:
+            self._start(self._send_status(callback.account, callback.service, callback.body))
         return len(callbacks)
 
     def archive(self) -> list[ArchivedCallback]:
-        """Notices no listener took, those of the last 30 days."""
+        """Return the callbacks of the last 30 days that no listener acknowledged."""
         now = self._clock.now()
         self._state.archive = [
             callback for callback in self._state.archive if now - callback.archived < ARCHIVE_SECONDS
@@ -98,7 +102,7 @@ class MessageRouter:
         return self._state.archive
 
     def resume(self) -> None:
-        """After a restart: texts that were in flight are queued, and clocks of texts to devices run again."""
+        """Continue with another state: queue the messages in flight and schedule the outbound messages."""
         for account in self._state.accounts.values():
             account.queue = {**account.in_flight, **account.queue}
             account.in_flight = {}
@@ -106,7 +110,7 @@ class MessageRouter:
             self._schedule(message)
 
     async def stop(self) -> None:
-        """End everything under way. Texts stay marked as in flight, which an export counts as queued."""
+        """Cancel every task and timer. Messages stay in flight, which an export shows as queued."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -118,16 +122,16 @@ class MessageRouter:
 
     @property
     def in_flight(self) -> int:
-        """Texts and notices under way at this moment."""
+        """Number of running tasks."""
         return len(self._tasks)
 
     async def wait_until_idle(self) -> None:
-        """Return once nothing is under way."""
+        """Wait until no task runs."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
     async def _deliver_live(self) -> None:
-        """Deliver live texts until none waits. So many run side by side, however many texts come at once."""
+        """Deliver live messages until none is left. One of at most `MAX_LIVE_DELIVERIES` workers."""
         try:
             while self._live:
                 name, message = self._live.popleft()
@@ -141,7 +145,7 @@ class MessageRouter:
 
     async def _deliver(self, name: str, message: DeviceMessage, trigger: str, after_failure: str) -> None:
         account = self._state.accounts[name]
-        body = text_body(message.text, message.device, self._state.request_id(message.number), self._switches)
+        body = build_message_body(message.text, message.device, self._state.request_id(message.number), self._switches)
         callback = OutgoingCallback(
             name,
             DEVICE_MESSAGE_SERVICE,
@@ -168,8 +172,10 @@ class MessageRouter:
             return
         message.state = "sent"
         self._start(
-            self._notify(
-                message.account, DEVICE_MESSAGE_SERVICE, sent_body(message.device, message.request_id, self._switches)
+            self._send_status(
+                message.account,
+                DEVICE_MESSAGE_SERVICE,
+                build_sent_body(message.device, message.request_id, self._switches),
             )
         )
         self._call_later(CONFIRMED_SECONDS, lambda: self._confirm(message))
@@ -184,10 +190,10 @@ class MessageRouter:
 
     def _finish(self, message: OutboundMessage, state: str) -> None:
         message.state = state
-        body = confirmation_body(message.device, message.request_id, state.capitalize(), self._switches)
-        self._start(self._notify(message.account, CONFIRMATION_SERVICE, body))
+        body = build_confirmation_body(message.device, message.request_id, state.capitalize(), self._switches)
+        self._start(self._send_status(message.account, CONFIRMATION_SERVICE, body))
 
-    async def _notify(self, name: str, service: str, body: dict[str, Any]) -> None:
+    async def _send_status(self, name: str, service: str, body: dict[str, Any]) -> None:
         account = self._state.accounts[name]
         if service not in account.registrations:
             return
@@ -210,7 +216,7 @@ class MessageRouter:
 
 
 def interleave(messages: list[DeviceMessage]) -> Iterable[DeviceMessage]:
-    """The newer half before the older, turn by turn: out of order, as documented, and the same every time."""
+    """Alternate between the newer and the older half: out of order, as documented, but deterministic."""
     middle = len(messages) // 2
     for newer, older in zip_longest(messages[middle:], messages[:middle]):
         if newer is not None:

@@ -1,4 +1,4 @@
-"""What exists on the emulated platform: applications, users, accounts, devices, listeners and texts."""
+"""Platform state: applications, users, accounts, devices, registrations and messages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-Moment = Annotated[float, Field(ge=0, le=253_402_300_799)]
+Timestamp = Annotated[float, Field(ge=0, le=253_402_300_799)]
 """Virtual time in seconds since the epoch, until the end of the year 9999."""
 
 DEFAULT_APP_KEY = "emulator-app-key"
-DEFAULT_APP_SECRET = "emulator-app-secret"  # noqa: S105 - invented, the same for everybody, opens nothing
+DEFAULT_APP_SECRET = "emulator-app-secret"  # noqa: S105 - invented, and valid only in an emulator
 DEFAULT_USERNAME = "emulator-user"
 DEFAULT_PASSWORD = "emulator-password"  # noqa: S105 - as above
 DEFAULT_ACCOUNTS = ("0000123456-00001", "0000123456-00002", "0000987654-00001")
@@ -21,23 +21,23 @@ DEFAULT_ACCOUNTS = ("0000123456-00001", "0000123456-00002", "0000987654-00001")
 
 @dataclass(slots=True)
 class Token:
-    """An OAuth token; `issued` in virtual seconds since the epoch."""
+    """Access token of an application."""
 
     value: str
-    issued: Moment
+    issued: Timestamp
 
 
 @dataclass(slots=True)
 class Session:
-    """A login's token and when it was last used."""
+    """Session of a user, with the time of its last use."""
 
     username: str
-    used: Moment
+    used: Timestamp
 
 
 @dataclass(slots=True)
 class User:
-    """One who logs in: `strikes` counts wrong passwords in a row."""
+    """User. `failed_logins` counts those in a row."""
 
     password: str
     accounts: list[str]
@@ -47,7 +47,7 @@ class User:
 
 @dataclass(slots=True)
 class Device:
-    """A line: its identifiers by lower-case kind, and what decides whether it can be reached."""
+    """Device. `ids` maps lower-case kinds to identifiers."""
 
     ids: dict[str, str]
     active: bool = True
@@ -59,29 +59,29 @@ class Device:
 
 @dataclass(slots=True)
 class Registration:
-    """A listener of one service. `previous_password` is what a slow platform still sends until `mixed_until`."""
+    """Registered listener of one service. Callbacks can carry `previous_password` until `password_overlap_until`."""
 
     url: str
     username: str | None = None
     password: str | None = None
     previous_password: str | None = None
-    password_overlap_until: Moment = 0.0
+    password_overlap_until: Timestamp = 0.0
     sent: int = 0
 
 
 @dataclass(slots=True)
 class DeviceMessage:
-    """A text from a device. `number` is unique in the emulator and never leaves it."""
+    """Message from a device. `number` is unique in the emulator."""
 
     number: int
     device: Device
     text: str
-    received: Moment
+    received: Timestamp
 
 
 @dataclass(slots=True)
 class HistoryPage:
-    """Texts shown by history and not acknowledged yet."""
+    """Numbers of the messages in the current history page, and the token that acknowledges them."""
 
     token: str
     numbers: list[int]
@@ -89,7 +89,7 @@ class HistoryPage:
 
 @dataclass(slots=True)
 class Account:
-    """One account's devices, listeners and undelivered texts."""
+    """Account with its devices, registrations and undelivered messages."""
 
     devices: list[Device] = field(default_factory=list)
     registrations: dict[str, Registration] = field(default_factory=dict)
@@ -100,43 +100,43 @@ class Account:
     by_id: dict[tuple[str, str], Device] = field(default_factory=dict)
 
     def add(self, device: Device) -> Device:
-        """Put a device on the account and make it known by each of its identifiers."""
+        """Add a device and index it by each of its identifiers."""
         self.devices.append(device)
         self.by_id.update(dict.fromkeys(device.ids.items(), device))
         return device
 
     def find(self, kind: str, value: str) -> Device | None:
-        """The device with this identifier; kinds are compared without regard to case."""
+        """Find a device by an identifier. The case of the kind is ignored."""
         return self.by_id.get((kind.lower(), value))
 
 
 @dataclass(slots=True)
 class OutboundMessage:
-    """A text to one device on its way: `state` is queued, sent, delivered or expired."""
+    """Message to a device. `state` is queued, sent, delivered or expired."""
 
     request_id: str
     account: str
     device: Device
     text: str
-    accepted: Moment
-    expires: Moment
+    accepted: Timestamp
+    expires: Timestamp
     state: str = "queued"
 
 
 @dataclass(slots=True)
 class ArchivedCallback:
-    """A notice that no listener took; kept for 30 days, resent only by an operator."""
+    """Status callback that no listener acknowledged."""
 
     request_id: str
     account: str
     service: str
     body: dict[str, object]
-    archived: Moment
+    archived: Timestamp
 
 
 @dataclass(slots=True)
 class PlatformState:
-    """Everything that a restart should not lose."""
+    """Platform state, as it survives a restart."""
 
     applications: dict[str, str] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
@@ -149,28 +149,28 @@ class PlatformState:
     request_id_namespace: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def next_number(self) -> int:
-        """A number that no text had before."""
+        """Return the next message number."""
         self.last_number += 1
         return self.last_number
 
     def request_id(self, number: int) -> str:
-        """The GUID that goes with a number: the same for every attempt to deliver it."""
+        """Return the request id of a message: the same UUID for every attempt."""
         return str(uuid.uuid5(uuid.UUID(self.request_id_namespace), str(number)))
 
     def replace(self, other: PlatformState) -> None:
-        """Take over another world's content in place."""
+        """Replace the content in place by that of another state."""
         for name in self.__slots__:
             setattr(self, name, getattr(other, name))
 
     def all_devices(self) -> Iterator[tuple[str, Device]]:
-        """(account name, device) of every device."""
+        """Yield (account name, device) for every device."""
         for name, account in self.accounts.items():
             for device in account.devices:
                 yield name, device
 
 
 def sample_device(account_index: int, device_index: int) -> Device:
-    """A device whose identifiers belong to nobody and follow from its place in the list."""
+    """Build a device with invented identifiers, derived from both indexes."""
     serial = account_index * 100 + device_index
     return Device({"mdn": f"555{1230000 + serial:07d}", "iccid": f"89148000{serial:012d}"})
 
@@ -181,7 +181,7 @@ def default_state(
     users: Mapping[str, User] | None = None,
     applications: Mapping[str, str] | None = None,
 ) -> PlatformState:
-    """A fresh world with invented devices on each account and, unless given, one user who may use them all."""
+    """Build a state with invented devices on each account and, unless given, one user of all accounts."""
     state = PlatformState(applications=dict(applications or {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}))
     for position, name in enumerate(accounts):
         account = state.accounts[name] = Account()

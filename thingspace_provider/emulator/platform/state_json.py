@@ -14,11 +14,11 @@ from thingspace_provider.emulator.platform.state import (
     Device,
     DeviceMessage,
     HistoryPage,
-    Moment,
     OutboundMessage,
     PlatformState,
     Registration,
     Session,
+    Timestamp,
     Token,
     User,
 )
@@ -37,7 +37,7 @@ class QueuedMessageJson(StrictModel):
     number: int
     device: DeviceIndex
     text: str
-    received: Moment
+    received: Timestamp
 
 
 class OutboundMessageJson(StrictModel):
@@ -47,8 +47,8 @@ class OutboundMessageJson(StrictModel):
     account: str
     device: DeviceIndex
     text: str
-    accepted: Moment
-    expires: Moment
+    accepted: Timestamp
+    expires: Timestamp
     state: Literal["queued", "sent", "delivered", "expired"]
 
 
@@ -75,7 +75,9 @@ class StateJson(StrictModel):
     accounts: dict[str, AccountJson]
     outbound_messages: list[OutboundMessageJson]
     archive: list[ArchivedCallback]
-    clock_seconds: Moment | None = Field(default=None, description="Virtual time of the export. The state file has it.")
+    clock_seconds: Timestamp | None = Field(
+        default=None, description="Virtual time of the export. The state file has it."
+    )
 
     @classmethod
     def from_state(cls, state: PlatformState, clock_seconds: float | None = None) -> StateJson:

@@ -1,4 +1,4 @@
-"""The unknowns of ThingSpace: what no page and no measurement tells is a switch with a name, never a silent guess."""
+"""Switches: named choices for behaviour that ThingSpace does not document."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 class InvalidSwitch(ValueError):
-    """A switch or a value that does not exist; the text names those that do."""
+    """An unknown switch or value; the message names the existing ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One unknown: its name, the question it answers, and the answers, the default first."""
+    """Switch: a question about ThingSpace's behaviour, and the possible answers, default first."""
 
     name: str
     question: str
@@ -21,16 +21,18 @@ class Switch:
 
     @property
     def default(self) -> str:
-        """The answer the emulator gives unless told otherwise."""
+        """Value of the switch unless it is set."""
         return self.choices[0]
 
 
 SWITCHES: tuple[Switch, ...] = (
-    Switch("lastPage", "How is the last block of history acknowledged?", ("location", "auto", "never")),
-    Switch("unknownPageToken", "What does history answer to a token it does not know?", ("rejected", "ignored")),
-    Switch("repeatedPageToken", "Which token comes with a block that is read again?", ("sameToken", "newToken")),
-    Switch("emptyHistory", "What does history answer when nothing is queued?", ("object", "zeroLength")),
-    Switch("emptyCallbackList", "What is listed when nothing is registered?", ("zeroLength", "array", "null")),
+    Switch("lastPage", "How is the last history page acknowledged?", ("location", "auto", "never")),
+    Switch("unknownPageToken", "How does history respond to an unknown page token?", ("rejected", "ignored")),
+    Switch(
+        "repeatedPageToken", "Which token does a history page have when it is read again?", ("sameToken", "newToken")
+    ),
+    Switch("emptyHistory", "How does history respond for an empty queue?", ("object", "zeroLength")),
+    Switch("emptyCallbackList", "What is the response to a list of no registrations?", ("zeroLength", "array", "null")),
     Switch("unsetCredentials", "How is a listener without a password listed?", ("omitted", "emptyStrings")),
     Switch("reregistration", "What happens when a registered service is registered again?", ("replaced", "rejected")),
     Switch(
@@ -38,29 +40,33 @@ SWITCHES: tuple[Switch, ...] = (
         "Which password do callbacks carry after a re-registration? `alternating`: old and new for 14 minutes.",
         ("new", "alternating"),
     ),
-    Switch("deregisterUnknown", "What does deregistering an unknown service answer?", ("rejected", "accepted")),
+    Switch("deregisterUnknown", "Is the deregistration of an unknown service rejected?", ("rejected", "accepted")),
     Switch("registrationPorts", "Which ports may a new registration use?", ("documented", "without28200", "any")),
-    Switch("wrongPassword", "Which status does a refused login have?", ("400", "401")),
-    Switch("olderSessions", "Does a new login end the user's older sessions?", ("kept", "ended")),
-    Switch("unknownSession", "Which code has a well-formed session token nobody knows?", ("invalid", "expired")),
-    Switch("expiresIn", "Does expires_in count down when a token is handed out again?", ("countsDown", "constant")),
+    Switch("wrongPassword", "Which status does a rejected login have?", ("400", "401")),
+    Switch("olderSessions", "Does a new login end the user's older sessions?", ("valid", "ended")),
+    Switch("unknownSession", "Which code does a well-formed but unknown session token get?", ("invalid", "expired")),
+    Switch("expiresIn", "Does expires_in count down when the same token is issued again?", ("countsDown", "constant")),
     Switch(
         "retryProfile",
-        "How are callbacks retried? `observed`: once, after 1.3 s or 4 s of silence. `documented`: 3 times, by 300 s.",
+        "How are callbacks retried? `observed`: once, 1.3 s later. `documented`: three times, every 300 s.",
         ("observed", "documented"),
     ),
-    Switch("callbackBody", "Has a text's callback requestId and counts?", ("minimal", "modern")),
-    Switch("failedDrainDelivery", "Where does a text go whose drained callback fails?", ("queued", "dropped")),
-    Switch("callbackDeviceIds", "How are devices named in a callback?", ("mdnIccid", "sixUpperCase")),
-    Switch("escaping", "Are = & < > ' escaped in a callback's text?", ("off", "single", "double")),
-    Switch("invalidCharacters", "Is an apostrophe, < or backslash in a request refused?", ("rejected", "accepted")),
-    Switch("drainOrder", "In which order does startCallbacks send?", ("interleaved", "asQueued")),
+    Switch(
+        "callbackBody",
+        "Does the callback of a device message have a requestId and attempt counts?",
+        ("minimal", "modern"),
+    ),
+    Switch("failedDrainDelivery", "What happens to a message whose drain delivery fails?", ("queued", "dropped")),
+    Switch("callbackDeviceIds", "Which identifiers does a callback have?", ("mdnIccid", "sixUpperCase")),
+    Switch("escaping", "Are = & < > ' escaped in a callback?", ("off", "single", "double")),
+    Switch("invalidCharacters", "Is an apostrophe, < or backslash in a request rejected?", ("rejected", "accepted")),
+    Switch("drainOrder", "In which order does startCallbacks deliver?", ("interleaved", "asQueued")),
     Switch(
         "sourceAddress",
-        "Does a callback carry one of the published source addresses, as a proxy's X-Forwarded-For?",
+        "Does a callback have one of the published source addresses in X-Forwarded-For, as behind a proxy?",
         ("loopback", "published"),
     ),
-    Switch("tlsVerification", "Must a listener's certificate be signed by a known authority?", ("verify", "skip")),
+    Switch("tlsVerification", "Is the certificate of a listener verified?", ("verify", "skip")),
 )
 
 PRESETS: dict[str, dict[str, str]] = {
@@ -75,13 +81,13 @@ PRESETS: dict[str, dict[str, str]] = {
         "sourceAddress": "published",
     },
 }
-"""Named sets of switches: the sender as its pages describe it, and as it was measured."""
+"""Presets of the callback sender: as documented by ThingSpace, and as measured."""
 
 _BY_NAME = {switch.name: switch for switch in SWITCHES}
 
 
 class Switches:
-    """The current answer to every unknown."""
+    """Current value of every switch."""
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self._values = {switch.name: switch.default for switch in SWITCHES}
@@ -94,29 +100,31 @@ class Switches:
         return iter(self._values)
 
     def update(self, values: Mapping[str, Any]) -> None:
-        """Set all of the given switches or none of them.
+        """Set all given switches, or none if one is invalid.
 
-        The key `preset` sets a whole group first. Raises UnknownSwitch with what would have been right.
+        The key `preset` sets several switches; single ones take precedence. Raises InvalidSwitch.
         """
-        wanted: dict[str, str] = {}
+        new_values: dict[str, str] = {}
         for name, value in values.items():
             if name == "preset":
                 if not isinstance(value, str) or value not in PRESETS:
-                    raise InvalidSwitch(f"there is no preset {value!r}; there are: {', '.join(PRESETS)}")
-                wanted = {**PRESETS[value], **wanted}
+                    raise InvalidSwitch(f"unknown preset {value!r}; known presets: {', '.join(PRESETS)}")
+                new_values = {**PRESETS[value], **new_values}
                 continue
             switch = _BY_NAME.get(name)
             if switch is None:
-                raise InvalidSwitch(f"there is no switch {name!r}; there are: preset, {', '.join(_BY_NAME)}")
+                raise InvalidSwitch(f"unknown switch {name!r}; known switches: preset, {', '.join(_BY_NAME)}")
             if str(value) not in switch.choices:
-                raise InvalidSwitch(f"switch {name} cannot be {value!r}; it can be: {', '.join(switch.choices)}")
-            wanted[name] = str(value)
-        self._values.update(wanted)
+                raise InvalidSwitch(
+                    f"invalid value {value!r} of switch {name}; valid values: {', '.join(switch.choices)}"
+                )
+            new_values[name] = str(value)
+        self._values.update(new_values)
 
     def as_dict(self) -> dict[str, str]:
-        """Name -> value, every switch."""
+        """Return every switch and its value."""
         return dict(self._values)
 
     def restore_defaults(self) -> None:
-        """Every switch to its default."""
+        """Set every switch to its default."""
         self._values = {switch.name: switch.default for switch in SWITCHES}

@@ -1,4 +1,4 @@
-"""The emulator's only clock: it follows the wall, can be moved ahead, and can be stopped altogether."""
+"""Virtual clock of the emulator: follows real time until it is advanced or frozen."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from itertools import count
 from typing import Any
 
 IDLE_LOOP_TURNS = 20
-"""Turns of the event loop after which everything that a fired timer started has reached its next wait."""
+"""Turns of the event loop after which every task that a fired timer started has reached its next wait."""
 
 LISTENER_TIMEOUT_SECONDS = 1.5
-"""Wall seconds that a move of the clock waits for a listener's answer before it counts that listener as silent."""
+"""Real seconds that `advance` waits for a listener's response."""
 
 
 class Timer:
-    """A callback that is due at a virtual moment, unless cancelled."""
+    """Callback that is due at a virtual time, unless cancelled."""
 
     __slots__ = ("callback", "due")
 
@@ -27,18 +27,30 @@ class Timer:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Forget the callback; the entry leaves the heap when its time comes."""
+        """Cancel the callback. The entry leaves the heap when it is due."""
         self.callback = None
 
 
 class VirtualClock:
     """Virtual time in seconds since the epoch, for one event loop.
 
-    Every wait of the emulator, from a retry to the five days of a text's life, is a timer here. `advance` fires
-    the timers on its way in order, and before each step lets deliveries that are under way come to their end.
+    Every wait of the emulator is a timer here, from a retry to the five days until a message expires. `advance`
+    fires the timers in order. Before each one it waits for the deliveries in flight.
+
+    Args:
+        start: The virtual time at the start; today's time unless given.
+        frozen: Whether time passes only by `advance`.
+        listener_timeout_seconds: Real seconds that `advance` waits for a listener's response.
     """
 
-    def __init__(self, start: float | None = None, *, frozen: bool = False) -> None:
+    def __init__(
+        self,
+        start: float | None = None,
+        *,
+        frozen: bool = False,
+        listener_timeout_seconds: float = LISTENER_TIMEOUT_SECONDS,
+    ) -> None:
+        self._listener_timeout_seconds = listener_timeout_seconds
         self._anchor = time.monotonic()
         self._base = time.time() if start is None else start
         self._frozen = frozen
@@ -52,20 +64,20 @@ class VirtualClock:
 
     @property
     def frozen(self) -> bool:
-        """Whether time stands still between two moves."""
+        """Whether time passes only by `advance`."""
         return self._frozen
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the virtual time in seconds since the epoch."""
         return self._base if self._frozen else self._base + time.monotonic() - self._anchor
 
-    def set(self, moment: float, *, frozen: bool) -> None:
-        """Put the clock to a moment and start or stop it; timers that become due fire."""
-        self._base, self._anchor, self._frozen = moment, time.monotonic(), frozen
+    def set(self, seconds: float, *, frozen: bool) -> None:
+        """Set the virtual time, and start or stop the clock. Timers that become due fire."""
+        self._base, self._anchor, self._frozen = seconds, time.monotonic(), frozen
         self._schedule_wakeup()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Run `callback` once so many virtual seconds have passed."""
+        """Call `callback` after this many virtual seconds."""
         timer = Timer(self.now() + seconds, callback)
         heapq.heappush(self._timers, (timer.due, next(self._order), timer))
         if self._timers[0][2] is timer:
@@ -73,11 +85,11 @@ class VirtualClock:
         return timer
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for virtual time to pass."""
+        """Wait for this many virtual seconds."""
         await self.wait(None, seconds)
 
     async def wait(self, task: asyncio.Future[Any] | None, seconds: float) -> bool:
-        """Wait for a task, at most so many virtual seconds; true if it finished. The task is not cancelled."""
+        """Wait for a task, at most this many virtual seconds. Returns whether it finished; it is never cancelled."""
         elapsed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         timer = self.call_later(seconds, lambda: None if elapsed.done() else elapsed.set_result(None))
         try:
@@ -91,7 +103,7 @@ class VirtualClock:
 
     @contextmanager
     def track_io(self) -> Iterator[None]:
-        """Mark real input and output, which a move of the clock lets finish first."""
+        """Mark real input and output, for which `advance` waits."""
         ticket = next(self._ticket)
         self._pending_io[ticket] = True
         try:
@@ -101,7 +113,7 @@ class VirtualClock:
             self._changed.set()
 
     async def advance(self, seconds: float) -> float:
-        """Move time ahead and return the new moment; whatever falls due on the way happens in order."""
+        """Advance the virtual time, fire the due timers in order, and return the new time."""
         async with self._moving:
             target = self.now() + seconds
             await self.wait_until_idle()
@@ -115,21 +127,21 @@ class VirtualClock:
             return self.now()
 
     async def wait_until_idle(self) -> None:
-        """Return when nothing is under way that does not wait for the clock or for a silent listener."""
+        """Wait until every task waits for the virtual clock, or for a listener that does not respond."""
         while True:
             self._changed.clear()
             for _ in range(IDLE_LOOP_TURNS):
                 await asyncio.sleep(0)
             if any(self._pending_io.values()):
                 try:
-                    await asyncio.wait_for(self._changed.wait(), LISTENER_TIMEOUT_SECONDS)
+                    await asyncio.wait_for(self._changed.wait(), self._listener_timeout_seconds)
                 except asyncio.TimeoutError:
                     self._pending_io = dict.fromkeys(self._pending_io, False)
-            elif not self._changed.is_set():  # else something ended during these turns, and what follows it has begun
+            elif not self._changed.is_set():  # set: a task ended during these turns and may have started another
                 return
 
     def cancel_all(self) -> None:
-        """Drop every timer."""
+        """Cancel every timer."""
         self._timers.clear()
         self._schedule_wakeup()
 

@@ -1,1 +1,1 @@
-"""The emulator's process: server, scenario, state file."""
+"""Process of the emulator: server, scenario and state file."""

@@ -1,4 +1,4 @@
-"""Serving an emulator over HTTP, in this process or in a thread of it."""
+"""Server: serves an emulator over HTTP, in this process or in a thread."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ BACKLOG = 1024
 
 
 class Application:
-    """Everything an emulator serves: ThingSpace below `/api`, its own things elsewhere for this machine only."""
+    """ASGI application: the emulated API under `/api`; control API and page on the other paths, for this machine."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         self._local_app = LoopbackOnly(Starlette(routes=[*ControlApi(emulator).routes, *EmulatorPage(emulator).routes]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, to one of the two."""
+        """Serve one request."""
         self._emulator.request_count += 1
         if scope["type"] == "http" and (scope["path"] == PREFIX or scope["path"].startswith(f"{PREFIX}/")):
             await self._emulator.gateway(scope, receive, send)
@@ -48,14 +48,14 @@ class Application:
 
 
 class _ConnectMethod(Exception):
-    """A CONNECT request: it has no path and no body, and this server is no proxy."""
+    """A CONNECT request, which only a proxy serves."""
 
 
 class _Protocol(HttpToolsProtocol):
-    """Hands the connection to the application, so that a fault can cut it, and ignores offers to upgrade it.
+    """HTTP protocol that passes the connection to the application, for faults, and ignores `Upgrade` headers.
 
-    httptools parses a request that has an `Upgrade` header without its body, and would parse the body as the next
-    request (request smuggling). Such a request is parsed a second time without that header.
+    httptools skips the body of a request with an `Upgrade` header and parses it as the next request (request
+    smuggling). This protocol parses such a request a second time without the header.
     """
 
     def on_message_begin(self) -> None:
@@ -71,14 +71,16 @@ class _Protocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def _parse(self, data: bytes) -> bytes:
-        """Feed the parser. Returns what must be parsed next: a head without its upgrade offer, and what follows it."""
+        """Feed the parser. Returns the data to parse next: a head without its upgrade header, and the rest."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             version = self.parser.get_http_version().encode()
             lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
             lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
-            self.parser = httptools.HttpRequestParser(self)  # the old one may have seen the end of the connection
+            self.parser = httptools.HttpRequestParser(
+                self
+            )  # the old parser may have seen the last request of the connection
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as Uvicorn's
             return b"\r\n".join(lines) + b"\r\n\r\n" + data[upgrade.args[0] :]
         return b""
@@ -95,14 +97,14 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens, and ends what the emulator has under way before it waits for connections."""
+    """Uvicorn server that calls `ready` when it listens, and `stop` before it waits for open connections."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stop: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
         self._ready, self._stop = ready, stop
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Ctrl-C and SIGTERM are how it is meant to end: they are not raised again afterwards."""
+        """Stop without raising the signal again, so that the exit code is 0."""
         del sig, frame
         self.should_exit = True
 
@@ -116,7 +118,7 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError if the port is taken."""
+    """Create a listening socket. Port 0 selects a free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -130,9 +132,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def base_url(server: socket.socket) -> str:
-    """The root of a socket's URLs, without a slash at the end."""
+    """Return the root URL of a socket, without a trailing slash."""
     host, port = server.getsockname()[:2]
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - what a client on this machine then uses
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - clients need an address
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -140,7 +142,7 @@ def base_url(server: socket.socket) -> str:
 def serve(
     config: EmulatorConfig, server: socket.socket, ready: Callable[[Emulator], None], state_file: Path | None = None
 ) -> None:
-    """Serve until SIGINT or SIGTERM, keeping the state in a file if one is given."""
+    """Serve until SIGINT or SIGTERM. Writes the state to a file if one is given."""
 
     async def main() -> None:
         emulator = Emulator(config)
@@ -157,7 +159,7 @@ def serve(
 
 
 class EmulatorThread:
-    """An emulator served from a thread with its own event loop; `stop` leaves no thread and no socket behind."""
+    """Emulator in a thread with its own event loop. `stop` leaves no thread and no socket behind."""
 
     def __init__(
         self, config: EmulatorConfig, host: str = "127.0.0.1", port: int = 0, *, grace_seconds: int = 2
@@ -173,7 +175,7 @@ class EmulatorThread:
         self._thread = threading.Thread(target=self._run, name="thingspace-emulator", daemon=True)
 
     def start(self) -> Self:
-        """Start serving; returns when the emulator answers."""
+        """Start the thread. Returns when the emulator accepts requests."""
         self._thread.start()
         self._ready.wait()
         if self._failure is not None:
@@ -182,7 +184,7 @@ class EmulatorThread:
         return self
 
     def stop(self) -> None:
-        """Stop serving; returns when everything is gone."""
+        """Stop the emulator. Returns when the thread has ended."""
         if self._server is not None:
             self._server.should_exit = True
         self._thread.join()
@@ -200,7 +202,7 @@ class EmulatorThread:
 
         try:
             uvloop.run(main())
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that called start
+        except BaseException as error:  # noqa: BLE001 - start raises it in its thread
             self._failure = error
         finally:
             self._socket.close()

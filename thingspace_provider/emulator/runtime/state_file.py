@@ -1,4 +1,4 @@
-"""Keeping an emulator's state in a file across restarts."""
+"""State file: keeps the platform state across restarts."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from thingspace_provider.emulator.emulator import Emulator, EmulatorConfig
 from thingspace_provider.emulator.platform.state_json import InvalidState, StateJson
 
 INTERVAL_SECONDS = 1.0
-"""Wall seconds between two looks at whether something changed; longer where writing takes long."""
+"""Shortest time between two writes. It is longer if a write takes long."""
 
 
 class StateFileWriter:
-    """Writes the state when it has changed, at most once a second, and at the end."""
+    """Writes the platform state after changes, at most once a second, and at the end."""
 
     def __init__(self, emulator: Emulator, path: Path) -> None:
         self._emulator, self._path = emulator, path
         self._written_revision: tuple[int, int] | None = None
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write changes until cancelled."""
         interval = INTERVAL_SECONDS
         while True:
             await asyncio.sleep(interval)
-            began = time.monotonic()
+            started_at = time.monotonic()
             self.write()
-            interval = max(INTERVAL_SECONDS, 10 * (time.monotonic() - began))
+            interval = max(INTERVAL_SECONDS, 10 * (time.monotonic() - started_at))
 
     def write(self) -> None:
-        """Write if something changed. The file is replaced in one step and only its owner can read it."""
+        """Write the state if it can have changed. Replaces the file atomically; only its owner can read it."""
         revision = self._emulator.revision
         if revision == self._written_revision:
             return
@@ -45,12 +45,12 @@ class StateFileWriter:
 
 
 def load_state_file(config: EmulatorConfig, path: Path) -> EmulatorConfig:
-    """The setup with the world of a state file, if there is one. Its clock never goes back. Raises BadState."""
+    """Load a state file, if it exists. The virtual clock never goes back. Raises InvalidState."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise InvalidState(f"there is no folder {path.parent}") from None
+            raise InvalidState(f"there is no directory {path.parent}") from None
         return config
     except OSError as error:
         raise InvalidState(f"{path} cannot be read: {error.strerror}") from error

@@ -1,1 +1,1 @@
-"""The emulator in tests: pytest plugin, client, scripted listener."""
+"""Pytest plugin of the emulator, with a client and a scripted listener."""

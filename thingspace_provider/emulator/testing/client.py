@@ -1,4 +1,4 @@
-"""A typed handle for everything in the control plane of a running emulator."""
+"""Client of the control API."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from urllib.parse import quote, urlsplit
 
 
 class EmulatorError(Exception):
-    """The control plane said no; the text is its own."""
+    """The control API rejected a request; the message is its error."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A text that waits: `device_ids` are (kind, identifier) pairs, `timestamp` is ISO 8601."""
+    """Message in the queue. `device_ids` are (kind, identifier) pairs, `timestamp` is in ISO 8601."""
 
     text: str
     device_ids: tuple[tuple[str, str], ...]
@@ -25,7 +25,7 @@ class QueuedMessage:
 
 @dataclass(frozen=True, slots=True)
 class JournalCall:
-    """One request to ThingSpace; `status` 0 means that a fault cut it, `fault` is the fault's number."""
+    """Call in the journal. `status` is 0 if a fault cut the connection; `fault` is the number of the fault."""
 
     operation: str
     status: int
@@ -36,7 +36,7 @@ class JournalCall:
 
 @dataclass(frozen=True, slots=True)
 class JournalDelivery:
-    """One attempt to post: `outcome` is delivered, rejected, timeout, unreachable or untrusted."""
+    """Delivery attempt in the journal. `outcome` is delivered, rejected, timeout, unreachable or untrusted."""
 
     account: str
     service: str
@@ -48,7 +48,7 @@ class JournalDelivery:
 
 
 class EmulatorClient:
-    """An emulator seen from a test: `url` is what a client takes as base address."""
+    """Client of one emulator. `url` is the base URL for clients of ThingSpace."""
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
@@ -61,12 +61,12 @@ class EmulatorClient:
 
     @property
     def accounts(self) -> list[str]:
-        """The accounts there are."""
+        """Names of the accounts."""
         return [entry["accountName"] for entry in self._request("GET", "accounts")["accounts"]]
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables with which a client finds this emulator."""
+        """Environment variables that point the provider to this emulator."""
         return {
             "THINGSPACE_BASE_URL": self.url,
             "THINGSPACE_APP_KEY": self.app_key,
@@ -78,14 +78,14 @@ class EmulatorClient:
     def send_message(
         self, text: str, account: str | None = None, device: Mapping[str, str] | None = None, repeat: int = 1
     ) -> None:
-        """A device sends a text; `device` maps kinds to identifiers, the first one of the account unless given."""
+        """Send a message from a device, given as kind -> identifier; the first of the account unless given."""
         body: dict[str, Any] = {"accountName": account or self.accounts[0], "message": text, "repeat": repeat}
         if device is not None:
             body["deviceIds"] = [{"kind": kind, "id": value} for kind, value in device.items()]
         self._request("POST", "messages", body)
 
     def queue(self, account: str | None = None) -> list[QueuedMessage]:
-        """The texts that wait, at most 1000, without touching them."""
+        """Return the first 1,000 messages of the queue, without a change."""
         response = self._request("GET", f"queue?accountName={quote(account or self.accounts[0], safe='')}")
         return [
             QueuedMessage(
@@ -97,7 +97,7 @@ class EmulatorClient:
         ]
 
     def calls(self, operation: str | None = None) -> list[JournalCall]:
-        """What was asked of ThingSpace, the oldest first."""
+        """Return the calls in the journal, oldest first."""
         response = self._request("GET", "journal" + (f"?operation={operation}" if operation else ""))
         return [
             JournalCall(call["operation"], call["status"], call["accountName"], call["errorCode"], call["fault"])
@@ -105,7 +105,7 @@ class EmulatorClient:
         ]
 
     def deliveries(self) -> list[JournalDelivery]:
-        """What was posted to listeners, the oldest first."""
+        """Return the delivery attempts in the journal, oldest first."""
         return [
             JournalDelivery(
                 delivery["accountName"],
@@ -122,70 +122,70 @@ class EmulatorClient:
     def add_fault(
         self, operation: str, *, times: int = 1, match: Mapping[str, str] | None = None, **action: Any
     ) -> int:
-        """Arm a fault and return its number: `fault("login", response={"status": 503}, times=2)`."""
+        """Add a fault and return its number: `add_fault("login", response={"status": 503}, times=2)`."""
         rule = {"operation": operation, "times": times, "match": dict(match or {}), **action}
         return int(self._request("POST", "faults", rule)["id"])
 
     def fault_hits(self, fault: int) -> int:
-        """How many calls a fault has hit."""
+        """Return the number of calls that a fault has hit."""
         return next(int(rule["hits"]) for rule in self._request("GET", "faults")["faults"] if rule["id"] == fault)
 
     def clear_faults(self) -> None:
-        """Forget every fault."""
+        """Remove every fault."""
         self._request("DELETE", "faults")
 
     def now(self) -> float:
-        """The virtual time in seconds since the epoch."""
+        """Return the virtual time in seconds since the epoch."""
         return float(self._request("GET", "clock")["seconds"])
 
     def advance(self, seconds: float) -> None:
-        """Move the virtual clock; returns when all that fell due on the way is done."""
+        """Advance the virtual clock. Returns when everything due has happened."""
         self._request("POST", "clock", {"advanceSeconds": seconds})
 
     def freeze(self) -> None:
-        """Let time pass only by `advance`."""
+        """Freeze the virtual clock: time passes only by `advance`."""
         self._request("POST", "clock", {"frozen": True})
 
     def set_switches(self, **values: str) -> None:
-        """Answer unknowns otherwise: `switch(lastPage="auto")`."""
+        """Set switches: `set_switches(lastPage="auto")`."""
         self._request("PUT", "switches", values)
 
     def switches(self) -> dict[str, str]:
-        """Every switch and its value."""
+        """Return every switch and its value."""
         return dict(self._request("GET", "switches"))
 
     def resolve(self, addresses: Mapping[str, str]) -> None:
-        """Let addresses of this machine stand for listeners: `{"hooks.example.net:443": "127.0.0.1:8443"}`."""
+        """Replace the addresses in place of listeners: `{"hooks.example.net:443": "127.0.0.1:8443"}`."""
         self._request("PUT", "resolve", dict(addresses))
 
     def add_account(self, name: str, username: str | None = None) -> None:
-        """A new account with a device, for every user or for one."""
+        """Add an account with one device, for every user or for one."""
         self._request("POST", "accounts", {"accountName": name, **({"username": username} if username else {})})
 
     def put_device(self, ids: Mapping[str, str], account: str | None = None, **changes: Any) -> None:
-        """Add a device or change one: `device({"mdn": "5551230001"}, reachable=False)`."""
+        """Add or change a device: `put_device({"mdn": "5551230001"}, reachable=False)`."""
         pairs: Sequence[dict[str, str]] = [{"kind": kind, "id": value} for kind, value in ids.items()]
         self._request("POST", "devices", {"accountName": account or self.accounts[0], "deviceIds": pairs, **changes})
 
     def unlock(self, username: str | None = None) -> None:
-        """What Verizon's support does after a call."""
+        """Unlock a user, as Verizon's support does."""
         self._request("POST", "users/unlock", {"username": username or self.username})
 
     def wait_until_idle(self, seconds: float = 5.0) -> None:
-        """Return once nothing is under way. Raises TimeoutError."""
+        """Wait until nothing is in flight. Raises TimeoutError."""
         if not self._request("GET", f"idle?timeoutSeconds={seconds}")["idle"]:
-            raise TimeoutError(f"deliveries are still under way after {seconds} s")
+            raise TimeoutError(f"deliveries are still in flight after {seconds} s")
 
     def export_state(self) -> dict[str, Any]:
-        """Everything that a restart should not lose."""
+        """Export the platform state."""
         return dict(self._request("GET", "state"))
 
     def import_state(self, state: Mapping[str, Any]) -> None:
-        """Go on with an exported state."""
+        """Replace the platform state by an exported one."""
         self._request("PUT", "state", dict(state))
 
     def reset(self) -> None:
-        """Back to how it started."""
+        """Restore the state at the start of the emulator."""
         self._request("POST", "reset")
 
     def _request(self, method: str, path: str, body: Any = None) -> Any:
@@ -198,6 +198,6 @@ class EmulatorClient:
             value = json.loads(response.read())
         finally:
             connection.close()
-        if response.status >= 400:  # noqa: PLR2004 - HTTP's own classes of refusals
+        if response.status >= 400:  # noqa: PLR2004 - the range of HTTP errors
             raise EmulatorError(value["error"])
         return value

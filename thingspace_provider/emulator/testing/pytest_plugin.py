@@ -1,7 +1,8 @@
-"""Fixtures for anybody's tests against ThingSpace; they come with the package, and cost nothing until used.
+"""Pytest plugin with fixtures for tests against ThingSpace. It imports the emulator only when a fixture is used.
 
-`thingspace_emulator` is an emulator of the test's own, `start_thingspace_emulator` starts further ones from a
-scenario, `thingspace_listener` is a listener that the emulator can reach under an address ThingSpace accepts.
+- `thingspace_emulator`: an emulator for one test.
+- `start_thingspace_emulator`: starts further ones from a scenario.
+- `thingspace_listener`: a listener that the emulator reaches at a URL that ThingSpace accepts.
 """
 
 from __future__ import annotations
@@ -16,26 +17,27 @@ if TYPE_CHECKING:
     from thingspace_provider.emulator.testing.client import EmulatorClient
     from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
+INSTALL_HINT = "Install the extra in a clone: pip install -e '.[emulator]'"
 LISTENER_NAME = "listener.example.net"
 LISTENER_URL = f"http://{LISTENER_NAME}/callbacks"
 
 
 @pytest.fixture
 def start_thingspace_emulator() -> Iterator[Callable[..., EmulatorClient]]:
-    """Start an emulator: `start_thingspace_emulator({"accounts": ["0000123456-00001"]})`; it ends with the test.
+    """Start emulators that stop with the test: `start_thingspace_emulator({"accounts": ["0000123456-00001"]})`.
 
-    The argument is a scenario as in a scenario file; without one there are three accounts with two devices each.
+    The argument is a scenario. Without one there are three accounts with two devices each.
     """
     with ExitStack() as stack:
 
         def start(scenario: Any = None) -> EmulatorClient:
             try:
-                from thingspace_provider.emulator.runtime.scenario import parse_scenario as read  # noqa: PLC0415
+                from thingspace_provider.emulator.runtime.scenario import parse_scenario  # noqa: PLC0415
                 from thingspace_provider.emulator.runtime.server import EmulatorThread  # noqa: PLC0415
-                from thingspace_provider.emulator.testing.client import EmulatorClient  # noqa: PLC0415 - only when it is used
+                from thingspace_provider.emulator.testing.client import EmulatorClient  # noqa: PLC0415 - imported when used
             except ModuleNotFoundError as error:
-                pytest.fail(f"the emulator needs {error.name}: pip install 'thingspace-provider[emulator]'")
-            emulator = stack.enter_context(EmulatorThread(read(scenario)))
+                pytest.fail(f"the emulator needs the package {error.name}. {INSTALL_HINT}")
+            emulator = stack.enter_context(EmulatorThread(parse_scenario(scenario)))
             return EmulatorClient(emulator.root)
 
         yield start
@@ -43,14 +45,14 @@ def start_thingspace_emulator() -> Iterator[Callable[..., EmulatorClient]]:
 
 @pytest.fixture
 def thingspace_emulator(start_thingspace_emulator: Callable[..., EmulatorClient]) -> EmulatorClient:
-    """An emulator with the default accounts: `url`, credentials, and a method for everything a test can do to it."""
+    """An emulator with the default accounts."""
     return start_thingspace_emulator()
 
 
 @pytest.fixture
 def thingspace_listener(thingspace_emulator: EmulatorClient) -> Iterator[ScriptedListener]:
-    """A listener of the test's own; register its `registered_url` to have it called."""
-    from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener  # noqa: PLC0415 - only when it is used
+    """A listener. Register its `registered_url` to receive callbacks."""
+    from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener  # noqa: PLC0415 - imported when used
 
     with ScriptedListener() as listener:
         listener.registered_url = LISTENER_URL

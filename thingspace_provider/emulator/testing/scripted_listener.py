@@ -1,4 +1,4 @@
-"""A listener for tests: its answers are written down beforehand, and it keeps what it was sent."""
+"""Scripted listener: records callbacks and sends prepared responses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class ScriptedResponse:
-    """One answer.
+    """Prepared response.
 
-    `hold` waits for `ScriptedListener.release` first; a negative status closes without an answer; `endless` sends a
-    hundred megabytes.
+    Args:
+        status: The HTTP status; a negative one closes the connection without a response.
+        hold: Whether to wait for `ScriptedListener.release` first.
+        headers: Names and values.
+        body: The body.
+        endless: Whether to send 100 MB instead of the body.
     """
 
     status: int = 200
@@ -33,7 +37,7 @@ class ScriptedResponse:
 
 @dataclass
 class ReceivedCallback:
-    """One callback as it came: `raw` is its body before JSON was read, header names are in lower case."""
+    """Received callback. `raw` is the unparsed body; header names are in lower case."""
 
     body: dict[str, Any]
     headers: dict[str, str]
@@ -42,7 +46,7 @@ class ReceivedCallback:
 
 
 class ScriptedListener:
-    """Listens on a free port of this machine; answers 200 at once where no script says otherwise."""
+    """Listener on a free port of this machine. Responds with 200 unless a response is prepared."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.received: list[ReceivedCallback] = []
@@ -95,23 +99,23 @@ class ScriptedListener:
         self._server.server_close()
 
     def respond_with(self, *statuses: int) -> None:
-        """The next answers, in this order."""
+        """Prepare the next responses, in this order."""
         self.responses.extend(ScriptedResponse(status) for status in statuses)
 
     def release(self) -> None:
-        """Let every held answer go."""
+        """Send every held response."""
         self._released.set()
 
     def wait_for(self, count: int, seconds: float = 10.0) -> list[str]:
-        """The texts received, once so many callbacks came. Raises TimeoutError."""
+        """Wait for this many callbacks and return the device messages. Raises TimeoutError."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self.received) >= count, seconds):
-                raise TimeoutError(f"{len(self.received)} of {count} callbacks came in {seconds} s: {self.messages}")
+                raise TimeoutError(f"{len(self.received)} of {count} callbacks arrived in {seconds} s: {self.messages}")
         return self.messages
 
     @property
     def messages(self) -> list[str]:
-        """The texts received, in order; other callbacks are left out."""
+        """Content of the received device messages, in order."""
         return [callback.body["smsMessage"] for callback in self.received if "smsMessage" in callback.body]
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
