@@ -6,9 +6,6 @@ SETTINGS = {
     "properties": "producerProperties",
     "waiting": "pending",
     "dead": "dead_letter",
-    "thingspace_sink_breaker_open": "thingspace_circuit_breaker_open",
-    "thingspace_outbox_waiting": "thingspace_outbox_pending",
-    "thingspace_outbox_oldest_seconds": "thingspace_outbox_oldest_age_seconds",
 }
 PATHS: set[str] = set()
 

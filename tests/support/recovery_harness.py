@@ -37,7 +37,7 @@ def read_events(listener: ListenerProcess, event: str) -> list[dict[str, Any]]:
 
 
 def count_recovery_runs(listener: ListenerProcess) -> int:
-    return len(read_events(listener, "asked for queued texts"))
+    return len(read_events(listener, "recovery_completed"))
 
 
 def has_recovered(listener: ListenerProcess, times: int) -> Callable[[], bool]:

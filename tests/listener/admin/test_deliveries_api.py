@@ -47,7 +47,7 @@ def test_message_has_receive_store_and_delivery_times(start: Start, receiver: Re
     send(listener, "on its way")
     receiver.wait_for("on its way")
     wait_until(
-        lambda: all(read_metric(listener, "thingspace_outbox_waiting", name) == 0 for name in ("hub", "reports")),
+        lambda: all(read_metric(listener, "thingspace_outbox_pending", name) == 0 for name in ("hub", "reports")),
         60,
         "the outbox is empty",
     )
@@ -127,9 +127,9 @@ def test_no_dead_letters_when_a_sink_rejects_everything(start: Start, receiver: 
     listener = start(sinks=[build_sink(receiver, maxAttempts=1)])
     for number in range(6):
         send(listener, f"t{number}", device=f"555123000{number}")
-    wait_until(lambda: read_metric(listener, "thingspace_sink_breaker_open") == 1, 60, "the circuit breaker opens")
+    wait_until(lambda: read_metric(listener, "thingspace_circuit_breaker_open") == 1, 60, "the circuit breaker opens")
     assert read_metric(listener, "thingspace_outbox_dead_letters") == 0
-    assert read_metric(listener, "thingspace_outbox_waiting") == 6
+    assert read_metric(listener, "thingspace_outbox_pending") == 6
 
     def reasons() -> set[str]:
         return {
@@ -181,7 +181,7 @@ def test_dead_letters_and_entries_of_a_removed_sink_are_discarded(
     listener.stop()
     listener = start(sinks=[build_sink(receiver)])
     assert run(listener, "discard", "--all").stdout == "0 discarded\n"
-    assert read_metric(listener, "thingspace_outbox_waiting", "old") == 2
+    assert read_metric(listener, "thingspace_outbox_pending", "old") == 2
     assert run(listener, "discard", "--all", "--sink", "old").stdout == "2 discarded\n"
     states = {
         delivery["sink"]: delivery["state"] for delivery in request_json(listener, "/v1/messages/2")["deliveries"]

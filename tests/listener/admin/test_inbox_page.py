@@ -179,7 +179,7 @@ def test_a_dead_letter_is_seen_with_its_reason_and_delivered_after_a_retry(
     browser_page.click("#close")
     browser_page.click("#again")
     expect(browser_page.locator("#no-letters")).to_be_visible()
-    wait_until(lambda: read_metric(listener, "thingspace_outbox_waiting") == 0, 60, "the outbox is empty")
+    wait_until(lambda: read_metric(listener, "thingspace_outbox_pending") == 0, 60, "the outbox is empty")
     browser_page.click("#show-messages")
     browser_page.click("#list li:first-child button")
     expect(history).to_contain_text("Delivered to hub")

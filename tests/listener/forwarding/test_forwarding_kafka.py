@@ -59,7 +59,7 @@ def test_messages_sent_while_the_broker_is_killed_are_all_delivered_in_order(
                     send(listener, messages[-1], device=device)
 
         def is_open() -> bool:
-            return read_metric(listener, "thingspace_sink_breaker_open", "stream") == 1
+            return read_metric(listener, "thingspace_circuit_breaker_open", "stream") == 1
 
         send_round("before", 10)
         broker.kill()
@@ -67,7 +67,7 @@ def test_messages_sent_while_the_broker_is_killed_are_all_delivered_in_order(
         wait_until(is_open, 60, "the circuit breaker opens")
         broker.start()
         send_round("after", 10)
-        wait_until(lambda: read_metric(listener, "thingspace_outbox_waiting", "stream") == 0, 90, "the outbox is empty")
+        wait_until(lambda: read_metric(listener, "thingspace_outbox_pending", "stream") == 0, 90, "the outbox is empty")
         assert read_metric(listener, "thingspace_outbox_dead_letters", "stream") == 0
         assert not is_open()
         assert group_by_device(broker) == sent

@@ -45,7 +45,7 @@ def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
         receiver.responder = lambda _: (503, {})  # so that something waits when the one is killed
         send_ten()
         wait_until(
-            lambda: read_metric(listeners[1], "thingspace_outbox_waiting") >= len(DEVICES) * 10,
+            lambda: read_metric(listeners[1], "thingspace_outbox_pending") >= len(DEVICES) * 10,
             60,
             "all messages are pending",
         )

@@ -81,8 +81,8 @@ def test_a_wrong_password_is_tried_once_and_messages_are_still_stored(
     wait_until(lambda: len(read_events(again, "settings_reloaded")) == 1, 60, "the listener reloads its settings")
     assert again.get("/readyz").json()["recovery"] == "stopped"
     assert any_port_emulator.count_calls()["login"] == 1
-    [stopped, *_] = read_events(again, "no queued texts are asked for until a restart or SIGHUP with other credentials")
-    assert "logging in to ThingSpace as emulator-user" in stopped["reason"]
+    [stopped, *_] = read_events(again, "recovery_stopped")
+    assert "logging in to ThingSpace as emulator-user" in stopped["error"]
     any_port_emulator.send_message("queued")
     again.write(**build_recovery_settings(any_port_emulator, "history"))
     again.process.send_signal(signal.SIGHUP)
@@ -193,7 +193,7 @@ def test_recovery_runs_less_often_while_callbacks_are_rejected(
         120,
         "a rejected callback causes recovery run 4",
     )
-    times = [line["time"].replace("Z", "+00:00") for line in read_events(listener, "asked for queued texts")]
+    times = [line["time"].replace("Z", "+00:00") for line in read_events(listener, "recovery_completed")]
     moments = [datetime.fromisoformat(time) for time in times]
     pauses = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(moments)]
     assert [pause > min_seconds for pause, min_seconds in zip(pauses, (2.5, 5, 10), strict=True)] == [True] * 3, pauses
@@ -246,7 +246,7 @@ def test_a_block_that_cannot_be_stored_is_kept_until_it_can(
     blocker.set_busy_timeout(20_000)
     blocker.execute("BEGIN IMMEDIATE")
     any_port_emulator.release()
-    waits = "texts from the queue wait for the store, and nothing else is asked for"
+    waits = "recovery_commit_delayed"
     wait_until(lambda: read_events(listener, waits) != [], 60, "the log has the event")
     assert any_port_emulator.count_queued() == 0
     if end:
@@ -256,7 +256,7 @@ def test_a_block_that_cannot_be_stored_is_kept_until_it_can(
         assert listener.process.wait(60) == 0
         listener = start()
     wait_until(has_all_messages(listener, ["read once"]), 60, "the listener stores 'read once'")
-    stored = "the texts from the queue are stored"
+    stored = "recovery_commit_succeeded"
     wait_until(lambda: read_events(listener, stored) != [], 60, "the log has the event")
     assert len(read_events(listener, waits)) == len(read_events(listener, stored)) == 1
 
@@ -295,10 +295,10 @@ def test_recovery_is_postponed_while_the_disk_is_too_full(
 ) -> None:
     any_port_emulator.send_message("waits")
     listener = start(**build_recovery_settings(any_port_emulator, mode), minFreeDiskSpace="99%")
-    event = "queued texts are not asked for now"
+    event = "recovery_postponed"
     wait_until(lambda: len(read_events(listener, event)) == 1, 60, "the log has the event")
     assert listener.get("/readyz").status_code == 503
-    reasons = (read_events(listener, event)[0]["reason"], listener.get("/readyz").json()["reason"])
+    reasons = (read_events(listener, event)[0]["error"], listener.get("/readyz").json()["reason"])
     assert len({re.sub("[0-9.]+", "…", error) for error in reasons}) == 1  # others write to the disk meanwhile
     assert any_port_emulator.count_calls() == {}
     listener.stop()
@@ -352,7 +352,7 @@ def test_a_failed_recovery_run_is_retried(start: Start, any_port_emulator: Emula
     any_port_emulator.add_fault(operation, 404, "<html>not ours</html>")
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
     wait_until(has_all_messages(listener, ["waits"]), 60, "the listener stores 'waits'")
-    [failed] = read_events(listener, "queued texts could not be asked for")
+    [failed] = read_events(listener, "recovery_failed")
     assert ACCOUNT in failed["account"]
     assert API_TOKEN not in listener.log.read_text()
 

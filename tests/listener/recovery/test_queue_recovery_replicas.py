@@ -33,7 +33,7 @@ from thingspace_provider.listener.store.postgres.store import PostgresStore
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
 
 Replicas = Callable[..., list[ListenerProcess]]
-STOPPED_EVENT = "no queued texts are asked for until a restart or SIGHUP with other credentials"
+STOPPED_EVENT = "recovery_stopped"
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_leader_lease_held_by_another_replica_is_logged(
 ) -> None:
     (listener,) = replicas(1, **build_recovery_settings(any_port_emulator, "history", recoveryIntervalSeconds=6))
     other = PostgresStore(postgres.url(), "shown")
-    event = "other listeners have been asking for queued texts all the time"
+    event = "recovery_lease_held_by_replica"
     wait_until(
         lambda: count_recovery_runs(listener) == 1 and other.coordination.get_value(f"turn {LEADER_LEASE}") == 0,
         60,

@@ -127,7 +127,7 @@ class Forwarder:
                 await self._start_batches()
             except Exception as error:  # noqa: BLE001  whatever it is, nothing is lost, and this task must go on
                 if not failing:
-                    json_log.log_event("the outbox fails: texts wait", logging.ERROR, sink=self.name, reason=str(error))
+                    json_log.log_event("outbox_unavailable", logging.ERROR, sink=self.name, error=str(error))
                 failing = True
                 await asyncio.sleep(STORE_RETRY_SECONDS)
                 continue
@@ -191,7 +191,7 @@ class Forwarder:
             await self._sink.deliver(to_cloudevent(entry.message))
         except MessageRejected as error:
             self._record_success()
-            return self._dead_letter(message_id, str(error))
+            return self._dead_letter(message_id, entry.attempts + 1, str(error))
         except SinkUnavailable as error:
             self._record_failure(ordering_key, error, sink_wide=True)
             self._metrics.record_outcome(self.name, FAILED)
@@ -199,7 +199,7 @@ class Forwarder:
         except DeliveryError as error:
             return self._handle_failure(entry, ordering_key, error)
         except Exception as error:  # noqa: BLE001  whatever it is, the texts of other devices must go on
-            json_log.LOGGER.exception("a delivery broke off")
+            json_log.LOGGER.exception("delivery_crashed", extra={"fields": {"sink": self.name}})
             return self._handle_failure(
                 entry, ordering_key, DeliveryError(f"the listener failed ({type(error).__name__})")
             )
@@ -220,7 +220,7 @@ class Forwarder:
         # Counted, because clocks differ. What failed before a start, or elsewhere, has to fail here once more.
         delivered_before = self._failures.pop(message_id, self._delivered_count if delivery.attempts else 0)
         if delivery.attempts + 1 >= self._settings.max_attempts and self._delivered_count > delivered_before:
-            return self._dead_letter(message_id, error_message)
+            return self._dead_letter(message_id, delivery.attempts + 1, error_message)
         self._failures[message_id] = self._delivered_count
         if len(self._failures) > MAX_TRACKED_FAILURES:
             del self._failures[next(iter(self._failures))]
@@ -232,16 +232,23 @@ class Forwarder:
         self._loop.call_later(delay_seconds, self.notify)
         return RetryLater(message_id, error_message, delay_seconds)
 
-    def _dead_letter(self, message_id: int, error: str) -> DeadLettered:
+    def _dead_letter(self, message_id: int, attempts: int, error: str) -> DeadLettered:
         self._metrics.record_outcome(self.name, DEAD_LETTER)
-        json_log.log_event("given up: a dead letter", logging.WARNING, sink=self.name, message=message_id, reason=error)
+        json_log.log_event(
+            "message_dead_lettered",
+            logging.WARNING,
+            sink=self.name,
+            message_id=message_id,
+            attempts=attempts,
+            error=error,
+        )
         return DeadLettered(message_id, error)
 
     def _record_success(self) -> None:
         was_open = self.breaker.is_open
         self.breaker.record_success()
         if was_open and not self.breaker.is_open:
-            json_log.log_event("the sink works again", sink=self.name)
+            json_log.log_event("circuit_breaker_closed", sink=self.name)
 
     def _record_failure(self, ordering_key: str, error: DeliveryError, *, sink_wide: bool) -> None:
         was_open = self.breaker.is_open
@@ -249,7 +256,7 @@ class Forwarder:
             ordering_key, str(error), sink_wide=sink_wide, retry_after_seconds=error.retry_after_seconds
         )
         if self.breaker.is_open and not was_open:
-            json_log.log_event("the sink does not work: texts wait", logging.WARNING, sink=self.name, reason=str(error))
+            json_log.log_event("circuit_breaker_opened", logging.WARNING, sink=self.name, error=str(error))
 
     def _on_finished(self, task: asyncio.Task[None]) -> None:
         self._finished.append(self._in_flight.pop(task))
@@ -278,9 +285,8 @@ class Forwarder:
         try:
             await self._record_outcomes()
         except StoreError as error:
-            json_log.log_event(
-                "what was delivered last is delivered again", logging.ERROR, sink=self.name, reason=str(error)
-            )
+            count = sum(len(delivery.outcomes) for delivery in self._finished)
+            json_log.log_event("delivery_outcomes_lost", logging.ERROR, sink=self.name, count=count, error=str(error))
         finally:
             await self._sink.close()
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from thingspace_provider.listener.store.base import Backlog, StoreError
 
-OUTCOMES = DELIVERED, FAILED, DEAD_LETTER, SKIPPED = ("delivered", "failed", "dead", "skipped")
+OUTCOMES = DELIVERED, FAILED, DEAD_LETTER, SKIPPED = ("delivered", "failed", "dead_letter", "skipped")
 
 CACHE_FACTOR = 10  # a count holds ten times as long as it took: anybody may ask for metrics, and a long backlog costs
 
@@ -23,14 +23,12 @@ class ForwardingMetrics:
             return Gauge(f"thingspace_{name}", description, ["sink"], registry=registry)
 
         self._deliveries = Counter(
-            "thingspace_deliveries", "Deliveries to a sink by how they ended.", ["sink", "outcome"], registry=registry
+            "thingspace_deliveries", "Delivery attempts by their outcome.", ["sink", "outcome"], registry=registry
         )
-        self._breaker_open = create_gauge("sink_breaker_open", "1 while the sink does not work and is left alone.")
-        self._pending = create_gauge("outbox_waiting", "Callbacks that the sink must still get.")
-        self._oldest_age = create_gauge(
-            "outbox_oldest_seconds", "Age of the oldest callback that the sink must still get."
-        )
-        self._dead_letters = create_gauge("outbox_dead_letters", "Callbacks given up for the sink.")
+        self._breaker_open = create_gauge("circuit_breaker_open", "1 while the circuit breaker of the sink is open.")
+        self._pending = create_gauge("outbox_pending", "Outbox entries that the sink must still receive.")
+        self._oldest_age = create_gauge("outbox_oldest_age_seconds", "Age of the oldest pending outbox entry.")
+        self._dead_letters = create_gauge("outbox_dead_letters", "Dead letters of the sink.")
         self.backlogs: Callable[[], Sequence[Backlog]] = list  # asked in a thread
         self._refresh_lock = asyncio.Lock()
         self._cached_until = 0.0

@@ -130,9 +130,7 @@ class QueueRecovery:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), SHUTDOWN_TIMEOUT_SECONDS)
         if self._uncommitted:
-            json_log.log_event(
-                "the end came before texts from the queue were stored", logging.ERROR, texts=self._uncommitted
-            )
+            json_log.log_event("recovery_messages_uncommitted", logging.ERROR, messages=self._uncommitted)
 
     def _run(self) -> None:
         while (due := self._wait_for_next()) is not None:
@@ -181,7 +179,7 @@ class QueueRecovery:
                 message_count = due.drainer.drain(account, due.mode)
                 self._update_schedule(schedule.completed, started, time.monotonic())
                 self._metrics.record_run(COMPLETED, message_count)
-                json_log.log_event("asked for queued texts", account=account, by=due.mode, fetched=message_count)
+                json_log.log_event("recovery_completed", account=account, mode=due.mode, messages=message_count)
                 with contextlib.suppress(StoreError):  # then another listener asks once more
                     self._coordination.set_value(f"asked {account}", now_us)
 
@@ -191,9 +189,7 @@ class QueueRecovery:
         self._leader_since = min(self._leader_since, now)
         if now - self._leader_since >= self._schedule_seconds[1]:
             held_seconds = round(now - self._leader_since)
-            json_log.log_event(
-                "other listeners have been asking for queued texts all the time", logging.WARNING, seconds=held_seconds
-            )
+            json_log.log_event("recovery_lease_held_by_replica", logging.WARNING, held_seconds=held_seconds)
             self._leader_since = now
 
     def _handle_failure(self, due: DueRun, error: Exception) -> None:
@@ -203,7 +199,7 @@ class QueueRecovery:
         if isinstance(error, NotStored | StoreError):  # ThingSpace has nothing to do with it
             self._update_schedule(due.schedule.postpone, now)
             if not self._is_postponed:
-                json_log.log_event("queued texts are not asked for now", reason=str(error))
+                json_log.log_event("recovery_postponed", error=str(error))
             self._is_postponed = True
             return
         self._metrics.record_run(FAILED)
@@ -212,21 +208,21 @@ class QueueRecovery:
                 if due.drainer is self._drainer:
                     self._set_stop_reason(STOPPED)
             json_log.log_event(
-                "no queued texts are asked for until a restart or SIGHUP with other credentials",
+                "recovery_stopped",
                 logging.ERROR,
                 account=due.account,
-                reason=str(error),
+                error=str(error),
             )
             return
         self._update_schedule(due.schedule.failed, now)
         retry_in_seconds = round(due.schedule.due - now)
         detail = str(error) if isinstance(error, queue_drainer.RecoveryError) else repr(error)
         json_log.log_event(
-            "queued texts could not be asked for",
+            "recovery_failed",
             logging.WARNING,
             account=due.account,
-            reason=detail,
-            again_in=retry_in_seconds,
+            error=detail,
+            retry_in_seconds=retry_in_seconds,
         )
 
     def _check_allowed(self) -> None:
@@ -251,17 +247,16 @@ class QueueRecovery:
                 if self._closing and time.monotonic() > self._shutdown_deadline:
                     raise
                 if not failing:
-                    event = "texts from the queue wait for the store, and nothing else is asked for"
-                    json_log.log_event(event, logging.ERROR, texts=len(callbacks), reason=str(error))
+                    json_log.log_event(
+                        "recovery_commit_delayed", logging.ERROR, messages=len(callbacks), error=str(error)
+                    )
                 failing = True
                 time.sleep(STORE_RETRY_SECONDS)
         self._uncommitted = 0
         if failing:
-            json_log.log_event("the texts from the queue are stored", texts=len(callbacks))
+            json_log.log_event("recovery_commit_succeeded", messages=len(callbacks))
         if unmarked:
-            json_log.log_event(
-                "texts from the queue may repeat others without a mark", logging.WARNING, reason=unmarked
-            )
+            json_log.log_event("recovery_duplicates_unmarked", logging.WARNING, messages=len(callbacks), error=unmarked)
 
     def _mark_duplicates(self, callbacks: Sequence[IncomingCallback]) -> tuple[list[IncomingCallback], str]:
         """With those named that were posted before; and why not all, for that keeps no text from being stored."""
