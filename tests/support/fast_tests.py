@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,12 +57,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Forbid processes in a fast test and its fixtures."""
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Forbid processes in the set-up of a fast test. The tear-down may end fixtures of other tests."""
+    with _forbid_processes_of(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Forbid processes in a fast test."""
+    with _forbid_processes_of(item):
+        return (yield)
+
+
+@contextlib.contextmanager
+def _forbid_processes_of(item: pytest.Item) -> Iterator[None]:
     if item.get_closest_marker("fast"):
         _running_fast_test.append(item.nodeid)
     try:
-        return (yield)
+        yield
     finally:
         _running_fast_test.clear()
 

@@ -191,7 +191,7 @@ class Forwarder:
             await self._sink.deliver(to_cloudevent(entry.message))
         except MessageRejected as error:
             self._record_success()
-            return self._dead_letter(message_id, entry.attempts + 1, str(error))
+            return self._dead_letter(message_id, entry.delivery.attempts + 1, str(error))
         except SinkUnavailable as error:
             self._record_failure(ordering_key, error, sink_wide=True)
             self._metrics.record_outcome(self.name, FAILED)
