@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def test_every_request_to_the_control_api_is_in_the_guide(caller: RawApiClient) 
 
 
 def test_the_fault_of_the_guide_is_valid_and_every_action_is_documented() -> None:
-    assert FaultRule.parse(json.loads(find_block("json"))).times == 2
+    assert FaultRule.model_validate_json(find_block("json")).times == 2
     for name in (*OPERATIONS, *ACTIONS):
         assert f"`{name}`" in GUIDE
 

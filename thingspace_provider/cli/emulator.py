@@ -13,12 +13,13 @@ from urllib.request import ProxyHandler, build_opener
 
 import click
 
+from thingspace_provider.emulator import INSTALL_HINT
+
 if TYPE_CHECKING:
     from thingspace_provider.emulator.emulator import Emulator, EmulatorConfig
 
 DEFAULT_PORT = 8700
 PATH = click.Path(path_type=Path, dir_okay=False)
-INSTALL_HINT = "Install the extra in a clone: pip install -e '.[emulator]'"
 EXAMPLE = """\b
 Examples:
   thingspace emulator

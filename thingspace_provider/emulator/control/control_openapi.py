@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pydantic.json_schema import models_json_schema
 
 from thingspace_provider.emulator.control.endpoint import PREFIX, Endpoint
-from thingspace_provider.emulator.control.requests import SWITCH_VALUES_SCHEMA
+from thingspace_provider.emulator.control.requests import SWITCH_VALUES
 from thingspace_provider.emulator.control.schemas import (
     BOOLEAN,
+    DEVICE_ID,
     INTEGER,
     NUMBER,
     STRING,
@@ -22,8 +23,6 @@ from thingspace_provider.emulator.control.schemas import (
 )
 
 REF_TEMPLATE = "#/components/schemas/{model}"
-DEVICE_ID = closed_object_schema(kind=STRING, id=STRING)
-SWITCH_VALUES: Schema = {"type": "object", **SWITCH_VALUES_SCHEMA}
 FAULT_RULE_STATUS = object_schema(
     ["id", "operation", "hits", "remaining"], id=INTEGER, operation=STRING, hits=INTEGER, remaining=INTEGER
 )

@@ -14,7 +14,8 @@ MAX_MESSAGES = 100_000
 MAX_ADVANCE_SECONDS = 10 * 366 * 24 * 3600
 MAX_WAIT_SECONDS = 60.0
 
-SWITCH_VALUES_SCHEMA: dict[str, Any] = {
+SWITCH_VALUES: dict[str, Any] = {
+    "type": "object",
     "properties": {
         "preset": {"enum": list(PRESETS)},
         **{switch.name: {"enum": list(switch.choices), "description": switch.question} for switch in SWITCHES},
@@ -101,7 +102,7 @@ class ResendRequest(StrictModel):
 
 def _describe_switches(schema: dict[str, Any]) -> None:
     del schema["additionalProperties"]
-    schema |= SWITCH_VALUES_SCHEMA
+    schema |= SWITCH_VALUES
 
 
 class SwitchesRequest(RootModel[dict[str, Any]]):

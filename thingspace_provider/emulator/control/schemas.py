@@ -28,6 +28,9 @@ def array_schema(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 
 
+DEVICE_ID = closed_object_schema(kind=STRING, id=STRING)
+
+
 def build_document(title: str, url: str, paths: dict[str, Schema]) -> Schema:
     """Build an OpenAPI document."""
     return {

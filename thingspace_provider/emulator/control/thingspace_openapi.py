@@ -6,6 +6,7 @@ from thingspace_provider.emulator.api.request_bodies import DEVICE_ID_PATTERNS, 
 from thingspace_provider.emulator.api.routes import ROUTES, WITHOUT_ACCESS_TOKEN, WITHOUT_SESSION, Route
 from thingspace_provider.emulator.control.schemas import (
     BOOLEAN,
+    DEVICE_ID,
     INTEGER,
     STRING,
     Schema,
@@ -16,7 +17,6 @@ from thingspace_provider.emulator.control.schemas import (
     object_schema,
 )
 
-DEVICE_ID = closed_object_schema(kind=STRING, id=STRING)
 GATEWAY_ERROR = closed_object_schema(fault=closed_object_schema(code=STRING, message=STRING, description=STRING))
 M2M_ERROR = closed_object_schema(errorCode=STRING, errorMessage=STRING)
 OAUTH_ERROR = closed_object_schema(error=STRING, error_description=STRING)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, JsonValue, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from thingspace_provider.emulator.platform.validation import StrictModel, describe_errors
+from thingspace_provider.emulator.platform.validation import StrictModel
 
 Operation = Literal[
     "token",
@@ -43,10 +43,6 @@ FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"
 MAX_DELAY_SECONDS = 10**7
 MAX_DUPLICATES = 100
 """Enough for any test, too few for a flood."""
-
-
-class InvalidFault(ValueError):
-    """A fault that cannot be added; the message says which key is wrong and why."""
 
 
 class FaultResponse(StrictModel):
@@ -113,14 +109,6 @@ class FaultRule(StrictModel):
         if self.operation != DELIVERY and actions[0] == "duplicate":
             raise ValueError("only the operation delivery has the action duplicate")
         return self
-
-    @classmethod
-    def parse(cls, source: Any) -> FaultRule:
-        """Validate a fault of a scenario. Raises InvalidFault."""
-        try:
-            return cls.model_validate(source)
-        except ValidationError as error:
-            raise InvalidFault(describe_errors(error)) from error
 
     @property
     def has_effect(self) -> bool:

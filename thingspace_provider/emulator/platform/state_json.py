@@ -85,7 +85,7 @@ class StateJson(StrictModel):
         positions = {
             id(device): index for account in state.accounts.values() for index, device in enumerate(account.devices)
         }
-        return cls.from_fields(
+        return cls.model_construct(
             version=1,
             request_id_namespace=UUID(state.request_id_namespace),
             last_number=state.last_number,
@@ -95,7 +95,7 @@ class StateJson(StrictModel):
             sessions=state.sessions,
             accounts={name: _export_account(account, positions) for name, account in state.accounts.items()},
             outbound_messages=[
-                OutboundMessageJson.from_fields(**_replace_device(message, positions))
+                OutboundMessageJson.model_construct(**_replace_device(message, positions))
                 for message in state.outbound_messages
             ],
             archive=state.archive,
@@ -112,7 +112,8 @@ class StateJson(StrictModel):
 
     def encode(self) -> bytes:
         """Return the document as JSON."""
-        return self.model_dump_json(by_alias=True, exclude_unset=True).encode()
+        unset = {"clock_seconds"} if self.clock_seconds is None else set()
+        return self.model_dump_json(by_alias=True, exclude=unset).encode()
 
     def to_state(self) -> PlatformState:
         """Build the platform state. Raises InvalidState if a reference has no target."""
@@ -150,10 +151,10 @@ class StateJson(StrictModel):
 
 def _export_account(account: Account, positions: dict[int, int]) -> AccountJson:
     messages = [*account.in_flight.values(), *account.queue.values()]
-    return AccountJson.from_fields(
+    return AccountJson.model_construct(
         devices=account.devices,
         registrations=account.registrations,
-        queue=[QueuedMessageJson.from_fields(**_replace_device(message, positions)) for message in messages],
+        queue=[QueuedMessageJson.model_construct(**_replace_device(message, positions)) for message in messages],
         history_page=account.history_page,
         acknowledged_token=account.acknowledged_token,
     )

@@ -9,7 +9,6 @@ from pydantic.alias_generators import to_camel
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-    from typing_extensions import Self
 
 
 class StrictModel(BaseModel):
@@ -23,11 +22,6 @@ class StrictModel(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
     )
-
-    @classmethod
-    def from_fields(cls, **values: Any) -> Self:
-        """Build an object from values by field name."""
-        return cls.model_validate({to_camel(name): value for name, value in values.items()})
 
     @model_validator(mode="before")
     @classmethod

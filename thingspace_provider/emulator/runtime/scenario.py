@@ -125,10 +125,10 @@ class Scenario(StrictModel):
     """The whole file. Every key is optional."""
 
     accounts: list[ScenarioAccount] = Field(
-        default_factory=lambda: [ScenarioAccount.from_fields(name=name) for name in DEFAULT_ACCOUNTS]
+        default_factory=lambda: [ScenarioAccount(name=name) for name in DEFAULT_ACCOUNTS]
     )
     users: list[ScenarioUser] = Field(
-        default_factory=lambda: [ScenarioUser.from_fields(username=DEFAULT_USERNAME, password=DEFAULT_PASSWORD)],
+        default_factory=lambda: [ScenarioUser(username=DEFAULT_USERNAME, password=DEFAULT_PASSWORD)],
         min_length=1,
     )
     applications: dict[str, str] = Field(default_factory=lambda: {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}, min_length=1)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from thingspace_provider.emulator import INSTALL_HINT
+
 if TYPE_CHECKING:
     from thingspace_provider.emulator.testing.client import EmulatorClient
     from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
-INSTALL_HINT = "Install the extra in a clone: pip install -e '.[emulator]'"
 LISTENER_NAME = "listener.example.net"
 LISTENER_URL = f"http://{LISTENER_NAME}/callbacks"
 
