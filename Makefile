@@ -35,6 +35,7 @@ check: .venv/ready           ## check format, lint rules, types, import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/thingspace lint stacks/
+	$(BIN)/python tools/check_glossary.py
 
 docs: .venv/ready            ## build the documentation site into build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

@@ -283,16 +283,16 @@ def test_filters_are_sent_to_the_listener_and_an_invalid_time_is_reported(
     start_local_listener: Callable[[str], ListenerProcess], tmp_path: Path
 ) -> None:
     listener = start_local_listener("one")
-    listener.post(build_text_callback("door open", device="5551230001"))
-    listener.post(build_text_callback("door shut", device="5551230002"))
+    listener.post(build_text_callback("gate open", device="5551230001"))
+    listener.post(build_text_callback("gate shut", device="5551230002"))
     listener.post(build_text_callback("T=21.5", device="5551230002"))
 
     def find_texts(*options: str) -> list[str]:
         result = run("--state-dir", str(tmp_path), "--json", *options)
         return [message["text"] for message in json.loads(result.stdout)["messages"]]
 
-    assert find_texts("--contains", "DOOR") == ["door open", "door shut"]
-    assert find_texts("--device", "mdn:5551230002", "--contains", "door", "--since", "2001-01-01") == ["door shut"]
+    assert find_texts("--contains", "GATE") == ["gate open", "gate shut"]
+    assert find_texts("--device", "mdn:5551230002", "--contains", "gate", "--since", "2001-01-01") == ["gate shut"]
     assert find_texts("--until", "2001-01-01") == []
     assert "No messages match." in run("--state-dir", str(tmp_path), "--contains", "window").stdout
 

@@ -44,7 +44,7 @@ main()
 """
 LISTENER = (sys.executable, "-c", SHORT_LOG)
 CONNECTIONS = 6
-MESSAGES_PER_CONNECTION = {"sqlite": 4, "postgresql": 10}  # texts of each connection, for some 300 points
+MESSAGES_PER_CONNECTION = {"sqlite": 4, "postgresql": 10}  # about 300 crash points
 SECONDS = 20  # to come to a point
 SAMPLED = ("write", "pwrite64", "fdatasync", "sendto")
 KILLED = -signal.SIGKILL
@@ -73,7 +73,7 @@ class Witness:
         self._listener.kill()
 
     def load(self, listener: ListenerProcess, prefix: object, message_count: int = 0) -> None:
-        """Send texts over several connections at once, all of which are taken."""
+        """Send messages over several connections at once. All must be acknowledged."""
         senders = LoadSenders(listener, str(prefix), CONNECTIONS, message_count or self.messages_per_connection)
         senders.wait()
         self.acknowledged += senders.acknowledged
@@ -161,7 +161,7 @@ def kill_under_load(points: list[Point], witness: Witness) -> None:
 
 
 def status_of_start(witness: Witness, point: Point) -> int:
-    """The exit status of a listener that is to be killed before it is ready; 0 when it never came to the point."""
+    """Return the exit status of a listener that is killed before it is ready; 0 if it did not reach the crash point."""
     try:
         witness.start(*build_killing_command(point)).kill()
     except NotReady as ended:
@@ -177,7 +177,7 @@ def group_points(points: list[Point]) -> dict[tuple[int, str, str], list[Point]]
 
 
 def print_points(phase: str, points: list[Point]) -> None:
-    """The matrix, for whoever runs it with -s."""
+    """Print the matrix; pytest shows it with -s."""
     lines = [f"\n{phase}: {len(points)} points"]
     for (thread, call, target), points_of_kind in group_points(points).items():
         lines.append(f"  thread {thread} {call:16}{target:30}{len(points_of_kind):6}")
@@ -243,7 +243,7 @@ def test_a_start_after_a_kill_may_be_killed_at_any_point(witness: Witness, tmp_p
         ends[status_of_start(witness, point)] += 1
     witness.conclude()
     assert set(ends) <= {KILLED, 0}
-    assert ends[KILLED] > len(points) * 0.8, "how much is to be recovered differs; not so that so few are reached"
+    assert ends[KILLED] > len(points) * 0.8, "too few crash points of the recovery were reached"
 
 
 @pytest.mark.long
@@ -265,4 +265,4 @@ def test_a_stop_may_be_killed_at_any_point(witness: Witness) -> None:
             ends[listener.stop()] += 1
     witness.conclude()
     assert set(ends) <= {KILLED, 0}
-    assert ends[KILLED] > len(points) * 0.3, "what is under way at a stop differs; not so that so few are reached"
+    assert ends[KILLED] > len(points) * 0.3, "too few crash points of the stop were reached"

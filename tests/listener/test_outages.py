@@ -25,7 +25,7 @@ def send(platform: RawApiClient, numbers: range) -> None:
 
 
 def count_waiting(platform: RawApiClient) -> int:
-    """Texts in the queue and on their way."""
+    """Return the number of messages in the queue and in flight."""
     queue = platform.control("GET", f"queue?accountName={ACCOUNT}").json()
     return int(queue["count"] + queue["inFlight"])
 
@@ -36,7 +36,7 @@ def fetch_newest(listener: ListenerProcess) -> int:
 
 
 def drain(platform: RawApiClient) -> None:
-    """Have everything sent that waits, as somebody does after an outage."""
+    """Send startCallbacks until the queue is empty, as an operator does after an outage."""
 
     def is_drained() -> bool:
         if not count_waiting(platform):
@@ -49,7 +49,7 @@ def drain(platform: RawApiClient) -> None:
 
 
 def survive_kills(start: Start, platform: RawApiClient, message_count: int, kills: int) -> list[dict[str, Any]]:
-    """Kill the listener so many times while a queue is drained and more texts come; what the inbox has in the end."""
+    """Kill the listener repeatedly during a drain, and return the messages of the inbox at the end."""
     chance = random.Random(message_count)  # noqa: S311  the same every time
     send(platform, range(message_count // 2))
     listener = start(port=reserve_port())

@@ -157,7 +157,7 @@ class LocalListenerLifecycle:
                         START_ACTION,
                         detail=str(error),
                         hint=f"Its log is {news['stateDir']}/listener.log. The listener needs an extra: "
-                        "pip install 'thingspace-provider[listener]'.",
+                        "pip install -e '.[listener]' in a clone.",
                     ) from None
             port = self._choose_port(news, {}, is_running=False)
         raise AssertionError  # the last attempt returns or raises

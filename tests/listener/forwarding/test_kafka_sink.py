@@ -202,5 +202,5 @@ except InvalidSink as reason:
     print(reason)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20)
-    expected = "sink stream is of kind kafka, which needs an extra: pip install 'thingspace-provider[kafka]'"
+    expected = "sink stream is of kind kafka, which needs an extra: pip install -e '.[listener,kafka]' in a clone"
     assert result.stdout.strip() == expected

@@ -448,5 +448,5 @@ def test_a_missing_driver_is_named_with_what_installs_it(tmp_path: Path) -> None
     without = "import sys; sys.modules['psycopg'] = None; from thingspace_provider.cli import main; main()"
     failed = check(tmp_path, "postgresql://inbox:invented-secret@127.0.0.1/inbox", "-c", without)
     assert failed.returncode == 1
-    assert "thingspace-provider[listener,postgres]" in failed.stderr
+    assert ".[listener,postgres]" in failed.stderr
     assert "invented-secret" not in failed.stderr

@@ -18,6 +18,6 @@ def open_store(url: str, sinks: Sequence[str] = ()) -> Store:
     except ImportError as error:
         raise StoreOpenError(
             f"{mask_store_url(url)} cannot be used as a store: {error.name or error} is not installed. "
-            "Install it with: pip install 'thingspace-provider[listener,postgres]'"
+            "Install it with: pip install -e '.[listener,postgres]' in a clone"
         ) from None
     return PostgresStore(url, mask_store_url(url), sinks)

@@ -138,7 +138,7 @@ def import_client(settings: KafkaSettings) -> Any:
         return importlib.import_module("confluent_kafka")
     except ImportError:
         raise InvalidSink(
-            f"sink {settings.name} is of kind kafka, which needs an extra: pip install 'thingspace-provider[kafka]'"
+            f"sink {settings.name} is of kind kafka, which needs an extra: pip install -e '.[listener,kafka]' in a clone"
         ) from None
 
 
