@@ -138,7 +138,8 @@ def import_client(settings: KafkaSettings) -> Any:
         return importlib.import_module("confluent_kafka")
     except ImportError:
         raise InvalidSink(
-            f"sink {settings.name} is of kind kafka, which needs an extra: pip install -e '.[listener,kafka]' in a clone"
+            f"sink {settings.name} is of kind kafka, which needs an extra: "
+            "pip install -e '.[listener,kafka]' in a clone"
         ) from None
 
 
