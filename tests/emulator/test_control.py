@@ -183,6 +183,8 @@ def test_the_journal_has_every_call_with_its_outcome_and_no_secret(
     [
         ("https://h.example:443/callbacks/0000123456-00001", "https://h.example:443/callbacks/0000123456-00001"),
         ("https://h/callbacks/q3Zk0pW8vJr2LxT5mNa7/0000123456-00001", "https://h/callbacks/***/0000123456-00001"),
+        ("https://h/callbacks/tokenWithoutAnyDigitInIt/0000123456-00001", "https://h/callbacks/***/0000123456-00001"),
+        ("https://h/callbacks/a.b~c.d~e.f~g.h~/0000123456-00001", "https://h/callbacks/***/0000123456-00001"),
         ("https://user:word@h/x?key=word#y", "https://***@h/x?***"),
     ],
 )

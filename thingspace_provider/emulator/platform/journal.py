@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 MAX_ENTRIES = 20_000
 """Entries of each kind. Older ones are dropped, but stay in the counts."""
 
-MIN_SECRET_LENGTH = 20
-"""Length from which a path segment with letters and digits is masked."""
+MIN_SECRET_LENGTH = 16
+"""Length from which a path segment is masked. Account names are as long, and shown."""
+
+ACCOUNT_NAME = re.compile(r"\d{10}-\d{5}")
 
 
 def mask_url(url: str) -> str:
@@ -26,8 +29,8 @@ def mask_url(url: str) -> str:
 
 
 def _is_likely_secret(segment: str) -> bool:
-    kinds = (str.isdigit, str.isalpha)
-    return len(segment) >= MIN_SECRET_LENGTH and all(any(map(kind, segment)) for kind in kinds)
+    text = unquote(segment)
+    return len(text) >= MIN_SECRET_LENGTH and not ACCOUNT_NAME.fullmatch(text)
 
 
 class Journal:
