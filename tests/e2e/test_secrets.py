@@ -144,7 +144,8 @@ def cause_drift_and_failed_login(project: Project, emulator: EmulatorProcess) ->
     project.environment["THINGSPACE_PASSWORD"] = SECRET_VALUES["password"]
 
 
-@pytest.mark.parametrize("debug", ["", pytest.param("1", marks=pytest.mark.long)], ids=["plain", "debug"])
+@pytest.mark.long
+@pytest.mark.parametrize("debug", ["", "1"], ids=["plain", "debug"])
 def test_no_secret_is_found_except_where_it_must_be_stored(
     tmp_path: Path, emulator: EmulatorProcess, debug: str
 ) -> None:
