@@ -50,6 +50,15 @@ class SecretScanner:
         """Return the names of the secrets in the content."""
         return {name for name, encodings in self._encodings.items() if any(form in content for form in encodings)}
 
+    def quote_from(self, content: bytes) -> list[str]:
+        """Return "NAME: TEXT AROUND IT" for each secret in the content."""
+        return [
+            f"{name}: …{content[max(0, at - 400) : at + 200]!r}…"
+            for name, encodings in self._encodings.items()
+            for at in [content.find(form) for form in encodings]
+            if at >= 0
+        ]
+
     def find_in_files(self, folder: Path, allowed: Mapping[str, Iterable[str]]) -> list[str]:
         """ "FILE: NAME" for each secret in a file of the folder.
 
