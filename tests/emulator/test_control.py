@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.raw_api_client import ACCOUNT, OTHER_ACCOUNT, PASSWORD, USERNAME, RawApiClient
+from thingspace_provider.emulator.control.access import api_rejection_reason
 from thingspace_provider.emulator.emulator import EmulatorConfig
 from thingspace_provider.emulator.platform.switches import PRESETS, SWITCHES
 from thingspace_provider.emulator.runtime.server import EmulatorThread
@@ -117,6 +118,8 @@ def test_a_body_that_is_not_json_gets_400(caller: RawApiClient, body: bytes) -> 
         ({"Host": "[::1]"}, True),
         ({"Host": "evil.example"}, False),
         ({"Host": "127.0.0.1.evil.example"}, False),
+        ({"Host": "["}, False),
+        ({"Host": ""}, False),
         ({"Origin": "http://evil.example"}, False),
         ({"Origin": "null"}, False),
         ({"Origin": "http://127.0.0.1:1"}, False),
@@ -134,6 +137,30 @@ def test_a_request_from_a_page_of_another_origin_is_rejected(
         assert "access-control-allow-origin" not in reply.headers
     reply = caller.send("POST", "/_emulator/reset", b"", headers, root=True)
     assert (reply.status == 200) is allowed
+    caller.log_in()
+    tokens = {"Authorization": f"Bearer {caller.access_token}", "VZ-M2M-Token": str(caller.session)}
+    reply = caller.send("GET", f"/m2m/v1/callbacks/{ACCOUNT}", None, {**headers, **tokens})
+    assert (reply.status == 200) is allowed
+    if not allowed:
+        assert reply.json()["error"]
+        assert caller.fetch_journal()["calls"][-1]["operation"] == "login"
+
+
+@pytest.mark.parametrize(
+    ("client", "host", "allowed"),
+    [
+        ("127.0.0.1", "emulator.test:8700", True),
+        ("127.0.0.1", "Emulator.Test", True),
+        ("127.0.0.1", "other.test", False),
+        ("::1", "other.test", False),
+        ("192.0.2.1", "other.test", True),
+    ],
+)
+def test_the_api_accepts_the_configured_host_name_and_from_other_machines_every_one(
+    client: str, host: str, *, allowed: bool
+) -> None:
+    scope = {"client": (client, 1), "headers": [(b"host", host.encode())]}
+    assert (api_rejection_reason(scope, "Emulator.test") is None) is allowed
 
 
 def test_a_form_of_another_page_is_rejected(caller: RawApiClient) -> None:

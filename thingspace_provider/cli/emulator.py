@@ -51,7 +51,7 @@ def command(context: click.Context, /, host: str, port: int, state: Path | None,
     from thingspace_provider.emulator.runtime.server import PREFIX, base_url, bind, serve  # noqa: PLC0415
     from thingspace_provider.emulator.runtime.state_file import load_state_file  # noqa: PLC0415 - `env` does not need the extra
 
-    config = _build_config(**options)
+    config = replace(_build_config(**options), host=host)
     try:
         config = load_state_file(config, state) if state is not None else config
     except InvalidState as error:

@@ -30,6 +30,7 @@ class EmulatorConfig:
         start: Virtual time at the start, in seconds since the epoch; today's time unless given.
         frozen: Whether the virtual clock is frozen at the start.
         resolve: `host:port` of a listener -> `address:port` in its place.
+        host: Address or name to listen on. A request from this machine may name it as its host.
         ca_file: File with further certificate authorities, in PEM.
         listener_timeout_seconds: Real seconds that a move of the clock waits for a listener's response.
     """
@@ -40,6 +41,7 @@ class EmulatorConfig:
     start: float | None = None
     frozen: bool = False
     resolve: Mapping[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
     ca_file: str | None = None
     listener_timeout_seconds: float = LISTENER_TIMEOUT_SECONDS
 

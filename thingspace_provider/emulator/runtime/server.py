@@ -14,12 +14,13 @@ import httptools
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
-from starlette.types import Receive, Scope, Send
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from thingspace_provider.emulator.api.gateway import TRANSPORT
+from thingspace_provider.emulator.control.access import api_rejection_reason, control_rejection_reason
 from thingspace_provider.emulator.control.control_api import ControlApi
-from thingspace_provider.emulator.control.loopback_only import LoopbackOnly
 from thingspace_provider.emulator.control.page import EmulatorPage
 from thingspace_provider.emulator.emulator import Emulator, EmulatorConfig
 from thingspace_provider.emulator.runtime.state_file import StateFileWriter
@@ -36,15 +37,17 @@ class Application:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        self._local_app = LoopbackOnly(Starlette(routes=[*ControlApi(emulator).routes, *EmulatorPage(emulator).routes]))
+        self._local_app = Starlette(routes=[*ControlApi(emulator).routes, *EmulatorPage(emulator).routes])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         self._emulator.request_count += 1
-        if scope["type"] == "http" and (scope["path"] == PREFIX or scope["path"].startswith(f"{PREFIX}/")):
-            await self._emulator.gateway(scope, receive, send)
-        else:
-            await self._local_app(scope, receive, send)
+        is_api = scope["path"] == PREFIX or scope["path"].startswith(f"{PREFIX}/")
+        find_reason = api_rejection_reason if is_api else control_rejection_reason
+        app: ASGIApp = self._emulator.gateway if is_api else self._local_app
+        if reason := find_reason(scope, self._emulator.config.host):
+            app = JSONResponse({"error": reason}, 403)
+        await app(scope, receive, send)
 
 
 class _ConnectMethod(Exception):
@@ -161,12 +164,10 @@ def serve(
 class EmulatorThread:
     """Emulator in a thread with its own event loop. `stop` leaves no thread and no socket behind."""
 
-    def __init__(
-        self, config: EmulatorConfig, host: str = "127.0.0.1", port: int = 0, *, grace_seconds: int = 2
-    ) -> None:
+    def __init__(self, config: EmulatorConfig, *, grace_seconds: int = 2) -> None:
         self._config = config
         self._grace_seconds = grace_seconds
-        self._socket = bind(host, port)
+        self._socket = bind(config.host, 0)
         self.root = base_url(self._socket)
         self.url = self.root + PREFIX
         self._ready = threading.Event()
