@@ -25,6 +25,7 @@ VARIABLES = {
     name
     for path in (TOP / "thingspace_provider").rglob("*.py")
     for name in re.findall(r"THINGSPACE_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))
+    if not name.startswith("THINGSPACE_LISTENER")
 }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -38,12 +39,10 @@ class Setting:
 
     Args:
         example: a value as JSON or in prose.
-        variable: the environment variable, "" without one.
-        parse_variable: converts the variable's text to what a settings file would hold.
+        parse_variable: converts the text of the environment variable to what a settings file would hold.
     """
 
     example: str
-    variable: str = ""
     parse_variable: Callable[[str], object] = str
 
     @classmethod
@@ -53,11 +52,29 @@ class Setting:
 
 
 class SettingsModel(BaseModel):
-    """Settings of one folder. The keys of a settings file are its field names in camel case."""
+    """Settings of one folder. The keys of a settings file are its field names in camel case.
+
+    The environment variable of a field is the prefix and its name in upper case.
+    """
+
+    variable_prefix: ClassVar[str] = "THINGSPACE_LISTENER_"
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, strict=True
     )
+
+
+def parse_json(text: str) -> object:
+    """Return the JSON value, or the text itself, which validation then rejects as the wrong type."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def split_commas(text: str) -> list[str]:
+    """Return the items of a list."""
+    return text.split(",")
 
 
 def check_encodable(text: str) -> str:

@@ -107,6 +107,71 @@ def test_variable_is_rejected_when_it_is_not_utf8(tmp_path: Path) -> None:
     assert error.startswith(f"{origin}: {UNENCODABLE_ERROR}")
 
 
+def test_every_setting_has_an_environment_variable(tmp_path: Path) -> None:
+    variables = {
+        "ACCOUNTS": "0000123456-00001,0000123456-00002",
+        "USERNAME": "plant-a",
+        "PASSWORD": "1234567890123456",
+        "PREVIOUS_PASSWORDS": '["a,b"]',
+        "PATH_TOKEN": "0123456789012345",
+        "API_TOKEN": "0123456789012346",
+        "STORE": f"sqlite:///{tmp_path}/inbox.sqlite3",
+        "SINKS": '[{"name": "hub", "kind": "http", "url": "https://hub.example.com/sms", "secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]}]',
+        "RECOVERY_MODE": "history",
+        "RECOVERY_DELAY_SECONDS": "2.5",
+        "RECOVERY_INTERVAL_SECONDS": "60",
+        "THINGSPACE_CREDENTIALS": '{"appKey": "k", "appSecret": "s", "username": "u", "password": "p"}',
+        "SOURCE_ADDRESS_POLICY": "enforce",
+        "ALLOWED_SOURCE_ADDRESSES": "198.51.100.7,203.0.113.0/24",
+        "TRUSTED_PROXY_HOPS": "1",
+        "MIN_FREE_DISK_SPACE": "2GB",
+        "RETENTION_DAYS": "90",
+        "HOST": "192.0.2.1",
+        "PORT": "8080",
+        "PUBLIC_URL": "https://sms.example.com",
+        "KEEP_ALIVE_SECONDS": "100",
+    }
+    assert set(variables) == {name.upper() for name in ListenerSettings.model_fields}
+    settings = load_settings(None, {f"THINGSPACE_LISTENER_{name}": value for name, value in variables.items()}, {})
+    defaults = ListenerSettings.model_fields.items()
+    assert [name for name, field in defaults if getattr(settings, name) == field.default] == []
+    assert (settings.accounts, settings.previous_passwords) == (("0000123456-00001", "0000123456-00002"), ("a,b",))
+    assert [str(network) for network in settings.allowed_source_addresses] == ["198.51.100.7/32", "203.0.113.0/24"]
+    assert (settings.port, settings.recovery_delay_seconds, settings.password) == (8080, 2.5, "1234567890123456")
+
+
+def test_variable_is_rejected_when_it_is_no_number(tmp_path: Path) -> None:
+    content = json.dumps(build_settings(tmp_path))
+    error = load_error(tmp_path, content, THINGSPACE_LISTENER_PORT="tcp://10.0.0.1:28200")
+    assert error.startswith("port (environment variable THINGSPACE_LISTENER_PORT): must be a whole number from 0")
+
+
+def test_value_is_read_from_the_file_that_a_variable_names(tmp_path: Path) -> None:
+    content, secret = json.dumps(build_settings(tmp_path)), tmp_path / "secret"
+    secret.write_bytes(b" another-password \r\n")
+    settings = load_content(tmp_path, content, THINGSPACE_LISTENER_PASSWORD_FILE=str(secret))
+    assert settings.password == " another-password "
+    both = {"THINGSPACE_LISTENER_PASSWORD_FILE": str(secret), "THINGSPACE_LISTENER_PASSWORD": "other-password"}
+    error = load_error(tmp_path, content, **both)
+    assert (
+        error == "THINGSPACE_LISTENER_PASSWORD and THINGSPACE_LISTENER_PASSWORD_FILE are both set: remove one of them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "detail"), [(None, "No such file or directory"), (b"\xff\xfe", "it is not UTF-8 text")]
+)
+def test_unreadable_file_of_a_variable_is_reported_without_its_content(
+    tmp_path: Path, content: bytes | None, detail: str
+) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    variable = "THINGSPACE_LISTENER_PASSWORD_FILE"
+    error = load_error(tmp_path, json.dumps(build_settings(tmp_path)), **{variable: str(file)})
+    assert error == f"{variable}: {file} cannot be read: {detail}"
+
+
 def test_all_errors_are_reported_at_once_without_values(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     changes = {

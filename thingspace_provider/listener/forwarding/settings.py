@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import PlainValidator
 
 from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings, parse_sinks
-from thingspace_provider.listener.setting_types import Setting, SettingsModel
+from thingspace_provider.listener.setting_types import Setting, SettingsModel, parse_json
 
 
 class ForwardingSettings(SettingsModel):
@@ -18,6 +18,6 @@ class ForwardingSettings(SettingsModel):
         PlainValidator(parse_sinks),
         Setting(
             '[{"name": "hub", "kind": "http", "url": "https://hub.example.com/sms", "secrets": ["whsec_…"]}]',
-            "THINGSPACE_LISTENER_SINKS",
+            parse_json,
         ),
     ] = ()

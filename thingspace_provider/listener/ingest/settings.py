@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
@@ -15,7 +14,9 @@ from thingspace_provider.listener.setting_types import (
     SettingsModel,
     Text,
     Token,
+    parse_json,
     parse_text,
+    split_commas,
 )
 
 OFF, LOG, ENFORCE = ("off", "log", "enforce")
@@ -58,18 +59,6 @@ def parse_network(value: object) -> Network:
         raise InvalidValue(f"must be addresses or networks: {error}") from None
 
 
-def _split_commas(text: str) -> object:
-    return text.split(",")
-
-
-def _parse_json(text: str) -> object:
-    """Return the JSON value, or the text itself, which is then rejected as no list."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
 def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return each name once, in order of first use."""
     return tuple(dict.fromkeys(names))
@@ -95,7 +84,7 @@ class AccountSettings(SettingsModel):
         tuple[Account, ...],
         Field(strict=False),
         AfterValidator(_without_repeats),
-        Setting('["0000123456-00001"]', "THINGSPACE_LISTENER_ACCOUNTS", _split_commas),
+        Setting('["0000123456-00001"]', split_commas),
     ]
 
 
@@ -106,29 +95,21 @@ class IngestSettings(AccountSettings):
     proxies in front of the listener, each of which appends to X-Forwarded-For.
     """
 
-    username: Annotated[Text, Setting('"plant-a"', "THINGSPACE_LISTENER_USERNAME")]
-    password: Annotated[
-        Secret, Setting("the password that is registered with ThingSpace", "THINGSPACE_LISTENER_PASSWORD")
-    ]
+    username: Annotated[Text, Setting('"plant-a"')]
+    password: Annotated[Secret, Setting("the password that is registered with ThingSpace")]
     previous_passwords: Annotated[
         tuple[Text, ...],
         Field(strict=False, repr=False),
         AfterValidator(_without_empty),
-        Setting('["the password before the last rotation"]', "THINGSPACE_LISTENER_PREVIOUS_PASSWORDS", _parse_json),
+        Setting('["the password before the last rotation"]', parse_json),
     ] = ()
-    path_token: Annotated[
-        Token,
-        Setting(
-            "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
-            "THINGSPACE_LISTENER_PATH_TOKEN",
-        ),
-    ]
+    path_token: Annotated[Token, Setting("what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints")]
     source_address_policy: Annotated[
         Literal["off", "log", "enforce"], BeforeValidator(parse_off), Setting('"enforce"')
     ] = "log"
     allowed_source_addresses: Annotated[
         tuple[Annotated[Network, PlainValidator(parse_network)], ...],
         Field(strict=False),
-        Setting('["198.51.100.7", "203.0.113.0/24"]'),
+        Setting('["198.51.100.7", "203.0.113.0/24"]', split_commas),
     ] = tuple(parse_network(address) for address in PUBLISHED_ADDRESSES)
-    trusted_proxy_hops: Annotated[int, Field(ge=0, le=10), Setting("1")] = 0
+    trusted_proxy_hops: Annotated[int, Field(ge=0, le=10), Setting("1", parse_json)] = 0

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from thingspace_provider.listener.ingest.settings import AccountSettings, parse_off
-from thingspace_provider.listener.setting_types import InvalidValue, Secret, Setting, SettingsModel, Text
+from thingspace_provider.listener.setting_types import InvalidValue, Secret, Setting, SettingsModel, Text, parse_json
 
 OFF, START_CALLBACKS, HISTORY = ("off", "startCallbacks", "history")
 
@@ -18,11 +18,13 @@ OFF, START_CALLBACKS, HISTORY = ("off", "startCallbacks", "history")
 class CredentialSettings(SettingsModel):
     """ThingSpace user and application of the queue recovery."""
 
-    app_key: Annotated[Text, Setting('"…"', "THINGSPACE_APP_KEY")] = ""
-    app_secret: Annotated[Secret, Setting('"…"', "THINGSPACE_APP_SECRET")] = ""
-    username: Annotated[Text, Setting('"…"', "THINGSPACE_USERNAME")] = ""
-    password: Annotated[Secret, Setting('"…"', "THINGSPACE_PASSWORD")] = ""
-    base_url: Annotated[Text, Setting('"https://thingspace.verizon.com/api"', "THINGSPACE_BASE_URL")] = ""
+    variable_prefix = "THINGSPACE_"
+
+    app_key: Annotated[Text, Setting('"…"')] = ""
+    app_secret: Annotated[Secret, Setting('"…"')] = ""
+    username: Annotated[Text, Setting('"…"')] = ""
+    password: Annotated[Secret, Setting('"…"')] = ""
+    base_url: Annotated[Text, Setting('"https://thingspace.verizon.com/api"')] = ""
 
 
 class RecoverySettings(AccountSettings):
@@ -35,14 +37,14 @@ class RecoverySettings(AccountSettings):
     recovery_mode: Annotated[
         Literal["off", "startCallbacks", "history"],
         BeforeValidator(parse_off),
-        Setting('"startCallbacks"', "THINGSPACE_LISTENER_RECOVERY_MODE"),
+        Setting('"startCallbacks"'),
     ] = "off"
-    recovery_delay_seconds: Annotated[float, Field(ge=0.1, le=300), Setting("10")] = 10.0
-    recovery_interval_seconds: Annotated[float, Field(ge=6, le=86_400), Setting("900")] = 900.0
+    recovery_delay_seconds: Annotated[float, Field(ge=0.1, le=300), Setting("10", parse_json)] = 10.0
+    recovery_interval_seconds: Annotated[float, Field(ge=6, le=86_400), Setting("900", parse_json)] = 900.0
     thingspace_credentials: Annotated[
         CredentialSettings,
         Field(repr=False),
-        Setting('{"appKey": "…", "appSecret": "…", "username": "…", "password": "…"}'),
+        Setting('{"appKey": "…", "appSecret": "…", "username": "…", "password": "…"}', parse_json),
     ] = CredentialSettings()
 
     @field_validator("thingspace_credentials")
@@ -53,7 +55,7 @@ class RecoverySettings(AccountSettings):
         missing = [name for name in fields if name != "base_url" and not getattr(credentials, name)]
         if missing and info.data.get("recovery_mode", OFF) != OFF:
             keys = ", ".join(str(fields[name].alias) for name in missing)
-            variables = ", ".join(Setting.of(fields[name]).variable for name in missing)
+            variables = ", ".join(f"{CredentialSettings.variable_prefix}{name.upper()}" for name in missing)
             raise InvalidValue(
                 f"{keys} must be set for recoveryMode {info.data['recovery_mode']}: set them in the settings file or "
                 f"as {variables} in the environment, or set recoveryMode to off"

@@ -7,11 +7,12 @@ from typing import Any
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel
+from pydantic.alias_generators import to_snake
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from thingspace_provider.common.suggestions import did_you_mean
-from thingspace_provider.listener.setting_types import Setting, describe_type
+from thingspace_provider.listener.setting_types import Setting, SettingsModel, describe_type
 
 
 def format_error(model: type[BaseModel], error: ErrorDetails, origins: Mapping[str, str]) -> str:
@@ -28,8 +29,11 @@ def format_error(model: type[BaseModel], error: ErrorDetails, origins: Mapping[s
     setting = Setting.of(fields[keys[-1]])
     if error["type"] == "missing":
         state = f"empty ({origin})" if origin else "not set"
-        variable = f" or {setting.variable} in the environment" if setting.variable else ""
-        return f"{name} is {state}: set {name} in the settings file{variable}. Example: {setting.example}"
+        variable = f"{SettingsModel.variable_prefix}{to_snake(name).upper()}"
+        return (
+            f"{name} is {state}: set {name} in the settings file or {variable} in the environment. "
+            f"Example: {setting.example}"
+        )
     return f"{subject}: {_describe(error, fields[keys[-1]])}. Example: {setting.example}"
 
 

@@ -1,7 +1,7 @@
 """Settings of the listener: file, environment and options, validated into one frozen object.
 
 Every folder declares its settings. The environment wins over the file, an option over both. An empty value counts as
-not set.
+not set. For a variable `X`, `X_FILE` names a file that holds the value.
 """
 
 from __future__ import annotations
@@ -11,14 +11,22 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic.alias_generators import to_snake
 
 from thingspace_provider.common.urls import InvalidUrl, parse_http_url
 from thingspace_provider.listener.forwarding.settings import ForwardingSettings
 from thingspace_provider.listener.ingest.settings import IngestSettings
 from thingspace_provider.listener.recovery.settings import OFF, CredentialSettings, RecoverySettings
-from thingspace_provider.listener.setting_types import InvalidSettings, InvalidValue, Setting, Text, Token
+from thingspace_provider.listener.setting_types import (
+    InvalidSettings,
+    InvalidValue,
+    Setting,
+    SettingsModel,
+    Text,
+    Token,
+    parse_json,
+)
 from thingspace_provider.listener.settings.error_messages import format_error
 from thingspace_provider.listener.settings.settings_file import read_settings_file
 from thingspace_provider.listener.store.settings import StoreSettings
@@ -40,17 +48,13 @@ class ListenerSettings(RecoverySettings, ForwardingSettings, StoreSettings, Inge
     """
 
     api_token: Annotated[
-        Token,
-        Setting(
-            "what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints",
-            "THINGSPACE_LISTENER_API_TOKEN",
-        ),
+        Token, Setting("what `python -c 'import secrets; print(secrets.token_urlsafe(24))'` prints")
     ] = ""
-    retention_days: Annotated[float, Field(ge=0, le=36_500), Setting("90")] = 0.0
+    retention_days: Annotated[float, Field(ge=0, le=36_500), Setting("90", parse_json)] = 0.0
     host: Annotated[Text, Setting('"127.0.0.1"')] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535), Setting("28200")] = 28200
+    port: Annotated[int, Field(ge=0, le=65_535), Setting("28200", parse_json)] = 28200
     public_url: Annotated[Text, AfterValidator(_check_public_url), Setting('"https://sms.example.com"')] = ""
-    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600), Setting("75")] = 75
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600), Setting("75", parse_json)] = 75
 
     def build_callback_urls(self, url: str) -> dict[str, str]:
         """Return the callback URL of each account. They contain the path token."""
@@ -90,19 +94,30 @@ def load_settings(path: Path | None, environment: Mapping[str, str], options: Ma
 
 
 def _merge_environment(
-    model: type[BaseModel],
+    model: type[SettingsModel],
     environment: Mapping[str, str],
     values: dict[str, Any],
     origins: dict[str, str],
     prefix: str = "",
 ) -> None:
-    for field in model.model_fields.values():
-        setting, key = Setting.of(field), str(field.alias)
-        if text := environment.get(setting.variable):
-            values[key], origins[prefix + key] = (
-                setting.parse_variable(text),
-                f"environment variable {setting.variable}",
-            )
+    for name, field in model.model_fields.items():
+        variable, key = f"{model.variable_prefix}{name.upper()}", str(field.alias)
+        text, origin = environment.get(variable), f"environment variable {variable}"
+        if file := environment.get(f"{variable}_FILE"):
+            if text:
+                raise InvalidSettings([f"{variable} and {variable}_FILE are both set: remove one of them"])
+            text, origin = _read_value(f"{variable}_FILE", file), f"file of {variable}_FILE"
+        if text:
+            values[key], origins[prefix + key] = Setting.of(field).parse_variable(text), origin
+
+
+def _read_value(variable: str, file: str) -> str:
+    """Return the content of a file without its last line break. Raises InvalidSettings."""
+    try:
+        return Path(file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as error:
+        detail = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidSettings([f"{variable}: {file} cannot be read: {detail}"]) from None
 
 
 def _without_unset(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class StoreSettings(SettingsModel):
     store: Annotated[
         Secret,
         AfterValidator(parse_store_url),
-        Setting('"sqlite:////var/lib/thingspace/inbox.sqlite3"', "THINGSPACE_LISTENER_STORE"),
+        Setting('"sqlite:////var/lib/thingspace/inbox.sqlite3"'),
     ]
     min_free_disk_space: Annotated[MinFreeDiskSpace, PlainValidator(parse_disk_space), Setting('"100MB"')] = (
         parse_disk_space("100MB")
