@@ -11,7 +11,6 @@ from tests.support.emulator_process import EmulatorProcess
 from tests.support.listener_process import ListenerProcess
 from tests.support.postgres_server import PostgresServer
 from tests.support.webhook_receiver import Receiver
-from thingspace_provider.listener.store.postgres import connections
 
 
 @pytest.fixture
@@ -67,12 +66,6 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer()
     yield server
     server.remove()
-
-
-@pytest.fixture(autouse=True)
-def long_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use a longer connect timeout for stores in the test process, because a busy machine needs it."""
-    monkeypatch.setattr(connections, "CONNECT_TIMEOUT_SECONDS", 60)
 
 
 @pytest.fixture

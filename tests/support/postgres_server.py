@@ -19,6 +19,7 @@ import psycopg
 
 from tests.support.listener_process import reserve_port
 from tests.support.waiting import wait_until
+from thingspace_provider.listener.store.postgres.store import PostgresStore
 
 USER, PASSWORD = "inbox", "invented-p%40ss"  # percent-encoded, as in a URL
 TIMEOUT_SECONDS = 30
@@ -40,6 +41,11 @@ def get_skip_reason() -> str:
     if os.getuid() == 0 and "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
         return "PostgreSQL is NOT TESTED here: it refuses to run as root, and there is no user postgres"
     return ""
+
+
+def open_postgres_store(url: str, *sinks: str, **timeouts: float) -> PostgresStore:
+    """Open a store with a long connect timeout, because a busy machine needs it."""
+    return PostgresStore(url, "shown", sinks, connect_timeout_seconds=60, **timeouts)
 
 
 class PostgresServer:

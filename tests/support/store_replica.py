@@ -14,11 +14,10 @@ import threading
 import time
 
 from tests.support.listener_process import ACCOUNT, build_text_callback
+from tests.support.postgres_server import open_postgres_store
 from tests.support.waiting import join_thread
 from thingspace_provider.listener.callback_parser import parse_body
 from thingspace_provider.listener.store.base import Delivered, IncomingCallback
-from thingspace_provider.listener.store.postgres import store as postgres
-from thingspace_provider.listener.store.postgres.store import PostgresStore
 
 DEVICES = 10
 
@@ -31,8 +30,7 @@ def build_incoming_callback(message: str, number: int) -> IncomingCallback:
 
 def main(url: str, name: str, message_count: str) -> None:
     """Append in one thread, deliver in another."""
-    postgres.APPEND_TIMEOUT_SECONDS = 60.0  # no sender waits, and the disk may stall
-    store = PostgresStore(url, "the test's database", ["a"])
+    store = open_postgres_store(url, "a", append_timeout_seconds=60)  # no sender waits, and the disk may stall
     appended = threading.Event()
 
     def append() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.listener_process import PASSWORD, ListenerProcess, build_text_callback
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, open_postgres_store
 from tests.support.recovery_harness import (
     MODES,
     build_recovery_settings,
@@ -29,7 +29,6 @@ from thingspace_provider.api import Credentials, ThingSpaceClient, errors
 from thingspace_provider.api.login_guard import OVERRIDE_VARIABLE
 from thingspace_provider.listener.recovery.queue_drainer import ReplicatedLoginGuard
 from thingspace_provider.listener.recovery.queue_recovery import LEADER_LEASE
-from thingspace_provider.listener.store.postgres.store import PostgresStore
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
 
 Replicas = Callable[..., list[ListenerProcess]]
@@ -158,7 +157,7 @@ def test_a_leader_lease_held_by_another_replica_is_logged(
     replicas: Replicas, any_port_emulator: EmulatorProcess, postgres: PostgresServer
 ) -> None:
     (listener,) = replicas(1, **build_recovery_settings(any_port_emulator, "history", recoveryIntervalSeconds=6))
-    other = PostgresStore(postgres.url(), "shown")
+    other = open_postgres_store(postgres.url())
     event = "recovery_lease_held_by_replica"
     wait_until(
         lambda: count_recovery_runs(listener) == 1 and other.coordination.get_value(f"turn {LEADER_LEASE}") == 0,

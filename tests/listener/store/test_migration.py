@@ -15,12 +15,11 @@ import psycopg
 import pytest
 
 from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT
-from tests.support.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer, open_postgres_store
 from thingspace_provider.listener import callback_parser
 from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, StoredMessage
 from thingspace_provider.listener.store.postgres.schema import SCHEMA_VERSION
-from thingspace_provider.listener.store.postgres.store import PostgresStore
 from thingspace_provider.listener.store.sqlite import schema
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
 
@@ -111,7 +110,7 @@ def test_a_database_of_version_1_supports_new_functions(postgres: PostgresServer
             "SELECT thingspace.append(%s::json, '{a}')",
             (json.dumps([{**ROW_1, "account": ACCOUNT, "devices": '[["mdn", "1"]]', "named": ["1"]}]),),
         )
-    store = PostgresStore(url, "shown", ["a"])
+    store = open_postgres_store(url, "a")
     [first] = store.find(MessageQuery(limit=10))
     store.append([IncomingCallback(ACCOUNT, 5, callback_parser.parse_history_message({"message": "T=1"}), first.id)])
     assert [message.duplicate_of for message in store.find(MessageQuery(limit=10))] == [None, first.id]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, build_text_callback
+from tests.support.postgres_server import open_postgres_store
 from tests.support.waiting import join_thread, wait_until
 from thingspace_provider.listener.callback_parser import parse_body, parse_history_message, reparse
 from thingspace_provider.listener.store.base import (
@@ -25,8 +26,6 @@ from thingspace_provider.listener.store.base import (
     Store,
 )
 from thingspace_provider.listener.store.duplicates import MAX_CLOCK_SKEW_US, WINDOW_US, QueuedDuplicateFinder
-from thingspace_provider.listener.store.postgres import store as postgres_store
-from thingspace_provider.listener.store.postgres.store import PostgresStore
 from thingspace_provider.listener.store.sqlite import writer
 from thingspace_provider.listener.store.sqlite.reader import Reader
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
@@ -41,12 +40,15 @@ LEASE_SECONDS = 30.0
 def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens the store of this test, for sinks; again after a `close`. It has time: nobody waits for an answer."""
     monkeypatch.setattr(writer, "WRITE_LOCK_TIMEOUT_SECONDS", 60.0)
-    monkeypatch.setattr(postgres_store, "APPEND_TIMEOUT_SECONDS", 60.0)
     opened: list[Store] = []
     url = request.getfixturevalue("postgres").create_database() if request.param == "postgresql" else ""
 
     def begin(*sinks: str) -> Store:
-        store = PostgresStore(url, "shown", sinks) if url else SqliteStore(tmp_path / "inbox.sqlite3", sinks)
+        store: Store = (
+            open_postgres_store(url, *sinks, append_timeout_seconds=60)
+            if url
+            else SqliteStore(tmp_path / "inbox.sqlite3", sinks)
+        )
         opened.append(store)
         return store
 

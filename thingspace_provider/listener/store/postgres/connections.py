@@ -1,158 +1,203 @@
-"""Connections to PostgreSQL that say no in time, and come back by themselves."""
+"""Sessions of PostgreSQL: each statement ends in time, and a session that has failed is replaced."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import queue
-import socket
-import threading
+import select
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Mapping
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.errors import IdleSessionTimeout
 
 from thingspace_provider.listener.store.base import StoreError, StoreOpenError
 
-IDLE = psycopg.pq.TransactionStatus.IDLE
+T = TypeVar("T")
 CONNECT_TIMEOUT_SECONDS = 2
-GRACE_SECONDS = 0.5  # that a server has to say itself that a statement took too long
-WATCH_INTERVAL_SECONDS = 0.1
+GRACE_SECONDS = 0.5  # for the server to report its own statement timeout
+KEEPALIVE_IDLE_SECONDS = 30  # less than the idle timeouts of NAT and load balancers
+# Role, database, environment and poolers can change these, so each session sets them by statement and reads them back.
+# PgBouncer rejects the startup parameter "options", or ignores it.
+PARAMETERS = {
+    "client_encoding": "UTF8",
+    "default_transaction_isolation": "read committed",  # the functions must see what was committed before their lock
+    "jit": "off",  # compiling a statement takes longer than running it
+    "synchronous_commit": "on",
+}
 # Statistics of a young table mislead the planner, whose plans the functions keep: these tables are never scanned.
-INDEX_SCANS_ONLY = "-c enable_seqscan=off -c enable_bitmapscan=off"
+INDEX_SCANS_ONLY = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
+SET_PARAMETERS = """
+SELECT name, set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS parameter (name, value)
+"""
+GET_PARAMETERS = "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name"
+BACKEND_PID = "SELECT pg_backend_pid()"
+POOLING_CHECKS = 5
+TRANSACTION_POOLING = "a pooler in front of PostgreSQL pools transactions: set its pool_mode to session"
+SERVER_STATE = "SELECT current_setting('fsync'), current_setting('server_encoding'), pg_is_in_recovery()"
 
 
-class ConnectionWatchdog:
-    """Cuts connections whose server does not answer: the driver itself would wait for ever."""
+class Session(psycopg.Connection[Any]):
+    """Connection whose statements fail at a deadline. The driver waits without limit for a server that hangs."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._deadlines: dict[psycopg.Connection[Any], float] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="postgres watch", daemon=True)
-        self._thread.start()
+    deadline = 0.0
 
-    @contextlib.contextmanager
-    def limit(self, connection: psycopg.Connection[Any], timeout_seconds: float) -> Iterator[None]:
-        """What is done inside ends within so many seconds, with an error if need be."""
-        with self._lock:
-            self._deadlines[connection] = time.monotonic() + timeout_seconds
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
+        """Run one step of the protocol. Raises OperationalError at the deadline."""
+        return super().wait(self._until_deadline(gen), *args, **kwargs)
+
+    def _until_deadline(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
         try:
-            yield
-        finally:
-            with self._lock:
-                self._deadlines.pop(connection, None)
+            state = next(gen)
+            while True:
+                ready = yield state  # the driver resumes this at least every 0.1 seconds
+                if time.monotonic() > self.deadline:
+                    raise psycopg.OperationalError("the server did not respond in time")
+                state = gen.send(ready)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
-    def close(self) -> None:
-        """End the thread."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(WATCH_INTERVAL_SECONDS):
-            with self._lock:
-                now = time.monotonic()
-                for connection in [expired for expired, deadline in self._deadlines.items() if deadline < now]:
-                    del self._deadlines[connection]
-                    with contextlib.suppress(OSError, psycopg.Error):
-                        _shut_down(connection)
+    def has_input(self) -> bool:
+        """Return whether the server has sent something unasked: it has ended the session, or a setting changed."""
+        poll = select.poll()
+        poll.register(self, select.POLLIN)
+        return bool(poll.poll(0))
 
 
-class Connection:
-    """One connection, made when it is needed; `seconds` is what a statement may take."""
+class ConnectionPool:
+    """As many sessions as are used at the same time. Any thread can run a statement.
 
-    def __init__(self, url: str, watchdog: ConnectionWatchdog, timeout_seconds: float, options: str = "") -> None:
+    Args:
+        url: the address of the database.
+        timeout_seconds: of a statement.
+        parameters: of each session, beside PARAMETERS.
+        connect_timeout_seconds: of a connection attempt.
+        grace_seconds: between the server's statement timeout and the end of the connection.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout_seconds: float,
+        parameters: Mapping[str, str],
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
         self._url = url
-        self._watchdog = watchdog
         self._timeout_seconds = timeout_seconds
-        self._options = f"-c statement_timeout={int(timeout_seconds * 1000)} -c synchronous_commit=on {options}"
-        self._connection: psycopg.Connection[Any] | None = None
+        self._parameters = {**PARAMETERS, **parameters, "statement_timeout": str(int(timeout_seconds * 1000))}
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._grace_seconds = grace_seconds
+        self._idle: list[Session] = []
 
     def fetch_rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Do one statement, a transaction of its own; its rows. Raises StoreFailed."""
+        """Run one statement, a transaction of its own, and return its rows. Raises StoreError.
+
+        It is retried once, on a new session, if it certainly has no effect: nothing was sent, or the server reported
+        an ERROR, which rolls the transaction back. A session that ends while a statement runs may have ended after
+        the commit. Then there is no retry, because it would store messages twice.
+        """
         try:
-            connection = self._connection = self._connection or connect(self._url, self._options, self._watchdog)
-            with self._watchdog.limit(connection, self._timeout_seconds + GRACE_SECONDS):
-                cursor = connection.execute(query.encode(), values)
-                return cursor.fetchall() if cursor.description else []
+            if session := self._take_idle():
+                try:
+                    return self._run(session, query, values)
+                except psycopg.Error as error:
+                    if not _has_no_effect(error):
+                        raise
+            return self._run(self.open_session(), query, values)
         except psycopg.Error as error:
-            if self._connection is not None and self._connection.info.transaction_status != IDLE:
-                self.close()
             raise StoreError(error_text(error)) from error
         except StoreOpenError as error:
             raise StoreError(str(error)) from error
 
-    def close(self) -> None:
-        """Let go of the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-class ConnectionPool:
-    """As many links as are used at the same time; any thread may borrow one."""
-
-    def __init__(self, url: str, watchdog: ConnectionWatchdog, timeout_seconds: float, options: str = "") -> None:
-        self._arguments = (url, watchdog, timeout_seconds, options)
-        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
-
-    def fetch_rows(self, query: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """As Link.rows."""
+    def open_session(self) -> Session:
+        """Open a session that commits each statement durably. Raises psycopg.Error and StoreOpenError."""
+        session = Session.connect(
+            self._url,
+            autocommit=True,
+            connect_timeout=int(self._connect_timeout_seconds),
+            client_encoding=PARAMETERS["client_encoding"],
+            application_name="thingspace listener",
+            keepalives_idle=KEEPALIVE_IDLE_SECONDS,
+        )
         try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
-            connection = self.open_connection()
-        try:
-            return connection.fetch_rows(query, values)
-        finally:
-            self._idle.put(connection)
-
-    def open_connection(self) -> Connection:
-        """One that is not shared; who asked for it closes it."""
-        return Connection(*self._arguments)
+            session.deadline = time.monotonic() + self._connect_timeout_seconds
+            _check_server(session)
+            _set_parameters(session, self._parameters)
+        except BaseException:
+            session.close()
+            raise
+        session.deadline = time.monotonic() + self._timeout_seconds + self._grace_seconds
+        return session
 
     def close(self) -> None:
-        """Close what is idle; call it when nobody borrows any more."""
-        while not self._idle.empty():
-            self._idle.get_nowait().close()
+        """Close the idle sessions. No thread may run a statement any more."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take_idle(self) -> Session | None:
+        while self._idle:
+            try:
+                session = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if not session.has_input():
+                return session
+            session.close()
+        return None
+
+    def _run(self, session: Session, query: str, values: dict[str, Any] | None) -> list[tuple[Any, ...]]:
+        """Run a statement. Every error closes the session, because it may be unable to run any other."""
+        try:
+            session.deadline = time.monotonic() + self._timeout_seconds + self._grace_seconds
+            cursor = session.execute(query.encode(), values)
+            rows = cursor.fetchall() if cursor.description else []
+        except BaseException:
+            session.close()
+            raise
+        self._idle.append(session)
+        return rows
 
 
-def connect(url: str, options: str, watchdog: ConnectionWatchdog) -> psycopg.Connection[Any]:
-    """A connection that commits each statement durably. Raises psycopg.Error, StoreUnusable when it could not."""
-    connection = psycopg.connect(
-        url,
-        autocommit=True,
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        options=options,
-        application_name="thingspace listener",
-    )
-    try:
-        with watchdog.limit(connection, CONNECT_TIMEOUT_SECONDS):
-            _check_server(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def check_session_pooling(first: Session, second: Session) -> None:
+    """Raise StoreOpenError if two open sessions share server processes, so that neither keeps its parameters.
+
+    A pooler that pools transactions reuses the process that became idle last. Other clients can hide that for a while.
+    """
+    pids = [session.execute(BACKEND_PID).fetchone() for _ in range(POOLING_CHECKS) for session in (first, second)]
+    if len(set(pids[::2])) > 1 or pids[0] in pids[1::2]:
+        raise StoreOpenError(TRANSACTION_POOLING)
 
 
 def error_text(error: psycopg.Error) -> str:
-    """What the server or the driver said, in one line; without the server's details, which quote rows."""
+    """Return the message of server or driver in one line, without the server's details, which quote rows."""
     return " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
 
 
-def _check_server(connection: psycopg.Connection[Any]) -> None:
-    """What this session cannot be told: the server itself must write durably, and text as it came."""
-    query = "SELECT current_setting('fsync'), current_setting('server_encoding'), pg_is_in_recovery()"
-    [(fsync, encoding, standby)] = connection.execute(query).fetchall()
+def _has_no_effect(error: psycopg.Error) -> bool:
+    """Return whether a retry is safe, and useful: a statement timeout would only come again."""
+    # The server ends an idle session between two statements only, although it reports that as FATAL.
+    if isinstance(error, IdleSessionTimeout):
+        return True
+    return error.diag.severity_nonlocalized == "ERROR" and not isinstance(error, psycopg.errors.QueryCanceled)
+
+
+def _check_server(session: Session) -> None:
+    """Raise StoreOpenError if the server cannot store every message durably."""
+    [(fsync, encoding, is_standby)] = session.execute(SERVER_STATE).fetchall()
     if fsync != "on":
         raise StoreOpenError("this PostgreSQL server has fsync = off and can lose what it committed: set it to on")
     if encoding != "UTF8":
-        raise StoreOpenError(f"this PostgreSQL database is in {encoding}: create one WITH ENCODING 'UTF8'")
-    if standby:
+        raise StoreOpenError(
+            f"the PostgreSQL database {session.info.dbname} has the encoding {encoding}, which cannot hold every "
+            "message: create one WITH ENCODING 'UTF8' TEMPLATE template0"
+        )
+    if is_standby:
         raise StoreOpenError("this PostgreSQL server is a standby, which stores nothing: give the primary's address")
 
 
-def _shut_down(connection: psycopg.Connection[Any]) -> None:
-    with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-        duplicate.shutdown(socket.SHUT_RDWR)
+def _set_parameters(session: Session, parameters: Mapping[str, str]) -> None:
+    """Set the parameters of a session. Raises StoreOpenError if they do not last until the next statement."""
+    names = list(parameters)
+    applied = session.execute(SET_PARAMETERS, (names, list(parameters.values()))).fetchall()
+    if lost := sorted(set(applied) - set(session.execute(GET_PARAMETERS, (names,)).fetchall())):
+        raise StoreOpenError(f"a session has lost its parameter {lost[0][0]}; {TRANSACTION_POOLING}")

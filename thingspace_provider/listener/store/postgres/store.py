@@ -1,12 +1,12 @@
 """The store in a PostgreSQL database, for several listeners at once: each appends, reads and forwards.
 
-Sessions are their own, so a pooler between must keep one for each connection (not "transaction pooling").
+A pooler in between must pool sessions, not transactions.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -24,11 +24,11 @@ from thingspace_provider.listener.store.base import (
 from thingspace_provider.listener.store.duplicates import WINDOW_US, dedup_key, window_key
 from thingspace_provider.listener.store.ordering import ordering_key
 from thingspace_provider.listener.store.postgres.connections import (
+    CONNECT_TIMEOUT_SECONDS,
+    GRACE_SECONDS,
     INDEX_SCANS_ONLY,
-    Connection,
     ConnectionPool,
-    ConnectionWatchdog,
-    connect,
+    check_session_pooling,
     error_text,
 )
 from thingspace_provider.listener.store.postgres.coordination import PostgresCoordination
@@ -38,7 +38,7 @@ from thingspace_provider.listener.store.postgres.schema import migrate
 from thingspace_provider.listener.store.query_sql import MESSAGE_COLUMNS, fold_ascii_case, replace_nul
 
 OPEN_TIMEOUT_SECONDS = 30  # others may be making the schema
-APPEND_TIMEOUT_SECONDS = 1.0  # the carrier waits
+APPEND_TIMEOUT_SECONDS = 1.0  # ThingSpace waits for 2 seconds
 BACKGROUND_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 10.0
 APPEND = "SELECT thingspace.append(%(batch)s::json, %(sinks)s::text[])"
@@ -61,20 +61,33 @@ SELECT (SELECT count(*) FROM removed), received, id FROM looked_at ORDER BY rece
 
 
 class PostgresStore:
-    """Opens the database, and makes what it lacks. Raises StoreUnusable; no text says the password."""
+    """Opens the database, and makes what it lacks. Raises StoreUnusable; no text says the password.
 
-    max_batch_size = 500  # some 50 ms: far from APPEND_SECONDS, whose end would refuse all of them
+    Args:
+        append_timeout_seconds: of one append.
+        connect_timeout_seconds: of a connection attempt.
+        grace_seconds: from a statement timeout, which the server reports, to the end of the connection.
+    """
 
-    def __init__(self, url: str, masked_url: str, sinks: Sequence[str] = ()) -> None:
-        self._watchdog = ConnectionWatchdog()
-        try:
-            _migrate(url, masked_url, self._watchdog)
-        except StoreOpenError:
-            self._watchdog.close()
-            raise
-        self._writer = Connection(url, self._watchdog, APPEND_TIMEOUT_SECONDS, INDEX_SCANS_ONLY)
-        self._background = ConnectionPool(url, self._watchdog, BACKGROUND_TIMEOUT_SECONDS, INDEX_SCANS_ONLY)
-        self._readers = ConnectionPool(url, self._watchdog, READ_TIMEOUT_SECONDS)
+    max_batch_size = 500  # some 50 ms: far from the timeout of an append, which would reject all of them
+
+    def __init__(
+        self,
+        url: str,
+        masked_url: str,
+        sinks: Sequence[str] = (),
+        *,
+        append_timeout_seconds: float = APPEND_TIMEOUT_SECONDS,
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
+        def pool(timeout_seconds: float, parameters: Mapping[str, str]) -> ConnectionPool:
+            return ConnectionPool(url, timeout_seconds, parameters, connect_timeout_seconds, grace_seconds)
+
+        _migrate(pool(OPEN_TIMEOUT_SECONDS, {}), masked_url)
+        self._writer = pool(append_timeout_seconds, INDEX_SCANS_ONLY)
+        self._background = pool(BACKGROUND_TIMEOUT_SECONDS, INDEX_SCANS_ONLY)
+        self._readers = pool(READ_TIMEOUT_SECONDS, {})
         self.outbox = PostgresOutbox(self._background, sinks)
         self.coordination = PostgresCoordination(self._background)
 
@@ -114,14 +127,13 @@ class PostgresStore:
         self._writer.close()
         self._background.close()
         self._readers.close()
-        self._watchdog.close()
 
 
-def _migrate(url: str, masked_url: str, watchdog: ConnectionWatchdog) -> None:
+def _migrate(pool: ConnectionPool, masked_url: str) -> None:
     try:
-        options = f"-c statement_timeout={OPEN_TIMEOUT_SECONDS * 1000}"
-        with connect(url, options, watchdog) as connection, watchdog.limit(connection, OPEN_TIMEOUT_SECONDS + 1):
-            migrate(connection)
+        with pool.open_session() as session, pool.open_session() as other:
+            check_session_pooling(session, other)
+            migrate(session)
     except psycopg.ProgrammingError as error:
         # What the driver says of an address that it cannot read repeats the address; a server's refusal has a code.
         detail = error_text(error) if error.sqlstate else "the address is not a PostgreSQL URL that libpq can read"
