@@ -10,14 +10,16 @@ import psycopg
 import pytest
 
 from tests.support.listener_process import ListenerProcess, build_text_callback
+from tests.support.pgbouncer import PROGRAM, pgbouncer
 from tests.support.postgres_server import PostgresServer, open_postgres_store
 from tests.support.store_replica import build_incoming_callback
 from tests.support.waiting import join_thread, wait_until
-from thingspace_provider.listener.store.base import MessageQuery, StoreError
-from thingspace_provider.listener.store.postgres.connections import INDEX_SCANS_ONLY, ConnectionPool
+from thingspace_provider.listener.store.base import MessageQuery, StoreError, StoreOpenError
+from thingspace_provider.listener.store.postgres.connections import INDEX_SCANS_ONLY, PARAMETERS, ConnectionPool
 from thingspace_provider.listener.store.postgres.store import PostgresStore
 
 EVERYTHING = MessageQuery(limit=100)
+EMOJI = "\N{BATTERY} 20 %"
 SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'thingspace listener'"
 ADD = "INSERT INTO thingspace.added VALUES (1)"
 COUNT = "SELECT count(*) FROM thingspace.added"
@@ -152,3 +154,59 @@ def test_a_session_has_its_own_parameters_when_the_role_has_others(
     admin.execute(f"ALTER ROLE CURRENT_USER SET {name} = {changed}".encode())
     end_sessions(admin)
     assert pool.fetch_rows(f"SHOW {name}") == [(expected,)]
+
+
+needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is NOT TESTED here: install pgbouncer")
+
+
+@needs_pgbouncer
+@pytest.mark.parametrize("settings", [(), ("ignore_startup_parameters = options",)])
+def test_a_store_keeps_its_promises_behind_a_pooler_of_sessions(
+    start: Start, postgres: PostgresServer, admin: Admin, settings: tuple[str, ...]
+) -> None:
+    admin.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
+    with pgbouncer(postgres, "pool_mode = session", *settings) as url:
+        pool = ConnectionPool(url, 60, INDEX_SCANS_ONLY, connect_timeout_seconds=60)
+        pool.fetch_rows("SELECT 1")
+        for name, value in {**PARAMETERS, **INDEX_SCANS_ONLY, "statement_timeout": "1min"}.items():
+            assert pool.fetch_rows(f"SHOW {name}") == [(value,)]
+        pool.close()
+        listener = start(store=url)
+        assert listener.post(build_text_callback(EMOJI)).status_code == 200
+        end_sessions(admin)
+        wait_until(lambda: listener.post(build_text_callback(EMOJI)).status_code == 200, 30, "a message is stored")
+        assert set(listener.message_texts()) == {EMOJI}
+        listener.stop()
+
+
+@needs_pgbouncer
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_a_pooler_of_transactions_is_rejected(postgres: PostgresServer, admin: Admin, mode: str) -> None:
+    del admin
+    with (
+        pgbouncer(postgres, f"pool_mode = {mode}") as url,
+        pytest.raises(StoreOpenError, match=r"shown cannot be used as a store: .* set its pool_mode to session"),
+    ):
+        open_postgres_store(url)
+
+
+def test_messages_with_any_character_are_stored_when_role_and_environment_have_another_encoding(
+    start: Start, postgres: PostgresServer, admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.execute("ALTER ROLE CURRENT_USER SET client_encoding = 'LATIN1'")
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    listener = start(store=postgres.url() + "?client_encoding=SQL_ASCII")
+    assert listener.post(build_text_callback(EMOJI)).status_code == 200
+    assert listener.message_texts() == [EMOJI]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_is_rejected_when_its_encoding_cannot_hold_every_message(
+    postgres: PostgresServer, admin: Admin, encoding: str
+) -> None:
+    admin.execute(f"CREATE DATABASE narrow ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0".encode())
+    try:
+        with pytest.raises(StoreOpenError, match=rf"database narrow has the encoding {encoding}.*ENCODING 'UTF8'"):
+            open_postgres_store(postgres.url("narrow"))
+    finally:
+        admin.execute("DROP DATABASE narrow WITH (FORCE)")
