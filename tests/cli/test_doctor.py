@@ -359,6 +359,25 @@ def test_without_the_pulumi_cli_the_stack_file_gives_its_plain_text_values(
     assert diagnosis.status[f"account {ACCOUNT}"] == "skipped"  # known from the file
 
 
+def test_a_stack_of_a_program_that_uses_the_resources_directly_passes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: own\nruntime: python\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  thingspace:callsPerSecond: 20\n")
+    monkeypatch.setenv("PATH", write_pulumi_script(tmp_path, "exit 1").as_posix())
+    folder = tmp_path / ".thingspace" / "listeners" / "dev-own"
+    folder.mkdir(parents=True)
+    diagnosis = diagnose("--stack", "dev", "--account", ACCOUNT)
+    assert diagnosis.failed == ["pulumi CLI"]
+    assert "listener" not in diagnosis.status
+    (folder / "settings.json").write_text(json.dumps({"accounts": [ACCOUNT], "host": "127.0.0.1", "port": 9}))
+    assert "is not running" in diagnose("--stack", "dev").check_lines["listener"]
+    assert diagnosis.status["settings"] == "skipped"
+    assert diagnosis.check_lines["settings"].startswith("accounts and listener are not checked")
+    assert "20 calls a second" in diagnosis.check_lines["limits"]
+    assert diagnosis.status[f"account {ACCOUNT}"] == "ok"
+
+
 @pytest.mark.parametrize("options", [["--stack", "dev"], ["--profile", "listener"], ["--nonsense"]])
 def test_wrong_usage_is_distinguished_from_a_failed_check(options: list[str]) -> None:
     assert CliRunner().invoke(main, ["doctor", *options]).exit_code == 2

@@ -55,7 +55,7 @@ def lint_and_diagnose(content: str) -> None:
     """Do with a stack file what lint and doctor do."""
     file = Path("Pulumi.test.yaml")
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
-    for finding in stack_linter.lint_files([file]):
+    for finding in stack_linter.lint_files([file])[0]:
         f"{finding.location}{finding.message}{finding.fix}".encode()
     secrets = Redactor()
     check = run_check(run_guarded("stack", configuration.run_checks("test", None, secrets), Configuration()))

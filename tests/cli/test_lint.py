@@ -43,8 +43,14 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
     ("content", "line", "column", "message", "fix"),
     [
         (LOCAL + "  thingspace:accounts:\n    - 0000123456\n", 5, 7, "0000123456 is not quoted", '"0000123456"'),
-        (LOCAL + "  thingspace:accounts: [12_3]\n", 4, 25, "reads it as another value", '"12_3"'),
-        (LOCAL + "  thingspace:accounts: [0000123456-00001]\n", 4, 25, "lose its leading zeros", "0000123456-00001"),
+        (LOCAL + "  thingspace:accounts: [12_3]\n", 4, 25, "reads it as 123", '"12_3"'),
+        (LOCAL + "  thingspace:accounts: [0000123456]\n", 4, 25, "engine reads it as 42798", 'Write "0000123456".'),
+        (LOCAL + "  thingspace:accounts: [1234567890]\n", 4, 25, "reads it as a number", 'Write "1234567890".'),
+        (LOCAL + "  thingspace:accounts: [42798]\n", 4, 25, "leading zeros", '"0000042798" or "0000123456"'),
+        (LOCAL + "  thingspace:accounts: [12345]\n", 4, 25, "leading zeros", 'It can be "0000030071".'),
+        (LOCAL + "  thingspace:accounts: [1.5]\n", 4, 25, "as a number or another value", 'Write "1.5".'),
+        (LOCAL + "  thingspace:accounts: [true]\n", 4, 25, "as a number or another value", 'Write "true".'),
+        (LOCAL + "  thingspace:accounts: [yes]\n", 4, 25, "yes is text to the engine", '"yes"'),
         (LOCAL + '  thingspace:accounts: ["1", "1"]\n', 4, 30, "names 1 more than once", "for example"),
         (LOCAL + "  thingspace:accounts: 1\n", 4, 3, "it must be a list", "0000123456-00001"),
         (
@@ -56,7 +62,8 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
         ),
         (LOCAL + '  thingspace:accounts: ["a b"]\n', 4, 25, "must not contain spaces", "for example"),
         (LOCAL, 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
-        ("", 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
+        ("config: {thingspace:adopt: true}\n", 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
+        ("config: {thingspace:acounts: []}\n", 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
         (HEAD, 1, 1, "thingspace:listener is missing", "kind: external"),
         (HEAD + "  thingspace:listener:\n    kind: lambda\n", 4, 5, "local or external", "kind: local"),
         (HEAD + "  thingspace:listener: {kind: external}\n", 3, 3, "listener.url is missing", "https://sms"),
@@ -156,6 +163,7 @@ def test_each_mistake_is_found_in_its_place_with_its_fix(
         GOOD + "  aws:region: us-east-1\n  aws:config:x: 1\n  yes: 1\n  '2': 1\n",
         "environment: [company/defaults]\n" + HEAD,  # the listener comes from there
         "environment: [company/defaults]\n",
+        LOCAL + "  thingspace:accounts: [0000123456-00001]\n",  # the engine reads the text as it is
         GOOD + "  thingspace:password: {secure: v1:abcdefgh:ijklmnop=}\n",
         GOOD + "  thingspace:profiles: {one: {username: u, password: {secure: v1:abcdefgh:ijklmnop=}}}\n",
         GOOD + "  thingspace:profiles: {secure: v1:abcdefgh:ijklmnop=}\n",
@@ -173,6 +181,32 @@ def test_each_mistake_is_found_in_its_place_with_its_fix(
 )
 def test_a_correct_file_has_no_findings(tmp_path: Path, content: str) -> None:
     assert lint(tmp_path, test=content) == (0, [])
+
+
+DIRECT = "config:\n  thingspace:username: reader\n  thingspace:baseUrl: http://127.0.0.1:8700/api\n"
+NOT_CHECKED = "accounts and listener are not checked: the stack sets no key of StackSettings"
+
+
+@pytest.mark.parametrize("content", ["", "config: {}\n", "config: {aws:region: x}\n", DIRECT])
+def test_accounts_and_listener_are_not_checked_when_the_program_uses_the_resources_directly(
+    tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "Pulumi.test.yaml"
+    file.write_text(content)
+    done = CliRunner().invoke(main, ["lint", str(file)])
+    assert (done.exit_code, done.output) == (0, f"{file}: {NOT_CHECKED}\n1 stack file: no findings\n")
+    done = CliRunner().invoke(main, ["lint", str(file), "--json"])
+    skipped = [{"file": str(file), "reason": NOT_CHECKED}]
+    assert json.loads(done.output) == {"files": [str(file)], "findings": [], "skipped": skipped}
+
+
+def test_provider_keys_are_checked_when_the_program_uses_the_resources_directly(tmp_path: Path) -> None:
+    status, findings = lint(tmp_path, test=DIRECT + "  thingspace:callsPerSecond: 0\n  thingspace:password: sentinel\n")
+    assert status == 1
+    assert [finding["message"].split(" ")[0] for finding in findings] == [
+        "thingspace:callsPerSecond",
+        "thingspace:password",
+    ]
 
 
 def build_nested_aliases(levels: int) -> str:

@@ -27,7 +27,7 @@ def test_example_has_no_finding(block: str, tmp_path: Path) -> None:
             block = block.replace(f"thingspace:{new}:", f"thingspace:{old}:")
     file = tmp_path / "Pulumi.staging.yaml"
     file.write_text(block, encoding="utf-8")
-    assert stack_linter.lint_files([file]) == []
+    assert stack_linter.lint_files([file]) == ([], [])
 
 
 def test_example_of_the_guide_has_every_key_except_credentials() -> None:

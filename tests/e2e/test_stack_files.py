@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.pulumi_project import Project
-from thingspace_provider.config.stack_linter import StackFile
+from thingspace_provider.config.stack_linter import StackFile, lint_files
 from thingspace_provider.config.yaml_positions import compose_file
 
 SCALARS = [
@@ -45,6 +45,21 @@ def test_lint_and_the_engine_read_a_stack_file_alike(project: Project, shape: st
     assert {key: (write_stack_file(key, given), value) for key, value in values.items()} == {
         key: (write_stack_file(key, given), value) for key, value in engine.items()
     }
+
+
+def test_lint_names_the_accounts_that_the_engine_has_changed(project: Project) -> None:
+    project.write_stack("config:\n  thingspace:accounts:\n    - 0000123456\n    - 0000123459\n")
+    for index, account in enumerate(["0000987654-00001", "0000987654", "1234567890"], 2):
+        project.configure(f"thingspace:accounts[{index}]", account, "--path")
+    file = project.folder / "stacks" / "Pulumi.dev.yaml"
+    written = [line.strip("- ") for line in file.read_text().splitlines() if line.startswith("    - ")]
+    assert written == ["42798", "123459", "0000987654-00001", '"0000987654"', "1234567890"]
+    findings, _ = lint_files([file])
+    assert [finding.fix for finding in findings if "thingspace:accounts:" in finding.message] == [
+        'Look up the account name and quote it. It can be "0000042798" or "0000123456".',
+        'Look up the account name and quote it. It can be "0000123459" or "0000361103".',
+        'Write "1234567890".',
+    ]
 
 
 def pass_through_engine(entry: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ import yaml
 
 from thingspace_provider.cli.output import print_json, print_line
 from thingspace_provider.config import stack_linter
+from thingspace_provider.config.stack_schema import NOT_CHECKED
 
 EXAMPLE = """
 \b
@@ -24,7 +25,7 @@ PATH = click.Path(path_type=Path, exists=True)
 
 @click.command(epilog=EXAMPLE)
 @click.argument("paths", nargs=-1, type=PATH, metavar="[PATH]...")
-@click.option("--json", "as_json", is_flag=True, help='Print {"files": […], "findings": […]}.')
+@click.option("--json", "as_json", is_flag=True, help='Print {"files": […], "findings": […], "skipped": […]}.')
 def command(paths: tuple[Path, ...], as_json: bool) -> None:
     """Check stack files. PATHs are files or folders.
 
@@ -32,16 +33,19 @@ def command(paths: tuple[Path, ...], as_json: bool) -> None:
     """
     files = _find_files(paths or (_stack_directory(),))
     try:
-        findings = stack_linter.lint_files(files)
+        findings, unchecked = stack_linter.lint_files(files)
     except OSError as error:
         raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from None
     if as_json:
-        document = {"files": list(map(str, files)), "findings": [finding.as_json() for finding in findings]}
-        print_json(document)
+        skipped = [{"file": str(file), "reason": NOT_CHECKED} for file in unchecked]
+        found = [finding.as_json() for finding in findings]
+        print_json({"files": list(map(str, files)), "findings": found, "skipped": skipped})
     else:
         for finding in findings:
             print_line(f"{finding.location}: {finding.message}")
             print_line(f"    fix: {finding.fix}")
+        for file in unchecked:
+            print_line(f"{file}: {NOT_CHECKED}")
         result = _format_count(len(findings), "finding") if findings else "no findings"
         print_line(f"{_format_count(len(files), 'stack file')}: {result}")
     raise SystemExit(1 if findings else 0)

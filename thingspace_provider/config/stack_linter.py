@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from thingspace_provider.config.stack_schema import (
     SECRET_KEYS,
     TEXT,
     YAML_1_1_BOOLEANS,
+    has_program_keys,
     parse_value,
     validate,
 )
@@ -39,6 +41,7 @@ TOP_KEYS = {"config", "environment", "encryptionsalt", "encryptedkey", "secretsp
 PRODUCTION_WORDS = {"prod", "production", "live"}
 CIPHERTEXT = re.compile(r"v\d+:\S+|[A-Za-z0-9+/=_-]{40,}")
 CONFIG_KEY = re.compile(r"[^:]*(:(config:)?[^:]*)?")  # a name, with or without a namespace
+ACCOUNT_DIGITS = 10  # of a name without a dash
 MAX_SECRET_DEPTH = 3  # below `profiles`; one level more than is valid, to find misplaced secrets
 
 
@@ -61,8 +64,11 @@ class Finding:
         return {"file": self.file, **asdict(self.position), "message": self.message, "fix": self.fix}
 
 
-def lint_files(paths: Iterable[Path]) -> list[Finding]:
-    """Return the findings in these stack files and between them, sorted by file and position."""
+def lint_files(paths: Iterable[Path]) -> tuple[list[Finding], list[Path]]:
+    """Check stack files, each for itself and against the others.
+
+    Returns the findings, sorted by file and position, and the files whose accounts and listener were not checked.
+    """
     files = []
     collected = []
     for path in paths:
@@ -72,7 +78,8 @@ def lint_files(paths: Iterable[Path]) -> list[Finding]:
             collected.append(Finding(str(path), error.position, str(error), error.fix))
     for file in files:
         collected += file.find_issues()
-    return sorted([*collected, *_account_conflicts(files)], key=lambda finding: (finding.file, finding.position))
+    findings = sorted([*collected, *_account_conflicts(files)], key=lambda finding: (finding.file, finding.position))
+    return findings, [file.path for file in files if not has_program_keys(file.values)]
 
 
 @dataclass
@@ -128,7 +135,7 @@ class StackFile:
         self._check_structure()
         self._check_namespaces()
         unquoted = set(self._check_quoting())
-        for violation in validate(self.values):
+        for violation in validate(self.values, is_for_program=has_program_keys(self.values)):
             may_come_from_environment = "environment" in self._top and violation.path[0] not in self.values
             if violation.path not in unquoted and not may_come_from_environment:
                 fix = f"for example  {violation.example}" if violation.example else "Correct or remove it."
@@ -184,13 +191,10 @@ class StackFile:
         for key, node in mapping_items(self.config):
             namespace, _, name = key.value.partition(":")
             for path, item in _plain_scalars(node, (name,)) if namespace == NAMESPACE else ():
-                if path[:-1] == ("accounts",) and isinstance(path[-1], int):
-                    is_text = isinstance(_LintConverter(self._add_at).value(item), str)
-                    consequence = (
-                        "a shorter one would lose its leading zeros" if is_text else "YAML reads it as another value"
-                    )
-                    message = f"{NAMESPACE}:accounts: {item.value} is not quoted: {consequence}"
-                    self._add_at(item, message, f'Write "{item.value}" with all leading zeros.')
+                value = _LintConverter(self._add_at).value(item)
+                if path[:-1] == ("accounts",) and not isinstance(value, str):
+                    message, fix = _describe_unquoted_account(item.value, value)
+                    self._add_at(item, f"{NAMESPACE}:accounts: {message}", fix)
                     yield path
                 elif item.value.lower() in YAML_1_1_BOOLEANS:
                     boolean = to_config_string(YAML_1_1_BOOLEANS[item.value.lower()])
@@ -251,6 +255,21 @@ class StackFile:
         if url.startswith("http://") and self.is_production:
             message = f"{NAMESPACE}:{'.'.join(path)} is plain http in a production stack"
             self.add(path, message, f"Remove it, or set {PRODUCTION_BASE_URL}.")
+
+
+def _describe_unquoted_account(written: str, value: Any) -> tuple[str, str]:
+    """Return what is wrong with an account name that the engine does not read as text, and the fix."""
+    if not written.isdecimal() or written.startswith("0") or len(written) >= ACCOUNT_DIGITS:
+        is_changed = isinstance(value, int) and not isinstance(value, bool) and written != str(value)
+        reading = f"as {value}" if is_changed else "as a number or another value"
+        return f"{written} is not quoted: the engine reads it {reading}", f'Write "{written}".'
+    # The engine writes numbers back in decimal. A number with a leading zero is octal, unless it has an 8 or a 9.
+    names = [f"{value:0{ACCOUNT_DIGITS}d}"] if {"8", "9"} & set(written) else []
+    names += [f"{value:0{ACCOUNT_DIGITS}o}"]
+    return (
+        f"{written} is a number. A Pulumi command may have written it in place of a name with leading zeros, unquoted",
+        f"Look up the account name and quote it. It can be {' or '.join(map(json.dumps, names))}.",
+    )
 
 
 def _plain_scalars(node: yaml.Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], yaml.Node]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,12 @@ EXAMPLES = {
     **{f"listener.{key}": host_key.example for schema in HOST_SCHEMAS.values() for key, host_key in schema.items()},
 }
 KNOWN_KEYS = frozenset(SCHEMA)
+PROVIDER_KEYS = {
+    *CREDENTIAL_SCHEMA,
+    "profiles",
+    *(key for _, key, _, _ in LIMITS.values()),
+}  # StackSettings has the others
+NOT_CHECKED = "accounts and listener are not checked: the stack sets no key of StackSettings"
 # The booleans of YAML 1.1, which are text to the engine. They are booleans for a key that accepts nothing else.
 YAML_1_1_BOOLEANS = {**dict.fromkeys(("yes", "on", "y"), True), **dict.fromkeys(("no", "off", "n"), False)}
 SHORT_REPR = reprlib.Repr()  # the beginning of an invalid value of any size
@@ -148,15 +154,20 @@ def parse_value(key: str, text: str) -> Any:
     return text
 
 
-def validate(values: Mapping[str, Any]) -> Iterator[Violation]:
-    """Yield all violations of the schema. UNKNOWN values are valid."""
+def has_program_keys(keys: Iterable[str]) -> bool:
+    """Return whether a stack has a key of StackSettings. Without one, accounts and listener may be absent."""
+    return not PROVIDER_KEYS.issuperset(keys)
+
+
+def validate(values: Mapping[str, Any], *, is_for_program: bool = True) -> Iterator[Violation]:
+    """Yield all violations of the schema. UNKNOWN values are valid, required keys are those of StackSettings."""
     for key in values:
         if key not in SCHEMA:
             yield Violation((key,), f"is not a known key; {did_you_mean(key, SCHEMA, f'{NAMESPACE}:')}")
     valid = {}
     for key, stack_key in SCHEMA.items():
         value = values.get(key)
-        if stack_key.instruction and value in (None, [], {}):
+        if is_for_program and stack_key.instruction and value in (None, [], {}):
             yield _violation((key,), f"is missing: {stack_key.instruction}")
         elif value is not None and value is not UNKNOWN:
             if stack_key.value_type.accepts(value):

@@ -130,11 +130,14 @@ def _check_settings(configuration: Configuration) -> Checks[None]:
     """Check the settings against the schema of stack files."""
     keys = [key.partition(":")[2] for key in configuration.raw_values if key.startswith(f"{NAMESPACE}:")]
     values = {key: configuration.value(key) for key in keys} | dict.fromkeys(configuration.encrypted, UNKNOWN)
-    violations = list(stack_schema.validate(values))
+    is_for_program = stack_schema.has_program_keys(values)
+    violations = list(stack_schema.validate(values, is_for_program=is_for_program))
     for violation in violations:
         example = f"Example: {violation.example}" if violation.example else "Correct or remove it."
         yield failed("settings", f"{violation.key} {violation.message}", f"{example} `thingspace lint` names the line.")
-    if not violations:
+    if not is_for_program:
+        yield skipped("settings", stack_schema.NOT_CHECKED)
+    elif not violations:
         listener, accounts = values.get("listener"), values.get("accounts")
         kind = listener.get("kind") if isinstance(listener, dict) else "encrypted"
         count = len(accounts) if isinstance(accounts, list) else "encrypted"

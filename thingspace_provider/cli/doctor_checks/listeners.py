@@ -52,7 +52,7 @@ def run_checks(configuration: Configuration, registered: RegistrationsByAccount,
     """Check the listeners. The only request to a listener is the readiness probe."""
     host_settings = configuration.value("listener")
     kind = host_settings.get("kind") if isinstance(host_settings, dict) else None
-    local_listeners = _find_local_listeners(configuration.stack, redactor) if kind == "local" else []
+    local_listeners = _find_local_listeners(configuration.stack, redactor) if kind != "external" else []
     for listener in local_listeners:
         yield _check_process(listener)
     if kind == "local" and not local_listeners:
@@ -124,7 +124,7 @@ def _check_account(
         yield skipped(probe_check, "the registered URL is not this stack's listener")
         return
     yield ok(registration_check, f"messages go to {mask_url(existing.url)}")
-    if not (host_settings.get("kind") == "local" or host_settings.get("readiness") is True):
+    if not (local or host_settings.get("readiness") is True):
         yield skipped(probe_check, "the listener may not support the probe (thingspace:listener.readiness is not true)")
         return
     yield _probe_check(probe_check, account, existing)
