@@ -54,9 +54,16 @@ def test_command_and_its_options_exist(document: str, command: str) -> None:
         case [program, *_] if "/" in program:
             assert program.startswith(".venv/") or Path(TOP, program).is_file()
         case _:
-            assert not words or words[0] in {"export", "python", "pulumi", "pre-commit", "eval", "git", "curl"}, words[
-                0
-            ]
+            assert not words or words[0] in {
+                "export",
+                "python",
+                "pulumi",
+                "pre-commit",
+                "eval",
+                "git",
+                "curl",
+                "mkdir",
+            }, words[0]
 
 
 def _check_thingspace(arguments: list[str]) -> None:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import apsw
 
 from thingspace_provider.common.file_lock import FileLock
-from thingspace_provider.listener.store.base import StoreOpenError
+from thingspace_provider.listener.store.base import StoreError, StoreOpenError
 from thingspace_provider.listener.store.sqlite.schema import migrate
 
 MIN_SQLITE_VERSION = 3051003  # SQLite 3.51.3: before it, a WAL reset while another connection reads could lose commits
 SYNCHRONOUS_FULL = 2
 BUSY_TIMEOUT_MILLISECONDS = 1000
+MAX_WAL_BYTES = 32 * 2**20  # what the file keeps; a long read lets it grow, and the next cycle of the log truncates it
 
 
 def lock_store(path: Path) -> FileLock:
     """Hold the lock file beside the store, so that no second listener opens it. Raises StoreUnusable."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file_lock = FileLock(path.with_name(f"{path.name}.lock"))
+    except FileNotFoundError as error:
+        # A directory that the listener creates could be on the disk below a mount point whose file system is missing.
+        raise StoreOpenError(
+            f"{path} cannot be used as a store: the directory {path.parent} does not exist: mount or create it"
+        ) from error
     except OSError as error:
         raise StoreOpenError(f"{path} cannot be used as a store: {error.strerror}") from error
     if not file_lock.acquire():
@@ -46,6 +52,7 @@ def open_writer(path: Path) -> apsw.Connection:
         raise StoreOpenError("its file system cannot keep SQLite's write-ahead log: use a local disk")
     migrate(connection)
     _sync_directory(path.parent)
+    connection.set_commit_hook(_build_commit_hook(path))
     return connection
 
 
@@ -54,10 +61,40 @@ def open_background_writer(path: Path) -> apsw.Connection:
     return _connect(path, "NORMAL")
 
 
+def _build_commit_hook(path: Path) -> Callable[[], bool]:
+    """Return a function that raises StoreError if the path does not name the open files any more.
+
+    SQLite writes on into removed files, which end with the process.
+    """
+    opened = _identify_files(path)
+
+    def is_rolled_back() -> bool:
+        try:
+            current = _identify_files(path)
+        except OSError:
+            current = []
+        if current != opened:
+            raise StoreError(f"{path} was removed or replaced while the listener runs: move it back, or restart")
+        return False
+
+    return is_rolled_back
+
+
+def _identify_files(path: Path) -> list[tuple[int, int]]:
+    statuses = [os.stat(f"{path}{suffix}") for suffix in ("", "-wal", "-shm")]  # noqa: PTH116  in every commit
+    return [(status.st_dev, status.st_ino) for status in statuses]
+
+
 def _connect(path: Path, synchronous: str) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(BUSY_TIMEOUT_MILLISECONDS)
-    for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "fullfsync = ON", "checkpoint_fullfsync = ON"):
+    for pragma in (
+        "journal_mode = WAL",
+        f"journal_size_limit = {MAX_WAL_BYTES}",
+        f"synchronous = {synchronous}",
+        "fullfsync = ON",
+        "checkpoint_fullfsync = ON",
+    ):
         connection.execute(f"PRAGMA {pragma}")
     return connection
 
