@@ -4,9 +4,11 @@ PYTHON ?= python3
 STACK  ?= dev
 BIN    := .venv/bin
 WITH_PULUMI_CLI = folder=$$($(BIN)/python tools/pulumi_cli/get.py) && export PATH="$$folder:$(CURDIR)/$(BIN):$$PATH" &&
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate --no-header
+UV_COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --no-header
+COMPILE = $(UV_COMPILE) --universal --python-version 3.10
+IMAGE_COMPILE = $(UV_COMPILE) --python-version 3.13 --python-platform linux --generate-hashes -c requirements-dev.txt
 
-.PHONY: help demo demo-down test test-fast test-long matrix check docs format bench lock up down clean
+.PHONY: help demo demo-down test test-fast test-long matrix check docs format bench image lock up down clean
 
 help:                        ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +49,9 @@ format: .venv/ready          ## format the code and fix lint findings
 bench: .venv/ready           ## run the benchmarks; tables and plots go to build/
 	$(WITH_PULUMI_CLI) for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
+image:                       ## build the listener's container image with docker, podman or buildah
+	deploy/build-image $(IMAGE_OPTIONS)
+
 up: .venv/ready              ## deploy a stack: make up STACK=staging (default: dev)
 	tools/pulumi stack select --create $(STACK)
 	tools/pulumi up --stack $(STACK)
@@ -59,6 +64,10 @@ lock: .venv/ready            ## pin the newest and the oldest dependencies that 
 	mkdir -p build
 	$(COMPILE) --resolution lowest-direct pyproject.toml -o build/oldest.txt
 	$(COMPILE) --generate-hashes --extra dev pyproject.toml -c build/oldest.txt -o requirements-oldest.txt
+	echo 'pulumi; sys_platform == "none"' > build/without-pulumi.txt
+	$(IMAGE_COMPILE) $(foreach extra,listener postgres kafka,--extra $(extra)) --override build/without-pulumi.txt pyproject.toml -o deploy/requirements.txt
+	echo hatchling > build/build-system.txt
+	$(IMAGE_COMPILE) build/build-system.txt -o deploy/requirements-build.txt
 
 .venv/ready: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv --clear .venv

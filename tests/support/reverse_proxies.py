@@ -80,9 +80,19 @@ def reverse_proxy(name: str, backend_port: int, port: int, folder: Path) -> Iter
     (folder / "proxy.conf").write_text(
         configuration.format(folder=folder, port=port, backend=backend_port, request_body=request_body)
     )
+    with run_proxy(command(folder), port, folder):
+        yield port
+
+
+@contextmanager
+def run_proxy(command: list[str], port: int, folder: Path) -> Iterator[None]:
+    """Run a proxy until the block ends. It must accept connections at the port of 127.0.0.1."""
     with (folder / "proxy.log").open("wb") as log:
         process = subprocess.Popen(
-            command(folder), stdout=log, stderr=log, env={"PATH": "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"}
+            command,
+            stdout=log,
+            stderr=log,
+            env={"PATH": "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin", "HOME": str(folder)},
         )
 
     def accepts_connections() -> bool:
@@ -91,8 +101,8 @@ def reverse_proxy(name: str, backend_port: int, port: int, folder: Path) -> Iter
             return not connection.connect_ex(("127.0.0.1", port))
 
     try:
-        wait_until(accepts_connections, START_SECONDS, f"{name} accepts connections")
-        yield port
+        wait_until(accepts_connections, START_SECONDS, f"{command[0]} accepts connections")
+        yield
     finally:
         process.terminate()
         process.wait(20)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
+import sys
 
 import click
 
@@ -33,6 +35,8 @@ class LazyGroup(click.Group):
             return None
         if cmd_name == "listener":  # a SIGHUP during the imports is delivered when the listener can reload its settings
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+            if os.getpid() == 1:  # in a container, the kernel discards a signal that has no handler
+                signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             module = importlib.import_module(f"{__name__}.{cmd_name}")
         except ModuleNotFoundError as error:

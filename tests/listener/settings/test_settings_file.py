@@ -107,6 +107,9 @@ def test_variable_is_rejected_when_it_is_not_utf8(tmp_path: Path) -> None:
     assert error.startswith(f"{origin}: {UNENCODABLE_ERROR}")
 
 
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
 def test_every_setting_has_an_environment_variable(tmp_path: Path) -> None:
     variables = {
         "ACCOUNTS": "0000123456-00001,0000123456-00002",
@@ -116,7 +119,7 @@ def test_every_setting_has_an_environment_variable(tmp_path: Path) -> None:
         "PATH_TOKEN": "0123456789012345",
         "API_TOKEN": "0123456789012346",
         "STORE": f"sqlite:///{tmp_path}/inbox.sqlite3",
-        "SINKS": '[{"name": "hub", "kind": "http", "url": "https://hub.example.com/sms", "secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]}]',
+        "SINKS": json.dumps([{"name": "hub", "kind": "http", "url": "https://h.example/x", "secrets": [SECRET]}]),
         "RECOVERY_MODE": "history",
         "RECOVERY_DELAY_SECONDS": "2.5",
         "RECOVERY_INTERVAL_SECONDS": "60",
