@@ -79,6 +79,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
         return
     pid_lock = _lock_pid_file(pid) if pid else None
     try:
+        server.raise_descriptor_limit()
         listening = server.bind_socket(settings.host, settings.port)
         store = server.open_store(settings)
     except (server.BindError, StoreOpenError) as error:
@@ -99,6 +100,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
 def _check(settings: ListenerSettings, as_json: bool) -> None:
     """Bind the address, open the store and make a test write, then release both."""
     try:
+        server.raise_descriptor_limit()
         server.bind_socket(settings.host, settings.port).close()
         store = server.open_store(settings)
         store.check_writable()

@@ -20,6 +20,7 @@ from tests.support.listener_process import (
     PATH_TOKEN,
     PREVIOUS,
     ListenerProcess,
+    NotReady,
     build_text_callback,
     clean_environment,
 )
@@ -105,6 +106,13 @@ def test_an_occupied_port_is_one_line_and_status_1(start: Start, tmp_path: Path)
             start(port=port)
     assert f"127.0.0.1:{port}: Address already in use" in str(ended.value)
     assert len([line for line in (tmp_path / "listener.log").read_text().splitlines() if line]) == 1
+
+
+def test_start_fails_with_the_needed_number_when_the_limit_of_open_files_is_too_low(start: Start) -> None:
+    with pytest.raises(NotReady, match=r"limit of open files is 64, .* needs 128 or more"):
+        start(before=("sh", "-c", 'ulimit -n 64 && exec "$@"', "sh"))
+    listener = start(before=("sh", "-c", 'ulimit -n 128 && exec "$@"', "sh"))
+    assert listener.post(build_text_callback()).status_code == 200
 
 
 def test_the_text_output_holds_no_secret(tmp_path: Path) -> None:

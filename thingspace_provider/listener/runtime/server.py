@@ -41,6 +41,7 @@ from thingspace_provider.listener.store.store_url import sqlite_path
 
 BACKLOG = 2048
 RESERVED_DESCRIPTORS = 64  # for the store, the log, and connections accepted before an older one is evicted
+MIN_CONNECTIONS = 64
 SHUTDOWN_GRACE_SECONDS = 3  # a response takes 2 s at most
 WILDCARD_HOSTS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 # Open or bound resources; a reload does not replace them.
@@ -48,7 +49,7 @@ RESTART_SETTINGS = ("store", "sinks", "host", "port", "public_url", "min_free_di
 
 
 class BindError(Exception):
-    """The address cannot be bound; the text tells why."""
+    """The address cannot be bound, or too few connections would fit; the text tells why."""
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
@@ -82,13 +83,21 @@ def store_directory(settings: ListenerSettings) -> Path | None:
 
 
 def raise_descriptor_limit() -> ConnectionLimits:
-    """Raise the limit of open files as far as the system permits. Returns the connection limits that fit it."""
+    """Raise the limit of open files as far as the system permits. Returns the connection limits that fit it.
+
+    Raises BindError if it is too low.
+    """
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     granted, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if granted == resource.RLIM_INFINITY:
         return ConnectionLimits()
+    if granted < RESERVED_DESCRIPTORS + MIN_CONNECTIONS:
+        raise BindError(
+            f"the limit of open files is {granted}, and the listener needs {RESERVED_DESCRIPTORS + MIN_CONNECTIONS} or "
+            "more: raise it with `ulimit -n`, or LimitNOFILE of systemd"
+        )
     return ConnectionLimits(max_connections=min(ConnectionLimits().max_connections, granted - RESERVED_DESCRIPTORS))
 
 
