@@ -31,7 +31,7 @@ from pulumi.output import Unknown as PulumiUnknown
 
 from thingspace_provider import api, sdk_thread_pool
 from thingspace_provider.api.client_cache import ClientCache
-from thingspace_provider.api.errors import ThingSpaceError
+from thingspace_provider.api.errors import CredentialsMissing, ThingSpaceError
 from thingspace_provider.common.urls import url_secrets
 from thingspace_provider.config.credentials import Config, base_url_fingerprint, resolve_credentials
 from thingspace_provider.config.limits import resolve_limits
@@ -51,6 +51,7 @@ Result = TypeVar("Result")
 _CLIENT_CACHE = ClientCache()  # all resources of the provider process share one access token and one session
 atexit.register(_CLIENT_CACHE.logout)  # Python joins its worker threads first, so no session is in use any more
 _LOG_LOCK = threading.Lock()
+_REPORTED_ERRORS: set[str] = set()
 
 
 class ProviderError(Exception):
@@ -147,7 +148,7 @@ class _LifecycleProvider(ResourceProvider):
             return api.Deadline(resolved_limits, _log)
 
         def client(profile: str | None) -> api.ThingSpaceClient:
-            shared = _CLIENT_CACHE.get(resolve_credentials(profile, os.environ, config), resolved_limits)
+            shared = _CLIENT_CACHE.get(_resolve_credentials(profile, config), resolved_limits)
             return shared.with_deadline(deadline(), [secret for state in states for secret in _state_secrets(state)])
 
         return Context(
@@ -156,6 +157,20 @@ class _LifecycleProvider(ResourceProvider):
 
     def _fingerprint(self, profile: str | None) -> str:
         return base_url_fingerprint(profile, os.environ, self._config)
+
+
+def _resolve_credentials(profile: str | None, config: Config) -> api.Credentials:
+    """Return the credentials. What is missing is named once, because each error of a resource is printed twice."""
+    try:
+        return resolve_credentials(profile, os.environ, config)
+    except CredentialsMissing as error:
+        with _LOG_LOCK:
+            is_known = str(error) in _REPORTED_ERRORS
+            _REPORTED_ERRORS.add(str(error))
+        if not is_known:
+            raise
+        hint = "The first error of this run names what is missing."
+        raise CredentialsMissing(error.action, detail="the credentials are incomplete", hint=hint) from None
 
 
 def _state_secrets(state: State) -> list[object]:

@@ -163,8 +163,9 @@ def test_follow_survives_a_restart_of_one_listener_and_keeps_its_cursor(
         finally:
             again.kill()
     assert seen == ["before", "of the other", "after"]
+    hint = f"Run `pulumi up` to start it, or read its store: thingspace messages --store sqlite:///{first.folder}"
     assert notes == [
-        f"Note: cannot connect to the listener at {first.url}. Run `pulumi up` to start it. Retrying.\n",
+        f"Note: cannot connect to the listener at {first.url}. {hint}/inbox.sqlite3. Retrying.\n",
         f"Note: the listener at {first.url} responds again.",
     ]
 
@@ -348,6 +349,112 @@ def test_no_foreign_text_reaches_the_terminal_raw(
         if "--json" in arguments:
             document = json.loads(result.stdout)
             assert document == response or document == {"messages": response["messages"]}
+
+
+def list_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("state", ["serving", "stopped", "killed"])
+def test_a_store_is_read_without_a_listener_and_without_a_change(
+    start_local_listener: Callable[[str], ListenerProcess], state: str
+) -> None:
+    listener = start_local_listener("dev")
+    for text in ("first", "second", "third"):
+        listener.post(build_text_callback(text))
+    expected = listener.messages()
+    headers = {"Authorization": f"Bearer {API_TOKEN}"}
+    history = listener.get("/v1/messages/2", **headers).json()
+    if state == "stopped":
+        assert listener.stop() == 0
+    elif state == "killed":
+        listener.kill()
+    path = listener.folder / "inbox.sqlite3"
+    before = list_files(listener.folder)
+    listener.folder.chmod(0o500)
+    for store in (str(path), f"sqlite:///{path}"):
+        assert json.loads(run("--store", store, "--json").stdout) == {"messages": expected}
+    assert json.loads(run("--store", str(path), "--json", "--limit", "1").stdout)["messages"] == expected[-1:]
+    assert json.loads(run("--store", str(path), "--json", "--contains", "SEC").stdout)["messages"] == expected[1:2]
+    assert json.loads(run("show", "2", "--store", str(path), "--json").stdout) == history
+    assert "there is no message 9" in run("show", "9", "--store", str(path)).stderr
+    assert "there is no message x" in run("show", "x", "--store", str(path)).stderr
+    if state != "serving":  # it writes log and store itself
+        assert list_files(listener.folder) == before
+    listener.folder.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "there is no store {}"),
+        (b"", "cannot read the store {}: no such table"),
+        (b"no database, but long enough to be one" * 100, "cannot read the store {}: file is not a database"),
+    ],
+)
+def test_a_file_that_is_no_store_is_an_error_with_a_hint(tmp_path: Path, content: bytes | None, expected: str) -> None:
+    path = tmp_path / "x.db"
+    if content is not None:
+        path.write_bytes(content)
+    for arguments in ([], ["show", "1"]):
+        result = run(*arguments, "--store", str(path))
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"Error: {expected.format(path)}")
+    assert list_files(tmp_path) == ({} if content is None else {"x.db": content})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--store", "postgresql://h/d"], ["--store", "x.db", "--follow"], ["--store", "x.db", "--url", "https://h"]],
+)
+def test_a_store_that_cannot_be_read_directly_is_wrong_usage(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_a_missing_extra_is_named_when_a_store_is_read(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['apsw'] = None; from thingspace_provider.cli import main; "
+        f"main(['messages', '--store', {str(tmp_path)!r}])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Error: `thingspace messages` needs the package apsw. "
+        "Install the extra in a clone: pip install -e '.[listener]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("thingspace ", ["doctor", "lint", "emulator", "listener", "messages"]),
+        ("thingspace l", ["lint", "listener"]),
+        ("thingspace messages --f", ["--follow"]),
+        ("thingspace messages re", ["retry"]),
+    ],
+)
+def test_the_shell_completes_commands_and_options_without_the_extras(line: str, expected: list[str]) -> None:
+    code = (
+        "import sys; sys.modules.update(apsw=None, uvloop=None); "
+        "from thingspace_provider.cli import main; main(prog_name='thingspace')"
+    )
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_THINGSPACE_COMPLETE": "bash_complete"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=clean_environment(**words)
+    )
+    assert [entry.partition(",")[2] for entry in result.stdout.splitlines()] == expected, result.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_guide_has_the_completion_of_each_shell(shell: str) -> None:
+    command = f"_THINGSPACE_COMPLETE={shell}_source thingspace"
+    assert command in (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text()
+    environment = clean_environment(_THINGSPACE_COMPLETE=f"{shell}_source")
+    result = subprocess.run(
+        [sys.executable, "-m", "thingspace_provider"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert f"_THINGSPACE_COMPLETE={shell}_complete" in result.stdout
 
 
 @pytest.mark.parametrize("module", ["thingspace_provider", "thingspace_provider.cli"])

@@ -134,7 +134,8 @@ def test_a_missing_extra_is_reported_with_the_command_that_installs_it() -> None
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        "Error: the emulator needs the package uvloop. Install the extra in a clone: pip install -e '.[emulator]'\n"
+        "Error: `thingspace emulator` needs the package uvloop. "
+        "Install the extra in a clone: pip install -e '.[emulator]'\n"
     )
 
 

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from tests.support import failing_lifecycles
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess
+from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess
 from tests.support.fake_engine import Provider, strip_exception_prefix
 
 TOP = Path(failing_lifecycles.__file__).parents[2]
@@ -54,3 +54,17 @@ def test_a_huge_error_page_becomes_a_message_that_fits(
             engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
         message = extract_message(failed)
         assert f"starting SMS callbacks failed for account {ACCOUNT}: ThingSpace responded with 400" in message
+
+
+def test_missing_credentials_are_named_once_for_all_accounts(provider: Provider) -> None:
+    engine = provider.start({"THINGSPACE_APP_KEY": "", "THINGSPACE_PLANT_A_APP_KEY": ""})
+    messages = []
+    for profile, account in ((None, ACCOUNT), (None, OTHER_ACCOUNT), ("plant_a", ACCOUNT)):
+        with pytest.raises(grpc.RpcError) as failed:
+            engine.create("SmsCallbackActivation", {"accountName": account, "profile": profile})
+        messages.append(strip_exception_prefix(extract_message(failed)).strip())
+    assert ["missing THINGSPACE" in message for message in messages] == [True, False, True]
+    assert messages[1] == (
+        "reading the credentials failed: the credentials are incomplete. "
+        "The first error of this run names what is missing."
+    )

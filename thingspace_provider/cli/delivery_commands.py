@@ -5,28 +5,45 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from thingspace_provider.cli import listener_client
 from thingspace_provider.cli.listener_client import ListenerClientError
-from thingspace_provider.cli.output import exit_with_error, listener_options, print_json, print_line, print_table
+from thingspace_provider.cli.output import (
+    exit_with_error,
+    listener_options,
+    print_json,
+    print_line,
+    print_table,
+    store_option,
+)
+
+if TYPE_CHECKING:
+    from thingspace_provider.cli.store_client import StoreClient
 
 DELIVERY_HEADINGS = ("SINK", "STATE", "ATTEMPTS", "LAST ERROR")
 DEAD_LETTER_HEADINGS = ("ID", "SINK", "DEAD-LETTERED", "ATTEMPTS", "LAST ERROR", "TEXT")
 
 
+def open_store(path: Path) -> StoreClient:
+    """Return the reader of a store. Raises ListenerClientError."""
+    from thingspace_provider.cli.store_client import StoreClient  # noqa: PLC0415  needs the extra
+
+    return StoreClient(path)
+
+
 @click.command()
 @click.argument("message_id", metavar="ID")
 @listener_options
+@store_option
 @click.option("--json", "as_json", is_flag=True, help="Print the message as one JSON object.")
-def show(message_id: str, url: str | None, state_dir: Path, as_json: bool) -> None:
+def show(message_id: str, url: str | None, state_dir: Path, store: Path | None, as_json: bool) -> None:
     """Show one message and its delivery to each sink."""
     try:
-        results = [
-            client.fetch_message(message_id) for client in listener_client.select_clients(url, state_dir, os.environ)
-        ]
+        clients = [open_store(store)] if store else listener_client.select_clients(url, state_dir, os.environ)
+        results = [client.fetch_message(message_id) for client in clients]
     except ListenerClientError as error:
         exit_with_error(error)
     histories = [history for history in results if history is not None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shlex
 from dataclasses import replace
@@ -12,8 +11,6 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import click
-
-from thingspace_provider.emulator import INSTALL_HINT
 
 if TYPE_CHECKING:
     from thingspace_provider.emulator.emulator import Emulator, EmulatorConfig
@@ -46,7 +43,6 @@ def command(context: click.Context, /, host: str, port: int, state: Path | None,
     """Run an emulator of ThingSpace on this machine, until Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
-    _check_extra()
     from thingspace_provider.emulator.platform.state_json import InvalidState  # noqa: PLC0415
     from thingspace_provider.emulator.runtime.server import PREFIX, base_url, bind, serve  # noqa: PLC0415
     from thingspace_provider.emulator.runtime.state_file import load_state_file  # noqa: PLC0415 - `env` does not need the extra
@@ -96,15 +92,6 @@ def env(host: str, port: int, as_json: bool) -> None:
         click.echo(json.dumps(variables))
     else:
         click.echo("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
-
-
-def _check_extra() -> None:
-    try:
-        importlib.import_module("thingspace_provider.emulator.runtime.server")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("thingspace_provider"):
-            raise
-        raise click.ClickException(f"the emulator needs the package {error.name}. {INSTALL_HINT}") from None
 
 
 def _build_config(

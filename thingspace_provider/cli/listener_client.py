@@ -36,11 +36,15 @@ class ListenerUnavailable(ListenerClientError):
 
 @dataclass
 class ListenerClient:
-    """Client of one listener. `cursor` is the id after which reading continues; None is the beginning."""
+    """Client of one listener. `cursor` is the id after which reading continues; None is the beginning.
+
+    `store` is the path or address of a local listener's store.
+    """
 
     url: str
     token: str = field(repr=False)
     is_local: bool = False
+    store: str = ""
     cursor: str | None = None
 
     def __post_init__(self) -> None:
@@ -99,7 +103,9 @@ class ListenerClient:
         except requests.Timeout:
             raise ListenerUnavailable(f"the listener at {self.url} does not respond. See its log") from None
         except (requests.RequestException, ValueError):  # ValueError: the host of the URL cannot be a name
-            hint = "Run `pulumi up` to start it" if self.is_local else "Check the URL, and that the listener runs"
+            hint = "Check the URL, and that the listener runs"
+            if self.is_local:
+                hint = f"Run `pulumi up` to start it, or read its store: thingspace messages --store {self.store}"
             raise ListenerUnavailable(f"cannot connect to the listener at {self.url}. {hint}") from None
         if response.status_code == requests.codes.unauthorized:
             raise ListenerClientError(
@@ -168,7 +174,7 @@ def _client_from_file(file: Path) -> ListenerClient:
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
         url = f"http://{settings['host']}:{int(settings['port'])}"
-        return ListenerClient(url, settings["apiToken"], is_local=True)
+        return ListenerClient(url, settings["apiToken"], is_local=True, store=settings["store"])
     except OSError as error:
         raise ListenerClientError(f"cannot read {file}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):

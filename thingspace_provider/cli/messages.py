@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from thingspace_provider.cli import delivery_commands, listener_client
+from thingspace_provider.cli.delivery_commands import open_store
 from thingspace_provider.cli.listener_client import ListenerClient, ListenerClientError, MessageFilters
 from thingspace_provider.cli.output import (
     exit_with_error,
@@ -22,6 +23,7 @@ from thingspace_provider.cli.output import (
     print_line,
     print_note,
     print_table,
+    store_option,
 )
 from thingspace_provider.common.backoff import exponential_backoff, no_jitter
 
@@ -33,6 +35,7 @@ EXAMPLE = """
 \b
 Examples:
   thingspace messages                    # the local listeners of `pulumi up`
+  thingspace messages --store .thingspace/listeners/dev-listener/inbox.sqlite3
   thingspace messages --follow --account 0000123456-00001
   thingspace messages --device 5551230001 --contains alarm --since 2026-03-01
   THINGSPACE_LISTENER_API_TOKEN=… thingspace messages --url https://sms.example.com --json
@@ -68,6 +71,7 @@ def _is_time(text: str) -> bool:
 
 @click.group(epilog=EXAMPLE, invoke_without_command=True)
 @listener_options
+@store_option
 @click.option("--account", help="Only messages of this account.")
 @click.option("--device", help="Only messages of this device, as 5551230001 or mdn:5551230001.")
 @click.option("--contains", metavar="TEXT", help="Only messages that contain this text.")
@@ -90,6 +94,7 @@ def command(
     /,
     url: str | None,
     state_dir: Path,
+    store: Path | None,
     limit: int,
     follow: bool,
     as_json: bool,
@@ -97,14 +102,21 @@ def command(
 ) -> None:
     """List messages that a listener has stored, newest last.
 
-    Without --url, the command reads all local listeners. Duplicates are marked.
+    Without --url and --store, the command reads all local listeners. Duplicates are marked.
     """
     if context.invoked_subcommand is not None:
         if any(context.get_parameter_source(name) == ParameterSource.COMMANDLINE for name in context.params):
             raise click.UsageError(f"Give options behind `{context.invoked_subcommand}`.")
         return
+    if store and (url or follow):
+        raise click.UsageError("--store reads without a listener. Leave out --url and --follow.")
+    clients: list[ListenerClient] = []
     try:
-        clients, messages = _fetch_newest(listener_client.select_clients(url, state_dir, os.environ), limit, filters)
+        if store:
+            messages = open_store(store).fetch_newest(limit, filters)
+        else:
+            selected = listener_client.select_clients(url, state_dir, os.environ)
+            clients, messages = _fetch_newest(selected, limit, filters)
         if follow:
             _follow(clients, filters, messages, as_json)
         elif as_json:

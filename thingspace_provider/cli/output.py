@@ -33,6 +33,25 @@ def listener_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return url(state_dir(command))
 
 
+class StorePath(click.ParamType[Path]):
+    """SQLite store: a path, or `sqlite:///` and a path."""
+
+    name = "store"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        text = str(value)
+        if "://" in text and not text.startswith("sqlite:///"):
+            self.fail("only a SQLite store can be read: give its path. For PostgreSQL, start a listener", param, ctx)
+        return Path(text.removeprefix("sqlite:///"))
+
+
+def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--store`, which selects a store instead of a listener."""
+    text = "Read this SQLite store (sqlite:///PATH or PATH) without a listener. Changes nothing."
+    return click.option("--store", type=StorePath(), metavar="STORE", help=text)(command)
+
+
 def escape_control_characters(text: str) -> str:
     r"""Return the text with control characters written as escapes such as `\x1b`."""
     return "".join(ascii(character)[1:-1] if _is_escaped(character) else character for character in text)

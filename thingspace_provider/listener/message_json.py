@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from thingspace_provider.listener.store.base import StoredMessage
+from thingspace_provider.listener.store.base import DEAD_LETTER, PENDING, DeliveryHistory, StoredMessage
 from thingspace_provider.listener.timestamps import format_timestamp
+
+STATE_NAMES = {PENDING: "pending", DEAD_LETTER: "dead_letter"}  # the others have the store's names
 
 
 def message_to_json(message: StoredMessage, *, include_body: bool) -> dict[str, Any]:
@@ -23,3 +25,27 @@ def message_to_json(message: StoredMessage, *, include_body: bool) -> dict[str, 
         fields["requestId"] = message.request_id
         fields["body"] = message.body.decode("utf-8", "replace")
     return fields
+
+
+def history_to_json(history: DeliveryHistory) -> dict[str, Any]:
+    """Return the JSON of a message with its deliveries, one for each sink, as the store has them."""
+    message = history.message
+    return {
+        **message_to_json(message, include_body=True),
+        "storedAt": _format_optional(message.stored_at),
+        "deliveries": [
+            {
+                "sink": delivery.sink,
+                "state": STATE_NAMES.get(delivery.state, delivery.state),
+                "attempts": delivery.attempts,
+                "lastError": delivery.last_error,
+                "updatedAt": _format_optional(delivery.updated_at),
+                "nextAttemptAt": _format_optional(delivery.next_attempt_at if delivery.state == PENDING else None),
+            }
+            for delivery in history.deliveries
+        ],
+    }
+
+
+def _format_optional(microseconds: int | None) -> str | None:
+    return format_timestamp(microseconds) if microseconds else None

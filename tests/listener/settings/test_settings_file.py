@@ -75,6 +75,7 @@ def test_yaml_file_is_loaded(tmp_path: Path) -> None:
 
 
 UNENCODABLE_ERROR = "must be UTF-8 text without NUL"
+STORE_ERROR = "must be sqlite:/// followed by the path of a file, or postgresql://user@host/database"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,9 @@ UNENCODABLE_ERROR = "must be UTF-8 text without NUL"
         ("host", "\0", UNENCODABLE_ERROR),
         ("thingspaceCredentials", {"password": "\udce9"}, UNENCODABLE_ERROR),
         ("store", "postgresql://[hidden/db", "is no address"),
-        ("store", "sqlite:////", "must be sqlite:/// followed by the path of a file"),
+        ("store", "x.db", f"{STORE_ERROR}; for the file x.db, write sqlite:///x.db"),
+        ("store", "mysql://h/d", f"{STORE_ERROR}; mysql is not supported"),
+        ("store", "sqlite:////", STORE_ERROR),
     ],
 )
 def test_an_invalid_value_is_rejected(tmp_path: Path, key: str, value: Any, expected: str) -> None:

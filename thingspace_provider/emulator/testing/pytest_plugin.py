@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from thingspace_provider.emulator import INSTALL_HINT
-
 if TYPE_CHECKING:
     from thingspace_provider.emulator.testing.client import EmulatorClient
     from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
@@ -37,7 +35,10 @@ def start_thingspace_emulator() -> Iterator[Callable[..., EmulatorClient]]:
                 from thingspace_provider.emulator.runtime.server import EmulatorThread  # noqa: PLC0415
                 from thingspace_provider.emulator.testing.client import EmulatorClient  # noqa: PLC0415 - imported when used
             except ModuleNotFoundError as error:
-                pytest.fail(f"the emulator needs the package {error.name}. {INSTALL_HINT}")
+                pytest.fail(
+                    f"the emulator needs the package {error.name}. "
+                    "Install the extra in a clone: pip install -e '.[emulator]'"
+                )
             emulator = stack.enter_context(EmulatorThread(parse_scenario(scenario)))
             return EmulatorClient(emulator.root)
 

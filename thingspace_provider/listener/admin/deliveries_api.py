@@ -34,11 +34,10 @@ from thingspace_provider.listener.admin.messages_api import (
     reject_unknown_parameters,
 )
 from thingspace_provider.listener.forwarding.service import ForwardingService
-from thingspace_provider.listener.message_json import message_to_json
-from thingspace_provider.listener.store.base import DEAD_LETTER, PENDING, Delivery, OutboxEntry, Store, StoredMessage
+from thingspace_provider.listener.message_json import history_to_json, message_to_json
+from thingspace_provider.listener.store.base import PENDING, OutboxEntry, Store
 from thingspace_provider.listener.timestamps import format_timestamp
 
-STATE_NAMES = {PENDING: "pending", DEAD_LETTER: "dead_letter"}  # the others have the store's names
 SKIPPED = "skipped"  # the sink does not forward this kind of message
 
 
@@ -82,27 +81,13 @@ class DeliveriesApi:
         history = self._store.delivery_history(message_id)
         if history is None:
             raise NotFound(f"there is no message {message_id}")
-        message = history.message
-        return {
-            **message_to_json(message, include_body=True),
-            "storedAt": None if message.stored_at is None else format_timestamp(message.stored_at),
-            "deliveries": [self._delivery_to_json(message, delivery) for delivery in history.deliveries],
-        }
-
-    def _delivery_to_json(self, message: StoredMessage, delivery: Delivery) -> dict[str, Any]:
-        is_accepted = self._forwarding_service.accepts(delivery.sink, message)
-        is_pending = delivery.state == PENDING
-        return {
-            "sink": delivery.sink,
-            "state": STATE_NAMES.get(delivery.state, delivery.state) if is_accepted else SKIPPED,
-            "attempts": delivery.attempts,
-            "lastError": (self._forwarding_service.sink_error(delivery.sink) if is_pending else None)
-            or delivery.last_error,
-            "updatedAt": format_timestamp(delivery.updated_at) if delivery.updated_at else None,
-            "nextAttemptAt": format_timestamp(delivery.next_attempt_at)
-            if is_pending and delivery.next_attempt_at
-            else None,
-        }
+        document = history_to_json(history)
+        for delivery, entry in zip(history.deliveries, document["deliveries"], strict=True):
+            if not self._forwarding_service.accepts(delivery.sink, history.message):
+                entry["state"] = SKIPPED
+            if delivery.state == PENDING:
+                entry["lastError"] = self._forwarding_service.sink_error(delivery.sink) or delivery.last_error
+        return document
 
     def _build_dead_letter_page(self, parameters: QueryParams) -> dict[str, Any]:
         reject_unknown_parameters(parameters, ("sink", "after", "limit"))

@@ -22,6 +22,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -30,7 +31,7 @@ from starlette.responses import JSONResponse, Response
 from thingspace_provider.listener.callback_parser import KINDS, TEXT
 from thingspace_provider.listener.ingest.callback_auth import constant_time_equals
 from thingspace_provider.listener.message_json import message_to_json
-from thingspace_provider.listener.store.base import MessageQuery, Store, StoreError
+from thingspace_provider.listener.store.base import MessageQuery, Store, StoredMessage, StoreError
 from thingspace_provider.listener.timestamps import parse_timestamp
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
@@ -62,7 +63,9 @@ class MessagesApi:
 
     async def list_messages(self, request: Request) -> Response:
         """Respond with 200, 400 (invalid parameter), 401 (invalid token) or 503 (store unavailable)."""
-        return await self.respond(request, lambda: self._build_page(request.query_params))
+        return await self.respond(
+            request, lambda: json.dumps(build_page(self._store.find, request.query_params), ensure_ascii=False).encode()
+        )
 
     async def respond(self, request: Request, build_content: Callable[[], bytes]) -> Response:
         """Check the token, build the content in a thread, and respond. The exceptions above become error responses."""
@@ -91,11 +94,13 @@ class MessagesApi:
             scheme.lower() == "bearer" and constant_time_equals(token.strip(), self.api_token) and self.api_token != ""
         )
 
-    def _build_page(self, parameters: QueryParams) -> bytes:
-        messages = self._store.find(_parse_query(parameters))
-        cursor = str(messages[-1].id) if messages else parameters.get("after")
-        documents = [message_to_json(message, include_body="kind" in parameters) for message in messages]
-        return json.dumps({"messages": documents, "next": cursor}, ensure_ascii=False).encode()
+
+def build_page(find: Callable[[MessageQuery], list[StoredMessage]], parameters: QueryParams) -> dict[str, Any]:
+    """Return the response to a request with these parameters. Raises InvalidParameter and StoreError."""
+    messages = find(_parse_query(parameters))
+    cursor = str(messages[-1].id) if messages else parameters.get("after")
+    documents = [message_to_json(message, include_body="kind" in parameters) for message in messages]
+    return {"messages": documents, "next": cursor}
 
 
 def _parse_query(parameters: QueryParams) -> MessageQuery:

@@ -21,10 +21,10 @@ def parse_store_url(value: object) -> str:
     if (path := sqlite_path(url)) and path.name:
         return url
     if not url.startswith(POSTGRES_SCHEMES):
-        scheme = url.partition(":")[0] if "://" in url else "nothing"
+        scheme, separator, _ = url.partition("://")
+        reason = f"{scheme} is not supported" if separator else "for the file x.db, write sqlite:///x.db"
         raise InvalidValue(
-            "must be sqlite:/// followed by the path of a file, or postgresql://user@host/database; "
-            f"{scheme} is not supported"
+            f"must be sqlite:/// followed by the path of a file, or postgresql://user@host/database; {reason}"
         )
     # A slash, '?' or '#' in a password would end the part that is masked, a second '@' would begin the host.
     try:

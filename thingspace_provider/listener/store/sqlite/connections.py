@@ -85,6 +85,22 @@ def _identify_files(path: Path) -> list[tuple[int, int]]:
     return [(status.st_dev, status.st_ino) for status in statuses]
 
 
+def open_reader(path: Path) -> apsw.Connection:
+    """Open a connection that reads the store of a listener. Raises apsw.Error."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MILLISECONDS)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def open_unserved_reader(path: Path) -> apsw.Connection:
+    """Open a connection that reads a store without a listener, and changes and creates no file. Raises apsw.Error."""
+    has_wal = path.with_name(f"{path.name}-wal").exists()
+    parameter = "readonly_shm" if has_wal else "immutable"  # a store without them would get these files again
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return apsw.Connection(f"{path.absolute().as_uri()}?{parameter}=1", flags=flags)
+
+
 def _connect(path: Path, synchronous: str) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(BUSY_TIMEOUT_MILLISECONDS)

@@ -24,7 +24,7 @@ from thingspace_provider.listener.store.base import (
 )
 from thingspace_provider.listener.store.ordering import entry_updates, ordering_key
 from thingspace_provider.listener.store.query_sql import MESSAGE_COLUMNS
-from thingspace_provider.listener.store.sqlite.reader import Reader, message_from_row
+from thingspace_provider.listener.store.sqlite.reader import DELIVERY_COLUMNS, Reader, message_from_row
 from thingspace_provider.listener.store.sqlite.writer import Writer
 
 STATE_CHANGE_BATCH_SIZE = 1000  # dead letters in one transaction, so that the carrier's answers are not delayed
@@ -71,7 +71,6 @@ UPDATE outbox SET due = 0 WHERE sink = :sink AND callback IN (
     WHERE NOT EXISTS (SELECT 1 FROM outbox AS head
                       WHERE head.sink = :sink AND head.lane = lane.value AND head.due IS NOT NULL))
 """
-DELIVERY_COLUMNS = "sink, state, attempts, reason, changed, due"
 DELIVERY_COLUMN_COUNT = 6
 ENTRIES = f"""
 SELECT {DELIVERY_COLUMNS}, {MESSAGE_COLUMNS} FROM outbox JOIN callbacks ON id = callback WHERE sink = :sink

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
 
 from thingspace_provider.listener.callback_parser import Device
-from thingspace_provider.listener.store.base import MessageQuery, StoredMessage, StoreError
-from thingspace_provider.listener.store.query_sql import build_query
-from thingspace_provider.listener.store.sqlite.connections import BUSY_TIMEOUT_MILLISECONDS
+from thingspace_provider.listener.store.base import (
+    Delivery,
+    DeliveryHistory,
+    MessageQuery,
+    StoredMessage,
+    StoreError,
+)
+from thingspace_provider.listener.store.query_sql import MESSAGE_COLUMNS, build_query
+from thingspace_provider.listener.store.sqlite.connections import open_reader
 
 INTERRUPT_INTERVAL_SECONDS = 0.01  # for who still reads at the end
+DELIVERY_COLUMNS = "sink, state, attempts, reason, changed, due"
 CONDITIONS = {
     "device": """id IN (
         SELECT callback FROM devices WHERE device = :device AND callback {span}
@@ -35,8 +43,8 @@ class ThreadConnection(NamedTuple):
 class Reader:
     """Selects from the file. Raises StoreFailed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, connect: Callable[[Path], apsw.Connection] = open_reader) -> None:
+        self._path, self._connect = path, connect
         self._threads = threading.local()
         self._lock = threading.Lock()
         self._connections: list[ThreadConnection] = []
@@ -57,6 +65,16 @@ class Reader:
         messages = [message_from_row(row) for row in self.fetch_rows(sql, values)]
         return messages[::-1] if query.newest else messages
 
+    def delivery_history(self, message_id: int) -> DeliveryHistory | None:
+        """Return a message with its deliveries, or None if there is none of this id."""
+        values = {"id": message_id}
+        rows = self.fetch_rows(f"SELECT {MESSAGE_COLUMNS} FROM callbacks WHERE id = :id", values)  # noqa: S608  names only
+        if not rows:
+            return None
+        query = f"SELECT {DELIVERY_COLUMNS} FROM outbox WHERE callback = :id ORDER BY sink"  # noqa: S608  names only
+        deliveries = tuple(Delivery(*row) for row in self.fetch_rows(query, values))
+        return DeliveryHistory(message_from_row(rows[0]), deliveries)
+
     def close(self) -> None:
         """Close every connection; who still reads is interrupted, and nobody can begin to."""
         with self._lock:
@@ -73,10 +91,8 @@ class Reader:
             with self._lock:
                 if self._closed:
                     raise StoreError("the store is closed")
-                connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
-                connection.set_busy_timeout(BUSY_TIMEOUT_MILLISECONDS)
-                connection.execute("PRAGMA query_only = ON")
-                thread_connection = self._threads.opened = ThreadConnection(connection, threading.Lock())
+                thread_connection = ThreadConnection(self._connect(self._path), threading.Lock())
+                self._threads.opened = thread_connection
                 self._connections.append(thread_connection)
         return thread_connection
 

@@ -14,7 +14,6 @@ import apsw
 
 from thingspace_provider.listener.callback_parser import reparse
 from thingspace_provider.listener.store.base import (
-    Delivery,
     DeliveryHistory,
     IncomingCallback,
     MessageQuery,
@@ -27,7 +26,7 @@ from thingspace_provider.listener.store.duplicates import WINDOW_US, DuplicateWi
 from thingspace_provider.listener.store.query_sql import MESSAGE_COLUMNS
 from thingspace_provider.listener.store.sqlite.connections import lock_store, open_background_writer, open_writer
 from thingspace_provider.listener.store.sqlite.coordination import SqliteCoordination
-from thingspace_provider.listener.store.sqlite.outbox import DELIVERY_COLUMNS, SqliteOutbox
+from thingspace_provider.listener.store.sqlite.outbox import SqliteOutbox
 from thingspace_provider.listener.store.sqlite.reader import Reader, message_from_row
 from thingspace_provider.listener.store.sqlite.writer import Writer
 
@@ -138,14 +137,7 @@ class SqliteStore:
 
     def delivery_history(self, message_id: int) -> DeliveryHistory | None:
         """One callback and what became of it."""
-        rows = self._reader.fetch_rows(f"SELECT {MESSAGE_COLUMNS} FROM callbacks WHERE id = :id", {"id": message_id})  # noqa: S608  names only
-        if not rows:
-            return None
-        query = f"SELECT {DELIVERY_COLUMNS} FROM outbox WHERE callback = :id ORDER BY sink"  # noqa: S608  names only
-        return DeliveryHistory(
-            message_from_row(rows[0]),
-            tuple(Delivery(*row) for row in self._reader.fetch_rows(query, {"id": message_id})),
-        )
+        return self._reader.delivery_history(message_id)
 
     def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
         """Remove what is old and owed to nobody; the space is used again."""
