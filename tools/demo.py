@@ -5,7 +5,6 @@ All its files are in .thingspace/demo, which git ignores.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from typing import Any
 import requests
 
 from thingspace_provider.common import timeouts
+from thingspace_provider.common.file_lock import FileLock
 from thingspace_provider.lifecycle.listener_process import DetachedProcess
 
 TOP = Path(__file__).resolve().parent.parent
@@ -56,14 +56,15 @@ class Emulator:
 
     def __init__(self) -> None:
         # The emulator inherits the lock on its pid file, so a later run can detect whether it still runs.
-        with EMULATOR_PID.open("w") as pid_file:
-            fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with (FOLDER / "emulator.log").open("w") as log:
-                command = [sys.executable, "-m", "thingspace_provider.cli", "emulator", "--port", "0", "--json"]
-                self._process = subprocess.Popen(
-                    command, stdout=subprocess.PIPE, stderr=log, pass_fds=[pid_file.fileno()], text=True
-                )
-            pid_file.write(str(self._process.pid))
+        lock = FileLock(EMULATOR_PID)
+        lock.acquire()
+        with (FOLDER / "emulator.log").open("w") as log:
+            command = [sys.executable, "-m", "thingspace_provider.cli", "emulator", "--port", "0", "--json"]
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, pass_fds=[lock.descriptor], text=True
+            )
+        EMULATOR_PID.write_text(str(self._process.pid))
+        lock.release()
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             raise DemoError(f"starting the emulator failed. See {FOLDER / 'emulator.log'}")

@@ -76,7 +76,7 @@ def test_each_check_of_a_healthy_chain_is_ok_and_the_calls_are_counted(emulator:
     assert [name for name, status in diagnosis.status.items() if status == "ok"] == [
         *("python", "packages", "pulumi CLI", "language host", "sqlite"),
         *("app key", "app secret", "username", "password", "base URL", "limits"),
-        *("dns", "connection", "login guard", "token", "login"),
+        *("dns", "connect", "login guard", "token", "login"),
         *(f"account {ACCOUNT}", f"account {OTHER_ACCOUNT}", "logout"),
     ]
     assert diagnosis.check_lines["username"] == "emulator-user, from environment variable THINGSPACE_USERNAME "
@@ -95,7 +95,7 @@ def test_the_text_output_has_the_same_checks_with_hints_below(monkeypatch: pytes
         "         -> Set THINGSPACE_APP_SECRET, or run `pulumi config set --secret thingspace:appSecret`.\n"
     ) in done.output
     assert "skipped  token: the credentials are incomplete\n" in done.output
-    assert "ok       connection: " in done.output  # needs no credentials
+    assert "ok       connect: " in done.output  # needs no credentials
     has_no_secret(done.output)
 
 
@@ -178,8 +178,8 @@ def test_a_name_that_does_not_resolve_is_distinguished_from_a_connection_that_fa
     assert "thingspace.invalid does not resolve" in diagnosis.check_lines["dns"]
     monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{reserve_closed_port()}/api")
     diagnosis = diagnose()
-    assert diagnosis.failed == ["connection"]
-    assert "connection refused" in diagnosis.check_lines["connection"]
+    assert diagnosis.failed == ["connect"]
+    assert "connection refused" in diagnosis.check_lines["connect"]
     assert diagnosis.status["token"] == "skipped"
 
 
@@ -188,16 +188,16 @@ def test_a_server_that_never_responds_times_out(monkeypatch: pytest.MonkeyPatch)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/api")
         diagnosis = diagnose()
-    assert diagnosis.failed == ["connection"]
-    assert "within 0.3 s" in diagnosis.check_lines["connection"]
+    assert diagnosis.failed == ["connect"]
+    assert "within 0.3 s" in diagnosis.check_lines["connect"]
 
 
 def test_a_certificate_that_is_not_trusted_fails_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with run_callback_server(context=create_tls_context(trustme.CA().issue_cert("localhost"))) as https:
         monkeypatch.setenv("THINGSPACE_BASE_URL", https.url("localhost", "/api"))
         diagnosis = diagnose()
-    assert diagnosis.failed == ["connection"]
-    assert "the TLS connection is not trusted" in diagnosis.check_lines["connection"]
+    assert diagnosis.failed == ["connect"]
+    assert "the TLS connection is not trusted" in diagnosis.check_lines["connect"]
 
 
 class Page(BaseHTTPRequestHandler):
@@ -241,14 +241,14 @@ def test_no_request_is_sent_to_an_address_that_would_receive_credentials_in_plai
     diagnosis = diagnose()
     assert diagnosis.failed == ["base URL"]
     assert "unencrypted" in diagnosis.check_lines["base URL"]
-    assert diagnosis.status["connection"] == "skipped"
+    assert diagnosis.status["connect"] == "skipped"
 
 
 def test_a_password_that_cannot_be_sent_is_named_and_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{reserve_closed_port()}/api")
     monkeypatch.setenv("THINGSPACE_PASSWORD", os.fsdecode(b"\xff"))
     diagnosis = diagnose()
-    assert diagnosis.failed == ["credentials", "connection"]
+    assert diagnosis.failed == ["credentials", "connect"]
     assert "THINGSPACE_PASSWORD" in diagnosis.check_lines["credentials"]
     assert diagnosis.status["login"] == "skipped"
 
@@ -256,8 +256,8 @@ def test_a_password_that_cannot_be_sent_is_named_and_not_tried(monkeypatch: pyte
 def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://user:sentinel@127.0.0.1:{reserve_closed_port()}/api")
     diagnosis = diagnose()
-    assert diagnosis.failed == ["connection"]
-    assert "http://user:***@127.0.0.1" in diagnosis.check_lines["connection"]
+    assert diagnosis.failed == ["connect"]
+    assert "http://user:***@127.0.0.1" in diagnosis.check_lines["connect"]
 
 
 def test_a_limit_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,7 @@ Standard output has one line, the folder. The log goes to standard error.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import math
 import os
 import re
 import shutil
@@ -23,8 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+
+from thingspace_provider.common.file_lock import FileLock
 
 HERE = Path(__file__).resolve().parent
 CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
@@ -187,26 +188,20 @@ def cache_or_create(root: Path, create: Callable[[Path], None]) -> Path:
     """Return the bin folder under root, which one process at a time creates if it is missing."""
     if not (root / "bin" / "pulumi").exists():
         root.parent.mkdir(parents=True, exist_ok=True)
-        with hold_lock(root.parent / f"{root.name}.lock"):
+        lock = FileLock(root.parent / f"{root.name}.lock")
+        try:
+            if not lock.acquire():
+                log("another process installs or builds the same version; waiting for it ...")
+                lock.acquire(math.inf)
             if not (root / "bin" / "pulumi").exists():
                 with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
                     created = Path(scratch) / "root"
                     create(created)
                     shutil.rmtree(root, ignore_errors=True)
                     created.rename(root)  # atomic: no process sees an incomplete folder
+        finally:
+            lock.release()
     return root / "bin"
-
-
-@contextlib.contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file, and log when another process holds it."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log("another process installs or builds the same version; waiting for it ...")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def find_cached(version: str) -> Path:

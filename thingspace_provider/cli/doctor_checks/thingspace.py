@@ -54,7 +54,7 @@ def run_checks(user: ResolvedUser, accounts: list[str], redactor: Redactor) -> C
     """Check ThingSpace and return the registrations of each account that could be read."""
     for_all = [f"account {account}" for account in accounts]
     if user.base_url is None:
-        yield from _skip_all(["dns", "connection", "token", "login", *for_all], "the base URL is not usable")
+        yield from _skip_all(["dns", "connect", "token", "login", *for_all], "the base URL is not usable")
         return {}
     is_reached = yield from _check_connection(user.base_url)
     if user.credentials is None:
@@ -118,15 +118,15 @@ def _check_connection(base_url: str) -> Checks[bool]:
             yield ok("dns", addresses if addresses == target.host else f"{target.host} resolves to {addresses}")
         except reachability.ProbeFailed as error:
             yield failed("dns", error.detail, CONNECTIVITY_HINT)
-            yield skipped("connection", "no address to connect to")
+            yield skipped("connect", "no address to connect to")
             return False
     try:
         RequestsTransport().send("GET", base_url, {"Accept": "application/json"}, None, RESPONSE_TIMEOUT_SECONDS)
     except TransportError as error:
-        yield failed("connection", f"no response from {base_url} ({error})", CONNECTIVITY_HINT)
+        yield failed("connect", f"no response from {base_url} ({error})", CONNECTIVITY_HINT)
         return False
     protocol = "TLS with a trusted certificate" if base_url.startswith("https:") else "plain http on this machine"
-    yield ok("connection", f"{target.address} responds ({protocol})")
+    yield ok("connect", f"{target.address} responds ({protocol})")
     return True
 
 
