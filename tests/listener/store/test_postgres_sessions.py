@@ -144,6 +144,7 @@ def test_a_statement_that_timed_out_runs_once(postgres: PostgresServer, admin: A
         ("default_transaction_isolation", "'repeatable read'", "read committed"),
         ("client_encoding", "'LATIN1'", "UTF8"),
         ("statement_timeout", "'5ms'", "1min"),
+        ("lock_timeout", "'5ms'", "0"),
         ("enable_seqscan", "on", "off"),
         ("jit", "on", "off"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import time
 from collections.abc import Generator, Mapping
@@ -22,6 +23,7 @@ PARAMETERS = {
     "client_encoding": "UTF8",
     "default_transaction_isolation": "read committed",  # the functions must see what was committed before their lock
     "jit": "off",  # compiling a statement takes longer than running it
+    "lock_timeout": "0",  # the statement timeout bounds the wait for the write lock
     "synchronous_commit": "on",
 }
 # Statistics of a young table mislead the planner, whose plans the functions keep: these tables are never scanned.
@@ -135,14 +137,10 @@ class ConnectionPool:
             self._idle.pop().close()
 
     def _take_idle(self) -> Session | None:
-        while self._idle:
-            try:
-                session = self._idle.pop()
-            except IndexError:  # another thread took it
-                break
-            if not session.has_input():
-                return session
-            session.close()
+        with contextlib.suppress(IndexError):  # no idle session is left
+            while (session := self._idle.pop()).has_input():
+                session.close()
+            return session
         return None
 
     def _run(self, session: Session, query: str, values: dict[str, Any] | None) -> list[tuple[Any, ...]]:
