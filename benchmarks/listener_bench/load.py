@@ -11,7 +11,7 @@ from typing import cast
 CONNECTIONS = 64
 TIMEOUT_SECONDS = 600.0
 ACCOUNT, PATH_TOKEN = "0000123456-00001", "invented-path-token"
-CREDENTIAL = {"username": "plant-a", "password": "invented-password"}
+CREDENTIAL = {"username": "plant-a", "password": "invented-pass-phrase"}
 PATH = f"/callbacks/{PATH_TOKEN}/{ACCOUNT}"
 
 

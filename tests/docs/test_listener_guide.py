@@ -9,6 +9,7 @@ import pytest
 
 from tests.docs.pending import renamed
 from tests.docs.test_documents import DOCUMENTS, TOP
+from tests.support.listener_process import PASSWORD
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
 from thingspace_provider.listener.store.disk_space import parse_disk_space
 
@@ -33,7 +34,9 @@ DEFAULTS = {
 
 
 def test_example_settings_can_be_loaded() -> None:
-    settings = load_settings(None, {}, {**EXAMPLES[0], "pathToken": "a" * 16, "apiToken": "b" * 16})
+    settings = load_settings(
+        None, {}, {**EXAMPLES[0], "password": PASSWORD, "pathToken": "a" * 16, "apiToken": "b" * 16}
+    )
     assert settings.accounts == ("0000123456-00001",)
 
 

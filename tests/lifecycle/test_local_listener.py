@@ -39,7 +39,12 @@ def lifecycle(ports: list[int]) -> LocalListenerLifecycle:
 
 @pytest.fixture
 def inputs(tmp_path: Path, lifecycle: LocalListenerLifecycle) -> Iterator[dict[str, Any]]:
-    given = {"accountNames": [ACCOUNT], "username": "plant-a", "password": "example-only", "previousPasswords": []}
+    given = {
+        "accountNames": [ACCOUNT],
+        "username": "plant-a",
+        "password": "an-invented-pass-phrase",
+        "previousPasswords": [],
+    }
     checked = lifecycle.check({**given, "pathToken": TOKEN, "stateDir": str(tmp_path / "listener")})
     assert checked.failures == []
     yield checked.inputs
@@ -65,7 +70,7 @@ def test_a_listener_starts_passes_the_probe_is_read_and_stops(
 ) -> None:
     outputs = lifecycle.create(harness.context, inputs).outputs
     readiness_probe.wait_until_ready(
-        f"{outputs['url']}/callbacks/{TOKEN}/{ACCOUNT}", ACCOUNT, "plant-a", "example-only"
+        f"{outputs['url']}/callbacks/{TOKEN}/{ACCOUNT}", ACCOUNT, "plant-a", "an-invented-pass-phrase"
     )
     assert lifecycle.read(harness.context, outputs).outputs == outputs
     assert os.getsid(outputs["pid"]) == outputs["pid"]  # a session of its own

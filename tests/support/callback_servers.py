@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime as dt
+import functools
 import hashlib
 import hmac
 import json
@@ -34,11 +35,20 @@ CannedResponse = tuple[int, dict[str, str], bytes]  # status, headers, body
 JSON = {"Content-Type": "application/json"}
 
 
+@functools.cache
+def _derive_key(password: str) -> bytes:
+    salt = f"thingspace-readiness-probe:{USERNAME}".encode()
+    return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=5, dklen=32)
+
+
+def compute_proof(nonce: str, password: str = PASSWORD) -> str:
+    """Compute the proof by the formula of the guide."""
+    return hmac.new(_derive_key(password), f"{ACCOUNT}:{nonce}".encode(), hashlib.sha256).hexdigest()
+
+
 def build_proof(nonce: str, password: str = PASSWORD) -> CannedResponse:
     """Build the listener's response to a nonce."""
-    message = f"{USERNAME}:{ACCOUNT}:{nonce}".encode()
-    digest = hmac.new(password.encode(), message, hashlib.sha256).hexdigest()
-    return 200, JSON, json.dumps({"account": ACCOUNT, "proof": digest}).encode()
+    return 200, JSON, json.dumps({"account": ACCOUNT, "proof": compute_proof(nonce, password)}).encode()
 
 
 @contextlib.contextmanager

@@ -1,13 +1,11 @@
 """Readiness probe: checks that a callback URL leads to the expected listener, without a message or a password.
 
 The probe sends `GET {callback URL}` with the header `ThingSpace-Probe: <nonce>`. The listener responds with
-`{"account", "proof"}`. The proof is the HMAC-SHA256 of `username:account:nonce`, with the callback password as key, in
-hex. So one request verifies path, account and credential.
+`{"account", "proof"}`, so one request verifies path, account and credential. `common/probe_proof.py` has the formula.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import secrets
@@ -21,6 +19,7 @@ from urllib.parse import urljoin
 from thingspace_provider.api.errors import ListenerNotReady
 from thingspace_provider.api.transport import HttpResponse, RequestsTransport, TransportError
 from thingspace_provider.common.backoff import exponential_backoff, no_jitter
+from thingspace_provider.common.probe_proof import compute_proof
 from thingspace_provider.common.urls import is_loopback, mask_url
 from thingspace_provider.readiness import reachability, tls_errors
 from thingspace_provider.readiness.reachability import ProbeFailed
@@ -45,8 +44,7 @@ class ExpectedListener:
 
     def proof(self, nonce: str) -> str:
         """Return the proof for a nonce."""
-        message = f"{self.username}:{self.account}:{nonce}".encode()
-        return hmac.new(self.password.encode(), message, hashlib.sha256).hexdigest()
+        return compute_proof(self.username, self.password, self.account, nonce)
 
 
 class ReadinessProbe:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import asyncio
 import json
 import socket
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry
+from starlette.types import Message, Receive
 
+from tests.support.callback_servers import compute_proof
 from tests.support.listener_process import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -18,8 +21,13 @@ from tests.support.listener_process import (
     PREVIOUS,
     USERNAME,
     ListenerProcess,
+    build_settings,
     build_text_callback,
 )
+from thingspace_provider.listener.ingest.callback_endpoint import CallbackEndpoint
+from thingspace_provider.listener.ingest.group_commit import GroupCommitter
+from thingspace_provider.listener.ingest.metrics import IngestMetrics
+from thingspace_provider.listener.settings.listener_settings import load_settings
 
 NONCE = "a-nonce-of-16-ch"
 
@@ -134,8 +142,7 @@ def test_any_content_type_is_parsed_as_json(listener: ListenerProcess) -> None:
 def test_probe_response_has_the_proof_of_the_credential(listener: ListenerProcess) -> None:
     before = count_stored(listener)
     response = listener.get(listener.path(), **{"ThingSpace-Probe": NONCE})
-    proof = hmac.new(PASSWORD.encode(), f"{USERNAME}:{ACCOUNT}:{NONCE}".encode(), hashlib.sha256).hexdigest()
-    assert (response.status_code, response.json()) == (200, {"account": ACCOUNT, "proof": proof})
+    assert (response.status_code, response.json()) == (200, {"account": ACCOUNT, "proof": compute_proof(NONCE)})
     assert count_stored(listener) == before
 
 
@@ -155,3 +162,27 @@ def test_malformed_http_is_rejected(listener: ListenerProcess) -> None:
         connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         assert b"400" in connection.recv(1000)
     assert listener.get("/healthz").status_code == 200
+
+
+def test_event_loop_runs_while_a_proof_is_computed(tmp_path: Path) -> None:
+    settings = load_settings(None, {}, build_settings(tmp_path, username="derived nowhere else"))
+    metrics = IngestMetrics(CollectorRegistry())
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def respond() -> int:
+        endpoint = CallbackEndpoint(settings, cast("GroupCommitter", None), metrics, on_rejected=lambda _: None)
+        path = f"/callbacks/{PATH_TOKEN}/{ACCOUNT}"
+        scope = {"method": "GET", "raw_path": path.encode(), "headers": [(b"thingspace-probe", NONCE.encode())]}
+        probe = asyncio.ensure_future(endpoint(scope, cast("Receive", None), send))
+        turns = 0
+        while not probe.done():
+            await asyncio.sleep(0)
+            turns += 1
+        await probe
+        return turns
+
+    assert asyncio.run(respond()) > 100
+    assert sent[0]["status"] == 200

@@ -117,7 +117,7 @@ def test_every_setting_has_an_environment_variable(tmp_path: Path) -> None:
     variables = {
         "ACCOUNTS": "0000123456-00001,0000123456-00002",
         "USERNAME": "plant-a",
-        "PASSWORD": "1234567890123456",
+        "PASSWORD": "9073158264906172",
         "PREVIOUS_PASSWORDS": '["a,b"]',
         "PATH_TOKEN": "0123456789012345",
         "API_TOKEN": "0123456789012346",
@@ -143,7 +143,7 @@ def test_every_setting_has_an_environment_variable(tmp_path: Path) -> None:
     assert [name for name, field in defaults if getattr(settings, name) == field.default] == []
     assert (settings.accounts, settings.previous_passwords) == (("0000123456-00001", "0000123456-00002"), ("a,b",))
     assert [str(network) for network in settings.allowed_source_addresses] == ["198.51.100.7/32", "203.0.113.0/24"]
-    assert (settings.port, settings.recovery_delay_seconds, settings.password) == (8080, 2.5, "1234567890123456")
+    assert (settings.port, settings.recovery_delay_seconds, settings.password) == (8080, 2.5, "9073158264906172")
 
 
 def test_variable_is_rejected_when_it_is_no_number(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from dataclasses import dataclass, field
 
@@ -32,8 +31,3 @@ class ExpectedCredential:
             constant_time_equals(password, candidate) for candidate in (self.password, *self.previous_passwords)
         ]
         return username_matches and any(password_matches)
-
-    def compute_proof(self, account: str, nonce: str) -> str:
-        """Return the HMAC-SHA256 in hex that answers a readiness probe with this nonce."""
-        message = f"{self.username}:{account}:{nonce}".encode()
-        return hmac.new(self.password.encode(), message, hashlib.sha256).hexdigest()

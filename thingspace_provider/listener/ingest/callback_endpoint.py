@@ -6,6 +6,7 @@ without the path token learns nothing and costs little. A response of 200 means 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -14,6 +15,7 @@ from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 
+from thingspace_provider.common.probe_proof import compute_proof
 from thingspace_provider.listener import callback_parser
 from thingspace_provider.listener.ingest.callback_auth import ExpectedCredential, constant_time_equals
 from thingspace_provider.listener.ingest.group_commit import GroupCommitter, NotStored
@@ -103,7 +105,7 @@ class CallbackEndpoint:
                 if response is not STORED:
                     self._record_rejection(REJECTION_REASONS[response], scope)
             elif scope["method"] == "GET":
-                response = self._respond_to_probe(scope)
+                response = await self._respond_to_probe(scope)
             else:
                 response = NOT_FOUND
         except ClientDisconnected:
@@ -157,17 +159,18 @@ class CallbackEndpoint:
             account=account if account in self._accounts else None,
         )
 
-    def _respond_to_probe(self, scope: Scope) -> StaticResponse:
+    async def _respond_to_probe(self, scope: Scope) -> StaticResponse:
         """Prove that this listener has the credential. The response is worthless for another nonce."""
+        settings = self._settings
         path_token, account = _parse_path(scope)
         nonce = next((value for name, value in scope["headers"] if name == b"thingspace-probe"), b"")
         if (
-            not constant_time_equals(path_token, self._settings.path_token)
+            not constant_time_equals(path_token, settings.path_token)
             or account not in self._accounts
             or not NONCE.fullmatch(nonce)
         ):
             return NOT_FOUND
-        proof = self._credential.compute_proof(account, nonce.decode())
+        proof = await asyncio.to_thread(compute_proof, settings.username, settings.password, account, nonce.decode())
         return StaticResponse(
             200, json.dumps({"account": account, "proof": proof}).encode(), content_type=b"application/json"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
@@ -21,6 +22,8 @@ from thingspace_provider.listener.setting_types import (
 
 OFF, LOG, ENFORCE = ("off", "log", "enforce")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+MIN_PASSWORD_LENGTH, MIN_CHARACTERS = 16, 8
+TRIVIAL_WORDS = re.compile("password|thingspace|verizon|callback|listener|change|secret|example|admin|qwert|abcd|1234")
 # Published by ThingSpace. They belong to public clouds: they filter callbacks, and authenticate none.
 PUBLISHED_ADDRESSES = (
     "3.87.163.45",
@@ -74,6 +77,16 @@ def parse_off(value: object) -> object:
     return OFF if value is False else value
 
 
+def check_strength(password: str) -> str:
+    """Return the password. Raises InvalidValue if it could be guessed from a proof of the readiness probe."""
+    if len(password) < MIN_PASSWORD_LENGTH or len(set(TRIVIAL_WORDS.sub("", password.lower()))) < MIN_CHARACTERS:
+        raise InvalidValue(
+            f"is too easy to guess: use {MIN_PASSWORD_LENGTH} to 40 characters, of which {MIN_CHARACTERS} differ, not "
+            "counting words such as password"
+        )
+    return password
+
+
 Account = Annotated[Text, AfterValidator(_check_account), BeforeValidator(_reject_number)]
 
 
@@ -96,7 +109,9 @@ class IngestSettings(AccountSettings):
     """
 
     username: Annotated[Text, Setting('"plant-a"')]
-    password: Annotated[Secret, Setting("the password that is registered with ThingSpace")]
+    password: Annotated[
+        Secret, AfterValidator(check_strength), Setting("the password that is registered with ThingSpace")
+    ]
     previous_passwords: Annotated[
         tuple[Text, ...],
         Field(strict=False, repr=False),
