@@ -15,7 +15,7 @@ DEVICE = "5551230002"
 
 def build_sink(receiver: Receiver, name: str = "hub", **more: Any) -> dict[str, Any]:
     """Build a sink of the settings file."""
-    return {"name": name, "kind": "http", "url": receiver.url, "secrets": [SECRET], **more}
+    return {"name": name, "kind": "http", "url": receiver.url, "signingSecrets": [SECRET], **more}
 
 
 def send(listener: ListenerProcess, *messages: str, device: str = DEVICE) -> None:

@@ -154,7 +154,7 @@ def test_what_was_not_forwarded_before_a_kill_is_forwarded_after_it(start: Start
 
 def test_only_the_kinds_that_a_sink_asks_for_are_forwarded(start: Start, receiver: Receiver, other: Receiver) -> None:
     listener = start(
-        sinks=[build_sink(receiver, duplicates="skip"), build_sink(other, "other", kinds=["confirmation"])],
+        sinks=[build_sink(receiver, duplicates="skip"), build_sink(other, "other", messageKinds=["confirmation"])],
     )
     send(listener, "once", "once")
     confirmation = {"smsDeliveryResponse": {"confirmation": "Delivered"}}

@@ -28,7 +28,7 @@ OLD, NEW, OTHER = (f"whsec_{base64.b64encode(os.urandom(32)).decode()}" for _ in
 
 def deliver(url: str, *secrets: str, event: CloudEvent | None = None, seconds: float = 10) -> None:
     async def work() -> None:
-        sink = HttpSink(HttpSettings(name="hub", url=url, secrets=secrets or (OLD,), timeout_seconds=seconds))
+        sink = HttpSink(HttpSettings(name="hub", url=url, signing_secrets=secrets or (OLD,), timeout_seconds=seconds))
         try:
             await sink.deliver(event or to_cloudevent(build_stored_message()))
         finally:
@@ -142,7 +142,7 @@ def test_an_answer_without_end_is_not_read() -> None:
 
         server = await asyncio.start_server(endless, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        sink = HttpSink(HttpSettings(name="hub", url=f"http://127.0.0.1:{port}/", secrets=(OLD,)))
+        sink = HttpSink(HttpSettings(name="hub", url=f"http://127.0.0.1:{port}/", signing_secrets=(OLD,)))
         await asyncio.wait_for(sink.deliver(to_cloudevent(build_stored_message())), 10)
         await sink.close()
         await asyncio.wait_for(ended.wait(), 10)

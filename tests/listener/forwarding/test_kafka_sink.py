@@ -43,7 +43,7 @@ def build_settings(address: str, topic: str = "texts", *, seconds: float = 30, *
         bootstrap_servers=address,
         topic=topic,
         timeout_seconds=seconds,
-        properties={name.replace("_", "."): value for name, value in properties.items()},
+        producer_properties={name.replace("_", "."): value for name, value in properties.items()},
     )
 
 
@@ -168,8 +168,8 @@ def test_a_report_that_does_not_come_is_not_waited_for_for_ever(monkeypatch: pyt
 
 
 def test_a_value_of_the_wrong_type_is_reported_without_the_value() -> None:
-    wrong = replace(build_settings("127.0.0.1:1"), properties={"stats_cb": "hidden"})
-    with pytest.raises(InvalidSink, match="sink stream: properties has a value of the wrong kind") as failed:
+    wrong = replace(build_settings("127.0.0.1:1"), producer_properties={"stats_cb": "hidden"})
+    with pytest.raises(InvalidSink, match="sink stream: producerProperties has a value of the wrong kind") as failed:
         asyncio.run(deliver_messages(wrong, "a"))
     assert "hidden" not in str(failed.value)
 
@@ -185,7 +185,7 @@ def test_a_property_that_librdkafka_does_not_take_is_named_without_its_value() -
 def test_a_listener_whose_sink_cannot_be_used_does_not_start(start: Callable[..., ListenerProcess]) -> None:
     sink = {"name": "stream", "kind": "kafka", "bootstrapServers": "127.0.0.1:1", "topic": "texts"}
     with pytest.raises(AssertionError) as ended:
-        start(sinks=[{**sink, "properties": {"compresion": "hidden"}}])
+        start(sinks=[{**sink, "producerProperties": {"compresion": "hidden"}}])
     assert str(ended.value) == 'Error: sink stream: No such configuration property: "compresion"\n'
 
 

@@ -16,7 +16,7 @@ from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
 
 SECRET = f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
-HTTP = {"name": "hub", "kind": "http", "url": "https://hub.example.com/sms?token=hidden", "secrets": [SECRET]}
+HTTP = {"name": "hub", "kind": "http", "url": "https://hub.example.com/sms?token=hidden", "signingSecrets": [SECRET]}
 KAFKA = {"name": "stream", "kind": "kafka", "bootstrapServers": "kafka-1:9092,kafka-2:9092", "topic": "device-texts"}
 
 
@@ -29,14 +29,14 @@ def load_sinks(tmp_path: Path, sinks: object, **environment: str) -> ListenerSet
 def test_sinks_come_from_the_file_or_as_json_from_the_environment_which_wins(tmp_path: Path) -> None:
     assert load_sinks(tmp_path, None).sinks == ()
     assert load_sinks(tmp_path, []).sinks == ()
-    hub = HttpSettings(name="hub", url=str(HTTP["url"]), secrets=(SECRET,))
+    hub = HttpSettings(name="hub", url=str(HTTP["url"]), signing_secrets=(SECRET,))
     stream = KafkaSettings(name="stream", bootstrap_servers="kafka-1:9092,kafka-2:9092", topic="device-texts")
     assert load_sinks(tmp_path, [HTTP]).sinks == (hub,)
     assert load_sinks(tmp_path, [HTTP], THINGSPACE_LISTENER_SINKS=json.dumps([HTTP, KAFKA])).sinks == (hub, stream)
 
 
 def test_every_key_is_taken_over(tmp_path: Path) -> None:
-    more = {"kinds": ["text", "fault"], "duplicates": "skip", "maxAttempts": 3, "timeoutSeconds": 2}
+    more = {"messageKinds": ["text", "fault"], "duplicates": "skip", "maxAttempts": 3, "timeoutSeconds": 2}
     properties = {
         "security.protocol": "SASL_SSL",
         "sasl.password": "hidden",
@@ -44,16 +44,16 @@ def test_every_key_is_taken_over(tmp_path: Path) -> None:
         "debug": False,
         "log_level": 3,
     }
-    hub, stream = load_sinks(tmp_path, [HTTP | more, KAFKA | more | {"properties": properties}]).sinks
+    hub, stream = load_sinks(tmp_path, [HTTP | more, KAFKA | more | {"producerProperties": properties}]).sinks
     for sink in (hub, stream):
-        assert (sink.kinds, sink.skip_duplicates) == (("text", "fault"), True)
+        assert (sink.message_kinds, sink.skip_duplicates) == (("text", "fault"), True)
         assert (sink.max_attempts, sink.timeout_seconds) == (3, 2)
     assert isinstance(stream, KafkaSettings)
-    assert stream.properties == properties
+    assert stream.producer_properties == properties
 
 
 def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
-    representation = repr(load_sinks(tmp_path, [HTTP, KAFKA | {"properties": {"sasl.password": "hidden"}}]))
+    representation = repr(load_sinks(tmp_path, [HTTP, KAFKA | {"producerProperties": {"sasl.password": "hidden"}}]))
     assert "device-texts" in representation
     assert SECRET not in representation
     assert "hidden" not in representation
@@ -65,33 +65,69 @@ def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
         ("hub", "sink 1: must be a mapping, not text"),
         ({}, "sink 1: kind must be one of http, kafka"),
         (HTTP | {"kind": "amqp"}, "sink 1: kind must be one of http, kafka"),
-        (HTTP | {"topic": "x"}, "sink 1: topic: not a setting of kind http; known are kind, name, kinds"),
-        (HTTP | {"url": None, "secrets": []}, "sink 1: url and secrets must be given"),
+        (HTTP | {"topic": "x"}, "sink 1: topic: not a setting of kind http; known are kind, name, messageKinds"),
+        (HTTP | {"url": None, "signingSecrets": []}, "sink 1: url and signingSecrets must be given"),
         (KAFKA | {"topic": ""}, "sink 1: topic must be given"),
         (HTTP | {"name": "My Hub"}, "sink 1: name must be at most 50 small letters"),
         (HTTP | {"url": "ftp://hidden/"}, "sink 1: url must be an http(s) URL: "),
         (HTTP | {"url": "https://user:hidden@host/"}, "sink 1: url must be an http(s) URL: "),
-        (HTTP | {"secrets": "hidden"}, "sink 1: secrets must be a list of one secret, or two"),
-        (HTTP | {"secrets": ["whsec_hidden"]}, "sink 1: secrets must be whsec_ and 24 to 64 bytes in base64"),
-        (HTTP | {"secrets": [SECRET.removeprefix("whsec_")]}, "sink 1: secrets must be whsec_ and 24 to 64 bytes"),
-        (HTTP | {"kinds": ["texts"]}, "sink 1: kinds must be a list of text, sent, confirmation, fault, other"),
+        (HTTP | {"signingSecrets": "hidden"}, "sink 1: signingSecrets must be a list of one secret, or two"),
+        (
+            HTTP | {"signingSecrets": ["whsec_hidden"]},
+            "sink 1: signingSecrets must be whsec_ and 24 to 64 bytes in base64",
+        ),
+        (
+            HTTP | {"signingSecrets": [SECRET.removeprefix("whsec_")]},
+            "sink 1: signingSecrets must be whsec_ and 24 to 64 bytes",
+        ),
+        (
+            HTTP | {"messageKinds": ["texts"]},
+            "sink 1: messageKinds must be a list of text, sent, confirmation, fault, other",
+        ),
         (HTTP | {"duplicates": True}, "sink 1: duplicates must be forward or skip"),
         (HTTP | {"maxAttempts": 0}, "sink 1: maxAttempts must be a number from 1 to 1000"),
         (HTTP | {"timeoutSeconds": "9"}, "sink 1: timeoutSeconds must be a number from 1 to 300"),
         (KAFKA | {"topic": "a topic"}, "sink 1: topic must be a topic's name"),
-        (KAFKA | {"properties": {"acks": "1"}}, "sink 1: properties must not have acks, which is always all"),
         (
-            KAFKA | {"properties": {"partitioner": "random"}},
-            "sink 1: properties must not have partitioner, which keeps",
+            KAFKA | {"producerProperties": {"acks": "1"}},
+            "sink 1: producerProperties must not have acks, which is always all",
         ),
-        (KAFKA | {"properties": {"topic.acks": "1"}}, "sink 1: properties must not have topic.acks, which is always"),
-        (KAFKA | {"properties": {"delivery.report.only.error": True}}, "sink 1: properties must not have delivery.rep"),
-        (KAFKA | {"properties": {"transactional.id": "x"}}, "sink 1: properties must not have transactional.id, which"),
-        (KAFKA | {"properties": {"test.mock.num.brokers": 1}}, "sink 1: properties must not have test.mock.num.broker"),
-        (KAFKA | {"properties": {"stats_cb": "hidden"}}, "sink 1: properties must not have stats_cb, which is for"),
-        (KAFKA | {"properties": {"on_delivery": "hidden"}}, "sink 1: properties must not have on_delivery, which is"),
-        (KAFKA | {"properties": {"client.id": "hidden\0"}}, "sink 1: properties must be UTF-8 text without NUL"),
-        (KAFKA | {"properties": {"ssl": {"ca": "hidden"}}}, "sink 1: properties must be a mapping of librdkafka's"),
+        (
+            KAFKA | {"producerProperties": {"partitioner": "random"}},
+            "sink 1: producerProperties must not have partitioner, which keeps",
+        ),
+        (
+            KAFKA | {"producerProperties": {"topic.acks": "1"}},
+            "sink 1: producerProperties must not have topic.acks, which is always",
+        ),
+        (
+            KAFKA | {"producerProperties": {"delivery.report.only.error": True}},
+            "sink 1: producerProperties must not have delivery.rep",
+        ),
+        (
+            KAFKA | {"producerProperties": {"transactional.id": "x"}},
+            "sink 1: producerProperties must not have transactional.id, which",
+        ),
+        (
+            KAFKA | {"producerProperties": {"test.mock.num.brokers": 1}},
+            "sink 1: producerProperties must not have test.mock.num.broker",
+        ),
+        (
+            KAFKA | {"producerProperties": {"stats_cb": "hidden"}},
+            "sink 1: producerProperties must not have stats_cb, which is for",
+        ),
+        (
+            KAFKA | {"producerProperties": {"on_delivery": "hidden"}},
+            "sink 1: producerProperties must not have on_delivery, which is",
+        ),
+        (
+            KAFKA | {"producerProperties": {"client.id": "hidden\0"}},
+            "sink 1: producerProperties must be UTF-8 text without NUL",
+        ),
+        (
+            KAFKA | {"producerProperties": {"ssl": {"ca": "hidden"}}},
+            "sink 1: producerProperties must be a mapping of librdkafka's",
+        ),
     ],
 )
 def test_an_invalid_setting_is_named_without_its_value(tmp_path: Path, sink: Any, expected: str) -> None:

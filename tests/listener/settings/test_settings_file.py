@@ -122,7 +122,9 @@ def test_every_setting_has_an_environment_variable(tmp_path: Path) -> None:
         "PATH_TOKEN": "0123456789012345",
         "API_TOKEN": "0123456789012346",
         "STORE": f"sqlite:///{tmp_path}/inbox.sqlite3",
-        "SINKS": json.dumps([{"name": "hub", "kind": "http", "url": "https://h.example/x", "secrets": [SECRET]}]),
+        "SINKS": json.dumps(
+            [{"name": "hub", "kind": "http", "url": "https://h.example/x", "signingSecrets": [SECRET]}]
+        ),
         "RECOVERY_MODE": "history",
         "RECOVERY_DELAY_SECONDS": "2.5",
         "RECOVERY_INTERVAL_SECONDS": "60",

@@ -109,7 +109,7 @@ class Forwarder:
     def accepts(self, message: StoredMessage) -> bool:
         """Whether the sink is for such a callback."""
         is_duplicate = message.duplicate_of is not None
-        return message.kind in self._settings.kinds and not (is_duplicate and self._settings.skip_duplicates)
+        return message.kind in self._settings.message_kinds and not (is_duplicate and self._settings.skip_duplicates)
 
     async def close(self) -> None:
         """Give what is under way a moment, the rest back to the outbox, and let go of the sink."""

@@ -17,7 +17,7 @@ class ForwardingSettings(SettingsModel):
         tuple[SinkSettings, ...],
         PlainValidator(parse_sinks),
         Setting(
-            '[{"name": "hub", "kind": "http", "url": "https://hub.example.com/sms", "secrets": ["whsec_…"]}]',
+            '[{"name": "hub", "kind": "http", "url": "https://hub.example.com/sms", "signingSecrets": ["whsec_…"]}]',
             parse_json,
         ),
     ] = ()

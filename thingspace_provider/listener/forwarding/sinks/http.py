@@ -47,7 +47,7 @@ class HttpSink:
 
     async def deliver(self, event: CloudEvent) -> None:
         """Post it. Raises Undelivered or Unacceptable."""
-        headers = {"content-type": CONTENT_TYPE, **sign_event(self._settings.secrets, event, int(time.time()))}
+        headers = {"content-type": CONTENT_TYPE, **sign_event(self._settings.signing_secrets, event, int(time.time()))}
         try:
             async with self._session.post(
                 self._settings.url, data=event.body, headers=headers, allow_redirects=False

@@ -99,7 +99,7 @@ class KafkaSink:
             "client.id": "thingspace-listener",
             "reconnect.backoff.max.ms": 2000,
             "topic.metadata.propagation.max.ms": 1000,  # after which a missing topic is called by its name
-            **settings.properties,
+            **settings.producer_properties,
             "bootstrap.servers": settings.bootstrap_servers,
             "acks": "all",
             "enable.idempotence": True,
@@ -111,7 +111,7 @@ class KafkaSink:
         except self._kafka.KafkaException as error:
             raise InvalidSink(f"sink {settings.name}: {_redact_values(error.args[0].str())}") from None
         except (TypeError, ValueError, AttributeError):  # what its binding says of a value that it cannot convert
-            raise InvalidSink(f"sink {settings.name}: properties has a value of the wrong kind") from None
+            raise InvalidSink(f"sink {settings.name}: producerProperties has a value of the wrong kind") from None
 
     def _on_error(self, error: Any) -> None:
         """What ails the brokers; that all of them are down is known from it already."""

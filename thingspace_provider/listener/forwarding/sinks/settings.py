@@ -4,12 +4,12 @@
 |---|---|---|
 | name | all | what metrics, the log and the API call it; what is still to be delivered belongs to this name |
 | kind | all | http or kafka |
-| kinds | all | which callbacks are forwarded: text (the default), sent, confirmation, fault, other |
+| messageKinds | all | which callbacks are forwarded: text (the default), sent, confirmation, fault, other |
 | duplicates | all | forward (the default) or skip those that ThingSpace seems to have delivered twice |
 | maxAttempts | all | tries before a text that the sink refuses, while it takes others, becomes a dead letter |
 | timeoutSeconds | all | for one delivery |
-| url, secrets | http | the receiver, and one or (during a rotation) two secrets of Standard Webhooks |
-| bootstrapServers, topic, properties | kafka | the brokers, the topic, and more of librdkafka's properties |
+| url, signingSecrets | http | the receiver, and one or (during a rotation) two secrets of Standard Webhooks |
+| bootstrapServers, topic, producerProperties | kafka | the brokers, the topic, and more of librdkafka's properties |
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SinkSettings:
     """What all sinks have."""
 
     name: str
-    kinds: tuple[str, ...] = (TEXT,)
+    message_kinds: tuple[str, ...] = (TEXT,)
     skip_duplicates: bool = False
     max_attempts: int = 16
     timeout_seconds: float = 15
@@ -68,7 +68,7 @@ class HttpSettings(SinkSettings):
     """A receiver of webhooks. Its URL may hold a token, and so stays out of the repr, too."""
 
     url: str = field(repr=False)
-    secrets: tuple[str, ...] = field(repr=False)
+    signing_secrets: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class KafkaSettings(SinkSettings):
 
     bootstrap_servers: str
     topic: str
-    properties: Mapping[str, str | int | bool] = field(default_factory=dict, repr=False)
+    producer_properties: Mapping[str, str | int | bool] = field(default_factory=dict, repr=False)
 
 
 def parse_sinks(value: object) -> tuple[SinkSettings, ...]:
@@ -194,19 +194,22 @@ def _parse_properties(value: object) -> dict[str, str | int | bool]:
 FieldParser = tuple[str, Callable[[object], Any]]
 COMMON_FIELDS: dict[str, FieldParser] = {
     "name": ("name", _parse_name),
-    "kinds": ("kinds", _parse_message_kinds),
+    "messageKinds": ("message_kinds", _parse_message_kinds),
     "duplicates": ("skip_duplicates", _parse_duplicates),
     "maxAttempts": ("max_attempts", lambda value: parse_int(value, 1, MAX_ATTEMPTS)),
     "timeoutSeconds": ("timeout_seconds", lambda value: parse_int(value, 1, MAX_TIMEOUT_SECONDS)),
 }
-HTTP_FIELDS: dict[str, FieldParser] = {"url": ("url", _parse_url), "secrets": ("secrets", _parse_secrets)}
+HTTP_FIELDS: dict[str, FieldParser] = {
+    "url": ("url", _parse_url),
+    "signingSecrets": ("signing_secrets", _parse_secrets),
+}
 KAFKA_FIELDS: dict[str, FieldParser] = {
     "bootstrapServers": ("bootstrap_servers", parse_text),
     "topic": ("topic", _parse_topic),
-    "properties": ("properties", _parse_properties),
+    "producerProperties": ("producer_properties", _parse_properties),
 }
 SINK_TYPES: dict[str, tuple[Callable[..., SinkSettings], dict[str, FieldParser]]] = {
     "http": (HttpSettings, HTTP_FIELDS),
     "kafka": (KafkaSettings, KAFKA_FIELDS),
 }
-REQUIRED_KEYS = ("name", "url", "secrets", "bootstrapServers", "topic")
+REQUIRED_KEYS = ("name", "url", "signingSecrets", "bootstrapServers", "topic")
