@@ -1,7 +1,7 @@
 """Proof of the readiness probe: shows that a listener has the callback credential without sending it.
 
-A client that knows the path token can request a proof and compare it with guesses. Scrypt makes each guess cost a quarter of
-a second and 16 MiB. `docs/readiness-probe.md` has the formula and a test vector for other receivers.
+A client that knows the path token can request a proof and compare it with guesses. Scrypt makes each guess cost a
+quarter of a second and 16 MiB. `docs/readiness-probe.md` has the formula and a test vector for other receivers.
 """
 
 from __future__ import annotations
