@@ -74,6 +74,13 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
         (HEAD + "  thingspace:listener: {kind: local}\n", 3, 25, "cannot reach a process", "thingspace:baseUrl"),
         (GOOD.replace("https://", "http://"), 3, 41, "plain http", "https://"),
         (GOOD.replace("-00001", '-00001", "2'), 3, 41, "the same for 2 accounts", "{account}"),
+        (
+            GOOD.replace("https://sms.example.com/x", '"https://sms.example.com/{acount}"'),
+            3,
+            41,
+            "holds {acount}, which is not replaced",
+            "{account}",
+        ),
         (GOOD + "  thingspace:acounts: []\n", 4, 3, "did you mean thingspace:accounts?", "Correct"),
         (GOOD + "  thingspace-provider:adopt: true\n", 4, 3, "has no effect", "thingspace:adopt"),
         (GOOD + "  adopt: true\n", 4, 3, "has no effect", "thingspace:adopt"),

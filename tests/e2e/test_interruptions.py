@@ -27,7 +27,8 @@ from thingspace_provider.hosting import ExternalListener
 from thingspace_provider.resources import CallbackCredential, SmsCallbacks
 
 credential = CallbackCredential("credential", rotation=%d)
-listener = ExternalListener(url="https://sms.example.com/{{path_token}}/{{account}}", credential=credential)
+url = "https://sms.example.com/{{path_token}}/{{account}}"
+listener = ExternalListener(url=url, credential=credential, readiness=False)
 SmsCallbacks("sms", account_names=["{ACCOUNT}"], listener=listener, credential=credential)
 """
 UP = ("up", "--yes", "--skip-preview")

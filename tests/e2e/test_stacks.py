@@ -40,8 +40,8 @@ def test_prod_deploys_to_the_emulator_and_protects_its_registrations(
     emulator.control("POST", "accounts", {"accountName": "0000987654-00003"})
     file = project.folder / "stacks" / "Pulumi.prod.yaml"
     stack = file.read_text()
-    assert "    readiness: true\n" in stack
-    file.write_text(stack.replace("    readiness: true\n", ""))  # no listener runs at example.com
+    assert stack.count("    kind: external\n") == 1
+    file.write_text(stack.replace("    kind: external\n", "    kind: external\n    readiness: false\n"))  # none runs
     project.up("--stack", "prod")
     assert emulator.count_calls()["startCallbacks"] == 3
     rejected = project.destroy("--stack", "prod", fails=True)
@@ -72,7 +72,7 @@ def test_a_rotation_with_an_external_listener_works_as_the_readme_describes(
     show = ("stack", "output", "listenerCredential", "--show-secrets", "--json")
     for port in range(28220, 28199, -1):
         project.write_stack(
-            ACCOUNTS + "  thingspace:listener:\n    kind: external\n    readiness: true\n"
+            ACCOUNTS + "  thingspace:listener:\n    kind: external\n"
             f"    url: http://127.0.0.1:{port}/callbacks/{{path_token}}/{{account}}\n"
         )
         project.up(*target)

@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pulumi
 import pytest
 
 from thingspace_provider.config.stack_settings import HostSettings
 from thingspace_provider.hosting import ExternalListener, LocalListener, create_listener_host
 from thingspace_provider.resources import CallbackCredential
+from thingspace_provider.resources.base import InvalidArgument
 
-ACCOUNT = "0000123456-00001"
+ACCOUNT, OTHER_ACCOUNT = "0000123456-00001", "0000123456-00002"
 URL = "https://sms.example.com/{account}"
+CREDENTIAL = CallbackCredential.__new__(CallbackCredential)  # only passed on
 
 
-def test_readiness_is_on_for_a_local_listener_and_optional_for_an_external_one() -> None:
+def test_readiness_is_on_by_default_for_every_host() -> None:
     assert LocalListener.readiness
-    assert not ExternalListener(url=URL).readiness
-    assert ExternalListener(url=URL, readiness=True).readiness
+    assert ExternalListener(url=URL).readiness
+    assert HostSettings("external", URL).readiness
+    assert not ExternalListener(url=URL, readiness=False).readiness
 
 
-def test_a_url_with_a_path_token_requires_a_credential() -> None:
-    with pytest.raises(ValueError, match="requires a credential"):
-        ExternalListener(url="https://sms.example.com/{path_token}")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"url": "https://h/{path_token}"}, r"a URL with \{path_token\} requires a credential"),
+        ({"url": "https://h/{path_token}/{acount}"}, r"url holds \{acount\}, which is not replaced"),
+        ({"url": "https://h/{}"}, r"url holds \{\}, which is not replaced"),
+        ({"url": URL, "credential": "secret"}, "credential must be a CallbackCredential, not str"),
+    ],
+)
+def test_external_listener_rejects_an_invalid_argument(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        ExternalListener(**arguments)
+
+
+def test_url_without_account_is_rejected_when_it_is_used_for_a_second_account() -> None:
+    host = ExternalListener(url="https://sms.example.com/in")
+    host.url_for(ACCOUNT)
+    host.url_for(ACCOUNT)
+    with pytest.raises(InvalidArgument, match=r"url is the same for 2 accounts: add \{account\}"):
+        host.url_for(OTHER_ACCOUNT)
+
+
+def test_local_listener_requires_a_credential() -> None:
+    credential: Any = None
+    with pytest.raises(InvalidArgument, match="LocalListener: credential must be a CallbackCredential, not NoneType"):
+        LocalListener("listener", account_names=[ACCOUNT], credential=credential)
 
 
 @pytest.mark.parametrize("readiness", [True, False])
 def test_the_factory_creates_the_external_listener_of_the_settings(readiness: bool) -> None:
     settings = HostSettings("external", URL, readiness=readiness)
-    credential = CallbackCredential.__new__(CallbackCredential)  # not used, because the URL holds no path token
-    host = create_listener_host("listener", settings, [ACCOUNT], credential)
+    host = create_listener_host("listener", settings, [ACCOUNT], CREDENTIAL)
     assert isinstance(host, ExternalListener)
     assert (host.url, host.readiness, host.revision) == (URL, readiness, "")
+
+
+def build_host(url: pulumi.Output[str], revision: pulumi.Output[str]) -> ExternalListener:
+    """Accept outputs, for the type checker."""
+    return ExternalListener(url=url, revision=revision)

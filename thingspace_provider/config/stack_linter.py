@@ -216,14 +216,14 @@ class StackFile:
                 self._check_secrets(value, (*path, str(key)))
 
     def _check_urls(self) -> None:
-        """Find URLs without TLS in production, and a URL that accounts must not share."""
+        """Find URLs without TLS in production."""
         self._check_base_url(("baseUrl",), self.values.get("baseUrl"))
         profiles = self.values.get("profiles")
         for name, entry in (profiles if isinstance(profiles, dict) else {}).items():
             self._check_base_url(
                 ("profiles", str(name), "baseUrl"), entry.get("baseUrl") if isinstance(entry, dict) else None
             )
-        listener, accounts = self.values.get("listener"), self.values.get("accounts")
+        listener = self.values.get("listener")
         if not isinstance(listener, dict):
             return
         url = listener.get("url")
@@ -240,9 +240,6 @@ class StackFile:
                 f"{NAMESPACE}:listener.url is plain http, without encryption of messages and the callback password"
             )
             self.add(("listener", "url"), message, "Use https:// and a certificate of a public CA.")
-        if isinstance(accounts, list) and len(accounts) > 1 and "{account}" not in url:
-            message = f"{NAMESPACE}:listener.url is the same for {len(accounts)} accounts"
-            self.add(("listener", "url"), message, "Add {account}, for example https://sms.example.com/{account}")
 
     def _check_base_url(self, path: tuple[str, ...], url: Any) -> None:
         if not isinstance(url, str) or not url:

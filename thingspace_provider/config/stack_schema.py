@@ -176,7 +176,7 @@ def validate(values: Mapping[str, Any], *, is_for_program: bool = True) -> Itera
                 yield _violation((key,), _describe_type_error(stack_key, value))
     yield from _check_accounts(valid.get("accounts", []))
     if valid.get("listener"):
-        yield from _check_listener(valid["listener"])
+        yield from _check_listener(valid["listener"], len(valid.get("accounts", [])))
     for failure in validation.check_profile({"profile": valid.get("profile")}):
         yield _violation(("profile",), f"is invalid: {failure.reason}")
     yield from _check_profiles(valid.get("profiles", {}))
@@ -209,7 +209,7 @@ def _check_accounts(accounts: list[Any]) -> Iterator[Violation]:
             seen.add(account)
 
 
-def _check_listener(entry: dict[Any, Any]) -> Iterator[Violation]:
+def _check_listener(entry: dict[Any, Any], account_count: int) -> Iterator[Violation]:
     kind = entry.get("kind")
     if kind is UNKNOWN:
         return
@@ -224,8 +224,8 @@ def _check_listener(entry: dict[Any, Any]) -> Iterator[Violation]:
     if kind == "local":
         yield from _check_port(entry.get("port"))
     else:
-        yield from _check_url(entry.get("url"))
-        readiness = entry.get("readiness", False)
+        yield from _check_url(entry.get("url"), account_count)
+        readiness = entry.get("readiness", True)
         if readiness is not UNKNOWN and not isinstance(readiness, bool):
             yield _violation(("listener", "readiness"), f"must be {BOOLEAN.description}")
 
@@ -236,13 +236,15 @@ def _check_port(port: Any) -> Iterator[Violation]:
         yield _violation(("listener", "port"), f"{rejected}; it accepts {validation.ACCEPTED_PORTS_TEXT}")
 
 
-def _check_url(url: Any) -> Iterator[Violation]:
+def _check_url(url: Any, account_count: int) -> Iterator[Violation]:
     if url is UNKNOWN:
         return
     if not url:
         yield _violation(("listener", "url"), "is missing: set the callback URL of the external listener")
     elif not isinstance(url, str):
         yield _violation(("listener", "url"), f"must be {TEXT.description}")
+    elif error := validation.url_template_error(url, account_count):
+        yield _violation(("listener", "url"), error)
     elif error := validation.callback_url_error(url.replace("{account}", "0").replace("{path_token}", "0")):
         yield _violation(("listener", "url"), f"is invalid: {error}")
 

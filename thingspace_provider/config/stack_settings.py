@@ -44,7 +44,7 @@ class HostSettings:
     kind: str
     url: str = ""
     port: int | None = None
-    readiness: bool = False
+    readiness: bool = True
 
 
 @dataclass(frozen=True)

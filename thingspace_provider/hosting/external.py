@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pulumi
 
+from thingspace_provider.lifecycle.validation import url_template_error
+from thingspace_provider.resources.base import InvalidArgument
 from thingspace_provider.resources.credential import CallbackCredential
 
 
@@ -11,34 +13,57 @@ class ExternalListener:
     """A callback URL that exists. Nothing is deployed.
 
     Args:
-        url: callback URL. `{account}` is replaced by the account and `{path_token}` by the credential's path token, for
-            example "https://sms.example.com/callbacks/{path_token}/{account}".
+        url: callback URL, also an output of a resource or of another stack. `{account}` is replaced by the account and
+            `{path_token}` by the credential's path token, for example
+            "https://sms.example.com/callbacks/{path_token}/{account}".
         credential: required if the URL holds `{path_token}`.
         revision: a changed value sends startCallbacks again; change it when that listener was deployed again.
-        readiness: whether the listener passes a readiness probe before each registration. Requires a listener of this
-            project.
+        readiness: whether the listener passes a readiness probe before each registration. Set it to False for a
+            listener that is not of this project and does not respond to the probe.
     """
 
     def __init__(
         self,
         *,
-        url: str,
+        url: pulumi.Input[str],
         credential: CallbackCredential | None = None,
-        revision: str = "",
-        readiness: bool = False,
+        revision: pulumi.Input[str] = "",
+        readiness: bool = True,
     ) -> None:
-        if "{path_token}" in url and credential is None:
-            raise ValueError("ExternalListener: a URL with {path_token} requires a credential")
+        if credential is not None:
+            CallbackCredential.check("ExternalListener", credential)
         self.url = url
         self.revision = revision
         self.readiness = readiness
         self._credential = credential
+        self._accounts: set[str] = set()
+        if isinstance(url, str):
+            self._check(url)
 
     def url_for(self, account_name: pulumi.Input[str]) -> pulumi.Output[str]:
-        """Return the callback URL of an account. It is a secret if it holds the path token."""
-        token: pulumi.Input[str] = ""
-        if self._credential is not None and "{path_token}" in self.url:
-            token = self._credential.path_token
-        return pulumi.Output.all(account_name, token).apply(
-            lambda values: self.url.replace("{account}", values[0]).replace("{path_token}", values[1])
-        )
+        """Return the callback URL of an account. It is a secret if it holds the path token.
+
+        Raises InvalidArgument if the URL does not fit all accounts that this was called for.
+        """
+        if isinstance(account_name, str):
+            self._accounts.add(account_name)
+        if isinstance(self.url, str):
+            self._check(self.url)
+
+        def render(url: str) -> pulumi.Output[str]:
+            token = self._check(url)
+            return pulumi.Output.all(account_name, token).apply(
+                lambda values: url.replace("{account}", values[0]).replace("{path_token}", values[1])
+            )
+
+        return pulumi.Output.from_input(self.url).apply(render)
+
+    def _check(self, url: str) -> pulumi.Input[str]:
+        """Return the path token that the URL needs, or "". Raises InvalidArgument."""
+        if error := url_template_error(url, len(self._accounts)):
+            raise InvalidArgument(f"ExternalListener: url {error}")
+        if "{path_token}" not in url:
+            return ""
+        if self._credential is None:
+            raise InvalidArgument("ExternalListener: a URL with {path_token} requires a credential")
+        return self._credential.path_token

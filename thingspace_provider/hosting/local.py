@@ -48,6 +48,7 @@ class LocalListener(Resource, name="LocalListener"):
         state_dir: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        CallbackCredential.check("LocalListener", credential)
         super().__init__(
             LocalListenerProvider(),
             name,
@@ -58,7 +59,7 @@ class LocalListener(Resource, name="LocalListener"):
                 "previous_passwords": credential.previous_passwords,
                 "path_token": credential.path_token,
                 "port": port,
-                "state_dir": state_dir or _default_state_dir(name),
+                "state_dir": _default_state_dir(name) if state_dir is None else state_dir,
             },
             ["url", "port", "pid", "revision", "running", "port_is_fixed"],
             opts,

@@ -9,6 +9,7 @@ from thingspace_provider.lifecycle.model import CheckFailure, State, Unknown, is
 
 ACCEPTED_PORTS = frozenset({80, 443, *range(9001, 9007), *range(28200, 28221), *range(50551, 50560)})
 ACCEPTED_PORTS_TEXT = "80, 443, 9001-9006, 28200-28220 or 50551-50559"
+PLACEHOLDERS = frozenset({"{account}", "{path_token}"})  # of the URL of an external listener
 REJECTED_CHARACTERS = "<>\\'"  # in a callback URL
 MAX_CREDENTIAL_LENGTH = 40  # characters, for the user name and for the password
 PROFILE_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -124,9 +125,25 @@ def callback_url_error(value: object) -> str | None:
         return describe_rejected_port(effective_port(parts))
     if parts.username is not None or parts.password is not None:
         return "ThingSpace sends no HTTP authentication: set the inputs username and password instead"
+    if placeholders := _placeholders(value):
+        return f"it holds {', '.join(sorted(placeholders))}, which is not replaced"
     if any(character in REJECTED_CHARACTERS for character in value):
         return "it holds a character that ThingSpace rejects"
     return None
+
+
+def url_template_error(template: str, account_count: int) -> str | None:
+    """Return why the URL of an external listener cannot be used for so many accounts, or None."""
+    if unknown := _placeholders(template) - PLACEHOLDERS:
+        known = " and ".join(sorted(PLACEHOLDERS))
+        return f"holds {', '.join(sorted(unknown))}, which is not replaced; the placeholders are {known}"
+    if account_count > 1 and "{account}" not in template:
+        return f"is the same for {account_count} accounts: add {{account}}, which is replaced by the account"
+    return None
+
+
+def _placeholders(url: str) -> set[str]:
+    return set(re.findall(r"\{\w*\}", url))
 
 
 def check_triggers(state: State) -> list[CheckFailure]:

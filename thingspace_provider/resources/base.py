@@ -16,6 +16,10 @@ T = TypeVar("T")
 _TRACEBACK_LIMIT_LOCK = threading.RLock()  # sys is shared by programs that run in threads of one process
 
 
+class InvalidArgument(pulumi.RunError):
+    """An argument is invalid. Ends the program without a traceback, before the resource is created."""
+
+
 def to_camel_case(name: str) -> str:
     """Convert a Python name to the state's spelling: `account_name` becomes `accountName`."""
     first, *rest = name.split("_")

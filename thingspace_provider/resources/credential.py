@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 
 from thingspace_provider.providers import CallbackCredentialProvider
-from thingspace_provider.resources.base import Resource
+from thingspace_provider.resources.base import InvalidArgument, Resource
 
 
 class CallbackCredential(Resource, name="CallbackCredential"):
@@ -37,6 +37,12 @@ class CallbackCredential(Resource, name="CallbackCredential"):
         super().__init__(
             CallbackCredentialProvider(), name, {"rotation": rotation}, generated, opts, secret_outputs=generated
         )
+
+    @classmethod
+    def check(cls, owner: str, value: object) -> None:
+        """Raise InvalidArgument unless the argument `credential` of a resource is one."""
+        if not isinstance(value, cls):
+            raise InvalidArgument(f"{owner}: credential must be a CallbackCredential, not {type(value).__name__}")
 
     @property
     def listener_settings(self) -> pulumi.Output[dict[str, Any]]:

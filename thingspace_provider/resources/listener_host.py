@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pulumi
 
 
+@runtime_checkable
 class ListenerHost(Protocol):
     """A listener host, for example LocalListener or ExternalListener."""
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pulumi
 
+from thingspace_provider.lifecycle.validation import account_name_errors
 from thingspace_provider.resources.activation import SmsCallbackActivation
+from thingspace_provider.resources.base import InvalidArgument
 from thingspace_provider.resources.credential import CallbackCredential
 from thingspace_provider.resources.listener_host import ListenerHost
 from thingspace_provider.resources.registration import CallbackRegistration
@@ -21,13 +23,17 @@ class SmsCallbacks(pulumi.ComponentResource):
 
     Args:
         name: Pulumi component name.
-        account_names: ThingSpace accounts, for example ["0000123456-00001"].
+        account_names: ThingSpace accounts, for example ["0000123456-00001"]. They cannot be outputs, because each
+            account has resources of its own.
         listener: the listener host: LocalListener or ExternalListener.
         credential: what ThingSpace sends with every callback.
         triggers: any values; a changed value sends startCallbacks again for all accounts.
         adopt: whether registrations with another URL may be replaced.
         profile: the ThingSpace user; None is the default user.
         opts: Pulumi resource options of the component.
+
+    Raises:
+        InvalidArgument: before any resource is created.
     """
 
     registrations: dict[str, CallbackRegistration]
@@ -40,20 +46,30 @@ class SmsCallbacks(pulumi.ComponentResource):
         account_names: Sequence[str],
         listener: ListenerHost,
         credential: CallbackCredential,
-        triggers: Sequence[pulumi.Input[Any]] = (),
-        adopt: bool = False,
-        profile: str | None = None,
+        triggers: pulumi.Input[Sequence[pulumi.Input[Any]]] = (),
+        adopt: pulumi.Input[bool] = False,
+        profile: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        _check_account_names(account_names)
+        if not isinstance(listener, ListenerHost):
+            raise InvalidArgument(
+                f"SmsCallbacks: listener must be a listener host such as LocalListener or ExternalListener(url=…), "
+                f"not {type(listener).__name__}"
+            )
+        CallbackCredential.check("SmsCallbacks", credential)
+        if isinstance(triggers, str):
+            raise InvalidArgument('SmsCallbacks: triggers must be a list, for example ["2026-03-01"]')
+        urls = {account: listener.url_for(account) for account in account_names}
         super().__init__("thingspace:index:SmsCallbacks", name, None, opts)
         child_opts = pulumi.ResourceOptions(parent=self)
         self.registrations = {}
         self.activations = {}
-        for account in account_names:
+        for account, url in urls.items():
             registration = CallbackRegistration(
                 f"{name}-{account}",
                 account_name=account,
-                url=listener.url_for(account),
+                url=url,
                 username=credential.username,
                 password=credential.password,
                 adopt=adopt,
@@ -65,7 +81,7 @@ class SmsCallbacks(pulumi.ComponentResource):
             self.activations[account] = SmsCallbackActivation(
                 f"{name}-{account}",
                 account_name=account,
-                triggers=[*triggers, registration.registered_at, listener.revision],
+                triggers=_join_triggers([registration.registered_at, listener.revision], triggers),
                 registration_url=registration.endpoint,
                 profile=profile,
                 opts=child_opts,
@@ -77,3 +93,27 @@ class SmsCallbacks(pulumi.ComponentResource):
                 }
             }
         )
+
+
+def _check_account_names(names: object) -> None:
+    """Raise InvalidArgument unless these are different account names."""
+    if isinstance(names, pulumi.Output):
+        reason = "must be known when the program runs, and cannot be an output: read it from the configuration"
+    elif isinstance(names, str) or not isinstance(names, Sequence):
+        reason = 'must be a list, for example ["0000123456-00001"]'
+    elif failures := [failure.reason for name in names for failure in account_name_errors("", name)]:
+        reason = failures[0]
+    elif repeated := [name for name in names if names.count(name) > 1]:
+        reason = f"names {repeated[0]} more than once"
+    else:
+        return
+    raise InvalidArgument(f"SmsCallbacks: account_names: {reason}")
+
+
+def _join_triggers(
+    own: list[pulumi.Input[Any]], triggers: pulumi.Input[Sequence[pulumi.Input[Any]]]
+) -> pulumi.Input[Sequence[Any]]:
+    """Return one list. The user's triggers are last, so that a further one does not move the others in a diff."""
+    if isinstance(triggers, Sequence):
+        return [*own, *triggers]
+    return pulumi.Output.all(*own, triggers).apply(lambda values: [*values[:-1], *values[-1]])
