@@ -43,6 +43,7 @@ def test_check_defaults_to_the_service_for_device_messages(engine: Engine) -> No
         ({"accountName": ""}, "must be an account name"),
         ({"accountName": "a/b"}, "not an account name"),
         ({"url": "https://sms.example.com:8443/x"}, "ThingSpace rejects port 8443"),
+        ({"url": "https://sms.example.com/{acount}"}, "it holds {acount}, which is not replaced"),
         ({"url": "ftp://sms.example.com/x"}, "must begin with http:// or https://"),
         ({"url": "https://sms.example.com:port/x"}, "the port must be a number"),
         ({"url": "https://sms.example.com:0/x"}, "the port must be a number from 1"),
