@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
@@ -86,72 +86,24 @@ class EmulatorPage:
         """Templates, loaded with the first page so that the emulator starts sooner."""
         from jinja2 import Environment, PackageLoader  # noqa: PLC0415
 
-        return Environment(loader=PackageLoader(__package__ or ""), autoescape=True, trim_blocks=True)
+        templates = Environment(loader=PackageLoader(__package__ or ""), autoescape=True, trim_blocks=True)
+        templates.filters |= {"device": _format_device, "mask": mask_url, "time": format_timestamp}
+        return templates
 
     def _template_values(self) -> dict[str, Any]:
         state, journal = self._emulator.state, self._emulator.journal
-        queued = [
-            (name, message)
-            for name, account in state.accounts.items()
-            for message in _take_first(account.queue.values(), MAX_ROWS)
-        ]
-        total = sum(len(account.queue) for account in state.accounts.values())
-        devices = _take_first(state.all_devices(), MAX_DEVICE_CHOICES)
+        queued = ((name, message) for name, account in state.accounts.items() for message in account.queue.values())
         return {
-            "accounts": [
-                {
-                    "name": name,
-                    "devices": len(account.devices),
-                    "choices": [
-                        (f"{name}/{index}", f"{name}, {_format_device(device.ids)}")
-                        for index, device in enumerate(account.devices[:MAX_DEVICE_CHOICES])
-                    ],
-                    "listeners": [
-                        {"service": key, "url": mask_url(registration.url)}
-                        for key, registration in account.registrations.items()
-                    ],
-                    "queued": len(account.queue),
-                    "in_flight": len(account.in_flight),
-                }
-                for name, account in state.accounts.items()
-            ],
-            "queued": [
-                {
-                    "account": name,
-                    "device": _format_device(message.device.ids),
-                    "text": message.text,
-                    "received": format_timestamp(message.received),
-                }
-                for name, message in queued[:MAX_ROWS]
-            ],
-            "more_queued": total - min(total, len(queued[:MAX_ROWS])),
-            "deliveries": [
-                {**delivery, "when": format_timestamp(delivery["at"])}
-                for delivery in _take_first(reversed(journal.deliveries), MAX_ROWS)
-            ],
-            "calls": [
-                {**call, "when": format_timestamp(call["at"])}
-                for call in _take_first(reversed(journal.calls), MAX_ROWS)
-            ],
-            "devices": [
-                {
-                    "account": name,
-                    "ids": ", ".join(f"{kind} {value}" for kind, value in device.ids.items()),
-                    "state": ("active" if device.active else "inactive")
-                    + ("" if device.reachable else ", unreachable"),
-                }
-                for name, device in devices
-            ],
-            "more_devices": sum(len(account.devices) for account in state.accounts.values()) - len(devices),
-            "users": [
-                {"name": name, "failedLogins": user.failed_logins, "locked": user.locked}
-                for name, user in state.users.items()
-            ],
+            "accounts": state.accounts,
+            "users": state.users,
+            "queued": list(islice(queued, MAX_ROWS)),
+            "total_queued": sum(len(account.queue) for account in state.accounts.values()),
+            "deliveries": list(islice(reversed(journal.deliveries), MAX_ROWS)),
+            "calls": list(islice(reversed(journal.calls), MAX_ROWS)),
+            "devices": list(islice(state.all_devices(), MAX_DEVICE_CHOICES)),
+            "total_devices": sum(len(account.devices) for account in state.accounts.values()),
+            "max_choices": MAX_DEVICE_CHOICES,
         }
-
-
-def _take_first(items: Any, count: int) -> list[Any]:
-    return list(itertools.islice(items, count))
 
 
 def _format_device(ids: dict[str, str]) -> str:
