@@ -277,6 +277,7 @@ def test_an_exported_state_can_be_imported_by_another_emulator(client: RawApiCli
         assert moved.control("PUT", "state", state).status == 200
         assert moved.control("GET", "state").json() == state
         assert moved.fetch_queue() == ["first", "second"]
+        assert set(state["accounts"][ACCOUNT]).isdisjoint({"inFlight", "byId", "in_flight", "by_id"})
         assert moved.m2m("GET", f"/callbacks/{ACCOUNT}").json()[0]["password"] == "example-only"
         assert moved.fetch_history(token).json()["messages"] == []
         moved.advance_clock(10)
@@ -309,15 +310,18 @@ def mangle_state(state: Any, path: list[Any], value: Any) -> Any:
         (["outboundMessages"], [{}]),
         (
             ["outboundMessages"],
-            [{"requestId": "r", "account": "a", "device": 0, "text": "", "accepted": 0, "expires": 0}],
+            [{"requestId": "r", "account": "a", "ids": {"mdn": "1"}, "text": "", "accepted": 0, "expires": 0}],
         ),
         (["archive"], [{"requestId": "r", "account": "a", "service": "s", "body": {}, "archived": 0}]),
         (["sessions"], {"x": {"username": "unknown", "used": 0}}),
         (["users", USERNAME, "accounts"], ["nowhere"]),
         (["users"], {}),
-        (["accounts", ACCOUNT, "queue"], [{"number": 1, "device": 99, "text": "x", "received": 0}]),
-        (["accounts", ACCOUNT, "queue"], [{"number": 1, "device": -1, "text": "x", "received": 0}]),
-        (["accounts", ACCOUNT, "queue"], [{"number": 1, "device": 0, "text": "x", "received": 1e20}]),
+        (["accounts", ACCOUNT, "devices"], [{"ids": {}}]),
+        (["accounts", ACCOUNT, "byId"], {}),
+        (["accounts", ACCOUNT, "queue"], {"x": {"number": 1, "ids": {"mdn": "1"}, "text": "x", "received": 0}}),
+        (["accounts", ACCOUNT, "queue"], {"1": {"number": 1, "ids": {"mdn": 5}, "text": "x", "received": 0}}),
+        (["accounts", ACCOUNT, "queue"], {"1": {"number": 1, "ids": {}, "text": "x", "received": 0}}),
+        (["accounts", ACCOUNT, "queue"], {"1": {"number": 1, "ids": {"mdn": "1"}, "text": "x", "received": 1e20}}),
         (["tokens"], {"x": {"value": "v", "issued": "now"}}),
         (["requestIdNamespace"], "not-a-guid"),
     ],

@@ -68,7 +68,7 @@ def _acknowledge(account: Account) -> None:
 
 
 def _message_to_json(message: DeviceMessage) -> dict[str, object]:
-    ids = [{"kind": kind, "id": value} for kind, value in message.device.ids.items()]
+    ids = [{"kind": kind, "id": value} for kind, value in message.ids.items()]
     return {"deviceIds": ids, "message": message.text, "timestamp": format_timestamp(message.received)}
 
 

@@ -136,7 +136,7 @@ class Operations:
         request_id, now = str(uuid.uuid4()), self._clock.now()
         for device in self._select_devices(account, request):
             self._router.send_to_device(
-                OutboundMessage(request_id, name, device, request.message, now, now + request.ttl_seconds)
+                OutboundMessage(request_id, name, device.ids, request.message, now, now + request.ttl_seconds)
             )
         return json_response({"requestId": request_id})
 

@@ -83,7 +83,7 @@ class ControlApi:
         """Show the queue of an account without a change: the number of messages, and the first 1,000."""
         account = find_account(self._emulator, query.account_name)
         messages = [
-            {"number": message.number, "deviceIds": device_ids_to_json(message.device), "message": message.text}
+            {"number": message.number, "deviceIds": device_ids_to_json(message.ids), "message": message.text}
             | {"timestamp": format_timestamp(message.received)}
             for message in islice(account.queue.values(), MAX_LISTED_MESSAGES)
         ]

@@ -98,7 +98,7 @@ class InventoryApi:
         return {
             "outboundMessages": [
                 {"requestId": message.request_id, "accountName": message.account}
-                | {"deviceIds": device_ids_to_json(message.device), "message": message.text, "state": message.state}
+                | {"deviceIds": device_ids_to_json(message.ids), "message": message.text, "state": message.state}
                 for message in self._emulator.state.outbound_messages[-MAX_OUTBOUND_MESSAGES:]
             ]
         }
@@ -151,14 +151,14 @@ def find_device(account: Account, ids: list[DeviceId] | None) -> Device:
     return next((device for pair in pairs if (device := account.find(*pair))), None) or account.add(Device(dict(pairs)))
 
 
-def device_ids_to_json(device: Device) -> list[dict[str, str]]:
-    """Return the identifiers of a device as `[{"kind", "id"}]`."""
-    return [{"kind": kind, "id": value} for kind, value in device.ids.items()]
+def device_ids_to_json(ids: dict[str, str]) -> list[dict[str, str]]:
+    """Return identifiers as `[{"kind", "id"}]`."""
+    return [{"kind": kind, "id": value} for kind, value in ids.items()]
 
 
 def _device_to_json(device: Device) -> dict[str, Any]:
     return {
-        "deviceIds": device_ids_to_json(device),
+        "deviceIds": device_ids_to_json(device.ids),
         "active": device.active,
         "reachable": device.reachable,
         "groupName": device.group,

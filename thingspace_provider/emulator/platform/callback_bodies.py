@@ -5,44 +5,45 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from thingspace_provider.emulator.platform.state import Device
 from thingspace_provider.emulator.platform.switches import Switches
 
 ESCAPED = {character: f"\\u{ord(character):04x}" for character in "=&<>'"}
 
 
-def build_message_body(message: str, device: Device, request_id: str, switches: Switches) -> dict[str, Any]:
+def build_message_body(message: str, ids: dict[str, str], request_id: str, switches: Switches) -> dict[str, Any]:
     """Build the callback of a device message. The minimal body has only the documented fields."""
     body: dict[str, Any] = {"requestId": request_id} if switches["callbackBody"] == "modern" else {}
-    return {**body, "deviceIds": list_device_ids(device, switches), "smsMessage": message}
+    return {**body, "deviceIds": list_device_ids(ids, switches), "smsMessage": message}
 
 
-def build_sent_body(device: Device, request_id: str, switches: Switches) -> dict[str, Any]:
+def build_sent_body(ids: dict[str, str], request_id: str, switches: Switches) -> dict[str, Any]:
     """Build the callback of an outbound message that the network has sent. It has no `smsMessage`."""
     return {
         "requestId": request_id,
-        "deviceIds": list_device_ids(device, switches),
+        "deviceIds": list_device_ids(ids, switches),
         "deviceResponse": {"smsDeliveryResponse": {"confirmation": "Sent"}},
         "status": "Success",
     }
 
 
-def build_confirmation_body(device: Device, request_id: str, confirmation: str, switches: Switches) -> dict[str, Any]:
+def build_confirmation_body(
+    ids: dict[str, str], request_id: str, confirmation: str, switches: Switches
+) -> dict[str, Any]:
     """Build the callback of an outbound message that is `Delivered` or `Expired`."""
     return {
         "requestId": request_id,
-        "deviceIds": list_device_ids(device, switches),
+        "deviceIds": list_device_ids(ids, switches),
         "deviceResponse": {"smsDeliveryResponse": {"confirmation": confirmation}},
         "status": "Success" if confirmation == "Delivered" else "Failed",
     }
 
 
-def list_device_ids(device: Device, switches: Switches) -> list[dict[str, str]]:
+def list_device_ids(ids: dict[str, str], switches: Switches) -> list[dict[str, str]]:
     """List the device's own identifiers in lower case, or six in upper case, with missing ones derived from its MDN."""
     if switches["callbackDeviceIds"] == "mdnIccid":
-        return [{"id": value, "kind": kind} for kind, value in device.ids.items()]
-    digits = "".join(character for value in device.ids.values() for character in value if character.isdigit())
-    mdn = device.ids.get("mdn", digits[-10:].rjust(10, "5"))
+        return [{"id": value, "kind": kind} for kind, value in ids.items()]
+    digits = "".join(character for value in ids.values() for character in value if character.isdigit())
+    mdn = ids.get("mdn", digits[-10:].rjust(10, "5"))
     derived = {
         "mdn": mdn,
         "iccid": f"8914800000{mdn}",
@@ -51,7 +52,7 @@ def list_device_ids(device: Device, switches: Switches) -> list[dict[str, str]]:
         "msisdn": f"1{mdn}",
         "min": mdn,
     }
-    return [{"id": value, "kind": kind.upper()} for kind, value in {**derived, **device.ids}.items()][:6]
+    return [{"id": value, "kind": kind.upper()} for kind, value in {**derived, **ids}.items()][:6]
 
 
 def encode_body(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Literal
 
 from thingspace_provider.emulator.platform.callback_bodies import (
     build_confirmation_body,
@@ -49,7 +49,7 @@ class MessageRouter:
     def receive_from_device(self, name: str, device: Device, text: str) -> DeviceMessage:
         """Accept a message of a device: deliver it to the listener, or queue it."""
         account = self._state.accounts[name]
-        message = DeviceMessage(self._state.next_number(), device, text, self._clock.now())
+        message = DeviceMessage(self._state.next_number(), device.ids, text, self._clock.now())
         if DEVICE_MESSAGE_SERVICE not in account.registrations:
             account.queue[message.number] = message
         else:
@@ -82,7 +82,7 @@ class MessageRouter:
     def on_device_changed(self, device: Device) -> None:
         """Send the queued outbound messages of a device that may be reachable again."""
         for message in self._state.outbound_messages:
-            if message.device is device and message.state == "queued":
+            if message.state == "queued" and self._find_device(message) is device:
                 self._call_later(SENT_SECONDS, partial(self._send, message))
 
     def resend(self, request_id: str) -> int:
@@ -145,7 +145,7 @@ class MessageRouter:
 
     async def _deliver(self, name: str, message: DeviceMessage, trigger: str, after_failure: str) -> None:
         account = self._state.accounts[name]
-        body = build_message_body(message.text, message.device, self._state.request_id(message.number), self._switches)
+        body = build_message_body(message.text, message.ids, self._state.request_id(message.number), self._switches)
         callback = OutgoingCallback(
             name,
             DEVICE_MESSAGE_SERVICE,
@@ -168,16 +168,12 @@ class MessageRouter:
             self._call_later(CONFIRMED_SECONDS, lambda: self._confirm(message))
 
     def _send(self, message: OutboundMessage) -> None:
-        if message.state != "queued" or not message.device.reachable:
+        device = self._find_device(message)
+        if message.state != "queued" or device is None or not device.reachable:
             return
         message.state = "sent"
-        self._start(
-            self._send_status(
-                message.account,
-                DEVICE_MESSAGE_SERVICE,
-                build_sent_body(message.device, message.request_id, self._switches),
-            )
-        )
+        body = build_sent_body(message.ids, message.request_id, self._switches)
+        self._start(self._send_status(message.account, DEVICE_MESSAGE_SERVICE, body))
         self._call_later(CONFIRMED_SECONDS, lambda: self._confirm(message))
 
     def _confirm(self, message: OutboundMessage) -> None:
@@ -188,10 +184,13 @@ class MessageRouter:
         if message.state == "queued":
             self._finish(message, "expired")
 
-    def _finish(self, message: OutboundMessage, state: str) -> None:
+    def _finish(self, message: OutboundMessage, state: Literal["delivered", "expired"]) -> None:
         message.state = state
-        body = build_confirmation_body(message.device, message.request_id, state.capitalize(), self._switches)
+        body = build_confirmation_body(message.ids, message.request_id, state.capitalize(), self._switches)
         self._start(self._send_status(message.account, CONFIRMATION_SERVICE, body))
+
+    def _find_device(self, message: OutboundMessage) -> Device | None:
+        return self._state.accounts[message.account].find(*next(iter(message.ids.items())))
 
     async def _send_status(self, name: str, service: str, body: dict[str, Any]) -> None:
         account = self._state.accounts[name]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 Timestamp = Annotated[float, Field(ge=0, le=253_402_300_799)]
 """Virtual time in seconds since the epoch, until the end of the year 9999."""
+
+Identifiers = Annotated[dict[str, str], Field(min_length=1)]
+"""Lower-case kind -> identifier of a device."""
 
 DEFAULT_APP_KEY = "emulator-app-key"
 DEFAULT_APP_SECRET = "emulator-app-secret"  # noqa: S105 - invented, and valid only in an emulator
@@ -47,9 +50,9 @@ class User:
 
 @dataclass(slots=True)
 class Device:
-    """Device. `ids` maps lower-case kinds to identifiers."""
+    """Device of an account."""
 
-    ids: dict[str, str]
+    ids: Identifiers
     active: bool = True
     reachable: bool = True
     group: str | None = None
@@ -71,10 +74,10 @@ class Registration:
 
 @dataclass(slots=True)
 class DeviceMessage:
-    """Message from a device. `number` is unique in the emulator."""
+    """Message from the device with these identifiers. `number` is unique in the emulator."""
 
     number: int
-    device: Device
+    ids: Identifiers
     text: str
     received: Timestamp
 
@@ -87,17 +90,20 @@ class HistoryPage:
     numbers: list[int]
 
 
-@dataclass(slots=True)
+@dataclass
 class Account:
-    """Account with its devices, registrations and undelivered messages."""
+    """Account with its devices, registrations and undelivered messages. Those in flight are exported as queued."""
 
     devices: list[Device] = field(default_factory=list)
     registrations: dict[str, Registration] = field(default_factory=dict)
-    queue: dict[int, DeviceMessage] = field(default_factory=dict)
-    in_flight: dict[int, DeviceMessage] = field(default_factory=dict)
+    queue: dict[Annotated[int, Field(strict=False)], DeviceMessage] = field(default_factory=dict)
     history_page: HistoryPage | None = None
     acknowledged_token: str | None = None
-    by_id: dict[tuple[str, str], Device] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Index the devices by each of their identifiers."""
+        self.in_flight: dict[int, DeviceMessage] = {}
+        self.by_id = {pair: device for device in self.devices for pair in device.ids.items()}
 
     def add(self, device: Device) -> Device:
         """Add a device and index it by each of its identifiers."""
@@ -112,15 +118,15 @@ class Account:
 
 @dataclass(slots=True)
 class OutboundMessage:
-    """Message to a device. `state` is queued, sent, delivered or expired."""
+    """Message to the device with these identifiers."""
 
     request_id: str
     account: str
-    device: Device
+    ids: Identifiers
     text: str
     accepted: Timestamp
     expires: Timestamp
-    state: str = "queued"
+    state: Literal["queued", "sent", "delivered", "expired"] = "queued"
 
 
 @dataclass(slots=True)
@@ -146,7 +152,7 @@ class PlatformState:
     outbound_messages: list[OutboundMessage] = field(default_factory=list)
     archive: list[ArchivedCallback] = field(default_factory=list)
     last_number: int = 0
-    request_id_namespace: str = field(default_factory=lambda: str(uuid.uuid4()))
+    request_id_namespace: uuid.UUID = field(default_factory=uuid.uuid4)
 
     def next_number(self) -> int:
         """Return the next message number."""
@@ -155,7 +161,7 @@ class PlatformState:
 
     def request_id(self, number: int) -> str:
         """Return the request id of a message: the same UUID for every attempt."""
-        return str(uuid.uuid5(uuid.UUID(self.request_id_namespace), str(number)))
+        return str(uuid.uuid5(self.request_id_namespace, str(number)))
 
     def replace(self, other: PlatformState) -> None:
         """Replace the content in place by that of another state."""

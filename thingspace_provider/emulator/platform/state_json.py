@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Annotated, Any, Literal
+from dataclasses import fields, replace
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field, ValidationError
@@ -11,12 +11,8 @@ from pydantic import Field, ValidationError
 from thingspace_provider.emulator.platform.state import (
     Account,
     ArchivedCallback,
-    Device,
-    DeviceMessage,
-    HistoryPage,
     OutboundMessage,
     PlatformState,
-    Registration,
     Session,
     Timestamp,
     Token,
@@ -24,42 +20,11 @@ from thingspace_provider.emulator.platform.state import (
 )
 from thingspace_provider.emulator.platform.validation import StrictModel, describe_errors
 
-DeviceIndex = Annotated[int, Field(ge=0, description="Position of the device in the account's list.")]
+STATE_FIELDS = [field.name for field in fields(PlatformState)]
 
 
 class InvalidState(ValueError):
     """A state that cannot be imported; the message names the position."""
-
-
-class QueuedMessageJson(StrictModel):
-    """Message in ThingSpace's queue."""
-
-    number: int
-    device: DeviceIndex
-    text: str
-    received: Timestamp
-
-
-class OutboundMessageJson(StrictModel):
-    """Message to a device."""
-
-    request_id: str
-    account: str
-    device: DeviceIndex
-    text: str
-    accepted: Timestamp
-    expires: Timestamp
-    state: Literal["queued", "sent", "delivered", "expired"]
-
-
-class AccountJson(StrictModel):
-    """Account with its devices, registrations and queue. Messages in flight are exported as queued."""
-
-    devices: list[Device]
-    registrations: dict[str, Registration]
-    queue: list[QueuedMessageJson]
-    history_page: HistoryPage | None
-    acknowledged_token: str | None
 
 
 class StateJson(StrictModel):
@@ -72,8 +37,8 @@ class StateJson(StrictModel):
     users: dict[str, User] = Field(min_length=1)
     tokens: dict[str, Token]
     sessions: dict[str, Session]
-    accounts: dict[str, AccountJson]
-    outbound_messages: list[OutboundMessageJson]
+    accounts: dict[str, Account]
+    outbound_messages: list[OutboundMessage]
     archive: list[ArchivedCallback]
     clock_seconds: Timestamp | None = Field(
         default=None, description="Virtual time of the export. The state file has it."
@@ -81,26 +46,13 @@ class StateJson(StrictModel):
 
     @classmethod
     def from_state(cls, state: PlatformState, clock_seconds: float | None = None) -> StateJson:
-        """Build the document of a platform state."""
-        positions = {
-            id(device): index for account in state.accounts.values() for index, device in enumerate(account.devices)
+        """Build the document of a platform state. Messages in flight become queued."""
+        accounts = {
+            name: replace(account, queue={**account.in_flight, **account.queue}) if account.in_flight else account
+            for name, account in state.accounts.items()
         }
-        return cls.model_construct(
-            version=1,
-            request_id_namespace=UUID(state.request_id_namespace),
-            last_number=state.last_number,
-            applications=state.applications,
-            users=state.users,
-            tokens=state.tokens,
-            sessions=state.sessions,
-            accounts={name: _export_account(account, positions) for name, account in state.accounts.items()},
-            outbound_messages=[
-                OutboundMessageJson.model_construct(**_replace_device(message, positions))
-                for message in state.outbound_messages
-            ],
-            archive=state.archive,
-            clock_seconds=clock_seconds,
-        )
+        values = {name: getattr(state, name) for name in STATE_FIELDS} | {"accounts": accounts}
+        return cls.model_construct(version=1, clock_seconds=clock_seconds, **values)
 
     @classmethod
     def decode(cls, content: bytes) -> StateJson:
@@ -118,20 +70,7 @@ class StateJson(StrictModel):
     def to_state(self) -> PlatformState:
         """Build the platform state. Raises InvalidState if a reference has no target."""
         self._check_references()
-        state = PlatformState(
-            applications=self.applications,
-            users=self.users,
-            accounts={name: _import_account(account, f"accounts.{name}") for name, account in self.accounts.items()},
-            tokens=self.tokens,
-            sessions=self.sessions,
-            archive=self.archive,
-            last_number=self.last_number,
-            request_id_namespace=str(self.request_id_namespace),
-        )
-        for index, message in enumerate(self.outbound_messages):
-            device = _find_device(state.accounts[message.account], message.device, f"outboundMessages[{index}]")
-            state.outbound_messages.append(OutboundMessage(**{**dict(message), "device": device}))
-        return state
+        return PlatformState(**{name: getattr(self, name) for name in STATE_FIELDS})
 
     def _check_references(self) -> None:
         accounts = [
@@ -147,39 +86,3 @@ class StateJson(StrictModel):
         for token, session in self.sessions.items():
             if session.username not in self.users:
                 raise InvalidState(f"sessions.{token}: there is no user {session.username!r}")
-
-
-def _export_account(account: Account, positions: dict[int, int]) -> AccountJson:
-    messages = [*account.in_flight.values(), *account.queue.values()]
-    return AccountJson.model_construct(
-        devices=account.devices,
-        registrations=account.registrations,
-        queue=[QueuedMessageJson.model_construct(**_replace_device(message, positions)) for message in messages],
-        history_page=account.history_page,
-        acknowledged_token=account.acknowledged_token,
-    )
-
-
-def _import_account(document: AccountJson, path: str) -> Account:
-    account = Account(
-        registrations=document.registrations,
-        history_page=document.history_page,
-        acknowledged_token=document.acknowledged_token,
-    )
-    for device in document.devices:
-        account.add(device)
-    for index, message in enumerate(document.queue):
-        device = _find_device(account, message.device, f"{path}.queue[{index}]")
-        account.queue[message.number] = DeviceMessage(message.number, device, message.text, message.received)
-    return account
-
-
-def _find_device(account: Account, index: int, path: str) -> Device:
-    if index >= len(account.devices):
-        raise InvalidState(f"{path}.device: the account has only {len(account.devices)} devices")
-    return account.devices[index]
-
-
-def _replace_device(message: DeviceMessage | OutboundMessage, positions: dict[int, int]) -> dict[str, Any]:
-    values = {field.name: getattr(message, field.name) for field in fields(message)}
-    return values | {"device": positions[id(message.device)]}

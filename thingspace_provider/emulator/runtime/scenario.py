@@ -200,7 +200,7 @@ def _build_state(scenario: Scenario, switches: Switches, now: float) -> Platform
             raise InvalidScenario(f"{path}.queuedMessages: the account has no device that could have sent them")
         for text in source.queued_messages:
             number = state.next_number()
-            account.queue[number] = DeviceMessage(number, account.devices[0], text, now)
+            account.queue[number] = DeviceMessage(number, account.devices[0].ids, text, now)
     _add_users(state, scenario.users)
     _check_owners(state)
     return state
