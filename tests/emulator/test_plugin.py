@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.raw_api_client import RawApiClient
-from thingspace_provider.emulator.testing.client import EmulatorClient, EmulatorError, JournalCall, JournalDelivery
+from thingspace_provider.emulator.testing.client import EmulatorClient, EmulatorError
 from thingspace_provider.emulator.testing.scripted_listener import ScriptedListener
 
 
@@ -20,7 +20,7 @@ def test_fixtures_deliver_a_message_from_a_device_to_a_listener(
     account = thingspace_emulator.accounts[0]
     client = RawApiClient(thingspace_emulator.url).log_in()
     thingspace_emulator.send_message("queued")
-    assert [message.text for message in thingspace_emulator.queue()] == ["queued"]
+    assert thingspace_emulator.queue() == ["queued"]
     assert client.register(thingspace_listener.registered_url, account).status == 200
     thingspace_emulator.send_message("live")
     assert thingspace_listener.wait_for(1) == ["live"]
@@ -28,10 +28,13 @@ def test_fixtures_deliver_a_message_from_a_device_to_a_listener(
     assert thingspace_listener.wait_for(2) == ["live", "queued"]
     thingspace_emulator.wait_until_idle()
     assert thingspace_emulator.queue() == []
-    assert thingspace_emulator.calls("startCallbacks") == [JournalCall("startCallbacks", 200, account, None, None)]
-    url = thingspace_listener.registered_url
-    assert thingspace_emulator.deliveries()[0] == JournalDelivery(
-        account, "EnhancedConnectivityService", url, 1, "delivered", 200, "live"
+    [call] = thingspace_emulator.calls("startCallbacks")
+    assert (call["operation"], call["status"], call["accountName"]) == ("startCallbacks", 200, account)
+    assert "login" in [call["operation"] for call in thingspace_emulator.calls()]
+    delivery = thingspace_emulator.deliveries()[0]
+    assert (delivery["url"], delivery["attempt"], delivery["outcome"], delivery["smsMessage"]) == (
+        *(thingspace_listener.registered_url, 1),
+        *("delivered", "live"),
     )
 
 
@@ -39,34 +42,29 @@ def test_the_client_controls_the_emulator(thingspace_emulator: EmulatorClient) -
     emulator = thingspace_emulator
     client = RawApiClient(emulator.url).log_in()
     number = emulator.add_fault("startCallbacks", response={"format": "xml", "status": 403})
-    assert (client.start_callbacks().status, client.start_callbacks().status, emulator.fault_hits(number)) == (
-        403,
-        200,
-        1,
-    )
-    emulator.clear_faults()
-    emulator.freeze()
-    before = emulator.now()
+    assert (client.start_callbacks().status, client.start_callbacks().status) == (403, 200)
+    [fault] = emulator.control("GET", "faults")["faults"]
+    assert (fault["id"], fault["hits"]) == (number, 1)
+    before = emulator.control("POST", "clock", {"frozen": True})["seconds"]
     emulator.advance(1201)
-    assert emulator.now() == before + 1201
+    assert emulator.control("GET", "clock")["seconds"] == before + 1201
     assert client.start_callbacks().code.endswith("SessionToken.Expired")
     emulator.set_switches(lastPage="auto")
-    assert emulator.switches()["lastPage"] == "auto"
+    assert emulator.control("GET", "switches")["lastPage"] == "auto"
     for _ in range(5):
         client.login(password="wrong")
     assert client.login().status == 400
-    emulator.unlock()
+    emulator.control("POST", "users/unlock", {"username": emulator.username})
     assert client.login().status == 200
-    emulator.add_account("0000555555-00001")
-    emulator.put_device({"mdn": "5559990001"}, "0000555555-00001", reachable=False)
+    emulator.control("POST", "accounts", {"accountName": "0000555555-00001"})
     emulator.send_message("x", "0000555555-00001", {"mdn": "5559990001"})
-    (message,) = emulator.queue("0000555555-00001")
-    assert message.device_ids == (("mdn", "5559990001"),)
-    state = emulator.export_state()
+    [message] = emulator.control("GET", "queue", accountName="0000555555-00001")["messages"]
+    assert message["deviceIds"] == [{"kind": "mdn", "id": "5559990001"}]
+    state = emulator.control("GET", "state")
     emulator.reset()
     assert "0000555555-00001" not in emulator.accounts
-    emulator.import_state(state)
-    assert len(emulator.queue("0000555555-00001")) == 1
+    emulator.control("PUT", "state", state)
+    assert emulator.queue("0000555555-00001") == ["x"]
     with pytest.raises(EmulatorError, match="there is no account 'nowhere'"):
         emulator.send_message("x", "nowhere")
 
