@@ -100,7 +100,7 @@ def test_an_empty_scenario_is_the_default() -> None:
         ("faults: [{operation: start}]", "faults[0].operation: input should be 'token'"),
         ("clock: {start: soon}", "clock.start: the start must be a time such as"),
         ("clock: {start: [1]}", "clock.start: the start must be a time such as"),
-        ("resolve: {h: example.net}", "resolve: 'h' cannot be resolved"),
+        ("resolve: {h: example.net}", "resolve.h: 'example.net' is not an address and a port"),
         ("caFile: nothing.pem", "holds no certificate"),
         ("a: [", "is not YAML"),
         ("!!python/object:os.system x", "is not YAML"),

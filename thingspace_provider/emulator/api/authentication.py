@@ -17,8 +17,8 @@ from thingspace_provider.emulator.api.responses import (
     empty_response,
     gateway_error,
     json_response,
-    m2m_error,
     oauth_error,
+    rejection,
     xml_error,
 )
 from thingspace_provider.emulator.platform.state import PlatformState, Session, Token
@@ -89,24 +89,22 @@ class Authenticator:
     def check_session(self, value: str | None) -> str:
         """Return the user of a session and reset its idle time. Raises RequestRejected."""
         if not value:
-            raise RequestRejected(
-                _session_error("REQUEST_FAILED.SessionToken.Format", "The session token header is missing.")
+            raise rejection(
+                SESSION_PREFIX, "REQUEST_FAILED.SessionToken.Format", "The session token header is missing."
             )
         try:
             key = str(uuid.UUID(value))
         except ValueError:
-            raise RequestRejected(
-                _session_error("INPUT_INVALID.SessionToken.Invalid", "The session token is not valid.")
+            raise rejection(
+                SESSION_PREFIX, "INPUT_INVALID.SessionToken.Invalid", "The session token is not valid."
             ) from None
         session = self._state.sessions.get(key)
         now = self._clock.now()
         expired = session is not None and now - session.used > SESSION_SECONDS
         if expired or (session is None and self._switches["unknownSession"] == "expired"):
-            raise RequestRejected(_session_error("REQUEST_FAILED.SessionToken.Expired", "The Session has expired."))
+            raise rejection(SESSION_PREFIX, "REQUEST_FAILED.SessionToken.Expired", "The Session has expired.")
         if session is None:
-            raise RequestRejected(
-                _session_error("INPUT_INVALID.SessionToken.Invalid", "The session token is not valid.")
-            )
+            raise rejection(SESSION_PREFIX, "INPUT_INVALID.SessionToken.Invalid", "The session token is not valid.")
         session.used = now
         return session.username
 
@@ -115,15 +113,15 @@ class Authenticator:
         user = self._state.users.get(username)
         status = int(self._switches["wrongPassword"])
         if user is not None and user.locked:
-            raise RequestRejected(
-                _session_error("REQUEST_FAILED.Emulator.UserLocked", "The user is locked. Contact support.", status)
+            raise rejection(
+                SESSION_PREFIX, "REQUEST_FAILED.Emulator.UserLocked", "The user is locked. Contact support.", status
             )
         if user is None or not hmac.compare_digest(user.password.encode(), password.encode()):
             if user is not None:
                 user.failed_logins += 1
                 user.locked = user.failed_logins >= LOCKOUT_THRESHOLD
-            raise RequestRejected(
-                _session_error("REQUEST_FAILED.Emulator.LoginRejected", "The username or password is wrong.", status)
+            raise rejection(
+                SESSION_PREFIX, "REQUEST_FAILED.Emulator.LoginRejected", "The username or password is wrong.", status
             )
         user.failed_logins = 0
         now = self._clock.now()
@@ -147,9 +145,7 @@ class Authenticator:
         """Replace the password of a user by a random one. Sessions stay valid. Raises RequestRejected."""
         user = self._state.users[username]
         if not hmac.compare_digest(user.password.encode(), old_password.encode()):
-            raise RequestRejected(
-                _session_error("REQUEST_FAILED.Emulator.OldPasswordWrong", "The old password is wrong.")
-            )
+            raise rejection(SESSION_PREFIX, "REQUEST_FAILED.Emulator.OldPasswordWrong", "The old password is wrong.")
         alphabet = string.ascii_letters + string.digits
         user.password = "".join(secrets.choice(alphabet) for _ in range(12))
         return json_response({"newPassword": user.password})
@@ -171,7 +167,3 @@ class Authenticator:
 def _parse_form_field(form: bytes, name: str) -> str | None:
     values = parse_qs(form.decode("utf-8", "replace"), max_num_fields=100).get(name)
     return values[0] if values else None
-
-
-def _session_error(code: str, message: str, status: int = 400) -> ApiResponse:
-    return m2m_error(f"{SESSION_PREFIX}.{code}", message, status)

@@ -7,8 +7,13 @@ import secrets
 from itertools import islice
 from urllib.parse import quote
 
-from thingspace_provider.emulator.api.request_bodies import rejection
-from thingspace_provider.emulator.api.responses import SMS_PREFIX, ApiResponse, empty_response, json_response
+from thingspace_provider.emulator.api.responses import (
+    SMS_PREFIX,
+    ApiResponse,
+    empty_response,
+    json_response,
+    rejection,
+)
 from thingspace_provider.emulator.platform.state import Account, DeviceMessage, HistoryPage
 from thingspace_provider.emulator.platform.switches import Switches
 

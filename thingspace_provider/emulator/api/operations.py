@@ -12,7 +12,6 @@ from thingspace_provider.emulator.api.request_bodies import (
     parse_object,
     parse_registration,
     parse_send,
-    rejection,
     required_string,
 )
 from thingspace_provider.emulator.api.responses import (
@@ -22,6 +21,7 @@ from thingspace_provider.emulator.api.responses import (
     ApiResponse,
     empty_response,
     json_response,
+    rejection,
 )
 from thingspace_provider.emulator.platform.message_router import MessageRouter
 from thingspace_provider.emulator.platform.state import Account, Device, OutboundMessage, PlatformState, Registration

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from thingspace_provider.emulator.api.responses import CALLBACK_PREFIX, SMS_PREFIX, RequestRejected, m2m_error
+from thingspace_provider.emulator.api.responses import CALLBACK_PREFIX, SMS_PREFIX, rejection
 from thingspace_provider.emulator.platform.switches import Switches
 
 SERVICES = (
@@ -85,11 +85,6 @@ class SendRequest:
     plan: str | None
     custom_fields: tuple[tuple[str, str], ...]
     ttl_seconds: float
-
-
-def rejection(prefix: str, code: str, message: str) -> RequestRejected:
-    """Build the exception for an m2m error response."""
-    return RequestRejected(m2m_error(f"{prefix}.{code}", message))
 
 
 def parse_object(body: bytes, prefix: str, switches: Switches) -> dict[str, Any]:

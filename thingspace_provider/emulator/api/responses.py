@@ -79,6 +79,11 @@ def m2m_error(code: str, message: str, status: int = 400) -> ApiResponse:
     return ApiResponse(status, encode(body), (("Content-Type", JSON_TYPE),), code)
 
 
+def rejection(prefix: str, code: str, message: str, status: int = 400) -> RequestRejected:
+    """Build the exception for an m2m error response."""
+    return RequestRejected(m2m_error(f"{prefix}.{code}", message, status))
+
+
 def oauth_error(error: str, description: str, status: int) -> ApiResponse:
     """Build an error in the format `oauth`: `{"error_description", "error"}`."""
     body = {"error_description": description, "error": error}

@@ -166,8 +166,10 @@ class ControlApi:
 
     def put_resolve(self, body: ResolveRequest) -> dict[str, str]:
         """Replace the addresses in place of listeners."""
-        self._emulator.sender.resolve_as(body.root)
-        return self._emulator.sender.resolve
+        addresses = self._emulator.sender.resolve
+        addresses.clear()
+        addresses.update(body.root)
+        return addresses
 
     def describe_control_api(self, url: str) -> dict[str, Any]:
         """Describe the control API as an OpenAPI document."""

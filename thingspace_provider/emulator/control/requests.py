@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, RootModel, model_validator
+from pydantic import ConfigDict, Field, RootModel
 
-from thingspace_provider.emulator.platform.callback_sender import check_addresses
+from thingspace_provider.emulator.platform.callback_sender import Addresses
 from thingspace_provider.emulator.platform.switches import PRESETS, SWITCHES
 from thingspace_provider.emulator.platform.validation import StrictModel
 
@@ -111,12 +111,7 @@ class SwitchesRequest(RootModel[dict[str, Any]]):
     model_config = ConfigDict(json_schema_extra=_describe_switches)
 
 
-class ResolveRequest(RootModel[dict[str, str]]):
+class ResolveRequest(RootModel[Addresses]):
     """Addresses on this machine in place of listeners, as `host:port` to `address:port`."""
 
     model_config = ConfigDict(strict=True)
-
-    @model_validator(mode="after")
-    def _check_addresses(self) -> ResolveRequest:
-        check_addresses(self.root)
-        return self

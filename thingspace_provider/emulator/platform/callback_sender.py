@@ -7,9 +7,10 @@ import ipaddress
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
+from pydantic import AfterValidator
 
 from thingspace_provider.emulator.platform.callback_bodies import encode_body
 from thingspace_provider.emulator.platform.faults import DELIVERY, Faults
@@ -31,6 +32,23 @@ SOURCE_ADDRESSES = (
 )
 MAX_RESPONSE_BYTES = 64 * 1024
 """Size of a listener's response after which the connection is closed; only the status counts."""
+
+
+def _check_address(target: str) -> str:
+    """Return `address:port`. Raises ValueError."""
+    address, _, port = target.rpartition(":")
+    try:
+        ipaddress.ip_address(address)
+        is_valid = 0 < int(port) < 65536  # noqa: PLR2004 - the range of ports
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ValueError(f"{target!r} is not an address and a port such as 127.0.0.1:8443")
+    return target
+
+
+Addresses = dict[str, Annotated[str, AfterValidator(_check_address)]]
+"""`host` or `host:port` of listeners -> `address:port` in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +77,6 @@ class OutgoingCallback:
     number: int
     body: dict[str, Any]
     find_registration: Callable[[], Registration | None]
-
-
-class InvalidAddress(ValueError):
-    """An address that cannot take the place of a listener."""
 
 
 class InvalidCertificateAuthority(ValueError):
@@ -111,12 +125,6 @@ class CallbackSender:
             for attempt in running:
                 attempt.cancel()
         return any(results) and not (rule is not None and rule.drop == "after")
-
-    def resolve_as(self, overrides: Any) -> None:
-        """Replace the addresses in place of listeners. Raises InvalidAddress."""
-        check_addresses(overrides)
-        self.resolve.clear()
-        self.resolve.update(overrides)
 
     async def close(self) -> None:
         """Close every connection to a listener."""
@@ -223,23 +231,6 @@ def load_ca(ca_file: str | None) -> ssl.SSLContext:
             f"{ca_file} holds no certificate in PEM: {error.strerror or error}"
         ) from error
     return context
-
-
-def check_addresses(overrides: Any) -> None:
-    """Raise InvalidAddress unless this maps `host` or `host:port` of listeners to `address:port`."""
-    if not isinstance(overrides, dict):
-        raise InvalidAddress('resolve is an object such as {"hooks.example.net:443": "127.0.0.1:8443"}')
-    for name, target in overrides.items():
-        address, _, port = target.rpartition(":") if isinstance(target, str) else ("", "", "")
-        try:
-            ipaddress.ip_address(address)
-            is_valid = 0 < int(port) < 65536  # noqa: PLR2004 - the range of ports
-        except ValueError:
-            is_valid = False
-        if not is_valid:
-            raise InvalidAddress(
-                f"{name!r} cannot be resolved as {target!r}; use an address and a port such as 127.0.0.1:8443"
-            )
 
 
 class _Resolver(aiohttp.abc.AbstractResolver):

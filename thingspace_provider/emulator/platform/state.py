@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -181,17 +181,13 @@ def sample_device(account_index: int, device_index: int) -> Device:
     return Device({"mdn": f"555{1230000 + serial:07d}", "iccid": f"89148000{serial:012d}"})
 
 
-def default_state(
-    accounts: Iterable[str] = DEFAULT_ACCOUNTS,
-    devices: int = 2,
-    users: Mapping[str, User] | None = None,
-    applications: Mapping[str, str] | None = None,
-) -> PlatformState:
-    """Build a state with invented devices on each account and, unless given, one user of all accounts."""
-    state = PlatformState(applications=dict(applications or {DEFAULT_APP_KEY: DEFAULT_APP_SECRET}))
-    for position, name in enumerate(accounts):
-        account = state.accounts[name] = Account()
-        for index in range(devices):
-            account.add(sample_device(position, index + 1))
-    state.users = dict(users or {DEFAULT_USERNAME: User(DEFAULT_PASSWORD, list(state.accounts))})
-    return state
+def default_state(names: Sequence[str] = DEFAULT_ACCOUNTS) -> PlatformState:
+    """Build a state with two invented devices on each account, and one user of all accounts."""
+    return PlatformState(
+        applications={DEFAULT_APP_KEY: DEFAULT_APP_SECRET},
+        users={DEFAULT_USERNAME: User(DEFAULT_PASSWORD, list(names))},
+        accounts={
+            name: Account([sample_device(position, 1), sample_device(position, 2)])
+            for position, name in enumerate(names)
+        },
+    )

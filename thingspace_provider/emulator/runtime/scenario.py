@@ -13,12 +13,7 @@ from thingspace_provider.emulator.api.authentication import LOCKOUT_THRESHOLD
 from thingspace_provider.emulator.api.request_bodies import RegistrationRequest, check_registration, parse_device_id
 from thingspace_provider.emulator.api.responses import RequestRejected
 from thingspace_provider.emulator.emulator import EmulatorConfig
-from thingspace_provider.emulator.platform.callback_sender import (
-    InvalidAddress,
-    InvalidCertificateAuthority,
-    check_addresses,
-    load_ca,
-)
+from thingspace_provider.emulator.platform.callback_sender import Addresses, InvalidCertificateAuthority, load_ca
 from thingspace_provider.emulator.platform.faults import FaultRule
 from thingspace_provider.emulator.platform.message_router import DEVICE_MESSAGE_SERVICE
 from thingspace_provider.emulator.platform.state import (
@@ -136,7 +131,7 @@ class Scenario(StrictModel):
     switches: dict[str, Any] = Field(default_factory=dict)
     faults: list[FaultRule] = Field(default_factory=list)
     clock: ScenarioClock = ScenarioClock()
-    resolve: dict[str, str] = Field(default_factory=dict)
+    resolve: Addresses = Field(default_factory=dict)
     ca_file: str | None = None
 
 
@@ -169,11 +164,8 @@ def parse_scenario(value: Any, directory: Path | None = None) -> EmulatorConfig:
     )
     try:
         load_ca(ca_file)
-        check_addresses(scenario.resolve)
     except InvalidCertificateAuthority as error:
         raise InvalidScenario(f"caFile: {error}") from error
-    except InvalidAddress as error:
-        raise InvalidScenario(f"resolve: {error}") from error
     return EmulatorConfig(
         state=state,
         switches=values,
