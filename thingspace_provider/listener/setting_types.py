@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from thingspace_provider.common.urls import MIN_TOKEN_LENGTH
 
 UNENCODABLE = re.compile("[\0\ud800-\udfff]")  # bytes of the environment that are not UTF-8 become surrogates
-TOKEN_PATTERN = re.compile(rf"[A-Za-z0-9_~.-]{{{MIN_TOKEN_LENGTH},200}}")  # a shorter one would not be masked
 
 
 class InvalidValue(ValueError):
@@ -47,8 +46,8 @@ class Setting:
 
     @classmethod
     def of(cls, field: FieldInfo) -> Setting:
-        """Return the metadata of a field."""
-        return next(item for item in field.metadata if isinstance(item, cls))
+        """Return the metadata of a field. A field of a sink can be without."""
+        return next((item for item in field.metadata if isinstance(item, cls)), cls(""))
 
 
 class SettingsModel(BaseModel):
@@ -62,6 +61,14 @@ class SettingsModel(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, strict=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_unset(cls, values: object) -> object:
+        """Return the values that are not empty, under keys that are text: YAML reads a key `on` as true."""
+        if not isinstance(values, dict):
+            return values
+        return {str(key): value for key, value in values.items() if value not in (None, "", [])}
 
 
 def parse_json(text: str) -> object:
@@ -84,16 +91,26 @@ def check_encodable(text: str) -> str:
     return text
 
 
-def check_token(text: str) -> str:
-    """Return the token. Raises InvalidValue if a URL would change it or it is too short to be secret."""
-    if not TOKEN_PATTERN.fullmatch(text):
-        raise InvalidValue("must be 16 to 200 letters, digits, '-', '_', '.' or '~', so that it fits a URL unchanged")
-    return text
+def matches(pattern: str, message: str) -> AfterValidator:
+    """Return a validator that raises InvalidValue with the message if the pattern does not match."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise InvalidValue(message)
+        return text
+
+    return AfterValidator(check)
 
 
 Text = Annotated[str, AfterValidator(check_encodable)]
 Secret = Annotated[Text, Field(repr=False)]
-Token = Annotated[Secret, AfterValidator(check_token)]
+Token = Annotated[
+    Secret,
+    matches(
+        rf"[A-Za-z0-9_~.-]{{{MIN_TOKEN_LENGTH},200}}",  # a shorter one would not be masked
+        "must be 16 to 200 letters, digits, '-', '_', '.' or '~', so that it fits a URL unchanged",
+    ),
+]
 
 
 def describe_type(value: object) -> str:
@@ -105,17 +122,3 @@ def describe_type(value: object) -> str:
     if isinstance(value, str):
         return "text"
     return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else type(value).__name__
-
-
-def parse_text(value: object) -> str:
-    """Return a string that can be sent and stored. Raises InvalidValue."""
-    if not isinstance(value, str):
-        raise InvalidValue(f"must be text, not {describe_type(value)}: quote it")
-    return check_encodable(value)
-
-
-def parse_int(value: object, min_value: int, max_value: int) -> int:
-    """Return a whole number in a range. Raises InvalidValue."""
-    if isinstance(value, bool) or not isinstance(value, int) or not min_value <= value <= max_value:
-        raise InvalidValue(f"must be a number from {min_value} to {max_value}")
-    return value

@@ -19,16 +19,21 @@ from tests.support.callback_servers import run_callback_server as callback_serve
 from tests.support.sample_messages import build_stored_message
 from tests.support.webhook_receiver import Receiver
 from thingspace_provider.listener.forwarding.cloudevents import CloudEvent, to_cloudevent
+from thingspace_provider.listener.forwarding.settings import HttpSettings
 from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, SinkUnavailable
 from thingspace_provider.listener.forwarding.sinks.http import MAX_RETRY_AFTER_SECONDS, HttpSink
-from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(os.urandom(32)).decode()}" for _ in range(3))
 
 
+def build_settings(url: str, *secrets: str, seconds: float = 10) -> HttpSettings:
+    values = {"name": "hub", "kind": "http", "url": url, "signingSecrets": secrets or [OLD], "timeoutSeconds": seconds}
+    return HttpSettings.model_validate(values)
+
+
 def deliver(url: str, *secrets: str, event: CloudEvent | None = None, seconds: float = 10) -> None:
     async def work() -> None:
-        sink = HttpSink(HttpSettings(name="hub", url=url, signing_secrets=secrets or (OLD,), timeout_seconds=seconds))
+        sink = HttpSink(build_settings(url, *secrets, seconds=seconds))
         try:
             await sink.deliver(event or to_cloudevent(build_stored_message()))
         finally:
@@ -142,7 +147,7 @@ def test_an_answer_without_end_is_not_read() -> None:
 
         server = await asyncio.start_server(endless, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        sink = HttpSink(HttpSettings(name="hub", url=f"http://127.0.0.1:{port}/", signing_secrets=(OLD,)))
+        sink = HttpSink(build_settings(f"http://127.0.0.1:{port}/"))
         await asyncio.wait_for(sink.deliver(to_cloudevent(build_stored_message())), 10)
         await sink.close()
         await asyncio.wait_for(ended.wait(), 10)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from tests.support.listener_process import ListenerProcess
 from tests.support.sample_messages import build_stored_message
 from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
+from thingspace_provider.listener.forwarding.settings import KafkaSettings
 from thingspace_provider.listener.forwarding.sinks import kafka
 from thingspace_provider.listener.forwarding.sinks.base import InvalidSink, MessageRejected, SinkUnavailable
 from thingspace_provider.listener.forwarding.sinks.kafka import KafkaSink
-from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 
 pytestmark = pytest.mark.timeout(600)  # the first that needs the broker has Maven fetch it
 needs_kafka = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -38,13 +37,15 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
 
 
 def build_settings(address: str, topic: str = "texts", *, seconds: float = 30, **properties: str) -> KafkaSettings:
-    return KafkaSettings(
-        name="stream",
-        bootstrap_servers=address,
-        topic=topic,
-        timeout_seconds=seconds,
-        producer_properties={name.replace("_", "."): value for name, value in properties.items()},
-    )
+    values = {
+        "name": "stream",
+        "kind": "kafka",
+        "bootstrapServers": address,
+        "topic": topic,
+        "timeoutSeconds": seconds,
+        "producerProperties": {name.replace("_", "."): value for name, value in properties.items()},
+    }
+    return KafkaSettings.model_validate(values)
 
 
 async def deliver_messages(kafka_settings: KafkaSettings, *messages: str, device: str = "5551230001") -> None:
@@ -162,13 +163,14 @@ def test_brokers_that_are_not_there_are_unavailable_in_time_and_the_event_loop_g
 
 def test_a_report_that_does_not_come_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka, "REPORT_MARGIN_SECONDS", 1 - 60)  # long before librdkafka itself would report a time-out
-    silent: dict[str, Any] = {"delivery_report_only_error": True, "test_mock_num_brokers": 1}  # librdkafka's own broker
+    silent = {"delivery.report.only.error": True, "test.mock.num.brokers": 1}  # librdkafka's own broker
+    settings = build_settings("127.0.0.1:1", seconds=60).model_copy(update={"producer_properties": silent})
     with pytest.raises(SinkUnavailable, match=r"no delivery report within 1 s"):
-        asyncio.run(deliver_messages(build_settings("127.0.0.1:1", seconds=60, **silent), "a"))
+        asyncio.run(deliver_messages(settings, "a"))
 
 
 def test_a_value_of_the_wrong_type_is_reported_without_the_value() -> None:
-    wrong = replace(build_settings("127.0.0.1:1"), producer_properties={"stats_cb": "hidden"})
+    wrong = build_settings("127.0.0.1:1").model_copy(update={"producer_properties": {"stats_cb": "hidden"}})
     with pytest.raises(InvalidSink, match="sink stream: producerProperties has a value of the wrong kind") as failed:
         asyncio.run(deliver_messages(wrong, "a"))
     assert "hidden" not in str(failed.value)
@@ -195,9 +197,9 @@ import sys
 sys.modules["confluent_kafka"] = None
 from thingspace_provider.listener.forwarding.sinks.base import InvalidSink
 from thingspace_provider.listener.forwarding.sinks.kafka import import_client
-from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
+from thingspace_provider.listener.forwarding.settings import KafkaSettings
 try:
-    import_client(KafkaSettings(name="stream", bootstrap_servers="x", topic="y"))
+    import_client(KafkaSettings.model_construct(name="stream"))
 except InvalidSink as reason:
     print(reason)
 """

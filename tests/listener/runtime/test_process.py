@@ -161,7 +161,10 @@ def test_missing_settings_are_all_named_with_both_origins_and_an_example() -> No
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("accounts: [0000123456]", "accounts (settings file {file}): 42798 is a number, and a number has no leading"),
+        (
+            "accounts: [0000123456]",
+            "accounts[0] (settings file {file}): 42798 is a number, and a number has no leading",
+        ),
         ("accounts: 17", "accounts (settings file {file}): must be a list, not a number"),
         ("password: 12345678", "password (settings file {file}): must be text, not a number: quote it"),
         ("password: sh0rt-p4ssw0rd!", "password (settings file {file}): is too easy to guess: use 16 to 40 characters"),
@@ -170,7 +173,7 @@ def test_missing_settings_are_all_named_with_both_origins_and_an_example() -> No
         ("pathToken: short", "pathToken (settings file {file}): must be 16 to 200 letters"),
         ("store: mysql://here", "store (settings file {file}): must be sqlite:/// followed by the path"),
         ("port: 99999", "port (settings file {file}): must be a whole number from 0 to 65535"),
-        ("publicUrl: sms.example.com", "publicUrl (settings file {file}): must be an http(s) URL"),
+        ("publicUrl: sms.example.com", "publicUrl (settings file {file}): it must begin with http:// or https://"),
         ("pasword: x", "pasword (settings file {file}) is not a setting: did you mean password?"),
         ("password: [a, b", "settings file {file} is not valid YAML"),
         ('{"password": "s3cret-of-mine" "b"}', "settings file {file} is not valid JSON (line 1, column 31)"),

@@ -21,8 +21,8 @@ from thingspace_provider.common.backoff import exponential_backoff
 from thingspace_provider.listener.forwarding.circuit_breaker import CircuitBreaker
 from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
 from thingspace_provider.listener.forwarding.metrics import DEAD_LETTER, DELIVERED, FAILED, SKIPPED, ForwardingMetrics
+from thingspace_provider.listener.forwarding.settings import SinkSettings
 from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, Sink, SinkUnavailable
-from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings
 from thingspace_provider.listener.observability import json_log
 from thingspace_provider.listener.store.base import (
     HEARTBEAT_INTERVAL_SECONDS,
@@ -109,7 +109,9 @@ class Forwarder:
     def accepts(self, message: StoredMessage) -> bool:
         """Whether the sink is for such a callback."""
         is_duplicate = message.duplicate_of is not None
-        return message.kind in self._settings.message_kinds and not (is_duplicate and self._settings.skip_duplicates)
+        return message.kind in self._settings.message_kinds and not (
+            is_duplicate and self._settings.duplicates == "skip"
+        )
 
     async def close(self) -> None:
         """Give what is under way a moment, the rest back to the outbox, and let go of the sink."""

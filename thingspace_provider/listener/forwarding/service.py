@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from thingspace_provider.listener.forwarding.forwarder import Forwarder
 from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
+from thingspace_provider.listener.forwarding.settings import SinkSettings
 from thingspace_provider.listener.forwarding.sinks.base import Sink
 from thingspace_provider.listener.forwarding.sinks.factory import create_sink
-from thingspace_provider.listener.forwarding.sinks.settings import SinkSettings
 from thingspace_provider.listener.store.base import Outbox, StoredMessage
 
 

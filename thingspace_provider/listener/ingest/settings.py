@@ -16,7 +16,6 @@ from thingspace_provider.listener.setting_types import (
     Text,
     Token,
     parse_json,
-    parse_text,
     split_commas,
 )
 
@@ -55,9 +54,7 @@ def _check_account(name: str) -> str:
 def parse_network(value: object) -> Network:
     """Return an address or a network. Raises InvalidValue."""
     try:
-        return ipaddress.ip_network(parse_text(value).strip())
-    except InvalidValue:
-        raise
+        return ipaddress.ip_network(str(value).strip())
     except ValueError as error:
         raise InvalidValue(f"must be addresses or networks: {error}") from None
 

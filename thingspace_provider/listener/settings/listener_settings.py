@@ -14,13 +14,12 @@ from urllib.parse import quote
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic.alias_generators import to_snake
 
-from thingspace_provider.common.urls import InvalidUrl, parse_http_url
+from thingspace_provider.common.urls import parse_http_url
 from thingspace_provider.listener.forwarding.settings import ForwardingSettings
 from thingspace_provider.listener.ingest.settings import IngestSettings
 from thingspace_provider.listener.recovery.settings import OFF, CredentialSettings, RecoverySettings
 from thingspace_provider.listener.setting_types import (
     InvalidSettings,
-    InvalidValue,
     Setting,
     SettingsModel,
     Text,
@@ -34,10 +33,7 @@ from thingspace_provider.listener.store.settings import StoreSettings
 
 def _check_public_url(text: str) -> str:
     url = text.rstrip("/")
-    try:
-        parse_http_url(url)
-    except InvalidUrl as error:
-        raise InvalidValue(f"must be an http(s) URL: {error}") from None
+    parse_http_url(url)
     return url
 
 
@@ -79,13 +75,9 @@ def load_settings(path: Path | None, environment: Mapping[str, str], options: Ma
     for key, value in options.items():
         if value is not None:
             values[key], origins[key] = value, f"option --{to_snake(key).replace('_', '-')}"
-    values = _without_unset(values)
-    credentials = values.setdefault("thingspaceCredentials", {})
-    if isinstance(credentials, dict):
-        credentials = {str(key): value for key, value in credentials.items()}
-        if values.get("recoveryMode") not in (None, False, OFF):
-            _merge_environment(CredentialSettings, environment, credentials, origins, "thingspaceCredentials.")
-        values["thingspaceCredentials"] = _without_unset(credentials)
+    credentials = values["thingspaceCredentials"] = values.get("thingspaceCredentials") or {}
+    if isinstance(credentials, dict) and values.get("recoveryMode") not in (None, "", [], False, OFF):
+        _merge_environment(CredentialSettings, environment, credentials, origins, "thingspaceCredentials.")
     try:
         return ListenerSettings.model_validate(values)
     except ValidationError as invalid:
@@ -118,7 +110,3 @@ def _read_value(variable: str, file: str) -> str:
     except (OSError, ValueError) as error:
         detail = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidSettings([f"{variable}: {file} cannot be read: {detail}"]) from None
-
-
-def _without_unset(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, "", [])}

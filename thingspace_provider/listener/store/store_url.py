@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from thingspace_provider.listener.setting_types import InvalidValue, parse_text
+from thingspace_provider.listener.setting_types import InvalidValue
 
 SQLITE_SCHEME = "sqlite:///"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
@@ -15,9 +15,8 @@ MASK = "***"
 HOST_PATTERN = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]+)?")
 
 
-def parse_store_url(value: object) -> str:
+def parse_store_url(url: str) -> str:
     """An address that is as far as can be seen without opening it. Raises Wrong, which does not repeat it."""
-    url = parse_text(value)
     if (path := sqlite_path(url)) and path.name:
         return url
     if not url.startswith(POSTGRES_SCHEMES):

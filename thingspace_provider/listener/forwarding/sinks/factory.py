@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from thingspace_provider.listener.forwarding.settings import HttpSettings, KafkaSettings, SinkSettings
 from thingspace_provider.listener.forwarding.sinks.base import Sink
-from thingspace_provider.listener.forwarding.sinks.settings import HttpSettings, KafkaSettings, SinkSettings
 
 
 def create_sink(settings: SinkSettings) -> Sink:

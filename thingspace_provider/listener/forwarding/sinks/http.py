@@ -23,8 +23,8 @@ import aiohttp
 
 from thingspace_provider.common.http_headers import parse_retry_after
 from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, CloudEvent
+from thingspace_provider.listener.forwarding.settings import SECRET_PREFIX, HttpSettings
 from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, SinkUnavailable
-from thingspace_provider.listener.forwarding.sinks.settings import SECRET_PREFIX, HttpSettings
 
 CONNECT_TIMEOUT_SECONDS = 5
 KEEP_ALIVE_SECONDS = 4.0  # for an unused connection: shorter than the 5 s after which many servers close theirs

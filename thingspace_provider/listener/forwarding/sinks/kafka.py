@@ -17,13 +17,13 @@ import threading
 from typing import Any
 
 from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, CloudEvent
+from thingspace_provider.listener.forwarding.settings import KafkaSettings
 from thingspace_provider.listener.forwarding.sinks.base import (
     DeliveryError,
     InvalidSink,
     MessageRejected,
     SinkUnavailable,
 )
-from thingspace_provider.listener.forwarding.sinks.settings import KafkaSettings
 
 POLL_TIMEOUT_SECONDS = 0.5  # how long the thread waits at most until it sees that it is to end
 REPORT_MARGIN_SECONDS = 5.0  # librdkafka reports a failure by itself; it looks for time-outs once a second
