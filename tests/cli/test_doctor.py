@@ -283,6 +283,22 @@ def test_a_registration_that_was_made_by_hand_is_shown_without_its_token(emulato
     assert diagnosis.status[f"readiness {ACCOUNT}"] == "skipped"  # without a stack the listener is unknown
 
 
+@pytest.mark.parametrize(("readiness", "status"), [("", "failed"), (", readiness: false", "skipped")])
+def test_an_external_listener_is_probed_unless_the_stack_has_no_readiness(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, readiness: str, status: str
+) -> None:
+    url = "https://sms.invalid/x"
+    assert emulator.caller.log_in().register(url, username="u", password="sentinel-password").status == 200
+    (tmp_path / "Pulumi.yaml").write_text("name: own\nruntime: python\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text(
+        f"config:\n  thingspace:accounts: ['{ACCOUNT}']\n"
+        f"  thingspace:listener: {{kind: external, url: '{url}'{readiness}}}\n"
+    )
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert diagnose("--stack", "dev").status[f"readiness {ACCOUNT}"] == status
+
+
 # A stand-in for apsw: an old SQLite cannot be installed beside the new one.
 @pytest.mark.parametrize(("version", "status"), [("3.7.0", "failed"), ("3.51.2", "failed"), ("3.51.3", "ok")])
 def test_a_sqlite_with_the_wal_reset_bug_is_named(monkeypatch: pytest.MonkeyPatch, version: str, status: str) -> None:

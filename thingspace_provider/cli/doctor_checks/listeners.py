@@ -124,8 +124,8 @@ def _check_account(
         yield skipped(probe_check, "the registered URL is not this stack's listener")
         return
     yield ok(registration_check, f"messages go to {mask_url(existing.url)}")
-    if not (local or host_settings.get("readiness") is True):
-        yield skipped(probe_check, "the listener may not support the probe (thingspace:listener.readiness is not true)")
+    if not local and host_settings.get("readiness", "kind" in host_settings) is not True:
+        yield skipped(probe_check, "thingspace:listener.readiness is false, or the listener is not in the stack")
         return
     yield _probe_check(probe_check, account, existing)
 
