@@ -103,23 +103,19 @@ class Operations:
     def register_callback(self, call: RoutedCall) -> ApiResponse:
         """Register the listener of a service."""
         account = self._find_account(call)
-        request = parse_registration(call.body, self._switches)
-        user = self._state.users[call.username]
-        if request.username == call.username and request.password == user.password:
+        service, new = parse_registration(call.body, self._switches)
+        if (new.username, new.password) == (call.username, self._state.users[call.username].password):
             raise rejection(
                 CALLBACK_PREFIX, "INPUT_INVALID.Emulator.OwnCredentials", "A listener's credentials must be its own."
             )
-        old = account.registrations.get(request.name)
+        old = account.registrations.get(service)
         if old is not None and self._switches["reregistration"] == "rejected":
             raise rejection(CALLBACK_PREFIX, "REQUEST_FAILED.Emulator.AlreadyRegistered", "The service is registered.")
-        new = Registration(request.url, request.username, request.password)
         if old is not None and old.password != new.password:
-            new.previous_password, new.password_overlap_until = (
-                old.password,
-                self._clock.now() + PASSWORD_OVERLAP_SECONDS,
-            )
-        account.registrations[request.name] = new
-        return json_response({"accountName": call.account, "serviceName": request.name})
+            new.previous_password = old.password
+            new.password_overlap_until = self._clock.now() + PASSWORD_OVERLAP_SECONDS
+        account.registrations[service] = new
+        return json_response({"accountName": call.account, "serviceName": service})
 
     def deregister_callback(self, call: RoutedCall) -> ApiResponse:
         """Deregister the listener of a service."""

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from thingspace_provider.emulator.api.responses import CALLBACK_PREFIX, SMS_PREFIX, rejection
+from thingspace_provider.emulator.platform.state import Registration
 from thingspace_provider.emulator.platform.switches import Switches
 
 SERVICES = (
@@ -65,16 +66,6 @@ TIME_TO_LIVE = re.compile(r"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)\d{3}R")
 
 
 @dataclass(frozen=True, slots=True)
-class RegistrationRequest:
-    """Body of registerCallback."""
-
-    name: str
-    url: str
-    username: str | None
-    password: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class SendRequest:
     """Body of sendSms. `devices` are (kind, identifier) pairs."""
 
@@ -117,27 +108,25 @@ def optional_string(value: dict[str, Any], name: str, prefix: str) -> str | None
     return None if value.get(name) is None else _require_string(value[name], name, prefix)
 
 
-def parse_registration(body: bytes, switches: Switches) -> RegistrationRequest:
-    """Parse the body of registerCallback. Raises RequestRejected."""
+def parse_registration(body: bytes, switches: Switches) -> tuple[str, Registration]:
+    """Parse the body of registerCallback to service and registration. Raises RequestRejected."""
     value = parse_object(body, CALLBACK_PREFIX, switches)
-    name, url = required_string(value, "name", CALLBACK_PREFIX), required_string(value, "url", CALLBACK_PREFIX)
-    username, password = (
-        optional_string(value, "username", CALLBACK_PREFIX),
-        optional_string(value, "password", CALLBACK_PREFIX),
-    )
-    return check_registration(RegistrationRequest(name, url, username, password), switches)
+    service, url = required_string(value, "name", CALLBACK_PREFIX), required_string(value, "url", CALLBACK_PREFIX)
+    username, password = (optional_string(value, name, CALLBACK_PREFIX) for name in ("username", "password"))
+    registration = Registration(url, username, password)
+    check_registration(service, registration, switches)
+    return service, registration
 
 
-def check_registration(request: RegistrationRequest, switches: Switches) -> RegistrationRequest:
+def check_registration(service: str, registration: Registration, switches: Switches) -> None:
     """Check a registration. Raises RequestRejected; codes with `Emulator` are invented, the real ones are unknown."""
-    if request.name not in SERVICES:
+    if service not in SERVICES:
         raise rejection(CALLBACK_PREFIX, "INPUT_INVALID.Emulator.ServiceName", "There is no such callback service.")
-    _check_url(request.url, switches["registrationPorts"])
-    if max(len(request.username or ""), len(request.password or "")) > MAX_CREDENTIAL_LENGTH:
+    _check_url(registration.url, switches["registrationPorts"])
+    if max(len(registration.username or ""), len(registration.password or "")) > MAX_CREDENTIAL_LENGTH:
         raise rejection(
             CALLBACK_PREFIX, "INPUT_INVALID.Emulator.CredentialTooLong", "A credential has at most 40 characters."
         )
-    return request
 
 
 def parse_send(body: bytes, switches: Switches) -> SendRequest:

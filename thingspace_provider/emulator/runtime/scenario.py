@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from thingspace_provider.emulator.api.authentication import LOCKOUT_THRESHOLD
-from thingspace_provider.emulator.api.request_bodies import RegistrationRequest, check_registration, parse_device_id
+from thingspace_provider.emulator.api.request_bodies import check_registration, parse_device_id
 from thingspace_provider.emulator.api.responses import RequestRejected
 from thingspace_provider.emulator.emulator import EmulatorConfig
 from thingspace_provider.emulator.platform.callback_sender import Addresses, InvalidCertificateAuthority, load_ca
@@ -212,14 +212,14 @@ def _build_device(account: Account, source: ScenarioDevice, sample: Device, path
 
 
 def _add_listener(account: Account, source: ScenarioListener, path: str, switches: Switches) -> None:
-    request = RegistrationRequest(source.service, source.url, source.username, source.password)
+    registration = Registration(source.url, source.username, source.password)
     try:
-        check_registration(request, switches)
+        check_registration(source.service, registration, switches)
     except RequestRejected as error:
         raise InvalidScenario(f"{path}: ThingSpace would reject the registration with {error}") from error
     if source.service in account.registrations:
         raise InvalidScenario(f"{path}: the service {source.service} already has a listener")
-    account.registrations[source.service] = Registration(source.url, source.username, source.password)
+    account.registrations[source.service] = registration
 
 
 def _add_users(state: PlatformState, users: list[ScenarioUser]) -> None:
