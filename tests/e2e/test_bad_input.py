@@ -43,6 +43,7 @@ def test_a_wrong_password_costs_one_login_for_all_accounts(project: Project, emu
     up_recovers(project, emulator)
 
 
+@pytest.mark.long
 def test_a_locked_user_is_reported_with_the_hint_to_unlock_it(project: Project, emulator: EmulatorProcess) -> None:
     state = emulator.control("GET", "state")
     state["users"]["emulator-user"] |= {"failedLogins": 5, "locked": True}
@@ -55,6 +56,7 @@ def test_a_locked_user_is_reported_with_the_hint_to_unlock_it(project: Project, 
     up_recovers(project, emulator)
 
 
+@pytest.mark.long
 def test_an_unknown_account_is_named(project: Project, emulator: EmulatorProcess) -> None:
     project.configure("thingspace:accounts", '["0000000000-99999"]')
     [error] = up_fails(project).errors
@@ -64,6 +66,7 @@ def test_an_unknown_account_is_named(project: Project, emulator: EmulatorProcess
     up_recovers(project, emulator)
 
 
+@pytest.mark.long
 def test_an_unreachable_thingspace_is_named(project: Project, emulator: EmulatorProcess) -> None:
     project.environment["THINGSPACE_BASE_URL"] = "http://127.0.0.1:9/api"
     [error] = up_fails(project).errors
@@ -71,6 +74,7 @@ def test_an_unreachable_thingspace_is_named(project: Project, emulator: Emulator
     up_recovers(project, emulator)
 
 
+@pytest.mark.long
 def test_wrong_application_keys_are_distinguished_from_a_wrong_password(
     project: Project, emulator: EmulatorProcess
 ) -> None:

@@ -38,7 +38,7 @@ def test_a_registration_with_a_changed_url_is_reported_as_drift_and_repaired(
     deployed.refresh("--expect-no-changes")
 
 
-@pytest.mark.parametrize("field", ["username", "password"])
+@pytest.mark.parametrize("field", [pytest.param("username", marks=pytest.mark.long), "password"])
 def test_a_changed_credential_is_reported_by_name_only_and_repaired(
     deployed: Project, thingspace: ThingSpaceClient, field: str
 ) -> None:
@@ -61,6 +61,7 @@ CallbackRegistration("one", account_name="{ACCOUNT}", url="https://sms.example.c
 """
 
 
+@pytest.mark.long
 def test_a_foreign_registration_is_a_secret_even_if_the_program_has_none(
     project: Project, thingspace: ThingSpaceClient, tmp_path: Path
 ) -> None:
