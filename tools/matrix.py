@@ -37,7 +37,7 @@ SDK_TESTS = (
     "tests/lifecycle",
     "tests/providers",
     "tests/resources",
-    "tests/listener/ingest/test_request_smuggling.py",  # it depends on the versions of uvicorn and httptools
+    "tests/listener/runtime/test_request_smuggling.py",  # it depends on the versions of uvicorn and httptools
     "tests/e2e/test_drift.py",
     "tests/e2e/test_state.py",
     "tests/e2e/test_end_to_end.py",

@@ -39,7 +39,7 @@ def start_local_listener(tmp_path: Path) -> Iterator[Callable[[str], ListenerPro
         listener = ListenerProcess(folder, **changes)
         started.append(listener)
         settings: dict[str, Any] = json.loads(listener.file.read_text())
-        listener.file.write_text(json.dumps({**settings, "host": "127.0.0.1", "port": listener.port}))
+        listener.file.write_text(json.dumps({**settings, "adminHost": "127.0.0.1", "adminPort": listener.port}))
         return listener
 
     yield begin

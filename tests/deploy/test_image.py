@@ -27,7 +27,14 @@ pytestmark = [
 ]
 MAX_UNPACKED_BYTES = 150_000_000
 USER = "4711:4711"  # in no password file of the image
-VARIABLES = {"ACCOUNTS": ACCOUNT, "USERNAME": USERNAME, "HOST": "127.0.0.1", "PORT": "0"}
+VARIABLES = {
+    "ACCOUNTS": ACCOUNT,
+    "USERNAME": USERNAME,
+    "HOST": "127.0.0.1",
+    "ADMIN_HOST": "127.0.0.1",
+    "PORT": "0",
+    "ADMIN_PORT": "0",
+}
 SECRETS = {"PASSWORD": PASSWORD, "PATH_TOKEN": PATH_TOKEN}
 RESTRICTIONS = (
     "--read-only",

@@ -101,7 +101,7 @@ class ListenerProcess:
         if not first:
             raise NotReady(self._wait_for_exit(), self.log.read_text())
         self.ready = json.loads(first)
-        self.url = self.ready["url"]
+        self.url, self.admin_url = self.ready["url"], self.ready["adminUrl"]
 
     def write(self, **changes: Any) -> None:
         self.file.write_text(json.dumps(build_settings(self.folder, **changes)))
@@ -118,11 +118,12 @@ class ListenerProcess:
         return self.session.post(self.url + (path or self.path()), data=data, headers=headers, timeout=10)
 
     def get(self, path: str, **headers: str) -> requests.Response:
-        return self.session.get(self.url + path, headers=headers, timeout=10)
+        url = self.url if path.startswith("/callbacks/") else self.admin_url
+        return self.session.get(url + path, headers=headers, timeout=10)
 
     def fetch_page(self, token: str = API_TOKEN, **parameters: Any) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"}
-        response = self.session.get(f"{self.url}/v1/messages", params=parameters, headers=headers, timeout=10)
+        response = self.session.get(f"{self.admin_url}/v1/messages", params=parameters, headers=headers, timeout=10)
         assert response.status_code == 200, response.text
         return dict(response.json())
 

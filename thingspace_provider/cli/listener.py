@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from pydantic.alias_generators import to_camel
 
 from thingspace_provider.listener.forwarding.sinks.base import InvalidSink
 from thingspace_provider.listener.forwarding.sinks.factory import validate_sinks
@@ -31,8 +32,8 @@ Example:
   thingspace listener --store sqlite:////var/lib/thingspace/inbox.sqlite3
 
 Accounts and credentials come from the environment or a settings file (JSON or YAML with the keys accounts,
-username, password, previousPasswords, pathToken, apiToken, store, sinks, host, port, publicUrl and others, see
-docs/listener.md), never from arguments. The environment wins over the file, an option over both.
+username, password, previousPasswords, pathToken, apiToken, store, sinks, host, port, adminHost, adminPort, publicUrl
+and others, see docs/listener.md), never from arguments. The environment wins over the file, an option over both.
 
 With THINGSPACE_LISTENER_RECOVERY_MODE=startCallbacks and the THINGSPACE_… variables of `pulumi up`, the listener
 drains the queue that ThingSpace fills while the listener is down.
@@ -42,6 +43,10 @@ drains the queue that ThingSpace fills while the listener is down.
 @click.command(epilog=EXAMPLE)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 28200]")
+@click.option(
+    "--admin-host", help="Address of the inbox page, API, metrics and health.  [default: see docs/listener.md]"
+)
+@click.option("--admin-port", type=int, help="Port of these; 0 takes a free one.")
 @click.option("--store", help="Store: sqlite:///PATH or postgresql://USER@HOST/DATABASE.")
 @click.option("--settings", "file", type=click.Path(path_type=Path, dir_okay=False), help="Settings file.")
 @click.option(
@@ -52,14 +57,14 @@ drains the queue that ThingSpace fills while the listener is down.
 )
 @click.option("--public-url", help="URL under which ThingSpace reaches this listener.")
 @click.option("--check", is_flag=True, help="Check settings, address and store, then exit.")
-@click.option("--json", "as_json", is_flag=True, help="Print url and callbackUrls as JSON when ready.")
+@click.option("--json", "as_json", is_flag=True, help="Print url, adminUrl and callbackUrls as JSON when ready.")
 def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **options: Any) -> None:
     """Run the listener that receives ThingSpace's callbacks.
 
     Every callback is on disk before the listener responds with 200. It runs until SIGTERM or SIGINT, and reloads
     accounts, credentials and tokens on SIGHUP.
     """
-    overrides = {_setting_key(name): value for name, value in options.items()}
+    overrides = {to_camel(name): value for name, value in options.items()}
 
     def load_and_validate() -> ListenerSettings:
         settings = load_settings(file, os.environ, overrides)
@@ -80,37 +85,40 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
     pid_lock = _lock_pid_file(pid) if pid else None
     try:
         server.raise_descriptor_limit()
-        listening = server.bind_socket(settings.host, settings.port)
+        sockets = server.bind_sockets(settings)
         store = server.open_store(settings)
     except (server.BindError, StoreOpenError) as error:
         _exit_with_error(f"Error: {error}", 1)
-    url = server.build_url(listening)
 
     def ready() -> None:
         if pid_lock:
             pid_lock.write()
-        click.echo(_ready_json(settings, url) if as_json else _ready_text(settings, url))
+        format_ready = _ready_json if as_json else _ready_text
+        click.echo(format_ready(settings, *sockets.urls))
 
     gc.freeze()  # imported objects live as long as the process
-    server.run(settings, listening, store, ready, load_and_validate)
+    server.run(settings, sockets, store, ready, load_and_validate)
     if pid_lock:
         pid_lock.close()
 
 
 def _check(settings: ListenerSettings, as_json: bool) -> None:
-    """Bind the address, open the store and make a test write, then release both."""
+    """Bind the addresses, open the store and make a test write, then release both."""
     try:
         server.raise_descriptor_limit()
-        server.bind_socket(settings.host, settings.port).close()
+        server.bind_sockets(settings).close()
         store = server.open_store(settings)
         store.check_writable()
         store.close()
     except (server.BindError, StoreOpenError, StoreError) as error:
         _exit_with_error(f"Error: {error}", 1)
+    admin_host, admin_port = settings.admin_address
     summary = {
         "accounts": list(settings.accounts),
         "host": settings.host,
         "port": settings.port,
+        "adminHost": admin_host,
+        "adminPort": admin_port,
         "store": mask_store_url(settings.store),
     }
     if as_json:
@@ -134,20 +142,20 @@ def _lock_pid_file(path: Path) -> pid_file.PidFile:
         _exit_with_error(f"Error: the pid file {path} cannot be written: {error.strerror}", 1)
 
 
-def _ready_json(settings: ListenerSettings, url: str) -> str:
-    return json.dumps({"url": url, "callbackUrls": settings.build_callback_urls(url)})
+def _ready_json(settings: ListenerSettings, url: str, admin_url: str) -> str:
+    return json.dumps({"url": url, "adminUrl": admin_url, "callbackUrls": settings.build_callback_urls(url)})
 
 
-def _ready_text(settings: ListenerSettings, url: str) -> str:
+def _ready_text(settings: ListenerSettings, url: str, admin_url: str) -> str:
     """Return the output for people, without the path token of the callback URLs."""
     base = settings.public_url or url
-    lines = [f"listening on {url}", f"store {mask_store_url(settings.store)}"]
+    lines = [
+        f"listening on {url}",
+        f"inbox page, API, metrics and health on {admin_url}",
+        f"store {mask_store_url(settings.store)}",
+    ]
     lines += [f"account {name}: ThingSpace posts to {base}/callbacks/<path token>/{name}" for name in settings.accounts]
     return "\n".join([*lines, "stop with Ctrl+C"])
-
-
-def _setting_key(option: str) -> str:
-    return "publicUrl" if option == "public_url" else option
 
 
 def _exit_with_error(message: str, status: int) -> NoReturn:

@@ -173,7 +173,7 @@ def local_clients(state_dir: Path) -> list[ListenerClient]:
 def _client_from_file(file: Path) -> ListenerClient:
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
-        url = f"http://{settings['host']}:{int(settings['port'])}"
+        url = f"http://{settings['adminHost']}:{int(settings['adminPort'])}"
         return ListenerClient(url, settings["apiToken"], is_local=True, store=settings["store"])
     except OSError as error:
         raise ListenerClientError(f"cannot read {file}: {error.strerror}") from None

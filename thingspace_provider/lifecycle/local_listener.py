@@ -262,6 +262,8 @@ def _write_settings(directory: Path, news: State, port: int, api_token: str) -> 
         "store": f"sqlite:///{directory / 'inbox.sqlite3'}",
         "host": HOST,
         "port": port,
+        "adminHost": HOST,
+        "adminPort": port,
     }
     with tempfile.NamedTemporaryFile("w", dir=directory, prefix="settings.", delete=False, encoding="utf-8") as file:
         json.dump(settings, file, indent=2)

@@ -175,7 +175,12 @@ def test_event_loop_runs_while_a_proof_is_computed(tmp_path: Path) -> None:
     async def respond() -> int:
         endpoint = CallbackEndpoint(settings, cast("GroupCommitter", None), metrics, on_rejected=lambda _: None)
         path = f"/callbacks/{PATH_TOKEN}/{ACCOUNT}"
-        scope = {"method": "GET", "raw_path": path.encode(), "headers": [(b"thingspace-probe", NONCE.encode())]}
+        scope = {
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "headers": [(b"thingspace-probe", NONCE.encode())],
+        }
         probe = asyncio.ensure_future(endpoint(scope, cast("Receive", None), send))
         turns = 0
         while not probe.done():

@@ -53,6 +53,7 @@ def test_first_line_has_the_callback_url_of_each_account(start: Start) -> None:
     listener = start(accounts=[ACCOUNT, "a/b"], publicUrl="https://sms.example.com/inbox/")
     assert listener.ready == {
         "url": f"http://127.0.0.1:{listener.port}",
+        "adminUrl": f"http://127.0.0.1:{listener.port}",
         "callbackUrls": {
             ACCOUNT: f"https://sms.example.com/inbox/callbacks/{PATH_TOKEN}/{ACCOUNT}",
             "a/b": f"https://sms.example.com/inbox/callbacks/{PATH_TOKEN}/a%2Fb",

@@ -136,6 +136,8 @@ def test_every_setting_has_an_environment_variable(tmp_path: Path) -> None:
         "RETENTION_DAYS": "90",
         "HOST": "192.0.2.1",
         "PORT": "8080",
+        "ADMIN_HOST": "192.0.2.2",
+        "ADMIN_PORT": "8081",
         "PUBLIC_URL": "https://sms.example.com",
         "KEEP_ALIVE_SECONDS": "100",
     }
@@ -204,9 +206,10 @@ def test_all_errors_are_reported_at_once_without_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0..1", "x" * 70])
-def test_invalid_host_name_cannot_be_bound(host: str) -> None:
+def test_invalid_host_name_cannot_be_bound(tmp_path: Path, host: str) -> None:
+    settings = load_content(tmp_path, json.dumps(build_settings(tmp_path, host=host)))
     with pytest.raises(server.BindError, match="this machine does not know that name"):
-        server.bind_socket(host, 0)
+        server.bind_sockets(settings)
 
 
 def test_idle_connections_outlive_the_idle_timeout_of_load_balancers(tmp_path: Path) -> None:

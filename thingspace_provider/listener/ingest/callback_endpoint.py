@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from thingspace_provider.common.probe_proof import compute_proof
 from thingspace_provider.listener import callback_parser
@@ -65,6 +65,7 @@ class CallbackEndpoint:
         group_committer: stores the callbacks.
         metrics: counts the callbacks.
         on_rejected: is called with the account of a rejected callback that ThingSpace may queue now.
+        other_paths: responds to requests with other paths.
         response_timeout_seconds: from the start of a request to its response.
     """
 
@@ -74,11 +75,13 @@ class CallbackEndpoint:
         group_committer: GroupCommitter,
         metrics: IngestMetrics,
         on_rejected: Callable[[str], None],
+        other_paths: ASGIApp = NOT_FOUND,
         response_timeout_seconds: float = RESPONSE_TIMEOUT_SECONDS,
     ) -> None:
         self._group_committer = group_committer
         self._on_rejected = on_rejected
         self._metrics = metrics
+        self._other_paths = other_paths
         self._response_timeout_seconds = response_timeout_seconds
         self._throttled_log = ThrottledLog()
         self.settings = settings
@@ -98,7 +101,10 @@ class CallbackEndpoint:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request whose path begins with PATH_PREFIX."""
+        """Respond to one request."""
+        if not scope["path"].startswith(PATH_PREFIX):
+            await self._other_paths(scope, receive, send)
+            return
         try:
             if scope["method"] == "POST":
                 response = await self._receive(scope, receive)

@@ -1,4 +1,4 @@
-"""Process of the listener: socket, store, server, signals and shutdown."""
+"""Process of the listener: sockets, store, servers, signals and shutdown."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
+from thingspace_provider.listener.admin.app import create_admin_app
 from thingspace_provider.listener.admin.deliveries_api import DeliveriesApi
 from thingspace_provider.listener.admin.health import Health
 from thingspace_provider.listener.admin.messages_api import MessagesApi
-from thingspace_provider.listener.app import ListenerApp
 from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 from thingspace_provider.listener.forwarding.service import ForwardingService
 from thingspace_provider.listener.ingest.callback_endpoint import CallbackEndpoint
-from thingspace_provider.listener.ingest.connection_limits import ConnectionLimits, LimitedHttpProtocol
 from thingspace_provider.listener.ingest.group_commit import GroupCommitter
 from thingspace_provider.listener.ingest.metrics import IngestMetrics
+from thingspace_provider.listener.ingest.responses import NOT_FOUND
 from thingspace_provider.listener.observability import json_log
-from thingspace_provider.listener.observability.metrics import MetricsEndpoint
 from thingspace_provider.listener.recovery.metrics import RecoveryMetrics
 from thingspace_provider.listener.recovery.queue_recovery import QueueRecovery
+from thingspace_provider.listener.runtime.http_protocol import ConnectionLimits, HttpProtocol, OpenConnections
 from thingspace_provider.listener.runtime.retention import Retention
 from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings
@@ -45,27 +47,62 @@ MIN_CONNECTIONS = 64
 SHUTDOWN_GRACE_SECONDS = 3  # a response takes 2 s at most
 WILDCARD_HOSTS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 # Open or bound resources; a reload does not replace them.
-RESTART_SETTINGS = ("store", "sinks", "host", "port", "public_url", "min_free_disk_space", "keep_alive_seconds")
+RESTART_SETTINGS = (
+    "store",
+    "sinks",
+    "host",
+    "port",
+    "admin_host",
+    "admin_port",
+    "public_url",
+    "min_free_disk_space",
+    "keep_alive_seconds",
+)
 
 
 class BindError(Exception):
     """The address cannot be bound, or too few connections would fit; the text tells why."""
 
 
-def bind_socket(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises BindError."""
+class Sockets(NamedTuple):
+    """Listening sockets of the callbacks and of the admin endpoints; the same one if they share an address."""
+
+    callbacks: socket.socket
+    admin: socket.socket
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        """Return the URLs at which this machine reaches the callbacks and the admin endpoints."""
+        return _build_url(self.callbacks), _build_url(self.admin)
+
+    def close(self) -> None:
+        """Close both."""
+        self.callbacks.close()
+        self.admin.close()
+
+
+def bind_sockets(settings: ListenerSettings) -> Sockets:
+    """Bind the addresses of the settings. Raises BindError."""
+    callbacks = _bind_socket(settings.host, settings.port, "--host or --port")
+    if not settings.has_own_admin_address:
+        return Sockets(callbacks, callbacks)
+    return Sockets(callbacks, _bind_socket(*settings.admin_address, "--admin-host or --admin-port"))
+
+
+def _bind_socket(host: str, port: int, options: str) -> socket.socket:
+    """Return a listening socket; the IPv6 wildcard address accepts IPv4 too."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address, family=family, backlog=BACKLOG)
+        is_dual_stack = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=is_dual_stack)
     except (socket.gaierror, UnicodeError):  # the latter for an empty or too long label
         raise BindError(f"cannot listen on {host}: this machine does not know that name") from None
     except OSError as error:
         detail = os.strerror(error.errno) if error.errno else str(error)
-        raise BindError(f"cannot listen on {host}:{port}: {detail}. Give another --host or --port") from None
+        raise BindError(f"cannot listen on {host}:{port}: {detail}. Give another {options}") from None
 
 
-def build_url(listening_socket: socket.socket) -> str:
-    """Return the URL at which this machine reaches the socket."""
+def _build_url(listening_socket: socket.socket) -> str:
     host, port = listening_socket.getsockname()[:2]
     host = WILDCARD_HOSTS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -103,25 +140,25 @@ def raise_descriptor_limit() -> ConnectionLimits:
 
 def run(
     settings: ListenerSettings,
-    listening_socket: socket.socket,
+    sockets: Sockets,
     store: Store,
     on_ready: Callable[[], None],
     reload: Callable[[], ListenerSettings],
 ) -> None:
     """Serve until SIGTERM or SIGINT. Then answer the open requests and close the store.
 
-    Calls `on_ready` when the server accepts requests, and `reload` on SIGHUP.
+    Calls `on_ready` when the servers accept requests, and `reload` on SIGHUP.
     """
     json_log.configure_logging()
-    limits = raise_descriptor_limit()
-    uvloop.run(_serve(settings, listening_socket, store, limits, on_ready, reload))
+    connections = OpenConnections(raise_descriptor_limit())
+    uvloop.run(_serve(settings, sockets, store, connections, on_ready, reload))
 
 
 async def _serve(
     settings: ListenerSettings,
-    listening_socket: socket.socket,
+    sockets: Sockets,
     store: Store,
-    limits: ConnectionLimits,
+    connections: OpenConnections,
     on_ready: Callable[[], None],
     reload: Callable[[], ListenerSettings],
 ) -> None:
@@ -133,24 +170,37 @@ async def _serve(
         group_committer.commit_error, settings.min_free_disk_space, store_directory(settings)
     )
     queue_recovery = QueueRecovery(settings, group_committer, readiness_check, RecoveryMetrics(registry), store)
-    callback_endpoint = CallbackEndpoint(settings, group_committer, ingest_metrics, queue_recovery.request_run)
     messages_api = MessagesApi(store, settings.api_token)
     deliveries_api = DeliveriesApi(store, messages_api, forwarding_service)
     health = Health(readiness_check, queue_recovery)
-    metrics_endpoint = MetricsEndpoint(registry, forwarding_metrics.refresh_backlog)
+    admin_app = create_admin_app(messages_api, deliveries_api, health, registry, forwarding_metrics.refresh_backlog)
+    is_shared = sockets.admin is sockets.callbacks
+    callback_endpoint = CallbackEndpoint(
+        settings,
+        group_committer,
+        ingest_metrics,
+        queue_recovery.request_run,
+        other_paths=admin_app if is_shared else NOT_FOUND,
+    )
     retention = Retention(store, registry, settings.retention_days)
-    app = ListenerApp(callback_endpoint, messages_api, deliveries_api, health, metrics_endpoint)
 
     def on_started() -> None:
-        queue_recovery.start()
-        on_ready()
+        if all(server.started for server in servers):
+            queue_recovery.start()
+            on_ready()
+
+    def stop() -> None:  # accept no new connections, answer the open requests, then end `serve`
+        for server in servers:
+            server.should_exit = True
+
+    apps: list[ASGIApp] = [callback_endpoint] if is_shared else [callback_endpoint, admin_app]
+    servers = [ListenerServer(app, connections, settings.keep_alive_seconds, on_started) for app in apps]
 
     retention_task = asyncio.create_task(retention.run())
     try:
-        server = ListenerServer(app, limits, settings.keep_alive_seconds, on_started)
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signal_number, server.stop)
+            loop.add_signal_handler(signal_number, stop)
         loop.add_signal_handler(
             signal.SIGHUP,
             _reload_settings,
@@ -162,8 +212,9 @@ async def _serve(
             reload,
         )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # delivers a SIGHUP that arrived during the start
-        json_log.log_event("listener_started", url=build_url(listening_socket), accounts=list(settings.accounts))
-        await server.serve(sockets=[listening_socket])
+        url, admin_url = sockets.urls
+        json_log.log_event("listener_started", url=url, admin_url=admin_url, accounts=list(settings.accounts))
+        await asyncio.gather(*(server.serve([listening]) for server, listening in zip(servers, sockets, strict=False)))
     finally:
         retention_task.cancel()
         await asyncio.gather(queue_recovery.close(), forwarding_service.close())  # both need the store
@@ -203,12 +254,12 @@ class ListenerServer(uvicorn.Server):
     """Uvicorn server that calls `on_ready` when it accepts requests, and leaves signals to the event loop."""
 
     def __init__(
-        self, app: ListenerApp, limits: ConnectionLimits, keep_alive_seconds: int, on_ready: Callable[[], None]
+        self, app: ASGIApp, connections: OpenConnections, keep_alive_seconds: int, on_ready: Callable[[], None]
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(LimitedHttpProtocol, limits=limits),  # type: ignore[arg-type]  # Uvicorn only calls it
+                http=partial(HttpProtocol, connections=connections),  # type: ignore[arg-type]  # Uvicorn only calls it
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -231,7 +282,3 @@ class ListenerServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Do not handle signals. Uvicorn would raise the signal again after the shutdown."""
         yield
-
-    def stop(self) -> None:
-        """Accept no new connections, answer the open requests, then end `serve`."""
-        self.should_exit = True

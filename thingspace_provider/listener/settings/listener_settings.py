@@ -14,7 +14,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic.alias_generators import to_snake
 
-from thingspace_provider.common.urls import parse_http_url
+from thingspace_provider.common.urls import is_loopback, parse_http_url
 from thingspace_provider.listener.forwarding.settings import ForwardingSettings
 from thingspace_provider.listener.ingest.settings import IngestSettings
 from thingspace_provider.listener.recovery.settings import OFF, CredentialSettings, RecoverySettings
@@ -29,6 +29,8 @@ from thingspace_provider.listener.setting_types import (
 from thingspace_provider.listener.settings.error_messages import format_error
 from thingspace_provider.listener.settings.settings_file import read_settings_file
 from thingspace_provider.listener.store.settings import StoreSettings
+
+DEFAULT_ADMIN_HOST, DEFAULT_ADMIN_PORT = "127.0.0.1", 28280  # ThingSpace posts to no such port
 
 
 def _check_public_url(text: str) -> str:
@@ -49,8 +51,25 @@ class ListenerSettings(RecoverySettings, ForwardingSettings, StoreSettings, Inge
     retention_days: Annotated[float, Field(ge=0, le=36_500), Setting("90", parse_json)] = 0.0
     host: Annotated[Text, Setting('"127.0.0.1"')] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535), Setting("28200", parse_json)] = 28200
+    admin_host: Annotated[Text, Setting('"127.0.0.1"')] = ""
+    admin_port: Annotated[int | None, Field(ge=0, le=65_535), Setting("28280", parse_json)] = None
     public_url: Annotated[Text, AfterValidator(_check_public_url), Setting('"https://sms.example.com"')] = ""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600), Setting("75", parse_json)] = 75
+
+    @property
+    def admin_address(self) -> tuple[str, int]:
+        """Return host and port of the admin endpoints: on loopback those of the callbacks, unless one is set."""
+        if is_loopback(self.host) and not self.admin_host and self.admin_port is None:
+            return self.host, self.port
+        return (
+            self.admin_host or DEFAULT_ADMIN_HOST,
+            DEFAULT_ADMIN_PORT if self.admin_port is None else self.admin_port,
+        )
+
+    @property
+    def has_own_admin_address(self) -> bool:
+        """Whether the admin endpoints have another address than the callbacks. Port 0 is never the same port."""
+        return self.admin_address != (self.host, self.port) or self.admin_port == 0
 
     def build_callback_urls(self, url: str) -> dict[str, str]:
         """Return the callback URL of each account. They contain the path token."""

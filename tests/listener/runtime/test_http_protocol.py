@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
 import time
 from collections.abc import Callable
+from typing import cast
 
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from tests.support.listener_process import ListenerProcess, build_text_callback
+from thingspace_provider.listener.ingest.responses import NOT_FOUND
+from thingspace_provider.listener.runtime.http_protocol import ConnectionLimits, HttpProtocol, OpenConnections
 
 Start = Callable[..., ListenerProcess]
 
@@ -74,3 +81,67 @@ def test_idle_connection_is_kept_for_the_keep_alive_seconds(start: Start) -> Non
         started = time.monotonic()
         assert used.recv(1) == unused.recv(1) == b""
         assert 1 < time.monotonic() - started < 6
+
+
+class RecordingTransport(asyncio.Transport):
+    """Transport that records the written bytes until it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    await NOT_FOUND(scope, receive, send)
+
+
+def test_largest_incomplete_requests_are_rejected_when_all_together_hold_too_much_memory() -> None:
+    small = b"POST /x HTTP/1.1\r\nContent-Length: 1\r\n"
+    large = small + b"X-Large: " + b"x" * 1000
+
+    async def send_requests() -> None:
+        connections = OpenConnections(ConnectionLimits(max_held_bytes=3000, max_held_bytes_per_connection=1000))
+        config, state = uvicorn.Config(respond), ServerState()
+
+        def connect_with(data: bytes) -> HttpProtocol:
+            protocol = HttpProtocol(config, state, {}, connections=connections)
+            protocol.connection_made(RecordingTransport())
+            protocol.data_received(data)
+            return protocol
+
+        protocols = [connect_with(data) for data in (small, large, large, large, small)]
+        written = [cast("RecordingTransport", protocol.transport).written for protocol in protocols]
+        assert [data[:12] for data in written] == [b"", b"", b"", b"HTTP/1.1 503", b""]
+        protocols[-1].data_received(b"\r\n1")
+        await asyncio.gather(*state.tasks)
+        assert cast("RecordingTransport", protocols[-1].transport).written.startswith(b"HTTP/1.1 404")
+        for protocol in protocols:
+            protocol.connection_lost(None)
+        assert (connections.count, connections.held_bytes, connections.idle) == (0, 0, {})
+
+    asyncio.run(send_requests())
+
+
+@pytest.mark.parametrize("rest", [b"\x16\x03", b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * 200])
+def test_rejection_of_a_request_is_not_sent_while_an_earlier_one_has_no_response(rest: bytes) -> None:
+    async def send_requests() -> bytes:
+        connections = OpenConnections(ConnectionLimits())
+        protocol = HttpProtocol(uvicorn.Config(respond), ServerState(), {}, connections=connections)
+        protocol.connection_made(transport := RecordingTransport())
+        protocol.data_received(b"POST /x HTTP/1.1\r\nContent-Length: 0\r\n\r\n" + rest)
+        assert transport.closed
+        return transport.written
+
+    assert asyncio.run(send_requests()) == b""

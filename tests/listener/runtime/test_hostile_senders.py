@@ -35,10 +35,10 @@ def receive_response(connection: socket.socket) -> bytes:
     return response
 
 
-def read_memory(listener: ListenerProcess) -> int:
-    """Resident kB."""
+def read_memory(listener: ListenerProcess, value: str = "VmRSS") -> int:
+    """Resident kB; with VmHWM the maximum since the start."""
     status = Path(f"/proc/{listener.process.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])
+    return int(status.partition(f"{value}:")[2].split()[0])
 
 
 @pytest.mark.parametrize("sent", [b"POS", HEAD % b"/", HEAD % b"/x" + b"Content-Length: 9\r\n\r\nabc"])
@@ -132,6 +132,62 @@ def test_messages_are_stored_while_thousands_of_connections_are_idle_then_slow_t
     assert read_memory(listener) - before < kilobytes
 
 
+@pytest.mark.usefixtures("many_descriptors")
+@pytest.mark.parametrize(
+    ("number", "headers", "kilobytes"),
+    [
+        (200, b"a:b\r\n" * 13_000, 15_000),
+        (500, b"ab:cd\r\n" * 99, 25_000),
+        pytest.param(1500, b"a:b\r\n" * 13_000, 40_000, marks=pytest.mark.long),
+        pytest.param(10_000, b"ab:cd\r\n" * 99, 250_000, marks=pytest.mark.long),
+    ],
+)
+def test_memory_is_bounded_and_messages_are_stored_when_many_connections_send_headers(
+    start: Callable[..., ListenerProcess], number: int, headers: bytes, kilobytes: int
+) -> None:
+    listener = start()
+    assert is_honest_traffic_acknowledged(listener)
+    before = read_memory(listener, "VmHWM")
+    over = threading.Event()
+    sent = threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            with contextlib.ExitStack() as connections:
+                for _ in range(number):
+                    connection = connections.enter_context(connect(listener))
+                    with contextlib.suppress(OSError):
+                        connection.sendall(HEAD % b"/" + headers)
+                sent.set()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        assert sent.wait(60)
+        assert is_honest_traffic_acknowledged(listener)
+    finally:
+        over.set()
+        join_thread(sender)
+    assert read_memory(listener, "VmHWM") - before < kilobytes
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (HEAD % b"/x" + b"a:b\r\n" * 99 + b"\r\n", b"404 Not Found"),
+        (HEAD % b"/x" + b"a:b\r\n" * 101, b"431 Request Header Fields Too Large"),
+        (HEAD % b"/x" + b"a:" + b"b" * 16_384, b"431 Request Header Fields Too Large"),
+        (b"GET /" + b"x" * 16_384, b"431 Request Header Fields Too Large"),
+    ],
+)
+def test_request_is_rejected_when_its_head_is_too_large(
+    listener: ListenerProcess, request_head: bytes, status: bytes
+) -> None:
+    with connect(listener) as connection:
+        connection.sendall(request_head)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 " + status)
+
+
 def test_new_connections_are_accepted_when_idle_ones_use_all_descriptors(
     start: Callable[..., ListenerProcess],
 ) -> None:
@@ -146,6 +202,7 @@ def test_new_connections_are_accepted_when_idle_ones_use_all_descriptors(
 FLOODS = {
     "requests whose responses are not read": (b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1000),
     "headers": (HEAD % b"/", b"X-Flood: 1\r\n" * 1000),
+    "short headers": (HEAD % b"/", b"a:b\r\n" * 10_000),
     "a body in chunks": (HEAD % b"/x" + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
     "a body announced as endless": (HEAD % b"/x" + b"Content-Length: 99999999999\r\n\r\n", b"x" * 65536),
     "deep JSON": (
