@@ -412,16 +412,23 @@ def test_a_store_that_cannot_be_read_directly_is_wrong_usage(arguments: list[str
     assert (result.returncode, result.stdout) == (2, "")
 
 
-def test_a_missing_extra_is_named_when_a_store_is_read(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.modules['apsw'] = None; from thingspace_provider.cli import main; "
-        f"main(['messages', '--store', {str(tmp_path)!r}])"
-    )
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (["messages", "--store", "x.db"], "apsw", "listener"),
+        (["listener"], "apsw", "listener"),
+        (["emulator", "--port", "0"], "uvloop", "emulator"),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    arguments: list[str], package: str, extra: str
+) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from thingspace_provider.cli import main; main({arguments!r})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        "Error: `thingspace messages` needs the package apsw. "
-        "Install the extra in a clone: pip install -e '.[listener]'\n"
+        f"Error: `thingspace {arguments[0]}` needs the package {package}. "
+        f"Install the extra in a clone: pip install -e '.[{extra}]'\n"
     )
 
 

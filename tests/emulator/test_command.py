@@ -126,19 +126,6 @@ def test_invalid_options_exit_with_code_2_and_a_hint(arguments: list[str], words
     assert words in result.stderr
 
 
-def test_a_missing_extra_is_reported_with_the_command_that_installs_it() -> None:
-    code = (
-        "import sys; sys.modules['uvloop'] = None; from thingspace_provider.cli import main; "
-        "main(['emulator', '--port', '0'])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == (
-        "Error: `thingspace emulator` needs the package uvloop. "
-        "Install the extra in a clone: pip install -e '.[emulator]'\n"
-    )
-
-
 def test_help_shows_examples() -> None:
     assert 'eval "$(thingspace emulator env)"' in run("--help").stdout
 

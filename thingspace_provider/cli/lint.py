@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import yaml
 
 from thingspace_provider.cli.output import print_json, print_line
 from thingspace_provider.config import stack_linter
-from thingspace_provider.config.stack_schema import NOT_CHECKED
+from thingspace_provider.config.stack_schema import NOT_CHECKED, stack_directory
 
 EXAMPLE = """
 \b
@@ -31,7 +30,9 @@ def command(paths: tuple[Path, ...], as_json: bool) -> None:
 
     Without PATH, the command checks the folder that stackConfigDir in Pulumi.yaml names. Exits with 1 on findings.
     """
-    files = _find_files(paths or (_stack_directory(),))
+    if not paths and not Path("Pulumi.yaml").is_file():
+        raise click.UsageError("there is no Pulumi.yaml in this folder. Name the stack files or their folder")
+    files = _find_files(paths or (stack_directory(),))
     try:
         findings, unchecked = stack_linter.lint_files(files)
     except OSError as error:
@@ -49,19 +50,6 @@ def command(paths: tuple[Path, ...], as_json: bool) -> None:
         result = _format_count(len(findings), "finding") if findings else "no findings"
         print_line(f"{_format_count(len(files), 'stack file')}: {result}")
     raise SystemExit(1 if findings else 0)
-
-
-def _stack_directory() -> Path:
-    """Return the folder of the stack files: stackConfigDir of Pulumi.yaml, or else the project's folder."""
-    project = Path("Pulumi.yaml")
-    if not project.is_file():
-        raise click.UsageError("there is no Pulumi.yaml in this folder. Name the stack files or their folder")
-    try:
-        settings = yaml.safe_load(project.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        raise click.UsageError("cannot read Pulumi.yaml. Name the stack files or their folder") from None
-    directory = settings.get("stackConfigDir") if isinstance(settings, dict) else None
-    return project.parent / directory if isinstance(directory, str) else project.parent
 
 
 def _find_files(paths: tuple[Path, ...]) -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,16 +164,10 @@ def validate(values: Mapping[str, Any], *, is_for_program: bool = True) -> Itera
     for key in values:
         if key not in SCHEMA:
             yield Violation((key,), f"is not a known key; {did_you_mean(key, SCHEMA, f'{NAMESPACE}:')}")
-    valid = {}
     for key, stack_key in SCHEMA.items():
-        value = values.get(key)
-        if is_for_program and stack_key.instruction and value in (None, [], {}):
+        if is_for_program and stack_key.instruction and values.get(key) in (None, [], {}):
             yield _violation((key,), f"is missing: {stack_key.instruction}")
-        elif value is not None and value is not UNKNOWN:
-            if stack_key.value_type.accepts(value):
-                valid[key] = value
-            else:
-                yield _violation((key,), _describe_type_error(stack_key, value))
+    valid = yield from _check_types((), values, SCHEMA)
     yield from _check_accounts(valid.get("accounts", []))
     if valid.get("listener"):
         yield from _check_listener(valid["listener"], len(valid.get("accounts", [])))
@@ -183,14 +177,41 @@ def validate(values: Mapping[str, Any], *, is_for_program: bool = True) -> Itera
     yield from _check_limits(valid)
 
 
-def stack_file_path(stack: str) -> str:
-    """Return the path of a stack's file, relative to the project."""
+def stack_directory() -> Path:
+    """Return the directory of the stack files, relative to the project: stackConfigDir of Pulumi.yaml, or its own."""
     try:
         project = yaml.safe_load(Path("Pulumi.yaml").read_text(encoding="utf-8"))
-        directory = str(project.get("stackConfigDir") or project.get("config") or "")
-    except (OSError, yaml.YAMLError, AttributeError):
-        directory = ""
-    return str(Path(directory) / f"Pulumi.{stack}.yaml")
+        directory = project.get("stackConfigDir")
+    except (OSError, ValueError, yaml.YAMLError, AttributeError):
+        directory = None
+    return Path(directory if isinstance(directory, str) else "")
+
+
+def stack_file_path(stack: str) -> str:
+    """Return the path of a stack's file, relative to the project."""
+    return str(stack_directory() / f"Pulumi.{stack}.yaml")
+
+
+def _check_types(
+    path: tuple[str, ...], values: Mapping[str, Any], schema: Mapping[str, StackKey]
+) -> Generator[Violation, None, dict[str, Any]]:
+    """Return the known values of valid types."""
+    valid = {}
+    for key, stack_key in schema.items():
+        value = values.get(key)
+        if stack_key.value_type.accepts(value):
+            valid[key] = value
+        elif value is not None and value is not UNKNOWN:
+            yield _violation((*path, key), _describe_type_error(stack_key, value))
+    return valid
+
+
+def _check_keys(
+    path: tuple[str, ...], entry: Mapping[Any, Any], schema: Collection[str], kind: str
+) -> Iterator[Violation]:
+    for key in entry:
+        if key not in schema:
+            yield _violation((*path, str(key)), f"is not a key of a {kind}; {did_you_mean(str(key), schema)}")
 
 
 def _describe_type_error(stack_key: StackKey, value: Any) -> str:
@@ -216,36 +237,17 @@ def _check_listener(entry: dict[Any, Any], account_count: int) -> Iterator[Viola
     if not isinstance(kind, str) or kind not in HOST_SCHEMAS:
         yield _violation(("listener", "kind"), f"is {SHORT_REPR.repr(kind)}; it must be {' or '.join(HOST_SCHEMAS)}")
         return
-    schema = HOST_SCHEMAS[kind]
-    for key in entry:
-        if key not in schema:
-            message = f"is not a key of a listener of kind {kind}; {did_you_mean(str(key), schema)}"
-            yield _violation(("listener", str(key)), message)
-    if kind == "local":
-        yield from _check_port(entry.get("port"))
-    else:
-        yield from _check_url(entry.get("url"), account_count)
-        readiness = entry.get("readiness", True)
-        if readiness is not UNKNOWN and not isinstance(readiness, bool):
-            yield _violation(("listener", "readiness"), f"must be {BOOLEAN.description}")
-
-
-def _check_port(port: Any) -> Iterator[Violation]:
-    if port is not None and port is not UNKNOWN and not validation.is_accepted_port(port):
+    yield from _check_keys(("listener",), entry, HOST_SCHEMAS[kind], f"listener of kind {kind}")
+    valid = yield from _check_types(("listener",), entry, HOST_SCHEMAS[kind])
+    port, url = valid.get("port"), valid.get("url")
+    if port is not None and not validation.is_accepted_port(port):
         rejected = f"is {SHORT_REPR.repr(port)}, which ThingSpace rejects"
         yield _violation(("listener", "port"), f"{rejected}; it accepts {validation.ACCEPTED_PORTS_TEXT}")
-
-
-def _check_url(url: Any, account_count: int) -> Iterator[Violation]:
-    if url is UNKNOWN:
-        return
-    if not url:
+    if kind == "external" and entry.get("url") in (None, ""):
         yield _violation(("listener", "url"), "is missing: set the callback URL of the external listener")
-    elif not isinstance(url, str):
-        yield _violation(("listener", "url"), f"must be {TEXT.description}")
-    elif error := validation.url_template_error(url, account_count):
+    elif url and (error := validation.url_template_error(url, account_count)):
         yield _violation(("listener", "url"), error)
-    elif error := validation.callback_url_error(url.replace("{account}", "0").replace("{path_token}", "0")):
+    elif url and (error := validation.callback_url_error(url.replace("{account}", "0").replace("{path_token}", "0"))):
         yield _violation(("listener", "url"), f"is invalid: {error}")
 
 
@@ -256,10 +258,7 @@ def _check_profiles(profiles: dict[Any, Any]) -> Iterator[Violation]:
         if not isinstance(entry, dict | Unknown):
             yield _violation(("profiles", str(name)), f"must be a map of {', '.join(CREDENTIAL_SCHEMA)}")
         elif isinstance(entry, dict):
-            for key in entry:
-                if key not in CREDENTIAL_SCHEMA:
-                    message = f"is not a key of a profile; {did_you_mean(str(key), CREDENTIAL_SCHEMA)}"
-                    yield _violation(("profiles", str(name), str(key)), message)
+            yield from _check_keys(("profiles", str(name)), entry, CREDENTIAL_SCHEMA, "profile")
 
 
 def _check_limits(valid: Mapping[str, Any]) -> Iterator[Violation]:
