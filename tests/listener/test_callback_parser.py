@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.listener_process import PASSWORD, USERNAME, ListenerProcess, build_text_callback
-from thingspace_provider.listener.callback_parser import Device, MalformedBody, parse_body
+from thingspace_provider.listener.callback_parser import MalformedBody, parse_body
+from thingspace_provider.listener.model import Device
 
 FAULT = {"faultcode": "EnhancedConnectivityService.REQUEST_FAILED.UnexpectedError", "faultstring": "example"}
 SECRET = {"username": USERNAME, "password": PASSWORD}

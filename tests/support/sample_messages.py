@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thingspace_provider.listener.callback_parser import Device
-from thingspace_provider.listener.store.base import StoredMessage
+from thingspace_provider.listener.model import Device, StoredMessage
 
 
 def build_stored_message(**changes: Any) -> StoredMessage:

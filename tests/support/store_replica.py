@@ -17,7 +17,8 @@ from tests.support.listener_process import ACCOUNT, build_text_callback
 from tests.support.postgres_server import open_postgres_store
 from tests.support.waiting import join_thread
 from thingspace_provider.listener.callback_parser import parse_body
-from thingspace_provider.listener.store.base import Delivered, IncomingCallback
+from thingspace_provider.listener.model import IncomingCallback
+from thingspace_provider.listener.store.base import Delivered
 
 DEVICES = 10
 

@@ -13,7 +13,7 @@ from thingspace_provider.listener.admin.messages_api import InvalidParameter, bu
 from thingspace_provider.listener.message_json import history_to_json
 from thingspace_provider.listener.store.base import StoreError
 from thingspace_provider.listener.store.sqlite.connections import open_unserved_reader
-from thingspace_provider.listener.store.sqlite.reader import Reader
+from thingspace_provider.listener.store.sqlite.reader import SqliteReader
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class StoreClient:
         if not path.is_file():
             raise ListenerClientError(f"there is no store {path}. Give the path of a listener's SQLite file")
         self._path = path
-        self._reader = Reader(path, open_unserved_reader)
+        self._reader = SqliteReader(path, open_unserved_reader)
 
     def fetch_newest(self, count: int, filters: MessageFilters) -> list[dict[str, Any]]:
         """Return the newest messages, oldest first."""

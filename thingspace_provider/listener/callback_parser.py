@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-TEXT, SENT, CONFIRMATION, FAULT, OTHER = KINDS = ("text", "sent", "confirmation", "fault", "other")
+from thingspace_provider.listener.model import CONFIRMATION, FAULT, OTHER, SENT, TEXT, Callback, Device
+
 SECRET_FIELDS = ("username", "password")
 PER_ATTEMPT_FIELDS = ("callbackCount", "maxCallbackThreshold")  # differ between two deliveries of one callback
-PHONE_NUMBER_KINDS = ("mdn", "msisdn")
 # Children of deviceResponse that belong to other services.
 OTHER_SERVICES = re.compile(r"(de)?activate|suspend|restore|changeIdentifier|prlInformation|usage", re.IGNORECASE)
 WHITESPACE = re.compile(r"[ \t\n\r]*")
@@ -24,49 +24,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
 
 
-class Device(NamedTuple):
-    """Identifier of a device. `kind` is in lower case, because ThingSpace varies it."""
-
-    kind: str
-    id: str
-
-
-def primary_device(devices: Sequence[Device]) -> str:
-    """Return one name for a device, as `mdn:5551230001`, for any order of its identifiers; "" without any.
-
-    A phone number comes first, because messages with fewer identifiers have at least that one.
-    """
-    ordered = sorted(devices, key=lambda device: (device.kind not in PHONE_NUMBER_KINDS, device))
-    return f"{ordered[0].kind}:{ordered[0].id}" if ordered else ""
-
-
 class MalformedBody(Exception):
     """The body is not a JSON object."""
-
-
-@dataclass(frozen=True)
-class Callback:
-    """A parsed callback body.
-
-    Args:
-        kind: one of KINDS: a device message, a notification that the network sent a message to a device, a delivery
-            confirmation, a fault, or a callback of another service.
-        devices: identifiers in their order in the body, without entries that have no id.
-        text: the content of a device message, or None for any other kind.
-        request_id: ThingSpace's id, or None: device messages can have none.
-        content: equal for duplicates of the same kind and devices.
-        raw: the body without user name and password, otherwise byte for byte.
-        queued_at: ThingSpace's time of a message from its queue, as the queue has it, "" without one; None for a
-            posted callback.
-    """
-
-    kind: str
-    devices: tuple[Device, ...]
-    text: str | None
-    request_id: str | None
-    content: str
-    body: bytes
-    queued_at: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from thingspace_provider.listener.store.base import DEAD_LETTER, PENDING, DeliveryHistory, StoredMessage
+from thingspace_provider.listener.model import PENDING, DeliveryHistory, StoredMessage
 from thingspace_provider.listener.timestamps import format_timestamp
-
-STATE_NAMES = {PENDING: "pending", DEAD_LETTER: "dead_letter"}  # the others have the store's names
 
 
 def message_to_json(message: StoredMessage, *, include_body: bool) -> dict[str, Any]:
@@ -32,11 +30,11 @@ def history_to_json(history: DeliveryHistory) -> dict[str, Any]:
     message = history.message
     return {
         **message_to_json(message, include_body=True),
-        "storedAt": _format_optional(message.stored_at),
+        "storedAt": format_timestamp(message.stored_at),
         "deliveries": [
             {
                 "sink": delivery.sink,
-                "state": STATE_NAMES.get(delivery.state, delivery.state),
+                "state": delivery.state,
                 "attempts": delivery.attempts,
                 "lastError": delivery.last_error,
                 "updatedAt": _format_optional(delivery.updated_at),

@@ -43,7 +43,7 @@ def create_dead_letters(listener: ListenerProcess, count: int) -> None:
 
 
 def test_message_has_receive_store_and_delivery_times(start: Start, receiver: Receiver) -> None:
-    listener = start(sinks=[build_sink(receiver), build_sink(receiver, "reports", kinds=["fault"])])
+    listener = start(sinks=[build_sink(receiver), build_sink(receiver, "reports", messageKinds=["fault"])])
     send(listener, "on its way")
     receiver.wait_for("on its way")
     wait_until(
@@ -217,7 +217,9 @@ def test_pending_entries_for_the_sink_of_another_replica_are_not_discarded(
         send(new, "three")
         new.stop()
         with psycopg.connect(database) as connection:  # a minute later
-            connection.execute("UPDATE thingspace.notes SET number = number - 61000000 WHERE name = 'serves archive'")
+            connection.execute(
+                "UPDATE thingspace.coordination SET value = value - 61000000 WHERE name = 'heartbeat archive'"
+            )
         assert request_json(old, "/v1/dead-letters/discard", "POST") == {"discarded": 0}
         assert request_json(old, "/v1/dead-letters/discard?sink=archive", "POST") == {"discarded": 1}
     finally:

@@ -10,10 +10,10 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
 from tests.support.sample_messages import build_stored_message
-from thingspace_provider.listener import callback_parser
-from thingspace_provider.listener.callback_parser import Device
+from thingspace_provider.listener import model
 from thingspace_provider.listener.forwarding import cloudevents
 from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
+from thingspace_provider.listener.model import Device
 
 
 def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:
@@ -36,12 +36,12 @@ def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", callback_parser.KINDS)
+@pytest.mark.parametrize("kind", model.KINDS)
 def test_every_kind_has_its_own_type_and_status_callbacks_have_the_status_of_thingspace(kind: str) -> None:
-    content = "T" if kind == callback_parser.TEXT else None
+    content = "T" if kind == model.TEXT else None
     event = json.loads(to_cloudevent(build_stored_message(kind=kind, text=content, body=b'{"status":"Success"}')).body)
     assert event["type"] == cloudevents.EVENT_TYPES[kind]
-    assert len(set(cloudevents.EVENT_TYPES.values())) == len(callback_parser.KINDS)
+    assert len(set(cloudevents.EVENT_TYPES.values())) == len(model.KINDS)
     assert event["data"].get("body") == (None if content else '{"status":"Success"}')
 
 

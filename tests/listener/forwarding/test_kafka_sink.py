@@ -18,12 +18,12 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from tests.support.kafka_broker import MECHANISM, MISSING, PASSWORD, USER, KafkaBroker
 from tests.support.listener_process import ListenerProcess
 from tests.support.sample_messages import build_stored_message
-from thingspace_provider.listener.callback_parser import Device
 from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
 from thingspace_provider.listener.forwarding.settings import KafkaSettings
 from thingspace_provider.listener.forwarding.sinks import kafka
 from thingspace_provider.listener.forwarding.sinks.base import InvalidSink, MessageRejected, SinkUnavailable
 from thingspace_provider.listener.forwarding.sinks.kafka import KafkaSink
+from thingspace_provider.listener.model import Device
 
 pytestmark = pytest.mark.timeout(600)  # the first that needs the broker has Maven fetch it
 needs_kafka = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

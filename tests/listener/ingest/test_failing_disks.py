@@ -17,7 +17,7 @@ from tests.support.listener_process import ACCOUNT, ListenerProcess, NotReady, b
 from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import Receiver
 from thingspace_provider.listener.callback_parser import parse_body
-from thingspace_provider.listener.store.base import IncomingCallback
+from thingspace_provider.listener.model import IncomingCallback
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
 
 Start = Callable[..., ListenerProcess]

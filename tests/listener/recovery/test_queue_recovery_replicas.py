@@ -160,7 +160,7 @@ def test_a_leader_lease_held_by_another_replica_is_logged(
     other = open_postgres_store(postgres.url())
     event = "recovery_lease_held_by_replica"
     wait_until(
-        lambda: count_recovery_runs(listener) == 1 and other.coordination.get_value(f"turn {LEADER_LEASE}") == 0,
+        lambda: count_recovery_runs(listener) == 1 and other.coordination.get_value(f"lease {LEADER_LEASE}") == 0,
         60,
         "the listener returns the leader lease",
     )  # it gave it back

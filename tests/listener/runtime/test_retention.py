@@ -18,7 +18,7 @@ DAY = 86_400_000_000
 def store_aged(listener: ListenerProcess, days: int, message: str) -> None:
     """Move the receive time of messages back by days, in a closed store."""
     store = apsw.Connection(str(listener.folder / "inbox.sqlite3"))
-    store.execute("UPDATE callbacks SET received = received - ? WHERE text LIKE ?", (days * DAY, message))
+    store.execute("UPDATE messages SET received_at = received_at - ? WHERE text LIKE ?", (days * DAY, message))
     store.close()
 
 

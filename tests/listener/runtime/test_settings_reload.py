@@ -163,7 +163,7 @@ def test_check_reports_whether_a_listener_can_start(start: Start) -> None:
         return subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=20, check=False)
 
     assert check().returncode == 1
-    assert "is the store of another listener that is running" in check().stderr
+    assert "is the store of a running listener" in check().stderr
     listener.stop()
     good = check()
     assert (good.returncode, good.stderr) == (0, "")

@@ -86,7 +86,7 @@ STORE_ERROR = "must be sqlite:/// followed by the path of a file, or postgresql:
         ("store", "sqlite:////tmp/\0", UNENCODABLE_ERROR),
         ("host", "\0", UNENCODABLE_ERROR),
         ("thingspaceCredentials", {"password": "\udce9"}, UNENCODABLE_ERROR),
-        ("store", "postgresql://[hidden/db", "is no address"),
+        ("store", "postgresql://[hidden/db", "is no valid URL"),
         ("store", "x.db", f"{STORE_ERROR}; for the file x.db, write sqlite:///x.db"),
         ("store", "mysql://h/d", f"{STORE_ERROR}; mysql is not supported"),
         ("store", "sqlite:////", STORE_ERROR),

@@ -1,4 +1,4 @@
-"""A second delivery is stored and marked; a second text is neither mistaken for one nor dropped."""
+"""Duplicates are stored and marked; equal messages that are no duplicates are not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, ListenerProcess, build_text_callback
 from tests.support.waiting import join_thread
 from thingspace_provider.listener.callback_parser import parse_body
-from thingspace_provider.listener.store.base import IncomingCallback
+from thingspace_provider.listener.model import IncomingCallback
 from thingspace_provider.listener.store.duplicates import MAX_REMEMBERED, WINDOW_US, DuplicateWindow
 
 Start = Callable[..., ListenerProcess]
@@ -26,7 +26,7 @@ def fetch_duplicate_marks(listener: ListenerProcess, **parameters: Any) -> list[
     return [message["duplicateOf"] for message in listener.messages(**parameters)]
 
 
-def test_the_same_text_of_the_same_devices_within_a_minute_names_the_first(start: Start) -> None:
+def test_an_equal_message_of_the_same_devices_within_a_minute_is_a_duplicate(start: Start) -> None:
     listener = start()
     both = [{"id": "1", "kind": "mdn"}, {"id": "2", "kind": "iccid"}]
     listener.post(build_text_callback("T=1", deviceIds=both))
@@ -39,7 +39,7 @@ def test_the_same_text_of_the_same_devices_within_a_minute_names_the_first(start
     assert fetch_duplicate_marks(listener) == [None, "1", "1"]
 
 
-def test_another_text_device_or_account_is_no_duplicate(start: Start) -> None:
+def test_a_message_with_another_text_device_or_account_is_no_duplicate(start: Start) -> None:
     listener = start()
     listener.post(build_text_callback("T=1"))
     listener.post(build_text_callback("T=2"))
@@ -48,14 +48,14 @@ def test_another_text_device_or_account_is_no_duplicate(start: Start) -> None:
     assert fetch_duplicate_marks(listener) == [None] * 4
 
 
-def test_two_requests_with_equal_text_are_two_messages_and_one_request_twice_is_one(start: Start) -> None:
+def test_messages_are_duplicates_by_request_id_when_they_have_one(start: Start) -> None:
     listener = start()
     for request in ("r1", "r2", "r1"):
         listener.post(build_text_callback("T=1", requestId=request))
     assert fetch_duplicate_marks(listener) == [None, None, "1"]
 
 
-def test_copies_that_come_at_the_same_moment_are_caught(start: Start) -> None:
+def test_duplicates_are_marked_when_they_are_received_at_the_same_time(start: Start) -> None:
     listener = start()
     senders = [
         threading.Thread(target=listener.post, args=(build_text_callback("T=1"),), kwargs={"X-Sender": str(number)})
@@ -68,7 +68,7 @@ def test_copies_that_come_at_the_same_moment_are_caught(start: Start) -> None:
     assert fetch_duplicate_marks(listener) == [None] + ["1"] * 11
 
 
-def test_a_duplicate_is_known_across_a_kill(start: Start) -> None:
+def test_duplicates_are_marked_when_the_listener_was_killed_in_between(start: Start) -> None:
     listener = start()
     listener.post(build_text_callback("T=1"))
     listener.post(build_text_callback("T=2", requestId="r1"))
@@ -92,7 +92,7 @@ def test_status_callbacks_about_one_message_to_several_devices_are_no_duplicates
     assert fetch_duplicate_marks(listener, kind="all") == [None, None, "2", None]
 
 
-def test_an_equal_text_after_the_window_is_new() -> None:
+def test_an_equal_message_after_the_window_is_no_duplicate() -> None:
     window = DuplicateWindow()
     assert window.find_or_add(build_incoming_callback(0), 1) is None
     assert window.find_or_add(build_incoming_callback(WINDOW_US), 2) == 1
@@ -100,7 +100,7 @@ def test_an_equal_text_after_the_window_is_new() -> None:
     assert window.find_or_add(build_incoming_callback(2 * WINDOW_US), 4) == 3
 
 
-def test_a_clock_that_is_set_back_neither_hides_nor_invents_duplicates() -> None:
+def test_duplicates_are_marked_correctly_when_the_clock_was_set_back() -> None:
     window = DuplicateWindow()
     hour = 60 * WINDOW_US
     assert window.find_or_add(build_incoming_callback(hour), 1) is None
@@ -109,7 +109,7 @@ def test_a_clock_that_is_set_back_neither_hides_nor_invents_duplicates() -> None
     assert window.find_or_add(build_incoming_callback(1), 4) == 3
 
 
-def test_the_window_stays_small_however_many_messages_come() -> None:
+def test_the_window_has_a_maximum_size() -> None:
     window = DuplicateWindow()
     callback = build_incoming_callback(0).callback
     for number in range(MAX_REMEMBERED + 1000):

@@ -14,7 +14,8 @@ from tests.support.pgbouncer import PROGRAM, pgbouncer
 from tests.support.postgres_server import PostgresServer, open_postgres_store
 from tests.support.store_replica import build_incoming_callback
 from tests.support.waiting import join_thread, wait_until
-from thingspace_provider.listener.store.base import MessageQuery, StoreError, StoreOpenError
+from thingspace_provider.listener.model import MessageQuery
+from thingspace_provider.listener.store.base import StoreError, StoreOpenError
 from thingspace_provider.listener.store.postgres.connections import INDEX_SCANS_ONLY, PARAMETERS, ConnectionPool
 from thingspace_provider.listener.store.postgres.store import PostgresStore
 

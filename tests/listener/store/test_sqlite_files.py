@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.listener_process import ListenerProcess, build_text_callback
 from tests.support.store_replica import build_incoming_callback
-from thingspace_provider.listener.store.base import Delivered, MessageQuery, StoreError, StoreOpenError
+from thingspace_provider.listener.model import MessageQuery
+from thingspace_provider.listener.store.base import Delivered, StoreError, StoreOpenError
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
 
 Start = Callable[..., ListenerProcess]
@@ -60,13 +61,13 @@ def test_sinks_receive_messages_and_new_ones_wait_until_the_file_is_moved_back(t
     path = tmp_path / "inbox.sqlite3"
     store = SqliteStore(path, ["a"])
     store.append([build_incoming_callback("before", 1)])
-    path.rename(tmp_path / "elsewhere")
+    path.rename(tmp_path / "moved")
     for _ in range(2):
         with pytest.raises(StoreError, match="was removed or replaced"):
             store.append([build_incoming_callback("rejected", 1)])
     lease = store.outbox.acquire("a", 10, lease_seconds=60)
     store.outbox.record_outcomes(lease, [Delivered(entry.message.id) for batch in lease.batches for entry in batch])
-    (tmp_path / "elsewhere").rename(path)
+    (tmp_path / "moved").rename(path)
     store.append([build_incoming_callback("after", 1)])
     store.close()
     store = SqliteStore(path, ["a"])
@@ -88,7 +89,7 @@ def test_the_write_ahead_log_is_bounded_after_a_long_read(tmp_path: Path) -> Non
     store.append([build_incoming_callback("first", 1)])
     reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     reader.execute("BEGIN")
-    reader.execute("SELECT count(*) FROM callbacks").fetchall()
+    reader.execute("SELECT count(*) FROM messages").fetchall()
 
     def append_many() -> None:
         store.append([build_incoming_callback("x" * 4000, 1)] * 2000)

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, a text that a device sent is in the inbox or still in ThingSpace's queue."""
+"""Every message of a device is in the inbox or in ThingSpace's queue, after any sequence of events."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tests.support.listener_process import ACCOUNT, USERNAME, ListenerProcess, r
 from tests.support.waiting import wait_until
 
 RETRY_SECONDS = 60.0
-"""Virtual seconds after which ThingSpace has tried every text a second time.
+"""Virtual seconds after which ThingSpace has retried every message.
 
-A queue is pushed in waves of 32, and each wave waits 1.3 s for its second try, so all texts of a life take longest
-when no listener is there. Twenty-one of these outlast a session that is not used, so each call begins one.
+It sends a queue in waves of 32, and retries each wave after 1.3 s, so a full queue takes longest without a listener. A
+session expires after twenty-one of these, so each call logs in.
 """
 
 
 class ListenerStateMachine(RuleBasedStateMachine):
-    """A listener and the emulator as real processes, and the model: the texts that were sent."""
+    """Listener and emulator as real processes, and the model: the messages that were sent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class ListenerStateMachine(RuleBasedStateMachine):
 
     @rule(copies=st.integers(0, 2), message_count=st.integers(1, 5))
     def send(self, copies: int, message_count: int) -> None:
-        """Devices send; of each text ThingSpace posts so many copies more, at the same moment."""
+        """Send messages from devices. ThingSpace posts `copies` duplicates of each at the same time."""
         if copies:
             fault = {"operation": "delivery", "duplicate": copies, "times": message_count}
             assert self.platform.control("POST", "faults", fault).status == 201
@@ -101,14 +101,14 @@ class ListenerStateMachine(RuleBasedStateMachine):
 
     @rule()
     def rotate(self) -> None:
-        """A new password, first at the listener, then at ThingSpace; between the two the old one is good."""
+        """Set a new password at the listener, then at ThingSpace. In between, the previous one is valid."""
         self.passwords.append(f"invented-password-{len(self.passwords)}")
         if self.listener:
             self.listener.write(port=self.port, **self.credential())
-            taken_up = self.events().count("settings_reloaded")
+            reloads = self.events().count("settings_reloaded")
             self.listener.process.send_signal(signal.SIGHUP)
             wait_until(
-                lambda: self.events().count("settings_reloaded") > taken_up, 60, "the listener reloads its settings"
+                lambda: self.events().count("settings_reloaded") > reloads, 60, "the listener reloads its settings"
             )
         self.send(copies=0, message_count=1)
         self.register()
@@ -118,7 +118,7 @@ class ListenerStateMachine(RuleBasedStateMachine):
         if self.listener is None:
             return
         messages = self.listener.messages()
-        assert messages[: len(self.seen)] == self.seen, "what was stored has changed"
+        assert messages[: len(self.seen)] == self.seen, "stored messages have changed"
         self.seen = messages
         copies = defaultdict(list)
         for message in messages:
@@ -129,7 +129,7 @@ class ListenerStateMachine(RuleBasedStateMachine):
         assert set(copies) | set(self.platform.fetch_queue()) == set(self.sent)
 
     def teardown(self) -> None:
-        """Start and drain once more: then nothing is in the queue."""
+        """Start and drain: the queue must be empty."""
         try:
             if self.listener is None:
                 self.start()
@@ -166,7 +166,7 @@ STATE_MACHINE_SETTINGS = settings(deadline=None, suppress_health_check=list(Heal
     ("lives", "steps"),
     [(2, 10), pytest.param(40, 30, marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
 )
-def test_no_text_is_missing_in_whatever_order_things_happen(lives: int, steps: int) -> None:
+def test_no_message_is_lost_after_any_sequence_of_events(lives: int, steps: int) -> None:
     run_state_machine_as_test(
         ListenerStateMachine, settings=settings(STATE_MACHINE_SETTINGS, max_examples=lives, stateful_step_count=steps)
     )

@@ -1,4 +1,4 @@
-"""What every store promises, on real databases; see the docstring of `store.py`."""
+"""Guarantees of every store, on real databases. `base.py` describes them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,10 @@ from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, build_text_ca
 from tests.support.postgres_server import open_postgres_store
 from tests.support.waiting import join_thread, wait_until
 from thingspace_provider.listener.callback_parser import parse_body, parse_history_message, reparse
-from thingspace_provider.listener.store.base import (
-    DeadLettered,
-    Delivered,
-    IncomingCallback,
-    Lease,
-    MessageQuery,
-    OutboxEntry,
-    RetryLater,
-    Store,
-)
+from thingspace_provider.listener.model import IncomingCallback, MessageQuery
+from thingspace_provider.listener.store.base import DeadLettered, Delivered, Lease, OutboxEntry, RetryLater, Store
 from thingspace_provider.listener.store.duplicates import MAX_CLOCK_SKEW_US, WINDOW_US, QueuedDuplicateFinder
-from thingspace_provider.listener.store.sqlite import writer
-from thingspace_provider.listener.store.sqlite.reader import Reader
+from thingspace_provider.listener.store.sqlite.reader import SqliteReader
 from thingspace_provider.listener.store.sqlite.store import SqliteStore
 from thingspace_provider.listener.timestamps import parse_timestamp
 
@@ -37,9 +28,8 @@ LEASE_SECONDS = 30.0
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    """Opens the store of this test, for sinks; again after a `close`. It has time: nobody waits for an answer."""
-    monkeypatch.setattr(writer, "WRITE_LOCK_TIMEOUT_SECONDS", 60.0)
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Function that opens the store of this test, for sinks, with long timeouts for a busy machine."""
     opened: list[Store] = []
     url = request.getfixturevalue("postgres").create_database() if request.param == "postgresql" else ""
 
@@ -47,7 +37,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         store: Store = (
             open_postgres_store(url, *sinks, append_timeout_seconds=60)
             if url
-            else SqliteStore(tmp_path / "inbox.sqlite3", sinks)
+            else SqliteStore(tmp_path / "inbox.sqlite3", sinks, write_lock_timeout_seconds=60)
         )
         opened.append(store)
         return store
@@ -66,8 +56,8 @@ def build_incoming_callback(
 
 
 def message_texts(entries: Lease | list[OutboxEntry] | tuple[OutboxEntry, ...]) -> list[str | None]:
-    flattened = [entry for run in entries.batches for entry in run] if isinstance(entries, Lease) else entries
-    return [parcel.message.text for parcel in flattened]
+    flattened = [entry for batch in entries.batches for entry in batch] if isinstance(entries, Lease) else entries
+    return [entry.message.text for entry in flattened]
 
 
 def acquire(store: Store, sink: str = "a", limit: int = 100, run: int = 1, lease: float = LEASE_SECONDS) -> Lease:
@@ -75,7 +65,7 @@ def acquire(store: Store, sink: str = "a", limit: int = 100, run: int = 1, lease
 
 
 def deliver_all(store: Store, sink: str = "a", run: int = 1) -> list[str | None]:
-    """Everything that is due now, in the order of delivery."""
+    """Deliver everything that is due, and return each text in the order of delivery."""
     delivered: list[str | None] = []
     while (lease := acquire(store, sink, run=run)).batches:
         delivered += message_texts(lease)
@@ -83,39 +73,38 @@ def deliver_all(store: Store, sink: str = "a", run: int = 1) -> list[str | None]
     return delivered
 
 
-def test_what_is_stored_is_read_as_it_came(open_store: Open) -> None:
+def test_a_stored_message_has_all_values_of_its_callback(open_store: Open) -> None:
     store = open_store()
     before = time.time_ns() // 1000
-    came = build_incoming_callback(
+    message = build_incoming_callback(
         "Grüße\0 und 🌡 \ufffd", "89 Ä", 77, requestId="r\0ä", deviceIds=[{"id": "8\0 9Ä", "kind": "ICCID"}]
     )
     status_callback = build_incoming_callback(
         at=78, smsMessage=None, deviceResponse={"smsDeliveryResponse": {"confirmation": "Delivered"}}
     )
-    store.append([came, status_callback])
+    store.append([message, status_callback])
     first, second = store.find(EVERYTHING)
     assert (first.account, first.received_at, first.duplicate_of) == (ACCOUNT, 77, None)
-    for stored, expected in ((first, came.callback), (second, status_callback.callback)):
+    for stored, expected in ((first, message.callback), (second, status_callback.callback)):
         assert (stored.kind, stored.devices, stored.text) == (expected.kind, expected.devices, expected.text)
         assert (stored.request_id, stored.body) == (expected.request_id, expected.body)
-    assert first.stored_at is not None
     assert before <= first.stored_at <= time.time_ns() // 1000 + 5_000_000
     assert second.id > first.id
 
 
 @pytest.mark.parametrize("message", ["caf\ufffd", "a\0b", {"a\0": 1}, ""])
-def test_a_text_out_of_the_queue_is_read_as_it_was_there(open_store: Open, message: object) -> None:
+def test_a_queued_message_is_stored_as_it_was_in_the_queue(open_store: Open, message: object) -> None:
     store = open_store()
-    came = parse_history_message(
+    queued = parse_history_message(
         {"deviceIds": [{"kind": "mdn", "id": "1"}], "message": message, "timestamp": "2026-03-01T13:15:30Z"}
     )
-    store.append([IncomingCallback(ACCOUNT, 0, came)])
+    store.append([IncomingCallback(ACCOUNT, 0, queued)])
     (stored,) = store.find(EVERYTHING)
-    assert (stored.kind, stored.text, stored.request_id, stored.body) == ("text", came.text, None, came.body)
-    assert reparse(stored.kind, stored.body) == came
+    assert (stored.kind, stored.text, stored.request_id, stored.body) == ("text", queued.text, None, queued.body)
+    assert reparse(stored.kind, stored.body) == queued
 
 
-def test_a_query_narrows_by_everything_it_names(open_store: Open) -> None:
+def test_a_query_combines_all_its_conditions(open_store: Open) -> None:
     store = open_store()
     device_ids = [{"id": "89ABC", "kind": "ICCID"}, {"id": "89abc", "kind": "mdn"}, {"id": "7", "kind": "imei"}]
     store.append(
@@ -155,22 +144,21 @@ def test_a_query_narrows_by_everything_it_names(open_store: Open) -> None:
     assert find_ids(device="7", contains="23", received_until=3000, account=ACCOUNT, kind="text", newest=True) == [2]
 
 
-def test_a_batch_that_cannot_be_stored_is_not_stored_in_part(open_store: Open) -> None:
+def test_no_callback_of_a_batch_is_stored_when_one_is_invalid(open_store: Open) -> None:
     store = open_store("a")
-    wrong = build_incoming_callback("2")
-    nameless: Any = None  # which the database refuses
-    broken = IncomingCallback(nameless, 0, wrong.callback)
+    no_account: Any = None  # rejected by the database
+    invalid = IncomingCallback(no_account, 0, build_incoming_callback("2").callback)
     with pytest.raises(Exception, match=r"(?i)null"):
-        store.append([build_incoming_callback("1"), broken])
+        store.append([build_incoming_callback("1"), invalid])
     assert store.find(EVERYTHING) == []
     store.append([build_incoming_callback("1")])
     assert store.find(EVERYTHING)[0].duplicate_of is None
     assert deliver_all(store) == ["1"]
 
 
-def test_a_text_that_was_posted_and_queued_all_the_same_is_known_by_its_time(open_store: Open) -> None:
+def test_a_message_that_was_posted_and_queued_is_found_by_its_queue_time(open_store: Open) -> None:
     store = open_store()
-    posted = QueuedDuplicateFinder(store.find)
+    finder = QueuedDuplicateFinder(store.find)
     at = parse_timestamp("2026-03-01T08:15:30-05:00")
     both = [{"id": "1", "kind": "mdn"}, {"id": "2", "kind": "ICCID"}]
     store.append(
@@ -184,29 +172,29 @@ def test_a_text_that_was_posted_and_queued_all_the_same_is_known_by_its_time(ope
         ]
     )
 
-    def again(message: str, timestamp: str = "2026-03-01T13:15:30.0000Z", kind: str = "mdn") -> int | None:
+    def store_queued(message: str, timestamp: str = "2026-03-01T13:15:30.0000Z", kind: str = "mdn") -> int | None:
         device = {"kind": kind, "id": "1"}
         message_callback = parse_history_message(
             {"deviceIds": [{"kind": "eid", "id": "9"}, device], "message": message, "timestamp": timestamp}
         )
-        first = posted.find_original(ACCOUNT, message_callback)
+        first = finder.find_original(ACCOUNT, message_callback)
         store.append([IncomingCallback(ACCOUNT, at + 100 * WINDOW_US, message_callback, first)])
         stored = store.find(EVERYTHING)
         assert stored[-1].duplicate_of == first
         return None if first is None else [stored_message.id for stored_message in stored].index(first)
 
-    assert again("a") == 0
-    assert again("a") == 0  # a block that is read twice
-    assert again("b\0") == 1
-    assert again("b\0", kind="msisdn") is None
-    assert again("c") is None
-    assert again("a", timestamp="2026-03-01T08:17:30-05:00") is None
-    assert again("a", timestamp="yesterday") is None
+    assert store_queued("a") == 0
+    assert store_queued("a") == 0  # a history page that is read a second time
+    assert store_queued("b\0") == 1
+    assert store_queued("b\0", kind="msisdn") is None
+    assert store_queued("c") is None
+    assert store_queued("a", timestamp="2026-03-01T08:17:30-05:00") is None
+    assert store_queued("a", timestamp="yesterday") is None
 
 
 def test_equal_queued_messages_with_different_times_are_no_duplicates(open_store: Open) -> None:
     store = open_store()
-    posted = QueuedDuplicateFinder(store.find)
+    finder = QueuedDuplicateFinder(store.find)
     for second, message in enumerate(("T=1", "T=1")):
         timestamp = f"2026-03-01T13:15:3{second}Z"
         message_callback = parse_history_message(
@@ -218,33 +206,33 @@ def test_equal_queued_messages_with_different_times_are_no_duplicates(open_store
                     ACCOUNT,
                     parse_timestamp(timestamp),
                     message_callback,
-                    posted.find_original(ACCOUNT, message_callback),
+                    finder.find_original(ACCOUNT, message_callback),
                 )
             ]
         )
     assert [stored_message.duplicate_of for stored_message in store.find(EVERYTHING)] == [None, None]
 
 
-def test_what_was_posted_accounts_for_one_queued_text_also_when_it_repeats_another(open_store: Open) -> None:
+def test_a_posted_message_matches_one_queued_message_when_several_are_equal(open_store: Open) -> None:
     store = open_store()
-    posted = QueuedDuplicateFinder(store.find)
+    finder = QueuedDuplicateFinder(store.find)
     begin = parse_timestamp("2026-03-01T13:15:00Z")
     store.append([build_incoming_callback("OK", at=begin + second * 1_000_000) for second in (0, 15, 19, 30)])
     first = store.find(EVERYTHING)[0].id
 
-    def repeats(second: int) -> int | None:
+    def find_original(second: int) -> int | None:
         body = {"deviceIds": [{"kind": "mdn", "id": "1"}], "message": "OK", "timestamp": f"2026-03-01T13:15:{second}Z"}
-        return posted.find_original(ACCOUNT, parse_history_message(body))
+        return finder.find_original(ACCOUNT, parse_history_message(body))
 
-    assert repeats(14) == first, "posted at 15 s, and marked as a repetition itself; at 19 s once more"
-    assert repeats(29) == first
-    assert repeats(14) == first, "of a block that is read twice"
-    assert repeats(16) is None, "what was posted at 0 s is too old, the others are accounted for"
-    assert repeats(10) == first
-    assert repeats(11) is None
+    assert find_original(14) == first, "posted at 15 s, where it is a duplicate itself, and at 19 s"
+    assert find_original(29) == first
+    assert find_original(14) == first, "a history page that is read a second time"
+    assert find_original(16) is None, "the message posted at 0 s is too old, the others are matched"
+    assert find_original(10) == first
+    assert find_original(11) is None
 
 
-def test_copies_name_the_first_of_a_minute_or_of_a_request(open_store: Open) -> None:
+def test_duplicates_name_the_first_message_of_the_window_or_of_the_request(open_store: Open) -> None:
     store = open_store()
     store.append(
         [
@@ -273,11 +261,11 @@ def test_copies_name_the_first_of_a_minute_or_of_a_request(open_store: Open) -> 
     )
     stored = store.find(EVERYTHING)
     numbers = [message.id for message in stored]
-    marks = [None if one.duplicate_of is None else numbers.index(one.duplicate_of) for one in stored]
+    marks = [message.duplicate_of and numbers.index(message.duplicate_of) for message in stored]
     assert marks == [None, 0, None, None, 0, None, 5, None, 5, 2, None]
 
 
-def test_sinks_get_what_is_stored_after_they_were_named_each_for_itself(open_store: Open) -> None:
+def test_each_sink_gets_the_messages_stored_after_it_was_named(open_store: Open) -> None:
     store = open_store()
     store.append([build_incoming_callback("before")])
     store.close()
@@ -308,7 +296,7 @@ def test_a_message_is_leased_after_the_older_messages_of_its_device_only(open_st
     assert deliver_all(store) == ["2b"]
 
 
-def test_a_device_is_in_order_whichever_of_its_identifiers_a_text_names(open_store: Open) -> None:
+def test_a_device_is_in_order_when_messages_have_different_identifiers_of_it(open_store: Open) -> None:
     store = open_store("a")
     number, card = {"id": "1", "kind": "mdn"}, {"id": "89148", "kind": "iccid"}
     named = {"1": [card, number], "2": [number], "3": [number, card]}
@@ -346,7 +334,7 @@ def test_batches_hold_one_device_and_are_short_while_many_devices_wait(open_stor
         [
             Delivered(first[0].message.id),
             RetryLater(first[1].message.id, "no", LEASE_SECONDS),
-            RetryLater(first[2].message.id, "not counted: the one before it failed", 0.0),
+            RetryLater(first[2].message.id, "not counted: an earlier entry failed", 0.0),
             DeadLettered(second[0].message.id, "HTTP 410"),
             Delivered(second[1].message.id),
         ],
@@ -358,9 +346,9 @@ def test_batches_hold_one_device_and_are_short_while_many_devices_wait(open_stor
         if (history := store.delivery_history(first[0].message.id + number))
     ]
     assert [(delivery.state, delivery.attempts, delivery.last_error) for delivery in states] == [
-        ("waiting", 1, "no"),
-        ("waiting", 0, None),
-        ("waiting", 0, None),
+        ("pending", 1, "no"),
+        ("pending", 0, None),
+        ("pending", 0, None),
     ]
 
 
@@ -392,13 +380,13 @@ def test_an_expired_lease_is_released_and_late_outcomes_are_ignored(open_store: 
     assert acquire(store).batches == ()
     [backlog] = store.outbox.backlogs()
     assert backlog.pending == 2
-    store.outbox.record_outcomes(lease, [Delivered(parcel.message.id) for parcel in lease.batches[0]])
+    store.outbox.record_outcomes(lease, [Delivered(entry.message.id) for entry in lease.batches[0]])
     [backlog] = store.outbox.backlogs()
     assert backlog.pending == 0
 
 
 def test_devices_are_found_before_and_after_they_are_indexed_and_across_a_restart(tmp_path: Path) -> None:
-    """SQLite's alone, which notes the devices of a thousand callbacks at once."""
+    """SQLite only, which indexes the devices of 1,000 messages at once."""
     store = SqliteStore(tmp_path / "inbox.sqlite3")
     for part in range(3):
         store.append(
@@ -418,14 +406,14 @@ def test_devices_are_found_before_and_after_they_are_indexed_and_across_a_restar
 def test_the_duplicate_window_is_reloaded_after_a_start_before_the_next_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite's alone, which remembers what may be repeated: after a peak that is much to look at."""
+    """SQLite only, which keeps the window in memory. After a load peak, it takes long to reload."""
     store = SqliteStore(tmp_path / "inbox.sqlite3")
     store.append([build_incoming_callback(str(number), at=number) for number in range(1200)])
     store.close()
     store = SqliteStore(tmp_path / "inbox.sqlite3")
     store.run_maintenance()
     with monkeypatch.context() as patched:
-        patched.setattr(Reader, "fetch_rows", lambda *_: pytest.fail("it reads now"))
+        patched.setattr(SqliteReader, "fetch_rows", lambda *_: pytest.fail("the window is reloaded"))
         store.append([build_incoming_callback(str(number), at=2000) for number in (0, 1199, 1200)])
     assert [message.duplicate_of for message in store.find(EVERYTHING)[-3:]] == [1, 1200, None]
     store.close()
@@ -434,18 +422,18 @@ def test_the_duplicate_window_is_reloaded_after_a_start_before_the_next_message(
 def test_the_duplicate_window_is_not_reloaded_for_each_message_with_a_request_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite's alone. Of such texts its window stays empty, which is not the same as not known."""
+    """SQLite only. An empty window is not an unknown one."""
     store = SqliteStore(tmp_path / "inbox.sqlite3")
     store.append([build_incoming_callback(at=0, requestId="r")])
     with monkeypatch.context() as patched:
-        patched.setattr(Reader, "fetch_rows", lambda *_: pytest.fail("it reads now"))
+        patched.setattr(SqliteReader, "fetch_rows", lambda *_: pytest.fail("the window is reloaded"))
         store.append([build_incoming_callback(at=1, requestId="r"), build_incoming_callback(at=1, requestId="s")])
     assert [message.duplicate_of for message in store.find(EVERYTHING)] == [None, 1, None]
     store.close()
 
 
 def test_leased_and_delayed_entries_are_due_at_the_next_start(tmp_path: Path) -> None:
-    """SQLite's alone: of PostgreSQL's others may be forwarding, and the lease decides."""
+    """SQLite only: PostgreSQL can have replicas that deliver the entries."""
     store = SqliteStore(tmp_path / "inbox.sqlite3", ["a"])
     store.append([build_incoming_callback("1"), build_incoming_callback("2", "2"), build_incoming_callback("1b")])
     lease = acquire(store)
@@ -468,8 +456,8 @@ def test_dead_letters_block_no_other_entry_and_can_be_listed_retried_and_discard
         ]
     )
     lease = acquire(store, run=2)
-    dead = [entry for run in lease.batches for entry in run]
-    store.outbox.record_outcomes(lease, [DeadLettered(parcel.message.id, "HTTP 410") for parcel in dead])
+    entries = [entry for batch in lease.batches for entry in batch]
+    store.outbox.record_outcomes(lease, [DeadLettered(entry.message.id, "HTTP 410") for entry in entries])
     lease = acquire(store)
     assert message_texts(lease) == ["4"]
     letters = store.outbox.dead_letters("a", 2)
@@ -478,7 +466,7 @@ def test_dead_letters_block_no_other_entry_and_can_be_listed_retried_and_discard
     assert message_texts(store.outbox.dead_letters("a", 2, after=letters[-1].message.id)) == ["3"]
     assert store.outbox.dead_letters("b", 10) == []
     assert store.outbox.retry("a", [letters[1].message.id, 999]) == 1
-    assert acquire(store).batches == (), "4 of the same device is under way"
+    assert acquire(store).batches == (), "4 of the same device is leased"
     store.outbox.record_outcomes(lease, [Delivered(lease.batches[0][0].message.id)])
     assert deliver_all(store) == ["2"]
     assert store.outbox.retry("a", [letters[0].message.id]) == 1
@@ -525,12 +513,15 @@ def test_backlogs_count_pending_entries_their_age_and_dead_letters(open_store: O
     )
     store.close()
     store = open_store("a")
-    backlogs = {one.sink: (one.pending, one.oldest_received_at, one.dead_letters) for one in store.outbox.backlogs()}
+    backlogs = {
+        backlog.sink: (backlog.pending, backlog.oldest_received_at, backlog.dead_letters)
+        for backlog in store.outbox.backlogs()
+    }
     assert backlogs == {"a": (1, 30, 1), "b": (3, 10, 0)}
     assert (store.outbox.has_active_listener("a"), store.outbox.has_active_listener("b")) == (True, False)
-    assert store.outbox.discard("b") == 0, "what waits is not a dead letter"
+    assert store.outbox.discard("b") == 0, "a pending entry is no dead letter"
     assert store.outbox.discard("b", include_pending=True) == 3
-    assert [one.sink for one in store.outbox.backlogs()] == ["a"]
+    assert [backlog.sink for backlog in store.outbox.backlogs()] == ["a"]
 
 
 def test_a_delivery_history_has_attempts_and_next_attempt_of_every_sink(open_store: Open) -> None:
@@ -544,15 +535,15 @@ def test_a_delivery_history_has_attempts_and_next_attempt_of_every_sink(open_sto
     assert (history.message.text, history.message.received_at) == ("1", 10)
     a, b, c = history.deliveries
     assert (a.sink, a.state, a.attempts, a.last_error, a.next_attempt_at) == ("a", "delivered", 1, None, None)
-    assert (b.sink, b.state, b.attempts, b.last_error) == ("b", "waiting", 1, "HTTP 503")
+    assert (b.sink, b.state, b.attempts, b.last_error) == ("b", "pending", 1, "HTTP 503")
     assert a.updated_at is not None
     assert b.updated_at is not None
     assert b.next_attempt_at is not None
     assert abs(b.next_attempt_at - b.updated_at - 60_000_000) < 1_000_000
-    assert (c.sink, c.state, c.attempts, c.updated_at, c.next_attempt_at) == ("c", "waiting", 0, None, 0)
-    behind = store.delivery_history(number + 1)
-    assert behind is not None
-    assert [delivery.next_attempt_at for delivery in behind.deliveries] == [0, None, None]
+    assert (c.sink, c.state, c.attempts, c.updated_at, c.next_attempt_at) == ("c", "pending", 0, None, 0)
+    later = store.delivery_history(number + 1)
+    assert later is not None
+    assert [delivery.next_attempt_at for delivery in later.deliveries] == [0, None, None]
     assert store.delivery_history(number + 2) is None
 
 
@@ -563,14 +554,14 @@ def test_only_old_messages_without_pending_entries_are_purged_and_no_id_is_reuse
     lease = acquire(store)
     delivered = [Delivered(first + number) for number in range(2, 6)]
     store.outbox.record_outcomes(lease, [DeadLettered(first, "no"), RetryLater(first + 1, "no", 60.0), *delivered])
-    removal = store.purge(received_before=5, limit=2)
-    assert (removal.purged, removal.after) == (0, (1, first + 1))
-    removal = store.purge(received_before=5, limit=2, after=(1, first + 1))
-    assert (removal.purged, removal.after) == (2, (3, first + 3))
-    removal = store.purge(received_before=5, limit=3, after=(3, first + 3))
-    assert (removal.purged, removal.after) == (1, None)
+    result = store.purge(received_before=5, limit=2)
+    assert (result.purged, result.after) == (0, (1, first + 1))
+    result = store.purge(received_before=5, limit=2, after=(1, first + 1))
+    assert (result.purged, result.after) == (2, (3, first + 3))
+    result = store.purge(received_before=5, limit=3, after=(3, first + 3))
+    assert (result.purged, result.after) == (1, None)
     assert [message.id - first for message in store.find(EVERYTHING)] == [0, 1, 5]
-    assert [one.id - first for one in store.find(MessageQuery(limit=9, device="2"))] == []
+    assert store.find(MessageQuery(limit=9, device="2")) == []
     assert store.delivery_history(first + 2) is None
     assert store.outbox.discard("a") == 1
     store.outbox.record_outcomes(lease, [])
@@ -585,7 +576,7 @@ def test_leases_in_many_threads_never_overlap_and_keep_the_order(open_store: Ope
     store = open_store("a")
     devices, messages_per_device = 12, 30
     seen: list[tuple[int, int]] = []
-    under_way: set[int] = set()
+    leased: set[int] = set()
     duplicates: list[int] = []
     guard = threading.Lock()
     appended = threading.Event()
@@ -602,11 +593,11 @@ def test_leases_in_many_threads_never_overlap_and_keep_the_order(open_store: Ope
             lease = acquire(store, limit=10, run=4)
             mine = [(int(entry.message.devices[0].id), entry.message.id) for run in lease.batches for entry in run]
             with guard:
-                duplicates.extend(device for device in {device for device, _ in mine} if device in under_way)
-                under_way.update(device for device, _ in mine)
+                duplicates.extend(device for device in {device for device, _ in mine} if device in leased)
+                leased.update(device for device, _ in mine)
                 seen.extend(mine)
             with guard:
-                under_way.difference_update(device for device, _ in mine)
+                leased.difference_update(device for device, _ in mine)
             store.outbox.record_outcomes(lease, [Delivered(number) for _, number in mine])
 
     threads = [threading.Thread(target=work, daemon=True) for work in (append, *[forward] * 4)]
@@ -623,11 +614,13 @@ def test_leases_in_many_threads_never_overlap_and_keep_the_order(open_store: Ope
 
 def test_messages_received_while_a_clock_was_ahead_do_not_block_the_purge_of_later_ones(open_store: Open) -> None:
     store = open_store()
-    came = [*range(1000, 1005), 2, 1, 2, 1000, 1]
-    store.append([build_incoming_callback(str(index), str(index), received) for index, received in enumerate(came)])
+    receive_times = [*range(1000, 1005), 2, 1, 2, 1000, 1]
+    store.append(
+        [build_incoming_callback(str(index), str(index), received) for index, received in enumerate(receive_times)]
+    )
     first = store.find(EVERYTHING)[0].id
-    removal = store.purge(received_before=10, limit=3)
-    assert (removal.purged, removal.after) == (3, (2, first + 5))
-    removal = store.purge(received_before=10, limit=3, after=(2, first + 5))
-    assert (removal.purged, removal.after) == (1, None)
+    result = store.purge(received_before=10, limit=3)
+    assert (result.purged, result.after) == (3, (2, first + 5))
+    result = store.purge(received_before=10, limit=3, after=(2, first + 5))
+    assert (result.purged, result.after) == (1, None)
     assert [message.received_at for message in store.find(EVERYTHING)] == [*range(1000, 1005), 1000]

@@ -28,10 +28,10 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from thingspace_provider.listener.callback_parser import KINDS, TEXT
 from thingspace_provider.listener.ingest.callback_auth import constant_time_equals
 from thingspace_provider.listener.message_json import message_to_json
-from thingspace_provider.listener.store.base import MessageQuery, Store, StoredMessage, StoreError
+from thingspace_provider.listener.model import KINDS, TEXT, MessageQuery, StoredMessage
+from thingspace_provider.listener.store.base import Store, StoreError
 from thingspace_provider.listener.timestamps import parse_timestamp
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000

@@ -17,9 +17,8 @@ import json
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from thingspace_provider.listener.callback_parser import CONFIRMATION, FAULT, OTHER, SENT, TEXT, primary_device
 from thingspace_provider.listener.message_json import message_to_json
-from thingspace_provider.listener.store.base import StoredMessage
+from thingspace_provider.listener.model import CONFIRMATION, FAULT, OTHER, SENT, TEXT, StoredMessage, primary_device
 from thingspace_provider.listener.timestamps import format_timestamp
 
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"

@@ -11,7 +11,8 @@ from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 from thingspace_provider.listener.forwarding.settings import SinkSettings
 from thingspace_provider.listener.forwarding.sinks.base import Sink
 from thingspace_provider.listener.forwarding.sinks.factory import create_sink
-from thingspace_provider.listener.store.base import Outbox, StoredMessage
+from thingspace_provider.listener.model import StoredMessage
+from thingspace_provider.listener.store.base import Outbox
 
 
 class ForwardingService:

@@ -23,8 +23,8 @@ from thingspace_provider.listener.ingest.metrics import IngestMetrics
 from thingspace_provider.listener.ingest.responses import NOT_FOUND, StaticResponse
 from thingspace_provider.listener.ingest.settings import ENFORCE, LOG, IngestSettings
 from thingspace_provider.listener.ingest.source_addresses import SourceAddressPolicy
+from thingspace_provider.listener.model import IncomingCallback
 from thingspace_provider.listener.observability.json_log import ThrottledLog
-from thingspace_provider.listener.store.base import IncomingCallback
 
 MAX_BODY_BYTES = 8192  # ThingSpace's bodies have some hundred
 RESPONSE_TIMEOUT_SECONDS = 1.8  # the documented limit is 2 s; ThingSpace retries after about 4 s

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from thingspace_provider.listener.ingest.metrics import IngestMetrics
+from thingspace_provider.listener.model import IncomingCallback
 from thingspace_provider.listener.observability import json_log
-from thingspace_provider.listener.store.base import IncomingCallback, Store
+from thingspace_provider.listener.store.base import Store
 
 MAX_PENDING = 20_000  # callbacks; more are rejected, and ThingSpace queues them
 CHECK_TIMEOUT_SECONDS = 1.8

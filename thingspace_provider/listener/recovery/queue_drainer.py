@@ -16,10 +16,10 @@ from typing import Any
 from thingspace_provider.api import Credentials, HistoryPage, ThingSpaceClient, errors
 from thingspace_provider.api.login_guard import LoginGuard, LoginRecord, password_hash, user_hash, value_hash
 from thingspace_provider.listener import callback_parser
+from thingspace_provider.listener.model import IncomingCallback
 from thingspace_provider.listener.recovery.settings import HISTORY, OFF, RecoverySettings
 from thingspace_provider.listener.setting_types import InvalidSettings
-from thingspace_provider.listener.store.base import IncomingCallback, StoreError
-from thingspace_provider.listener.store.coordination import Coordination
+from thingspace_provider.listener.store.base import Coordination, StoreError
 
 CREDENTIAL_ERRORS = (errors.LoginRejected, errors.LoginBlocked, errors.ApplicationKeyRejected)
 

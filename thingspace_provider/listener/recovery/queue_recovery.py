@@ -18,12 +18,13 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, NamedTuple, TypeVar
 
 from thingspace_provider.listener.ingest.group_commit import GroupCommitter, NotStored
+from thingspace_provider.listener.model import IncomingCallback, MessageQuery, StoredMessage
 from thingspace_provider.listener.observability import json_log
 from thingspace_provider.listener.recovery import queue_drainer
 from thingspace_provider.listener.recovery.metrics import COMPLETED, FAILED, SKIPPED, RecoveryMetrics
 from thingspace_provider.listener.recovery.schedule import RecoverySchedule
 from thingspace_provider.listener.recovery.settings import RecoverySettings
-from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, Store, StoredMessage, StoreError
+from thingspace_provider.listener.store.base import Store, StoreError
 from thingspace_provider.listener.store.duplicates import QueuedDuplicateFinder
 from thingspace_provider.listener.store.readiness_check import ReadinessCheck
 

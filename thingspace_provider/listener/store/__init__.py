@@ -1,1 +1,1 @@
-"""Where callbacks are kept: SQLite in one file, or PostgreSQL for several listeners. What both promise: `store.py`."""
+"""Store of messages and outbox: SQLite in one file, or PostgreSQL for several replicas. `base.py` is the interface."""

@@ -1,149 +1,61 @@
-"""What a store promises, to those who write, read, forward and clean up.
+"""Interface and guarantees of every store.
 
-- **Append**: what `append` has taken is on disk when it returns, in one order that never changes.
-- **Read**: ids grow in the order in which callbacks become visible, so that a reader who asks for what is after the
-  last id it saw never skips one, however many write.
-- **Forward**: the names of the sinks are given when the store is opened. From then on `append` notes in its own
-  transaction what each sink must still get, of every kind; what was stored before a sink was named is not for it.
-  Without sinks nothing is noted. A sink that is no longer named keeps what it must still get, gets nothing new, and
-  is still listed by `backlogs`.
-- **Clean up**: `remove` never takes what a sink must still get or could not take; no id is given twice.
+- **Append**: callbacks are on disk when `append` returns. Ids grow in commit order, also for readers: a reader that
+  continues after the last id it has seen skips no message, with any number of writers.
+- **Outbox**: a store is opened with the names of the sinks. `append` adds an outbox entry for each of them in its own
+  transaction, for every kind of message. A new sink gets no earlier messages. A sink that is no longer named keeps its
+  entries, gets no new ones, and is still listed by `backlogs`.
+- **Purge**: `purge` keeps messages with a pending entry or a dead letter. No id is used twice.
 
-A forwarder works on `store.outbox`, in a cycle of two calls:
+A forwarder leases entries, delivers them, and records the outcomes:
 
-    claim = store.outbox.take("erp", limit=500, lease=30, run=20)    # at most 500, none that others have
-    for run in claim.runs:                                           # runs at once or one after the other
-        for parcel in run:                                           # of one device: in this order
-            ...deliver parcel.stored, stop the run at its first failure, stop all before the lease ends
-    store.outbox.report(claim, [Delivered(7), Failed(8, "HTTP 500", wait=4.0), Dead(12, "HTTP 410")])
+    lease = store.outbox.acquire("erp", limit=500, lease_seconds=30, batch_size=20)
+    for batch in lease.batches:      # in any order, also concurrently
+        for entry in batch:          # of one device, in this order
+            ...                      # stop the batch at its first failure, and all batches before the lease expires
+    store.outbox.record_outcomes(lease, [Delivered(7), RetryLater(8, "HTTP 500", 4.0), DeadLettered(12, "HTTP 410")])
 
-A run holds the oldest undelivered callbacks of one account and device, so that order per device holds, and a
-device whose delivery fails delays only itself. Each run of a claim is reported once and whole, together with others
-of its claim or in a part of its own (`Claim.only`): what it took and the outcomes do not name goes back at once and
-uncounted (an empty list gives all back); of a run only the first failure counts.
-A claim that is never reported ends with its lease; a report that comes after somebody else took the parcel is
-ignored. So a sink may get a parcel twice, but not from two at once. A dead letter does not hold up its device.
+A batch starts with the oldest pending entry of one account and device. This keeps the order of each device, and a
+failure delays its own device only; a dead letter delays none. The outcomes of a batch are recorded once, together with
+other batches or as a `subset`. Entries without an outcome, and failures after the first in a batch, return to the
+outbox and count no attempt. A lease that is not recorded expires; outcomes recorded later, after another forwarder has
+leased the entry, have no effect. So a sink can get a message twice, but never from two forwarders at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from thingspace_provider.listener.callback_parser import Callback, Device
-from thingspace_provider.listener.store.coordination import Coordination
+from thingspace_provider.listener.model import Delivery, DeliveryHistory, IncomingCallback, MessageQuery, StoredMessage
 
-HEARTBEAT_INTERVAL_SECONDS, HEARTBEAT_TIMEOUT_SECONDS = (
-    10.0,
-    60.0,
-)  # far apart: a listener that misses a few is not gone
-PENDING, DELIVERED, DEAD_LETTER, DISCARDED = STATES = ("waiting", "delivered", "dead", "discarded")
+HEARTBEAT_INTERVAL_SECONDS = 10.0
+HEARTBEAT_TIMEOUT_SECONDS = 60.0  # several intervals, because a listener that runs can miss a few heartbeats
 
 
 class StoreError(Exception):
-    """The store could not do it now; what was to be stored is not stored."""
+    """An operation of the store failed now; nothing was stored."""
 
 
 class StoreOpenError(Exception):
-    """The store cannot be opened, or not with the promise it has to keep; the text says what to do."""
-
-
-class IncomingCallback(NamedTuple):
-    """A callback that came for an account, `received` microseconds after 1970 by the listener's clock.
-
-    `repeats` is the id of a stored one that it is known to repeat, where a store could not find that out by itself.
-    """
-
-    account: str
-    received_at: int
-    callback: Callback
-    duplicate_of: int | None = None
-
-
-@dataclass(frozen=True)
-class StoredMessage:
-    """One stored callback. Ids grow in the order of storage; times are microseconds after 1970.
-
-    `stored` is when its commit began, None for what version 1 stored. `duplicate_of` is the id of the callback that
-    this one seems to repeat.
-    """
-
-    id: int
-    account: str
-    kind: str
-    devices: tuple[Device, ...]
-    text: str | None
-    request_id: str | None
-    received_at: int
-    stored_at: int | None
-    duplicate_of: int | None
-    body: bytes
-
-
-@dataclass(frozen=True)
-class MessageQuery:
-    """Which callbacks to read: at most `limit` with ids above `after` and below `before`; None means any.
-
-    `device` is an identifier in either case, `device_kind` narrows it; `received_from` and `received_until` are
-    microseconds after 1970, both included; `contains` is a piece of the text, ASCII letters in either case. `last`
-    selects the newest `limit` instead of the oldest; either way the oldest comes first.
-    """
-
-    limit: int
-    after: int = 0
-    before: int | None = None
-    account: str | None = None
-    kind: str | None = None
-    device: str | None = None
-    device_kind: str | None = None
-    received_from: int | None = None
-    received_until: int | None = None
-    contains: str | None = None
-    newest: bool = False
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """How far a callback has come with one sink; times are microseconds after 1970.
-
-    Args:
-        state: one of STATES: undelivered; delivered; given up until somebody retries it; given up for good.
-        attempts: outcomes reported since it was stored or last retried.
-        reason: of the last failure, or None.
-        changed: when the last outcome was reported, or None.
-        due: when it is tried next; 0 at once; None when an older one of its device goes first, or never.
-    """
-
-    sink: str
-    state: str
-    attempts: int
-    last_error: str | None
-    updated_at: int | None
-    next_attempt_at: int | None
+    """The store cannot be opened, or cannot keep its guarantees. The message has a hint."""
 
 
 @dataclass(frozen=True)
 class OutboxEntry:
-    """A callback and how far it has come with one sink."""
+    """Outbox entry: a message that one sink must still receive, with its delivery state."""
 
     message: StoredMessage
     delivery: Delivery
 
 
 @dataclass(frozen=True)
-class DeliveryHistory:
-    """A callback and how far it has come with every sink that it is for."""
-
-    message: StoredMessage
-    deliveries: tuple[Delivery, ...]
-
-
-@dataclass(frozen=True)
 class Lease:
-    """What was taken for a sink: runs of parcels, each run to be delivered in its order.
+    """Time-limited exclusive right to deliver batches of entries to a sink.
 
-    `token` and `lanes` are the store's: who took it, and the lane of each run.
+    `token` identifies the lease; `ordering_keys` has one key for each batch.
     """
 
     sink: str
@@ -152,19 +64,19 @@ class Lease:
     ordering_keys: tuple[int, ...]
 
     def subset(self, *indexes: int) -> Lease:
-        """The part with these runs, by their place, to be reported without waiting for the others."""
+        """Return the part with these batches, whose outcomes can be recorded before those of the others."""
         batches = tuple(self.batches[index] for index in indexes)
-        return Lease(self.sink, batches, self.token, tuple(self.ordering_keys[number] for number in indexes))
+        return Lease(self.sink, batches, self.token, tuple(self.ordering_keys[index] for index in indexes))
 
 
 class Delivered(NamedTuple):
-    """The sink has it."""
+    """Outcome: the sink has accepted the message."""
 
     id: int
 
 
 class RetryLater(NamedTuple):
-    """The sink did not take it now; try again after `wait` seconds. It delays the later ones of its device."""
+    """Outcome: a failed attempt. The next one is after a delay, and later messages of the device wait for it."""
 
     id: int
     error: str
@@ -172,7 +84,7 @@ class RetryLater(NamedTuple):
 
 
 class DeadLettered(NamedTuple):
-    """The sink will not take it; the next one of its device may go."""
+    """Outcome: the entry becomes a dead letter, and the next message of the device is due."""
 
     id: int
     error: str
@@ -183,7 +95,7 @@ Outcome = Delivered | RetryLater | DeadLettered
 
 @dataclass(frozen=True)
 class Backlog:
-    """What a sink must still get: how many, when the oldest of them was received, and how many are dead letters."""
+    """Number of pending entries of a sink, receive time of the oldest of them, and number of dead letters."""
 
     sink: str
     pending: int
@@ -193,84 +105,99 @@ class Backlog:
 
 @dataclass(frozen=True)
 class PurgeResult:
-    """How many were removed, and when the one to go on after was received, and its id; None when no older is left."""
+    """Number of purged messages, and the receive time and id to continue after; None at the end."""
 
     purged: int
     after: tuple[int, int] | None
 
 
 class Outbox(Protocol):
-    """What each sink must still get. Called by any thread; every method raises StoreFailed."""
+    """Outbox entries of each sink. Every method can be called by any thread and raises StoreError."""
 
     def acquire(self, sink: str, limit: int, *, lease_seconds: float, batch_size: int = 1) -> Lease:
-        """Take what is due: at most `limit` parcels, `run` of one device, for `lease` seconds.
+        """Lease at most `limit` due entries, in batches of at most `batch_size` entries.
 
-        While many devices wait the runs are short, so that all get their turn.
+        While many devices have due entries, the batches are shorter, so that every device makes progress.
         """
 
     def record_outcomes(self, lease: Lease, outcomes: Sequence[Outcome]) -> None:
-        """Note what became of a claim."""
+        """Record the outcomes of a lease, and release its entries."""
 
     def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[OutboxEntry]:
-        """Given up for a sink, with ids above `after`, oldest first."""
+        """Return dead letters with message ids above `after`, oldest first."""
 
     def retry(self, sink: str, ids: Sequence[int] | None = None) -> int:
-        """Let dead letters (None means all) wait again, with no attempts counted; how many there were."""
+        """Make dead letters (None for all) pending again, with no attempts counted. Return their number."""
 
     def discard(self, sink: str, ids: Sequence[int] | None = None, *, include_pending: bool = False) -> int:
-        """Give dead letters up for good, and on demand also what waits; how many there were."""
+        """Discard dead letters, and pending entries if requested. Return their number."""
 
     def heartbeat(self, sink: str) -> None:
-        """Let others on this store know that the sink is named here; to be called every SERVE_SECONDS."""
+        """Record that this listener has the sink. Call it every HEARTBEAT_INTERVAL_SECONDS."""
 
     def has_active_listener(self, sink: str) -> bool:
-        """Whether a listener on this store names the sink, or did within SERVED_SECONDS."""
+        """Return whether a listener on this store has the sink, or had it within HEARTBEAT_TIMEOUT_SECONDS."""
 
     def backlogs(self) -> list[Backlog]:
-        """One for each sink that is named or must still get something.
+        """Return the backlog of each sink that is named, or that has pending entries or dead letters.
 
-        It counts: a million takes some 50 ms in SQLite and 500 ms in PostgreSQL.
+        Counting a million entries takes 50 ms in SQLite and 500 ms in PostgreSQL.
         """
 
 
-class Store(Protocol):
-    """Append, prove and tidy are called by one thread at a time, everything else by any.
+class Coordination(Protocol):
+    """Leader leases and shared values of the replicas on one store. Every method raises StoreError."""
 
-    `batch` is how many callbacks one append should take at most, so that the carrier is answered in time.
+    def leader_lease(self, name: str) -> AbstractContextManager[Callable[[], bool]]:
+        """Try to hold a leader lease for a block. The function returns whether this listener holds it now."""
+
+    def now(self) -> int:
+        """Return microseconds after 1970, by the same clock for all replicas."""
+
+    def get_value(self, name: str) -> int:
+        """Return the value that a replica has set last, 0 without one."""
+
+    def set_value(self, name: str, value: int) -> None:
+        """Set a value durably."""
+
+
+class Store(Protocol):
+    """Durable messages. One thread at a time calls `append`, `check_writable` and `run_maintenance`, any the others.
+
+    `max_batch_size` limits the callbacks of one append, so that ThingSpace gets its responses in time.
     """
 
     max_batch_size: int
 
     @property
     def outbox(self) -> Outbox:
-        """What each sink must still get."""
+        """Outbox of this store."""
 
     @property
     def coordination(self) -> Coordination:
-        """What listeners on this store have in common beside texts."""
+        """Coordination of the replicas on this store."""
 
     def append(self, callbacks: Sequence[IncomingCallback]) -> None:
-        """Store all or none, durably. Raises StoreFailed."""
+        """Store all callbacks durably, or none. Raises StoreError."""
 
     def check_writable(self) -> None:
-        """Write something durably that no reader sees. Raises StoreFailed."""
+        """Commit a write that no reader sees. Raises StoreError."""
 
     def run_maintenance(self) -> None:
-        """Do, at the start and after the answers are out, what would have delayed them."""
+        """Do work that would delay a commit. Called at the start and after responses were sent."""
 
     def find(self, query: MessageQuery) -> list[StoredMessage]:
-        """Stored callbacks in the order of storage. Raises StoreFailed."""
+        """Return the messages of a query in the order of their ids. Raises StoreError."""
 
     def delivery_history(self, message_id: int) -> DeliveryHistory | None:
-        """One callback and what became of it, or None when there is none of that id. Raises StoreFailed."""
+        """Return all deliveries of a message, or None without this message. Raises StoreError."""
 
     def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
-        """Look at the next `limit` callbacks received before a moment, remove those that are owed to nobody.
+        """Examine the next `limit` messages received before a time, and remove those that no sink must receive.
 
-        By that time and not by id, because a clock may have been wrong for a while.
-
-        A few hundred at a time delay no append noticeably. Raises StoreFailed.
+        The order is that of receive times, not of ids, because a clock can be wrong for a while. With a few hundred
+        messages at a time, no append is delayed noticeably. Raises StoreError.
         """
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""

@@ -1,4 +1,4 @@
-"""How much of a disk has to be free for a listener to call itself ready."""
+"""Free disk space that the store requires."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ AMOUNT_PATTERN = re.compile(r"(\d{1,15}) ?(KB|MB|GB|)|(\d{1,2}) ?%")
 
 @dataclass(frozen=True)
 class MinFreeDiskSpace:
-    """A part of the disk, or so many bytes."""
+    """Required free space: a number of bytes and a fraction of the disk; the larger one counts."""
 
     min_bytes: int
     min_fraction: float
 
     def shortage(self, directory: Path) -> str:
-        """What is wrong with a folder's disk, "" when enough is free."""
+        """Return how a directory's disk falls short, or "". Raises OSError."""
         disk = shutil.disk_usage(directory)
         required_bytes = max(self.min_bytes, int(self.min_fraction * disk.total))
         if disk.free >= required_bytes:
@@ -32,7 +32,7 @@ class MinFreeDiskSpace:
 
 
 def parse_disk_space(value: object) -> MinFreeDiskSpace:
-    """Bytes as a number, or a text as `100MB` or `5%`. Raises Wrong."""
+    """Parse a number of bytes, or an amount as `100MB` or `5%`. Raises InvalidValue."""
     match = (
         AMOUNT_PATTERN.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
     )

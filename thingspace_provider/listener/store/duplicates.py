@@ -1,10 +1,13 @@
-"""Finds the first of several deliveries of one callback.
+"""Detection of duplicates.
 
-ThingSpace repeats a delivery when the answer was slow, and a device text has no id. So
-a second one is suspected, never dropped: by its request id when there is one, else by equal devices and content
-within a window. An equal text after the window is a new text. A text that was read from ThingSpace's queue has the
-time at which ThingSpace got it; the same text of the same time is the same text, whenever it is read, and repeats an
-equal one that was posted within the window after that time.
+ThingSpace sends a callback again after a slow response, and a device message has no id. So a duplicate is marked,
+never dropped. The rules:
+
+| Callback | Duplicate of the first message with |
+|---|---|
+| with a request id | the same account and request id; for other kinds than device messages also devices and content |
+| without a request id | the same account, kind, devices and content, within WINDOW_US |
+| read from ThingSpace's queue | the same queue time, devices and text; or posted within WINDOW_US after that time |
 """
 
 from __future__ import annotations
@@ -12,26 +15,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from thingspace_provider.listener.callback_parser import TEXT, Callback, reparse
-from thingspace_provider.listener.store.base import IncomingCallback, MessageQuery, StoredMessage
+from thingspace_provider.listener.callback_parser import reparse
+from thingspace_provider.listener.model import TEXT, Callback, IncomingCallback, MessageQuery, StoredMessage
 from thingspace_provider.listener.store.query_sql import replace_nul
 from thingspace_provider.listener.timestamps import parse_timestamp
 
-WINDOW_US = 60_000_000  # microseconds
+WINDOW_US = 60_000_000
 ID_BITS = 63
 MAX_ID = (1 << ID_BITS) - 1
-MAX_CLOCK_SKEW_US = 10_000_000  # by so much ThingSpace's clock may be ahead of ours
-REDELIVERY_WINDOW_US = 10_000_000  # within which ThingSpace tries a second time what was not answered
-MAX_MESSAGES_PER_DEVICE = 1000  # texts within a window
-MAX_REMEMBERED = (
-    150_000  # texts remembered; under more than 2,500 a second the window becomes shorter, not the memory larger
-)
+MAX_CLOCK_SKEW_US = 10_000_000  # of ThingSpace's clock ahead of this machine's
+REDELIVERY_WINDOW_US = 10_000_000  # ThingSpace retries a callback without a response within it
+MAX_MESSAGES_PER_DEVICE = 1000  # within WINDOW_US
+MAX_REMEMBERED = 150_000  # messages; more than 2,500 a second shorten the window instead of using more memory
 
 
 def dedup_key(incoming: IncomingCallback) -> str | None:
-    """What two deliveries of one request, or two readings of one queued text, have in common; None for others.
+    """Return a key that duplicates share: of one request, or of one message in the queue. None without either.
 
-    All notices about one message to many devices share its request id, so that they differ by device and content.
+    All status callbacks about a message to many devices share its request id; they differ in devices and content.
     """
     callback = incoming.callback
     if callback.queued_at:
@@ -42,29 +43,28 @@ def dedup_key(incoming: IncomingCallback) -> str | None:
 
 
 def window_key(incoming: IncomingCallback) -> tuple[object, ...]:
-    """What two deliveries without a request id have in common."""
+    """Return a key that duplicates without a request id share."""
     callback = incoming.callback
     return (incoming.account, callback.kind, tuple(sorted(callback.devices)), callback.content)
 
 
 class QueuedDuplicateFinder:
-    """Finds what ThingSpace posted here and queued all the same, because no good answer reached it.
+    """Finds posted messages that ThingSpace has also queued, because it received no acknowledgement.
 
-    What was posted accounts for one queued text only: another is another text. What was posted twice in a row counts
-    once, because ThingSpace tries again before it queues. Used by one thread.
+    A posted message matches one queued message only: an equal one with another queue time is another message. Posted
+    duplicates within REDELIVERY_WINDOW_US match together, because ThingSpace retries before it queues. Not
+    thread-safe.
 
     Args:
-        read_stored: reads what is stored, or raises.
+        find_messages: returns stored messages, or raises.
     """
 
     def __init__(self, find_messages: Callable[[MessageQuery], list[StoredMessage]]) -> None:
         self._find_messages = find_messages
-        self._queued_at_by_id: dict[
-            int, int
-        ] = {}  # by the ids of what was posted: ThingSpace's time of the queued text
+        self._queued_at_by_id: dict[int, int] = {}  # by the ids of posted messages
 
     def find_original(self, account: str, callback: Callback) -> int | None:
-        """The id that a queued text repeats, the same one whenever it is read. Raises what `read_stored` raises."""
+        """Return the id of the message that a queued message repeats, or None. Repeated calls return the same id."""
         try:
             queued_at = parse_timestamp(callback.queued_at or "")
         except ValueError:
@@ -77,19 +77,20 @@ class QueuedDuplicateFinder:
         if not candidates:
             return None
         nearest = min(
-            candidates, key=lambda one: (one.id not in self._queued_at_by_id, abs(one.received_at - queued_at))
+            candidates,
+            key=lambda message: (message.id not in self._queued_at_by_id, abs(message.received_at - queued_at)),
         )
         self._queued_at_by_id.update(
-            (one.id, queued_at)
-            for one in candidates
-            if abs(one.received_at - nearest.received_at) <= REDELIVERY_WINDOW_US
+            (message.id, queued_at)
+            for message in candidates
+            if abs(message.received_at - nearest.received_at) <= REDELIVERY_WINDOW_US
         )
         while len(self._queued_at_by_id) > MAX_REMEMBERED:
             del self._queued_at_by_id[next(iter(self._queued_at_by_id))]
         return nearest.duplicate_of or nearest.id
 
     def _find_equal(self, account: str, callback: Callback, queued_at: int) -> Iterator[StoredMessage]:
-        """What was posted at that time. What came out of the queue itself has a time of its own: another text."""
+        """Yield equal messages that were posted at that time. Messages from the queue have their own queue time."""
         text = replace_nul(callback.text or "")
         for device in callback.devices:
             query = MessageQuery(
@@ -108,17 +109,17 @@ class QueuedDuplicateFinder:
 
 
 class DuplicateWindow:
-    """The first deliveries of the last minute, by a hash of account, kind, devices and content."""
+    """First messages of the last WINDOW_US without a request id, by a hash of their key."""
 
     def __init__(self) -> None:
-        self._originals: dict[int, int] = {}  # received and id in one number: a tuple takes three times the memory
+        self._originals: dict[int, int] = {}  # received_at and id in one number: a tuple takes three times the memory
         self._order: deque[int] = deque()
 
     def __len__(self) -> int:
         return len(self._order)
 
     def find_or_add(self, incoming: IncomingCallback, message_id: int) -> int | None:
-        """The id of the one this repeats; None, and remembered as `number`, if it is the first."""
+        """Return the id of the message that this one repeats; or None, and remember it as a first message."""
         key = hash(window_key(incoming))
         original = self._originals.get(key)
         if original is not None and abs(incoming.received_at - (original >> ID_BITS)) <= WINDOW_US:
@@ -129,6 +130,6 @@ class DuplicateWindow:
         return None
 
     def _evict_expired(self, now: int) -> None:
-        """What was received again meanwhile goes when that is old; until then it keeps what follows it."""
+        """Remove expired keys in insertion order. A renewed key keeps later ones until it expires itself."""
         while len(self._order) > MAX_REMEMBERED or self._originals.get(self._order[0], 0) >> ID_BITS < now - WINDOW_US:
             self._originals.pop(self._order.popleft(), None)

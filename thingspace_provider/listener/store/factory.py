@@ -1,4 +1,4 @@
-"""Opens the store that an address names; the driver of PostgreSQL is only needed for its addresses."""
+"""Opens the store of a URL. Only a PostgreSQL URL requires the PostgreSQL driver."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from thingspace_provider.listener.store.store_url import mask_store_url, sqlite_
 
 
 def open_store(url: str, sinks: Sequence[str] = ()) -> Store:
-    """The store, which notes for these sinks what they must get. Raises StoreUnusable."""
+    """Open a store with an outbox for these sinks. Raises StoreOpenError."""
     if path := sqlite_path(url):
         return SqliteStore(path, sinks)
     try:

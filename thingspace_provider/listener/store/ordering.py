@@ -1,7 +1,7 @@
-"""Order per device: callbacks of one account and device form a lane, and only the head of a lane is due.
+"""Ordering keys, and the effect of outcomes on outbox entries.
 
-Both stores keep the same invariant: a lane of a sink with waiting parcels has exactly one head, the one whose `due`
-is not null. A claim moves the head's `due` to the end of its lease; so a dead taker's claims come free by themselves.
+Invariant of both databases: an ordering key of a sink with pending entries has exactly one active entry, which is the
+one with a `next_attempt_at`. A lease moves that time to its end, so an abandoned lease expires without further action.
 """
 
 from __future__ import annotations
@@ -10,14 +10,10 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from thingspace_provider.listener.callback_parser import primary_device
+from thingspace_provider.listener.model import DEAD_LETTER, DELIVERED, PENDING, IncomingCallback, primary_device
 from thingspace_provider.listener.store.base import (
-    DEAD_LETTER,
-    DELIVERED,
-    PENDING,
     DeadLettered,
     Delivered,
-    IncomingCallback,
     Lease,
     Outcome,
     RetryLater,
@@ -25,17 +21,17 @@ from thingspace_provider.listener.store.base import (
 
 
 class EntryUpdate(NamedTuple):
-    """What a report does to one parcel. `tried` is 1 when it counts as an attempt; `wait` in microseconds or None."""
+    """New state of an entry. `attempt_increment` is 0 or 1; `retry_delay_us` is set for a failed attempt only."""
 
     id: int
     state: str
     attempt_increment: int
-    reason: str | None
+    last_error: str | None
     retry_delay_us: int | None
 
 
 def ordering_key(incoming: IncomingCallback) -> int:
-    """A signed 64-bit number. Two lanes that share one by chance are in order together, which harms nobody.
+    """Return a signed 64-bit hash of account and device. Keys with equal hashes only share their order.
 
     The device is the one that events name, because ThingSpace does not always give all of its identifiers.
     """
@@ -44,7 +40,7 @@ def ordering_key(incoming: IncomingCallback) -> int:
 
 
 def entry_updates(lease: Lease, outcomes: Sequence[Outcome]) -> Iterator[EntryUpdate]:
-    """One for each parcel of the claim. After a gap or a failure in a run no further failure counts: one head waits."""
+    """Yield an update for each entry of a lease. After a gap or a failure, a batch has no further failed attempt."""
     outcomes_by_id = {outcome.id: outcome for outcome in outcomes}
     for batch in lease.batches:
         is_contiguous = True

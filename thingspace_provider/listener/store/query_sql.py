@@ -1,25 +1,45 @@
-"""A selection as SQL: what both stores have in common."""
+"""SQL that SQLite and PostgreSQL share. Values have named placeholders, as `:limit`."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from thingspace_provider.listener.store.base import MessageQuery
+from thingspace_provider.listener.model import MessageQuery
 
-MESSAGE_COLUMNS = "id, account, kind, devices, text, request_id, received, stored, duplicate_of, raw"
-# The ids between which callbacks of a time lie: so few are looked at. Clocks are set back, and `received` decides.
-# The zero keeps PostgreSQL from walking along all ids until it meets the time.
-ID_RANGE_BY_TIME = "SELECT {}(id + 0) FROM {} WHERE received BETWEEN :received_from AND :received_until"
+MESSAGE_COLUMNS = "id, account, kind, devices, text, request_id, received_at, stored_at, duplicate_of, body"
+DELIVERY_COLUMNS = "sink, state, attempts, last_error, updated_at, next_attempt_at"
+DELIVERY_COLUMN_COUNT = 6
+MESSAGE = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id = :id"  # noqa: S608  names only
+DELIVERIES = f"SELECT {DELIVERY_COLUMNS} FROM outbox WHERE message_id = :id ORDER BY sink"  # noqa: S608  names only
+ENTRIES = (
+    f"SELECT {DELIVERY_COLUMNS}, {MESSAGE_COLUMNS} FROM outbox JOIN messages ON id = message_id WHERE sink = :sink"  # noqa: S608  names only
+)
+DEAD_LETTERS = f"{ENTRIES} AND state = 'dead_letter' AND message_id > :after ORDER BY message_id LIMIT :limit"
+BACKLOGS = """
+SELECT sink, pending, (SELECT received_at FROM messages WHERE id = oldest), dead_letters FROM (
+    SELECT sink, CAST(sum(pending) AS bigint) AS pending, min(oldest) AS oldest,
+           CAST(sum(dead_letters) AS bigint) AS dead_letters
+    FROM (
+        SELECT sink, count(*) AS pending, min(message_id) AS oldest, 0 AS dead_letters
+        FROM outbox WHERE state = 'pending' GROUP BY sink
+        UNION ALL
+        SELECT sink, 0, NULL, count(*) FROM outbox WHERE state = 'dead_letter' GROUP BY sink
+    ) AS counted GROUP BY sink
+) AS summed
+"""
+# Limits the examined rows to the ids of a period. Ids and receive times are not in the same order, because clocks can
+# be set back. `+ 0` keeps PostgreSQL from walking along the ids until it reaches the period.
+ID_RANGE_BY_TIME = "SELECT {}(id + 0) FROM messages WHERE received_at BETWEEN :received_from AND :received_until"
 CONDITIONS = {"before": "id < :before", "account": "account = :account", "kind": "kind = :kind"}
 MAX_TIME_US = 2**62
 
 
-def build_query(query: MessageQuery, table: str, database_conditions: dict[str, str]) -> tuple[str, dict[str, Any]]:
-    """The query, newest first when `last` is asked for, and its values.
+def build_query(query: MessageQuery, database_conditions: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    """Return the SQL of a query, newest first if it requests the newest, and its values.
 
-    `own` has the conditions that a database writes in its own way: `device`, `named` (kind and id, as they stand in
-    the JSON of the devices) and `contains`. There `{span}` becomes what every id that is looked for fulfils.
+    `database_conditions` has the conditions that differ between databases: `device`, `device_entry` (kind and id as in
+    the JSON of the devices) and `contains`. In them, `{id_range}` becomes a condition that every matching id fulfils.
     """
     device = None if query.device is None else fold_ascii_case(query.device)
     kind = query.device_kind
@@ -27,33 +47,33 @@ def build_query(query: MessageQuery, table: str, database_conditions: dict[str, 
         **vars(query),
         "account": query.account and replace_nul(query.account),
         "device": device,
-        "named": device and kind and fold_ascii_case(json.dumps((kind, query.device), ensure_ascii=False)),
+        "device_entry": device and kind and fold_ascii_case(json.dumps((kind, query.device), ensure_ascii=False)),
         "contains": query.contains and fold_ascii_case(query.contains),
     }
-    span = "> :after"
+    id_range = "> :after"
     predicates = []
     if query.received_from is not None or query.received_until is not None:
         values["received_from"] = query.received_from or 0
         values["received_until"] = MAX_TIME_US if query.received_until is None else query.received_until
-        predicates.append("received BETWEEN :received_from AND :received_until")
-        span = f"BETWEEN ({ID_RANGE_BY_TIME.format('min', table)}) AND ({ID_RANGE_BY_TIME.format('max', table)})"
-        predicates.append(f"id {span}")
+        predicates.append("received_at BETWEEN :received_from AND :received_until")
+        id_range = f"BETWEEN ({ID_RANGE_BY_TIME.format('min')}) AND ({ID_RANGE_BY_TIME.format('max')})"
+        predicates.append(f"id {id_range}")
     conditions = {**CONDITIONS, **database_conditions}
     predicates += [
         "id > :after",
-        *(conditions[name].format(span=span) for name in conditions if values[name] is not None),
+        *(conditions[name].format(id_range=id_range) for name in conditions if values[name] is not None),
     ]
     order = "ORDER BY id DESC" if query.newest else "ORDER BY id"
-    return f"SELECT {MESSAGE_COLUMNS} FROM {table} WHERE {' AND '.join(predicates)} {order} LIMIT :limit", values  # noqa: S608  names only
+    return f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE {' AND '.join(predicates)} {order} LIMIT :limit", values  # noqa: S608  names only
 
 
 def replace_nul(text: str) -> str:
-    """With another character for NUL, which PostgreSQL does not take."""
+    """Replace NUL, which PostgreSQL cannot store."""
     return text.replace("\0", "\ufffd")
 
 
 def fold_ascii_case(text: str) -> str:
-    """In lower case as databases do it, the letters of ASCII only, and without NUL."""
+    """Convert ASCII letters to lower case, as `lower` of SQLite does, and replace NUL."""
     text = replace_nul(text)
     return (
         text.lower()

@@ -1,4 +1,4 @@
-"""The address of a store: which there are, how one is read, and how it is shown without its password."""
+"""URLs of stores: validation, and masking of the password."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOST_PATTERN = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]+)?")
 
 
 def parse_store_url(url: str) -> str:
-    """An address that is as far as can be seen without opening it. Raises Wrong, which does not repeat it."""
+    """Validate a URL. Raises InvalidValue, whose message does not contain the URL."""
     if (path := sqlite_path(url)) and path.name:
         return url
     if not url.startswith(POSTGRES_SCHEMES):
@@ -25,11 +25,11 @@ def parse_store_url(url: str) -> str:
         raise InvalidValue(
             f"must be sqlite:/// followed by the path of a file, or postgresql://user@host/database; {reason}"
         )
-    # A slash, '?' or '#' in a password would end the part that is masked, a second '@' would begin the host.
+    # A '/', '?' or '#' in a password would end the masked part; a second '@' would start the host.
     try:
         netloc = urlsplit(url).netloc
     except ValueError:
-        raise InvalidValue("is no address: a bracket or a character does not belong there") from None
+        raise InvalidValue("is no valid URL: remove the bracket or special character from the host") from None
     rest = url.partition("://")[2][len(netloc) :]
     if "@" in rest or netloc.count("@") > 1 or not url.isprintable():
         raise InvalidValue("has a user name or password with a special character: write it percent-encoded, '/' as %2F")
@@ -41,7 +41,7 @@ def parse_store_url(url: str) -> str:
 
 
 def mask_store_url(url: str) -> str:
-    """For people, logs and errors."""
+    """Return the URL with its passwords masked, for output, logs and errors."""
     if url.startswith(SQLITE_SCHEME):
         return url
     scheme, _, rest = url.partition("://")
@@ -53,5 +53,5 @@ def mask_store_url(url: str) -> str:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of a SQLite store."""
+    """Return the file of a SQLite store; None for any other URL."""
     return Path(url.removeprefix(SQLITE_SCHEME)) if url.startswith(SQLITE_SCHEME) else None

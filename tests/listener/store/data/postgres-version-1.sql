@@ -1,148 +1,160 @@
--- The schema as version 1 made it.
+-- Schema of version 1.
 CREATE SCHEMA IF NOT EXISTS thingspace;
-CREATE TABLE thingspace.version (version integer NOT NULL);
-INSERT INTO thingspace.version VALUES (1);
-CREATE TABLE thingspace.proof (written bigint NOT NULL);
-INSERT INTO thingspace.proof VALUES (0);
-CREATE TABLE thingspace.notes (name text PRIMARY KEY, number bigint NOT NULL);
-CREATE TABLE thingspace.callbacks (
+CREATE TABLE thingspace.schema_version (version integer NOT NULL);
+INSERT INTO thingspace.schema_version VALUES (1);
+CREATE TABLE thingspace.messages (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account      text NOT NULL,
     kind         text NOT NULL CHECK (kind IN ('text', 'sent', 'confirmation', 'fault', 'other')),
     devices      text NOT NULL,    -- JSON [["iccid", "8914…"], …]
-    named        text[] NOT NULL,  -- the ids of the devices in lower case, to search by
-    text         text CHECK ((text IS NULL) = (kind <> 'text')),  -- U+FFFD for NUL, which PostgreSQL does not take
+    device_ids   text[] NOT NULL,  -- in lower case
+    text         text CHECK ((text IS NULL) = (kind <> 'text')),  -- with U+FFFD for NUL
     request_id   text,
-    same         uuid NOT NULL,    -- a hash that copies share
-    received     bigint NOT NULL,  -- microseconds after 1970
-    stored       bigint NOT NULL,
+    dedup_key    uuid NOT NULL,    -- hash that duplicates share
+    received_at  bigint NOT NULL,  -- microseconds after 1970
+    stored_at    bigint NOT NULL,
     duplicate_of bigint,
-    raw          bytea NOT NULL    -- the body without user name and password
+    body         bytea NOT NULL    -- without user name and password
 );
-CREATE INDEX firsts ON thingspace.callbacks (same, id) WHERE duplicate_of IS NULL;
-CREATE INDEX by_received ON thingspace.callbacks (received, id);
-CREATE INDEX by_device ON thingspace.callbacks USING gin (named) WITH (gin_pending_list_limit = 256);
+CREATE INDEX messages_dedup_key ON thingspace.messages (dedup_key, id) WHERE duplicate_of IS NULL;
+CREATE INDEX messages_received_at ON thingspace.messages (received_at, id);
+CREATE INDEX messages_device_ids ON thingspace.messages USING gin (device_ids) WITH (gin_pending_list_limit = 256);
 CREATE TABLE thingspace.outbox (
-    callback bigint NOT NULL,
-    sink     text NOT NULL,
-    lane     bigint NOT NULL,      -- account and devices, hashed: these go in order
-    state    text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'dead', 'discarded')),
-    due      bigint CHECK (due IS NULL OR state = 'waiting'),  -- NULL unless it is the head of its lane
-    taken    bigint,               -- token of the claim that has it, or had it last
-    attempts integer NOT NULL DEFAULT 0,
-    reason   text,
-    changed  bigint,
-    PRIMARY KEY (callback, sink)
+    message_id      bigint NOT NULL,
+    sink            text NOT NULL,
+    ordering_key    bigint NOT NULL,  -- hash of account and device
+    state           text NOT NULL DEFAULT 'pending'
+                    CHECK (state IN ('pending', 'delivered', 'dead_letter', 'discarded')),
+    next_attempt_at bigint CHECK (next_attempt_at IS NULL OR state = 'pending'),  -- of the active entry of its key
+    lease_token     bigint,           -- of the current or last lease
+    attempts        integer NOT NULL DEFAULT 0,
+    last_error      text,
+    updated_at      bigint,
+    PRIMARY KEY (message_id, sink)
 );
-CREATE INDEX outbox_due ON thingspace.outbox (sink, due, callback) WHERE due IS NOT NULL;
-CREATE UNIQUE INDEX outbox_head ON thingspace.outbox (sink, lane) WHERE due IS NOT NULL;
-CREATE INDEX outbox_waiting ON thingspace.outbox (sink, lane, callback) WHERE state = 'waiting';
-CREATE INDEX outbox_dead ON thingspace.outbox (sink, callback) WHERE state = 'dead';
+CREATE INDEX outbox_due ON thingspace.outbox (sink, next_attempt_at, message_id) WHERE next_attempt_at IS NOT NULL;
+CREATE UNIQUE INDEX outbox_active ON thingspace.outbox (sink, ordering_key) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX outbox_pending ON thingspace.outbox (sink, ordering_key, message_id) WHERE state = 'pending';
+CREATE INDEX outbox_dead_letters ON thingspace.outbox (sink, message_id) WHERE state = 'dead_letter';
+CREATE TABLE thingspace.coordination (name text PRIMARY KEY, value bigint NOT NULL);
+CREATE TABLE thingspace.write_check (writes bigint NOT NULL);
+INSERT INTO thingspace.write_check VALUES (0);
 
-CREATE FUNCTION thingspace.now() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+-- Microseconds after 1970.
+CREATE OR REPLACE FUNCTION thingspace.clock_time() RETURNS bigint LANGUAGE sql VOLATILE AS $$
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 $$;
 
--- When the statement came: the same throughout, so that an index can be asked with it.
-CREATE FUNCTION thingspace.asked() RETURNS bigint LANGUAGE sql STABLE AS $$
+-- Start of the statement. It is constant in a statement, so that an index can be used for comparisons with it.
+CREATE OR REPLACE FUNCTION thingspace.statement_time() RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint
 $$;
 
-CREATE FUNCTION thingspace.turn() RETURNS void LANGUAGE sql VOLATILE AS $$
-    SELECT pg_advisory_xact_lock('thingspace.callbacks'::regclass::bigint)
+CREATE OR REPLACE FUNCTION thingspace.lock_writes() RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock('thingspace.messages'::regclass::bigint)
 $$;
 
--- The rule of duplicates.py: the newest first of the same hash, within `span` microseconds unless that is null.
-CREATE FUNCTION thingspace.append(batch json, sinks text[]) RETURNS void LANGUAGE plpgsql AS $$
+-- A duplicate has the key of an earlier message, received within dedup_window_us unless that is null.
+CREATE OR REPLACE FUNCTION thingspace.append(batch json, sinks text[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    one record;
-    first bigint;
-    heard bigint;
-    number bigint;
-    moment bigint;
+    incoming record;
+    original record;
+    new_id bigint;
+    start_time bigint;
 BEGIN
-    PERFORM thingspace.turn();
-    moment := thingspace.now();
-    FOR one IN SELECT * FROM json_to_recordset(batch) AS row (
-        account text, kind text, devices text, named text[], text text, request_id text, same uuid, span bigint,
-        received bigint, raw text, lane bigint)
+    PERFORM thingspace.lock_writes();
+    start_time := thingspace.clock_time();
+    FOR incoming IN SELECT * FROM json_to_recordset(batch) AS row (
+        account text, kind text, devices text, device_ids text[], text text, request_id text, dedup_key uuid,
+        dedup_window_us bigint, received_at bigint, body text, ordering_key bigint, duplicate_of bigint)
     LOOP
-        SELECT id, received INTO first, heard FROM thingspace.callbacks
-        WHERE same = one.same AND duplicate_of IS NULL ORDER BY id DESC LIMIT 1;
-        IF abs(one.received - heard) > one.span THEN
-            first := NULL;
+        SELECT id, received_at INTO original FROM thingspace.messages
+        WHERE dedup_key = incoming.dedup_key AND duplicate_of IS NULL ORDER BY id DESC LIMIT 1;
+        IF abs(incoming.received_at - original.received_at) > incoming.dedup_window_us THEN
+            original.id := NULL;
         END IF;
-        INSERT INTO thingspace.callbacks (account, kind, devices, named, text, request_id, same, received, stored,
-                                          duplicate_of, raw)
-        VALUES (one.account, one.kind, one.devices, one.named, one.text, one.request_id, one.same, one.received,
-                moment, first, decode(one.raw, 'hex'))
-        RETURNING id INTO number;
-        INSERT INTO thingspace.outbox (callback, sink, lane, due)
-        SELECT number, sink, one.lane, CASE WHEN NOT EXISTS (
-            SELECT FROM thingspace.outbox AS head
-            WHERE head.sink = receiver.sink AND head.lane = one.lane AND head.due IS NOT NULL) THEN 0 END
-        FROM unnest(sinks) AS receiver (sink);
+        INSERT INTO thingspace.messages (account, kind, devices, device_ids, text, request_id, dedup_key, received_at,
+                                         stored_at, duplicate_of, body)
+        VALUES (incoming.account, incoming.kind, incoming.devices, incoming.device_ids, incoming.text,
+                incoming.request_id, incoming.dedup_key, incoming.received_at, start_time,
+                coalesce(original.id, incoming.duplicate_of), decode(incoming.body, 'hex'))
+        RETURNING id INTO new_id;
+        INSERT INTO thingspace.outbox (message_id, sink, ordering_key, next_attempt_at)
+        SELECT new_id, new_entry.sink, incoming.ordering_key, CASE WHEN NOT EXISTS (
+            SELECT FROM thingspace.outbox AS active
+            WHERE active.sink = new_entry.sink AND active.ordering_key = incoming.ordering_key
+            AND active.next_attempt_at IS NOT NULL) THEN 0 END
+        FROM unnest(sinks) AS new_entry (sink);
     END LOOP;
 END $$;
 
-CREATE FUNCTION thingspace.promote(for_sink text, lanes bigint[]) RETURNS void LANGUAGE sql VOLATILE AS $$
-    UPDATE thingspace.outbox SET due = 0
-    FROM unnest(lanes) AS touched (lane) CROSS JOIN LATERAL (
-        SELECT callback AS id FROM thingspace.outbox AS waiting
-        WHERE waiting.sink = for_sink AND waiting.lane = touched.lane AND waiting.state = 'waiting'
-        ORDER BY callback LIMIT 1) AS next
-    WHERE sink = for_sink AND callback = next.id AND NOT EXISTS (
-        SELECT FROM thingspace.outbox AS head
-        WHERE head.sink = for_sink AND head.lane = touched.lane AND head.due IS NOT NULL)
+CREATE OR REPLACE FUNCTION thingspace.activate_next(for_sink text, ordering_keys bigint[]) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    UPDATE thingspace.outbox SET next_attempt_at = 0
+    FROM unnest(ordering_keys) AS changed (ordering_key) CROSS JOIN LATERAL (
+        SELECT message_id AS id FROM thingspace.outbox AS entry
+        WHERE entry.sink = for_sink AND entry.ordering_key = changed.ordering_key AND entry.state = 'pending'
+        ORDER BY message_id LIMIT 1) AS next
+    WHERE sink = for_sink AND message_id = next.id AND NOT EXISTS (
+        SELECT FROM thingspace.outbox AS active
+        WHERE active.sink = for_sink AND active.ordering_key = changed.ordering_key
+        AND active.next_attempt_at IS NOT NULL)
 $$;
 
--- No head is set at first, not even for a moment two of one lane: the failed ones become heads in a second step.
--- What a crash takes of a report is delivered again, as promised: its commit waits for no disk.
-CREATE FUNCTION thingspace.report(for_sink text, token bigint, changes json, lanes bigint[]) RETURNS void
+-- The first update activates no entry: a key must not have two active ones, not even for a moment.
+-- The commit waits for no disk, because outcomes that a crash loses only repeat deliveries.
+CREATE OR REPLACE FUNCTION thingspace.record_outcomes(
+    for_sink text, token bigint, updates json, ordering_keys bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    ours bigint[];
-    moment bigint;
+    recorded_ids bigint[];
+    start_time bigint;
 BEGIN
     SET LOCAL synchronous_commit = off;
-    PERFORM thingspace.turn();
-    moment := thingspace.now();
-    WITH changed AS (
-        UPDATE thingspace.outbox SET state = change.state, due = NULL, taken = NULL,
-               attempts = attempts + change.tried, reason = coalesce(change.reason, outbox.reason),
-               changed = CASE change.tried WHEN 1 THEN moment ELSE changed END
-        FROM json_to_recordset(changes) AS change (id bigint, state text, tried integer, reason text)
-        WHERE callback = change.id AND sink = for_sink AND taken = token
-        RETURNING callback)
-    SELECT coalesce(array_agg(callback), '{}') INTO ours FROM changed;
-    UPDATE thingspace.outbox SET due = moment + change.wait
-    FROM json_to_recordset(changes) AS change (id bigint, wait bigint)
-    WHERE callback = change.id AND sink = for_sink AND change.wait IS NOT NULL AND callback = ANY (ours);
-    PERFORM thingspace.promote(for_sink, lanes);
+    PERFORM thingspace.lock_writes();
+    start_time := thingspace.clock_time();
+    WITH recorded AS (
+        UPDATE thingspace.outbox SET state = entry.state, next_attempt_at = NULL, lease_token = NULL,
+               attempts = attempts + entry.attempt_increment,
+               last_error = coalesce(entry.last_error, outbox.last_error),
+               updated_at = CASE entry.attempt_increment WHEN 1 THEN start_time ELSE updated_at END
+        FROM json_to_recordset(updates) AS entry (id bigint, state text, attempt_increment integer, last_error text)
+        WHERE message_id = entry.id AND sink = for_sink AND lease_token = token
+        RETURNING message_id)
+    SELECT coalesce(array_agg(message_id), '{}') INTO recorded_ids FROM recorded;
+    UPDATE thingspace.outbox SET next_attempt_at = start_time + failed.retry_delay_us
+    FROM json_to_recordset(updates) AS failed (id bigint, retry_delay_us bigint)
+    WHERE message_id = failed.id AND sink = for_sink AND failed.retry_delay_us IS NOT NULL
+    AND message_id = ANY (recorded_ids);
+    PERFORM thingspace.activate_next(for_sink, ordering_keys);
 END $$;
 
--- Moves at most `most` from one state to another; how many there were.
-CREATE FUNCTION thingspace.move(for_sink text, wanted bigint[], from_state text, to_state text, most integer)
-RETURNS integer LANGUAGE plpgsql AS $$
+-- Changes at most max_entries and returns their number. The states are literals, so that each query uses its index.
+CREATE OR REPLACE FUNCTION thingspace.change_state(
+    for_sink text, selected_ids bigint[], from_state text, to_state text, max_entries integer) RETURNS integer
+LANGUAGE plpgsql AS $$
 DECLARE
-    part bigint[];
-    lanes bigint[];
+    changed_ids bigint[];
+    ordering_keys bigint[];
 BEGIN
-    PERFORM thingspace.turn();
-    IF from_state = 'dead' THEN
-        SELECT array_agg(callback) INTO part FROM (
-            SELECT callback FROM thingspace.outbox WHERE sink = for_sink AND state = 'dead'
-            AND (wanted IS NULL OR callback = ANY (wanted)) ORDER BY callback LIMIT most) AS found;
+    PERFORM thingspace.lock_writes();
+    IF from_state = 'dead_letter' THEN
+        SELECT array_agg(message_id) INTO changed_ids FROM (
+            SELECT message_id FROM thingspace.outbox WHERE sink = for_sink AND state = 'dead_letter'
+            AND (selected_ids IS NULL OR message_id = ANY (selected_ids)) ORDER BY message_id LIMIT max_entries
+        ) AS selected;
     ELSE
-        SELECT array_agg(callback) INTO part FROM (
-            SELECT callback FROM thingspace.outbox WHERE sink = for_sink AND state = 'waiting'
-            AND (wanted IS NULL OR callback = ANY (wanted)) LIMIT most) AS found;
+        SELECT array_agg(message_id) INTO changed_ids FROM (
+            SELECT message_id FROM thingspace.outbox WHERE sink = for_sink AND state = 'pending'
+            AND (selected_ids IS NULL OR message_id = ANY (selected_ids)) LIMIT max_entries
+        ) AS selected;
     END IF;
-    WITH moved AS (
-        UPDATE thingspace.outbox SET state = to_state, due = NULL, taken = NULL, changed = thingspace.now(),
-               attempts = CASE to_state WHEN 'waiting' THEN 0 ELSE attempts END
-        WHERE sink = for_sink AND callback = ANY (part) RETURNING lane)
-    SELECT array_agg(DISTINCT lane) INTO lanes FROM moved;
-    PERFORM thingspace.promote(for_sink, lanes);
-    RETURN coalesce(cardinality(part), 0);
+    WITH changed AS (
+        UPDATE thingspace.outbox SET state = to_state, next_attempt_at = NULL, lease_token = NULL,
+               updated_at = thingspace.clock_time(),
+               attempts = CASE to_state WHEN 'pending' THEN 0 ELSE attempts END
+        WHERE sink = for_sink AND message_id = ANY (changed_ids) RETURNING ordering_key)
+    SELECT array_agg(DISTINCT ordering_key) INTO ordering_keys FROM changed;
+    PERFORM thingspace.activate_next(for_sink, ordering_keys);
+    RETURN coalesce(cardinality(changed_ids), 0);
 END $$;

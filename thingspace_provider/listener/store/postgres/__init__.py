@@ -1,1 +1,1 @@
-"""The store on PostgreSQL."""
+"""Store in a PostgreSQL database."""

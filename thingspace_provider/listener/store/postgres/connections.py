@@ -24,6 +24,7 @@ PARAMETERS = {
     "default_transaction_isolation": "read committed",  # the functions must see what was committed before their lock
     "jit": "off",  # compiling a statement takes longer than running it
     "lock_timeout": "0",  # the statement timeout bounds the wait for the write lock
+    "search_path": "thingspace",
     "synchronous_commit": "on",
 }
 # Statistics of a young table mislead the planner, whose plans the functions keep: these tables are never scanned.
@@ -172,7 +173,7 @@ def error_text(error: psycopg.Error) -> str:
 
 
 def _has_no_effect(error: psycopg.Error) -> bool:
-    """Return whether a retry is safe, and useful: a statement timeout would only come again."""
+    """Return whether a retry is safe, and useful: a statement timeout would only be repeated."""
     # The server ends an idle session between two statements only, although it reports that as FATAL.
     if isinstance(error, IdleSessionTimeout):
         return True

@@ -1,4 +1,4 @@
-"""What replicas on one database have in common beside texts. See `shared.py`."""
+"""Coordination of the replicas on one PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -10,63 +10,70 @@ from collections.abc import Callable, Iterator
 from thingspace_provider.listener.store.base import StoreError
 from thingspace_provider.listener.store.postgres.connections import ConnectionPool
 
-LEASE_SECONDS = 20.0
-RENEW_INTERVAL_SECONDS = 5.0
-NOW = "SELECT thingspace.now()"
-GET_VALUE = "SELECT number FROM thingspace.notes WHERE name = %(name)s"
+NOW = "SELECT thingspace.clock_time()"
+GET_VALUE = "SELECT value FROM thingspace.coordination WHERE name = %(name)s"
 SET_VALUE = """
-INSERT INTO thingspace.notes VALUES (%(name)s, %(number)s) ON CONFLICT (name) DO UPDATE SET number = excluded.number
+INSERT INTO thingspace.coordination VALUES (%(name)s, %(value)s)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
-# A lease is noted with its end, which also tells it from others. An end later than any that can be noted now is of a
-# clock that was set back.
+# The value of a lease is its end, which also identifies its holder. A later end than a new lease has is of a clock that
+# was set back.
 ACQUIRE = """
-INSERT INTO thingspace.notes AS lease VALUES (%(name)s, thingspace.now() + %(lease)s)
-ON CONFLICT (name) DO UPDATE SET number = excluded.number
-WHERE lease.number <= thingspace.now() OR lease.number > excluded.number + %(lease)s
-RETURNING number
+INSERT INTO thingspace.coordination AS lease VALUES (%(name)s, thingspace.clock_time() + %(lease_us)s)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+WHERE lease.value <= thingspace.clock_time() OR lease.value > excluded.value + %(lease_us)s
+RETURNING value
 """
 RENEW = """
-UPDATE thingspace.notes SET number = thingspace.now() + %(lease)s WHERE name = %(name)s AND number = %(end)s
-RETURNING number
+UPDATE thingspace.coordination SET value = thingspace.clock_time() + %(lease_us)s
+WHERE name = %(name)s AND value = %(expires_at)s
+RETURNING value
 """
-RELEASE = "UPDATE thingspace.notes SET number = 0 WHERE name = %(name)s AND number = %(end)s"
+RELEASE = "UPDATE thingspace.coordination SET value = 0 WHERE name = %(name)s AND value = %(expires_at)s"
 
 
 class PostgresCoordination:
-    """A turn is a lease by the server's clock: who dies, hangs or is cut off does not renew it, and others go on."""
+    """Leader leases by the clock of the server, and shared values. See `base.Coordination`.
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    A replica that ends, hangs or loses its connection does not renew its lease, and another one acquires it.
+    """
+
+    def __init__(self, pool: ConnectionPool, lease_seconds: float = 20.0, renew_interval_seconds: float = 5.0) -> None:
         self._pool = pool
+        self._lease_seconds = lease_seconds
+        self._renew_interval_seconds = renew_interval_seconds
 
     @contextlib.contextmanager
     def leader_lease(self, name: str) -> Iterator[Callable[[], bool]]:
-        """A thread renews it."""
-        lease = LeaderLease(self._pool, f"turn {name}")
+        """Try to hold a lease; a thread renews it."""
+        lease = LeaderLease(self._pool, f"lease {name}", self._lease_seconds, self._renew_interval_seconds)
         try:
             yield lease.is_held
         finally:
             lease.close()
 
     def now(self) -> int:
-        """The server's clock."""
-        return int(self._pool.fetch_rows(NOW, {})[0][0])
+        """Return the time of the server."""
+        return int(self._pool.fetch_rows(NOW)[0][0])
 
     def get_value(self, name: str) -> int:
-        """The number that was noted last."""
+        """Return the last value."""
         rows = self._pool.fetch_rows(GET_VALUE, {"name": name})
         return int(rows[0][0]) if rows else 0
 
     def set_value(self, name: str, value: int) -> None:
-        """Note a number for all."""
-        self._pool.fetch_rows(SET_VALUE, {"name": name, "number": value})
+        """Set a value."""
+        self._pool.fetch_rows(SET_VALUE, {"name": name, "value": value})
 
 
 class LeaderLease:
-    """Taken when made, unless others have it; renewed until it is closed. Raises StoreFailed."""
+    """Lease that is acquired at construction, unless a replica holds it, and renewed until `close`."""
 
-    def __init__(self, pool: ConnectionPool, name: str) -> None:
+    def __init__(self, pool: ConnectionPool, name: str, lease_seconds: float, renew_interval_seconds: float) -> None:
         self._pool = pool
         self._name = name
+        self._lease_seconds = lease_seconds
+        self._renew_interval_seconds = renew_interval_seconds
         self._held_until = 0.0
         self._expires_at: int | None = None
         self._closed = threading.Event()
@@ -76,26 +83,27 @@ class LeaderLease:
             self._thread.start()
 
     def is_held(self) -> bool:
-        """Whether nobody else can have it now."""
+        """Return whether no other replica can hold it now."""
         return self._expires_at is not None and time.monotonic() < self._held_until
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the lease. If that fails, it expires."""
         if self._thread.is_alive():
             self._closed.set()
             self._thread.join()
         if self._expires_at is not None:
-            with contextlib.suppress(StoreError):  # then it ends by itself
+            with contextlib.suppress(StoreError):
                 self._execute(RELEASE)
 
     def _renew(self) -> None:
-        while self._expires_at is not None and not self._closed.wait(RENEW_INTERVAL_SECONDS):
-            with contextlib.suppress(StoreError):  # then once more, as long as it lasts
+        while self._expires_at is not None and not self._closed.wait(self._renew_interval_seconds):
+            with contextlib.suppress(StoreError):  # the next attempt is after the interval
                 self._execute(RENEW)
 
     def _execute(self, statement: str) -> None:
         started = time.monotonic()
-        lease_us = int(LEASE_SECONDS * 1_000_000)
-        rows = self._pool.fetch_rows(statement, {"name": self._name, "lease": lease_us, "end": self._expires_at})
+        lease_us = int(self._lease_seconds * 1_000_000)
+        values = {"name": self._name, "lease_us": lease_us, "expires_at": self._expires_at}
+        rows = self._pool.fetch_rows(statement, values)
         self._expires_at = int(rows[0][0]) if rows else None
-        self._held_until = started + LEASE_SECONDS
+        self._held_until = started + self._lease_seconds

@@ -1,4 +1,4 @@
-"""The store in a PostgreSQL database, for several listeners at once: each appends, reads and forwards.
+"""Store in a PostgreSQL database. Several listeners can use it at once, as replicas.
 
 A pooler in between must pool sessions, not transactions.
 """
@@ -12,15 +12,8 @@ from typing import Any
 
 import psycopg
 
-from thingspace_provider.listener.store.base import (
-    Delivery,
-    DeliveryHistory,
-    IncomingCallback,
-    MessageQuery,
-    PurgeResult,
-    StoredMessage,
-    StoreOpenError,
-)
+from thingspace_provider.listener.model import IncomingCallback
+from thingspace_provider.listener.store.base import PurgeResult, StoreOpenError
 from thingspace_provider.listener.store.duplicates import WINDOW_US, dedup_key, window_key
 from thingspace_provider.listener.store.ordering import ordering_key
 from thingspace_provider.listener.store.postgres.connections import (
@@ -32,36 +25,35 @@ from thingspace_provider.listener.store.postgres.connections import (
     error_text,
 )
 from thingspace_provider.listener.store.postgres.coordination import PostgresCoordination
-from thingspace_provider.listener.store.postgres.outbox import DELIVERY_COLUMNS, PostgresOutbox
-from thingspace_provider.listener.store.postgres.reader import find_messages, message_from_row
+from thingspace_provider.listener.store.postgres.outbox import PostgresOutbox
+from thingspace_provider.listener.store.postgres.reader import PostgresReader
 from thingspace_provider.listener.store.postgres.schema import migrate
-from thingspace_provider.listener.store.query_sql import MESSAGE_COLUMNS, fold_ascii_case, replace_nul
+from thingspace_provider.listener.store.query_sql import fold_ascii_case, replace_nul
+from thingspace_provider.listener.store.sql_store import SqlStore
 
-OPEN_TIMEOUT_SECONDS = 30  # others may be making the schema
+OPEN_TIMEOUT_SECONDS = 30  # replicas may be creating the schema
 APPEND_TIMEOUT_SECONDS = 1.0  # ThingSpace waits for 2 seconds
 BACKGROUND_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 10.0
 APPEND = "SELECT thingspace.append(%(batch)s::json, %(sinks)s::text[])"
-SELECT_MESSAGE = f"SELECT {MESSAGE_COLUMNS} FROM thingspace.callbacks WHERE id = %(id)s"  # noqa: S608  names only
-SELECT_DELIVERIES = f"SELECT {DELIVERY_COLUMNS} FROM thingspace.outbox WHERE callback = %(id)s ORDER BY sink"  # noqa: S608  names only
 PURGE = """
-WITH looked_at AS MATERIALIZED (
-    SELECT received, id, EXISTS (
-        SELECT FROM thingspace.outbox WHERE callback = id AND state IN ('waiting', 'dead')) AS owed
-    FROM thingspace.callbacks WHERE (received, id) > (%(received)s, %(id)s) AND received < %(before)s
-    ORDER BY received, id LIMIT %(limit)s
-), noted AS (
-    DELETE FROM thingspace.outbox USING looked_at WHERE callback = id AND NOT owed
-), removed AS (
-    DELETE FROM thingspace.callbacks USING looked_at WHERE callbacks.id = looked_at.id AND NOT owed
-    RETURNING callbacks.id
+WITH candidates AS MATERIALIZED (
+    SELECT received_at, id, EXISTS (
+        SELECT FROM thingspace.outbox WHERE message_id = id AND state IN ('pending', 'dead_letter')) AS is_needed
+    FROM thingspace.messages WHERE (received_at, id) > (%(received_at)s, %(id)s) AND received_at < %(before)s
+    ORDER BY received_at, id LIMIT %(limit)s
+), purged_entries AS (
+    DELETE FROM thingspace.outbox USING candidates WHERE message_id = id AND NOT is_needed
+), purged AS (
+    DELETE FROM thingspace.messages USING candidates WHERE messages.id = candidates.id AND NOT is_needed
+    RETURNING messages.id
 )
-SELECT (SELECT count(*) FROM removed), received, id FROM looked_at ORDER BY received, id
+SELECT (SELECT count(*) FROM purged), received_at, id FROM candidates ORDER BY received_at, id
 """
 
 
-class PostgresStore:
-    """Opens the database, and makes what it lacks. Raises StoreUnusable; no text says the password.
+class PostgresStore(SqlStore):
+    """Opens the database and creates its schema. Raises StoreOpenError, whose message has no password.
 
     Args:
         append_timeout_seconds: of one append.
@@ -88,39 +80,31 @@ class PostgresStore:
         self._writer = pool(append_timeout_seconds, INDEX_SCANS_ONLY)
         self._background = pool(BACKGROUND_TIMEOUT_SECONDS, INDEX_SCANS_ONLY)
         self._readers = pool(READ_TIMEOUT_SECONDS, {})
+        self._reader = PostgresReader(self._readers)
+        self._sinks = list(sinks)
         self.outbox = PostgresOutbox(self._background, sinks)
         self.coordination = PostgresCoordination(self._background)
 
     def append(self, callbacks: Sequence[IncomingCallback]) -> None:
-        """Store all or none: one statement, one commit, one sync of the server's disk."""
+        """Store all callbacks or none, with one statement and one sync of the server's disk."""
         batch = json.dumps([_to_row(incoming) for incoming in callbacks])
-        self._writer.fetch_rows(APPEND, {"batch": batch, "sinks": self.outbox.sinks})
+        self._writer.fetch_rows(APPEND, {"batch": batch, "sinks": self._sinks})
 
     def check_writable(self) -> None:
-        """Write the one row that is there for this."""
-        self._writer.fetch_rows("UPDATE thingspace.proof SET written = written + 1")
+        """Commit a write to a table of its own."""
+        self._writer.fetch_rows("UPDATE thingspace.write_check SET writes = writes + 1")
 
     def run_maintenance(self) -> None:
-        """The server does that."""
-
-    def find(self, query: MessageQuery) -> list[StoredMessage]:
-        """Stored callbacks in the order of storage."""
-        return find_messages(self._readers, query)
-
-    def delivery_history(self, message_id: int) -> DeliveryHistory | None:
-        """One callback and what became of it."""
-        rows = self._readers.fetch_rows(SELECT_MESSAGE, {"id": message_id})
-        if not rows:
-            return None
-        deliveries = self._readers.fetch_rows(SELECT_DELIVERIES, {"id": message_id})
-        return DeliveryHistory(message_from_row(rows[0]), tuple(Delivery(*row) for row in deliveries))
+        """Do nothing: the server does it."""
 
     def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
-        """Remove what is old and owed to nobody."""
-        received, message_id = after
-        values = {"before": received_before, "limit": limit, "received": received, "id": message_id}
-        examined = self._background.fetch_rows(PURGE, values)
-        return PurgeResult(examined[0][0] if examined else 0, examined[-1][1:] if len(examined) == limit else None)
+        """Remove old messages."""
+        received_at, message_id = after
+        values = {"before": received_before, "limit": limit, "received_at": received_at, "id": message_id}
+        candidates = self._background.fetch_rows(PURGE, values)
+        return PurgeResult(
+            candidates[0][0] if candidates else 0, candidates[-1][1:] if len(candidates) == limit else None
+        )
 
     def close(self) -> None:
         """Close every connection."""
@@ -135,7 +119,7 @@ def _migrate(pool: ConnectionPool, masked_url: str) -> None:
             check_session_pooling(session, other)
             migrate(session)
     except psycopg.ProgrammingError as error:
-        # What the driver says of an address that it cannot read repeats the address; a server's refusal has a code.
+        # The driver quotes a URL that it cannot parse; only errors of the server have a code.
         detail = error_text(error) if error.sqlstate else "the address is not a PostgreSQL URL that libpq can read"
         raise StoreOpenError(f"{masked_url} cannot be used as a store: {detail}") from None
     except psycopg.Error as error:
@@ -145,20 +129,20 @@ def _migrate(pool: ConnectionPool, masked_url: str) -> None:
 
 
 def _to_row(incoming: IncomingCallback) -> dict[str, Any]:
-    """An element of what the function `append` takes."""
+    """Build an element of the batch of the function `append`."""
     callback, key = incoming.callback, dedup_key(incoming)
     identity = ("request", incoming.account, key) if key else ("window", *window_key(incoming))
     return {
         "account": incoming.account,
         "kind": callback.kind,
         "devices": json.dumps(callback.devices, ensure_ascii=False),
-        "named": sorted({fold_ascii_case(device.id) for device in callback.devices}),
+        "device_ids": sorted({fold_ascii_case(device.id) for device in callback.devices}),
         "text": callback.text and replace_nul(callback.text),
         "request_id": callback.request_id and replace_nul(callback.request_id),
-        "same": blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
-        "span": None if key else WINDOW_US,
-        "received": incoming.received_at,
-        "raw": callback.body.hex(),
-        "lane": ordering_key(incoming),
-        "repeats": incoming.duplicate_of,
+        "dedup_key": blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
+        "dedup_window_us": None if key else WINDOW_US,
+        "received_at": incoming.received_at,
+        "body": callback.body.hex(),
+        "ordering_key": ordering_key(incoming),
+        "duplicate_of": incoming.duplicate_of,
     }

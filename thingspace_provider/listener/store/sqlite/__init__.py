@@ -1,1 +1,1 @@
-"""The store on SQLite."""
+"""Store in a SQLite file."""

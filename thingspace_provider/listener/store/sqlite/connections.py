@@ -1,4 +1,4 @@
-"""Opens a SQLite file so that a commit survives a power cut, and refuses to go on when it would not."""
+"""Connections to a SQLite file, on which a commit survives a power cut."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from thingspace_provider.common.file_lock import FileLock
 from thingspace_provider.listener.store.base import StoreError, StoreOpenError
 from thingspace_provider.listener.store.sqlite.schema import migrate
 
-MIN_SQLITE_VERSION = 3051003  # SQLite 3.51.3: before it, a WAL reset while another connection reads could lose commits
+MIN_SQLITE_VERSION = 3051003  # 3.51.3: earlier ones can lose commits if the WAL is reset while a connection reads
 SYNCHRONOUS_FULL = 2
 BUSY_TIMEOUT_MILLISECONDS = 1000
 MAX_WAL_BYTES = 32 * 2**20  # what the file keeps; a long read lets it grow, and the next cycle of the log truncates it
 
 
 def lock_store(path: Path) -> FileLock:
-    """Hold the lock file beside the store, so that no second listener opens it. Raises StoreUnusable."""
+    """Lock the file beside the store against a second listener. Raises StoreOpenError."""
     try:
         file_lock = FileLock(path.with_name(f"{path.name}.lock"))
     except FileNotFoundError as error:
@@ -32,14 +32,12 @@ def lock_store(path: Path) -> FileLock:
         raise StoreOpenError(f"{path} cannot be used as a store: {error.strerror}") from error
     if not file_lock.acquire():
         file_lock.release()
-        raise StoreOpenError(
-            f"{path} is the store of another listener that is running: stop that one or give another store"
-        )
+        raise StoreOpenError(f"{path} is the store of a running listener: stop that listener or use another store")
     return file_lock
 
 
 def open_writer(path: Path) -> apsw.Connection:
-    """A connection that writes. Raises StoreUnusable or apsw.Error."""
+    """Open or create the store for durable commits. Raises StoreOpenError or apsw.Error."""
     if apsw.SQLITE_VERSION_NUMBER < MIN_SQLITE_VERSION:
         raise StoreOpenError(f"SQLite {apsw.sqlite_lib_version()} can lose commits: install apsw 3.51.3 or newer")
     try:
@@ -47,9 +45,9 @@ def open_writer(path: Path) -> apsw.Connection:
     except OSError as error:
         raise StoreOpenError(error.strerror) from error
     connection = _connect(path, "FULL")
-    # Asked back, because SQLite goes on without a word where a file system cannot do it.
+    # Read back, because SQLite reports no error on a file system that does not support them.
     if connection.pragma("journal_mode") != "wal" or connection.pragma("synchronous") != SYNCHRONOUS_FULL:
-        raise StoreOpenError("its file system cannot keep SQLite's write-ahead log: use a local disk")
+        raise StoreOpenError("its file system does not support SQLite's write-ahead log: use a local disk")
     migrate(connection)
     _sync_directory(path.parent)
     connection.set_commit_hook(_build_commit_hook(path))
@@ -57,7 +55,7 @@ def open_writer(path: Path) -> apsw.Connection:
 
 
 def open_background_writer(path: Path) -> apsw.Connection:
-    """A second connection that writes, for what may be done again: its commits are synced only with later ones."""
+    """Open a connection for repeatable writes, whose commits are synced only with later ones."""
     return _connect(path, "NORMAL")
 
 
@@ -116,12 +114,12 @@ def _connect(path: Path, synchronous: str) -> apsw.Connection:
 
 
 def _open_private(path: Path) -> IO[str]:
-    """A file that only this user can read; not handed on to child processes."""
-    return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")  # noqa: PTH123  the mode must be there from the first moment
+    """Open or create a file that only this user can read and no child process inherits."""
+    return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")  # noqa: PTH123  the mode must be set at creation
 
 
 def _sync_directory(directory: Path) -> None:
-    """The file's name must survive a power cut, too."""
+    """Make the name of a new file survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

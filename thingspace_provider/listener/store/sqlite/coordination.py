@@ -1,4 +1,4 @@
-"""For a listener that has its store to itself: it always has the turn, and a restart knows what was noted."""
+"""Coordination of a listener that does not share its store."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from thingspace_provider.listener.store.sqlite.reader import Reader
+from thingspace_provider.listener.store.sqlite.reader import SqliteReader
 from thingspace_provider.listener.store.sqlite.writer import Writer
 
-GET_VALUE = "SELECT number FROM notes WHERE name = :name"
-SET_VALUE = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = excluded.number"
+GET_VALUE = "SELECT value FROM coordination WHERE name = :name"
+SET_VALUE = "INSERT INTO coordination VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 
 class SqliteCoordination:
-    """See `shared.py`."""
+    """Values of one listener, which is always the leader. See `base.Coordination`."""
 
-    def __init__(self, writer: Writer, reader: Reader) -> None:
+    def __init__(self, writer: Writer, reader: SqliteReader) -> None:
         self._writer = writer
         self._reader = reader
 
     def leader_lease(self, name: str) -> AbstractContextManager[Callable[[], bool]]:
-        """It has."""
+        """Hold the lease: there are no other replicas."""
         del name
         return contextlib.nullcontext(lambda: True)
 
     def now(self) -> int:
-        """This machine's clock."""
+        """Return the time of this machine."""
         return time.time_ns() // 1000
 
     def get_value(self, name: str) -> int:
-        """The number that was noted last."""
+        """Return the last value."""
         rows = self._reader.fetch_rows(GET_VALUE, {"name": name})
         return int(rows[0][0]) if rows else 0
 
     def set_value(self, name: str, value: int) -> None:
-        """Note a number."""
-        with self._writer.transaction() as writer:
-            writer.execute(SET_VALUE, (name, value))
+        """Set a value."""
+        with self._writer.transaction() as connection:
+            connection.execute(SET_VALUE, (name, value))

@@ -1,4 +1,4 @@
-"""The tables of the SQLite store, and how a file of an earlier version gets them."""
+"""Schema of the SQLite store, and its migrations."""
 
 from __future__ import annotations
 
@@ -7,66 +7,59 @@ import apsw
 from thingspace_provider.listener.store.base import StoreOpenError
 
 VERSION_1 = """
-CREATE TABLE callbacks (
-    id           INTEGER PRIMARY KEY AUTOINCREMENT,  -- an id is never given twice: it is a reader's cursor
+CREATE TABLE messages (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,  -- no id is reused: it is the cursor of readers
     account      TEXT NOT NULL,
     kind         TEXT NOT NULL CHECK (kind IN ('text', 'sent', 'confirmation', 'fault', 'other')),
     devices      TEXT NOT NULL,                      -- JSON [["iccid", "8914…"], …]
     text         TEXT CHECK ((text IS NULL) = (kind <> 'text')),
     request_id   TEXT,
-    request_key  TEXT,                               -- what repeated deliveries of one request share
-    received     INTEGER NOT NULL,                   -- microseconds after 1970
+    dedup_key    TEXT,                               -- NULL if DuplicateWindow finds the duplicates
+    received_at  INTEGER NOT NULL,                   -- microseconds after 1970
+    stored_at    INTEGER NOT NULL,
     duplicate_of INTEGER,
-    raw          BLOB NOT NULL                       -- the body without user name and password
+    body         BLOB NOT NULL                       -- without user name and password
 ) STRICT;
-CREATE INDEX by_request ON callbacks (account, request_key) WHERE request_key IS NOT NULL;
-CREATE TABLE proof (one INTEGER PRIMARY KEY CHECK (one = 1), written INTEGER NOT NULL) STRICT;
-INSERT INTO proof VALUES (1, 0);
-"""
-VERSION_2 = """
-ALTER TABLE callbacks ADD COLUMN stored INTEGER;     -- microseconds after 1970; NULL for what version 1 stored
-CREATE INDEX by_received ON callbacks (received);
+CREATE INDEX messages_dedup_key ON messages (account, dedup_key) WHERE dedup_key IS NOT NULL;
+CREATE INDEX messages_received_at ON messages (received_at);
 CREATE TABLE devices (
-    device   TEXT NOT NULL,                          -- in lower case
-    callback INTEGER NOT NULL,
-    PRIMARY KEY (device, callback)
+    device_id  TEXT NOT NULL,                        -- in lower case
+    message_id INTEGER NOT NULL,
+    PRIMARY KEY (device_id, message_id)
 ) STRICT, WITHOUT ROWID;
-INSERT OR IGNORE INTO devices
-SELECT lower(entry.value->>1), callbacks.id FROM callbacks, json_each(callbacks.devices) AS entry;
+CREATE TABLE device_index_position (message_id INTEGER NOT NULL) STRICT;  -- later messages are not yet in `devices`
+INSERT INTO device_index_position VALUES (0);
 CREATE TABLE outbox (
-    callback INTEGER NOT NULL,
-    sink     TEXT NOT NULL,
-    lane     INTEGER NOT NULL,                       -- account and device, hashed: these go in order
-    state    TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'dead', 'discarded')),
-    due      INTEGER CHECK (due IS NULL OR state = 'waiting'),  -- NULL unless it is the head of its lane
-    taken    INTEGER,                                -- token of the claim that has it, or had it last
-    attempts INTEGER NOT NULL DEFAULT 0,
-    reason   TEXT,
-    changed  INTEGER,
-    PRIMARY KEY (callback, sink)
+    message_id      INTEGER NOT NULL,
+    sink            TEXT NOT NULL,
+    ordering_key    INTEGER NOT NULL,                -- hash of account and device
+    state           TEXT NOT NULL DEFAULT 'pending'
+                    CHECK (state IN ('pending', 'delivered', 'dead_letter', 'discarded')),
+    next_attempt_at INTEGER CHECK (next_attempt_at IS NULL OR state = 'pending'),  -- of the active entry of its key
+    lease_token     INTEGER,                         -- of the current or last lease
+    attempts        INTEGER NOT NULL DEFAULT 0,
+    last_error      TEXT,
+    updated_at      INTEGER,
+    PRIMARY KEY (message_id, sink)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX outbox_due ON outbox (sink, due, callback) WHERE due IS NOT NULL;
-CREATE UNIQUE INDEX outbox_head ON outbox (sink, lane) WHERE due IS NOT NULL;
-CREATE INDEX outbox_waiting ON outbox (sink, lane, callback) WHERE state = 'waiting';
-CREATE INDEX outbox_dead ON outbox (sink, callback) WHERE state = 'dead';
+CREATE INDEX outbox_due ON outbox (sink, next_attempt_at, message_id) WHERE next_attempt_at IS NOT NULL;
+CREATE UNIQUE INDEX outbox_active ON outbox (sink, ordering_key) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX outbox_pending ON outbox (sink, ordering_key, message_id) WHERE state = 'pending';
+CREATE INDEX outbox_dead_letters ON outbox (sink, message_id) WHERE state = 'dead_letter';
+CREATE TABLE coordination (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE write_check (writes INTEGER NOT NULL) STRICT;
+INSERT INTO write_check VALUES (0);
 """
-VERSION_3 = """
-CREATE TABLE devices_until (id INTEGER NOT NULL) STRICT;  -- devices of later callbacks are not yet in the table
-INSERT INTO devices_until SELECT coalesce(max(id), 0) FROM callbacks;
-"""
-VERSION_4 = """
-CREATE TABLE notes (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"""
-VERSIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
+MIGRATIONS = (VERSION_1,)
 
 
 def migrate(connection: apsw.Connection) -> None:
-    """Take a file from its version to the newest, in one transaction. Raises StoreUnusable for a newer one."""
+    """Apply all missing migrations in one transaction. Raises StoreOpenError for the file of a newer version."""
     version = connection.pragma("user_version")
-    if version > len(VERSIONS):
-        raise StoreOpenError(f"it was written by a newer version (schema {version}, known is {len(VERSIONS)})")
-    if version < len(VERSIONS):
+    if version > len(MIGRATIONS):
+        raise StoreOpenError(f"it was written by a newer version (schema {version}, known is {len(MIGRATIONS)})")
+    if version < len(MIGRATIONS):
         with connection:
-            for step in VERSIONS[version:]:
-                connection.execute(step)
-            connection.execute(f"PRAGMA user_version = {len(VERSIONS)}")
+            for migration in MIGRATIONS[version:]:
+                connection.execute(migration)
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

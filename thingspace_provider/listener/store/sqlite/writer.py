@@ -1,4 +1,4 @@
-"""Transactions on the SQLite file, one at a time, and the copying of its write-ahead log."""
+"""Transactions on a SQLite file, one at a time, and checkpoints of its write-ahead log."""
 
 from __future__ import annotations
 
@@ -10,24 +10,48 @@ import apsw
 
 from thingspace_provider.listener.store.base import StoreError
 
-MAX_WAL_PAGES = 4000  # of 4 kB, after which the WAL is copied into the database
+MAX_WAL_PAGES = 4000  # of 4 kB
 WRITE_LOCK_TIMEOUT_SECONDS = 1.0
 
 
-class Writer:
-    """A connection that writes. `turn` is shared by all that write to one file: SQLite would let them sleep and try."""
+class WriteLock:
+    """Lock that the writers of one file share, because SQLite itself lets them poll."""
 
-    def __init__(self, connection: apsw.Connection, write_lock: threading.Lock) -> None:
+    def __init__(self, timeout_seconds: float) -> None:
+        self._lock = threading.Lock()
+        self._timeout_seconds = timeout_seconds
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the lock for a block. Raises StoreError after the timeout."""
+        if not self._lock.acquire(timeout=self._timeout_seconds):
+            raise StoreError("another transaction of this process takes too long")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+class Writer:
+    """Connection for transactions.
+
+    Args:
+        write_lock: shared by all writers of the file.
+        max_wal_pages: size of the WAL from which `checkpoint` copies it into the database.
+    """
+
+    def __init__(self, connection: apsw.Connection, write_lock: WriteLock, max_wal_pages: int) -> None:
         self._connection = connection
         self._write_lock = write_lock
+        self._max_wal_pages = max_wal_pages
         self._connection_lock = threading.RLock()
         self._wal_pages = 0
         connection.set_wal_hook(self._record_wal_pages)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
-        """All or nothing of what is done inside. Raises StoreFailed."""
-        with self._connection_lock, self._hold_write_lock():
+        """Commit the statements of a block, or none. Raises StoreError."""
+        with self._connection_lock, self._write_lock.hold():
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
@@ -40,26 +64,17 @@ class Writer:
                 raise
 
     def checkpoint(self) -> None:
-        """Copy a long WAL into the database, without waiting for readers and out of turn."""
+        """Copy a long WAL into the database, without the write lock and without waiting for readers."""
         with self._connection_lock:
-            if self._wal_pages > MAX_WAL_PAGES:
+            if self._wal_pages > self._max_wal_pages:
                 self._wal_pages = 0
-                with contextlib.suppress(apsw.Error):  # what ails the store shows at the next commit
+                with contextlib.suppress(apsw.Error):  # the next commit reports a failing disk
                     self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def close(self) -> None:
         """Close the connection."""
         with self._connection_lock:
             self._connection.close()
-
-    @contextlib.contextmanager
-    def _hold_write_lock(self) -> Iterator[None]:
-        if not self._write_lock.acquire(timeout=WRITE_LOCK_TIMEOUT_SECONDS):
-            raise StoreError("another transaction of this process takes too long")
-        try:
-            yield
-        finally:
-            self._write_lock.release()
 
     def _record_wal_pages(self, connection: apsw.Connection, database: str, pages: int) -> int:
         del connection, database
