@@ -160,12 +160,12 @@ class ReplicatedLoginGuard(LoginGuard):
 
 def _rejection_key(credentials: Credentials) -> str:
     """Under which a refusal is noted."""
-    return f"refused {password_hash(credentials)}"
+    return f"rejected_login {password_hash(credentials)}"
 
 
 def _override_key(credentials: Credentials, value: str) -> str:
     """Under which it is noted that a value of the override was used for a user."""
-    return f"spent {user_hash(credentials)} {value_hash(value)}"
+    return f"login_override {user_hash(credentials)} {value_hash(value)}"
 
 
 def _page_digest(page: HistoryPage) -> bytes:

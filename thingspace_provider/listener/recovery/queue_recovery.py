@@ -167,7 +167,7 @@ class QueueRecovery:
                 return
             self._leader_since = math.inf
             started, now_us = time.monotonic(), self._coordination.now()
-            last_run_us = self._coordination.get_value(f"asked {account}")
+            last_run_us = self._coordination.get_value(f"recovery_run {account}")
             last_run = (
                 started - (now_us - last_run_us) / 1e6 if last_run_us <= now_us else -math.inf
             )  # else the clock was set back
@@ -182,7 +182,7 @@ class QueueRecovery:
                 self._metrics.record_run(COMPLETED, message_count)
                 json_log.log_event("recovery_completed", account=account, mode=due.mode, messages=message_count)
                 with contextlib.suppress(StoreError):  # then another listener asks once more
-                    self._coordination.set_value(f"asked {account}", now_us)
+                    self._coordination.set_value(f"recovery_run {account}", now_us)
 
     def _postpone_for_leader(self, schedule: RecoverySchedule) -> None:
         now = time.monotonic()
