@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from tests.support.waiting import wait_until
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """Received POST request and its time."""
+    """Received POST request, with its target as sent, and its time."""
 
+    target: str
     headers: dict[str, str]
     body: bytes
     received_at: float
@@ -41,7 +43,8 @@ Responder = Callable[[ReceivedRequest], ReceiverResponse | float]
 class Receiver:
     """Receiver that records requests and accepted requests. It responds with 204 by default."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
         self.requests: list[ReceivedRequest] = []
         self.accepted: list[ReceivedRequest] = []
         self.responder: Responder = lambda _: (204, {})
@@ -55,7 +58,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook?token=invented-url-token"
+        return f"{'https' if self._context else 'http'}://127.0.0.1:{self.port}/hook?token=invented-url-token"
 
     def up(self) -> None:
         """Listen on the same port as before."""
@@ -91,10 +94,10 @@ class Receiver:
 
     async def _up(self) -> None:
         app = web.Application()
-        app.router.add_post("/hook", self._respond)
+        app.router.add_post("/{path:.*}", self._respond)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self._context)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -112,7 +115,7 @@ class Receiver:
             self._runner = None
 
     async def _respond(self, request: web.Request) -> web.Response:
-        received = ReceivedRequest(dict(request.headers), await request.read(), time.monotonic())
+        received = ReceivedRequest(request.raw_path, dict(request.headers), await request.read(), time.monotonic())
         self.requests.append(received)
         response = self.responder(received)
         if isinstance(response, float):

@@ -1,4 +1,4 @@
-"""When a sink is left alone, and when it is asked again; by a clock that the test moves."""
+"""Circuit breaker with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ def clock() -> Clock:
 
 @pytest.fixture
 def breaker(clock: Clock) -> CircuitBreaker:
-    """Without chance: every pause is as long as it can be."""
+    """Circuit breaker without jitter."""
     return CircuitBreaker(clock, lambda: 1.0)
 
 
-def fail(breaker: CircuitBreaker, times: int, device: str = "a", *, itself: bool = True, after: float = 0) -> None:
+def fail(
+    breaker: CircuitBreaker, times: int, device: str = "a", *, sink_wide: bool = True, retry_after: float = 0
+) -> None:
     for _ in range(times):
-        breaker.record_failure(device, "broken", sink_wide=itself, retry_after_seconds=after)
+        breaker.record_failure(device, "broken", sink_wide=sink_wide, retry_after_seconds=retry_after)
 
 
-def test_it_opens_when_the_sink_itself_failed_often_in_a_row(breaker: CircuitBreaker) -> None:
+def test_circuit_breaker_opens_when_the_sink_fails_five_times_in_a_row(breaker: CircuitBreaker) -> None:
     fail(breaker, FAILURE_THRESHOLD - 1)
     breaker.record_success()
     fail(breaker, FAILURE_THRESHOLD - 1)
@@ -44,19 +46,19 @@ def test_it_opens_when_the_sink_itself_failed_often_in_a_row(breaker: CircuitBre
     assert (breaker.is_open, breaker.permits(64), breaker.last_error) == (True, 0, "broken")
 
 
-def test_one_device_alone_never_opens_it_but_many_do(breaker: CircuitBreaker) -> None:
-    fail(breaker, 100, itself=False)
+def test_failures_of_one_device_never_open_it_but_those_of_five_do(breaker: CircuitBreaker) -> None:
+    fail(breaker, 100, sink_wide=False)
     assert not breaker.is_open
     for number in range(FAILURE_THRESHOLD - 1):
-        fail(breaker, 1, f"b{number}", itself=False)
+        fail(breaker, 1, f"b{number}", sink_wide=False)
     assert breaker.is_open
 
 
-def test_one_probe_goes_after_each_pause_and_the_pauses_grow_to_a_limit(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_one_probe_delivery_is_permitted_after_each_backoff(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, FAILURE_THRESHOLD)
-    pauses = []
+    backoffs = []
     for _ in range(10):
-        pauses.append(breaker.seconds_until_probe())
+        backoffs.append(breaker.seconds_until_probe())
         clock.now += breaker.seconds_until_probe() - 0.001
         assert breaker.permits(64) == 0
         clock.now += 0.002
@@ -64,14 +66,12 @@ def test_one_probe_goes_after_each_pause_and_the_pauses_grow_to_a_limit(breaker:
         breaker.record_start()
         assert breaker.permits(64) == 0
         fail(breaker, 1)
-    assert pauses == pytest.approx(
+    assert backoffs == pytest.approx(
         [INITIAL_BACKOFF_SECONDS * 2**number for number in range(6)] + [MAX_BACKOFF_SECONDS] * 4
     )
 
 
-def test_a_probe_that_is_delivered_closes_it_and_the_next_pause_is_short_again(
-    breaker: CircuitBreaker, clock: Clock
-) -> None:
+def test_a_successful_probe_delivery_closes_it_and_resets_the_backoff(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, FAILURE_THRESHOLD)
     clock.now += INITIAL_BACKOFF_SECONDS
     breaker.record_start()
@@ -86,14 +86,14 @@ def test_a_probe_that_is_delivered_closes_it_and_the_next_pause_is_short_again(
     assert breaker.seconds_until_probe() == INITIAL_BACKOFF_SECONDS
 
 
-def test_what_began_before_it_opened_neither_closes_it_nor_lengthens_the_pause(breaker: CircuitBreaker) -> None:
+def test_deliveries_that_started_before_it_opened_have_no_effect(breaker: CircuitBreaker) -> None:
     fail(breaker, FAILURE_THRESHOLD)
     breaker.record_success()
     fail(breaker, 10)
     assert (breaker.is_open, breaker.seconds_until_probe()) == (True, INITIAL_BACKOFF_SECONDS)
 
 
-def test_a_probe_without_a_response_permits_the_next(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_an_abandoned_probe_delivery_permits_the_next(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker, FAILURE_THRESHOLD)
     clock.now += INITIAL_BACKOFF_SECONDS
     breaker.record_start()
@@ -101,8 +101,8 @@ def test_a_probe_without_a_response_permits_the_next(breaker: CircuitBreaker, cl
     assert breaker.permits(64) == 1
 
 
-def test_a_sink_that_asks_for_a_pause_gets_it_at_once(breaker: CircuitBreaker, clock: Clock) -> None:
-    fail(breaker, 1, after=30)
+def test_a_retry_after_opens_it_at_once(breaker: CircuitBreaker, clock: Clock) -> None:
+    fail(breaker, 1, retry_after=30)
     assert (breaker.is_open, breaker.seconds_until_probe()) == (True, 30)
     clock.now += 30
     assert breaker.permits(64) == 1

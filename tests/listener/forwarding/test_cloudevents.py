@@ -1,4 +1,4 @@
-"""What is forwarded is a CloudEvent, and the same one however often it is sent. Read with a library of others."""
+"""Events are valid CloudEvents, as read by the SDK of the CloudEvents project."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
 from thingspace_provider.listener.model import Device
 
 
-def test_a_text_is_a_valid_event_that_says_who_sent_what_when() -> None:
+def test_a_device_message_is_a_valid_event_with_sender_content_and_time() -> None:
     event = from_structured_event(
         HTTPMessage({"content-type": cloudevents.CONTENT_TYPE}, to_cloudevent(build_stored_message()).body)
     )
@@ -56,7 +56,7 @@ def test_an_event_is_the_same_bytes_each_time_and_no_other_message_has_its_id() 
     assert len({to_cloudevent(message).id for message in (build_stored_message(), *others)}) == 5
 
 
-def test_the_key_is_the_device_whatever_else_a_text_names() -> None:
+def test_the_partition_key_is_the_phone_number_whatever_else_a_message_names() -> None:
     number, card = Device("mdn", "5551230001"), Device("iccid", "89148000001234567890")
     named = [(number,), (card, number), (number, card)]
     assert {to_cloudevent(build_stored_message(devices=devices)).partition_key for devices in named} == {

@@ -1,4 +1,4 @@
-"""Stored texts reach real receivers: at least once, in order per device, and no failure delays anybody else."""
+"""Forwarding to real receivers: at least once, in order for each device, and no failure delays other deliveries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build_numbered(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{number}" for number in range(count)]
 
 
-def test_a_text_is_forwarded_at_once_and_counted(start: Start, receiver: Receiver) -> None:
+def test_a_message_is_forwarded_at_once_and_counted(start: Start, receiver: Receiver) -> None:
     listener = start(sinks=[build_sink(receiver)])
     send(listener, "first", "second")
     receiver.wait_for("first", "second")
@@ -37,7 +37,7 @@ def test_a_text_is_forwarded_at_once_and_counted(start: Start, receiver: Receive
     assert read_metric(listener, "thingspace_outbox_oldest_age_seconds") == 0
 
 
-def test_a_device_whose_text_fails_waits_in_order_and_delays_no_other(start: Start, receiver: Receiver) -> None:
+def test_a_device_with_a_failing_message_waits_in_order_and_delays_no_other(start: Start, receiver: Receiver) -> None:
     failing = {"on": True}
 
     def respond(received: ReceivedRequest) -> tuple[int, dict[str, str]]:
@@ -52,7 +52,7 @@ def test_a_device_whose_text_fails_waits_in_order_and_delays_no_other(start: Sta
     failing["on"] = False
     receiver.wait_for("p2")
     assert [message for message in receiver.accepted_texts() if message.startswith("p")] == build_numbered("p", 3)
-    assert [one for one in receiver.accepted_texts() if one.startswith("h")] == build_numbered("h", 20)
+    assert [message for message in receiver.accepted_texts() if message.startswith("h")] == build_numbered("h", 20)
 
 
 def test_a_long_backlog_is_counted_once_for_many_concurrent_requests() -> None:
@@ -73,8 +73,8 @@ def test_a_long_backlog_is_counted_once_for_many_concurrent_requests() -> None:
 
 
 @pytest.mark.long
-def test_the_rest_of_a_backlog_waits_for_its_first_text(start: Start, receiver: Receiver) -> None:
-    failures: list[bool] = []  # while the sink takes other texts
+def test_the_rest_of_a_backlog_waits_for_its_first_message(start: Start, receiver: Receiver) -> None:
+    failures: list[bool] = []  # while the sink accepts other messages
 
     def respond(received: ReceivedRequest) -> tuple[int, dict[str, str]]:
         if received.text == "p0" and len(failures) < 2:
@@ -94,7 +94,7 @@ def test_the_rest_of_a_backlog_waits_for_its_first_text(start: Start, receiver: 
 
 
 def test_a_commit_wakes_the_forwarder(start: Start, receiver: Receiver) -> None:
-    """Each text is sent after the one before has arrived: by looking now and then alone they would take 24 s."""
+    """Each message is sent after the previous one has arrived. With polling alone they would take 24 s."""
     listener = start(sinks=[build_sink(receiver)])
     deadline = time.monotonic() + 12
     for number in range(12):
@@ -131,8 +131,8 @@ def test_a_sink_that_is_down_loses_nothing_and_delays_no_other(
     assert read_metric(listener, "thingspace_circuit_breaker_open") == 0
 
 
-def test_what_was_not_forwarded_before_a_kill_is_forwarded_after_it(start: Start, receiver: Receiver) -> None:
-    """Killed while deliveries are under way, several times: nothing is lost and each device stays in order."""
+def test_entries_that_were_pending_at_a_kill_are_delivered_after_it(start: Start, receiver: Receiver) -> None:
+    """Several kills during deliveries: no message is lost, and the messages of each device stay in order."""
     receiver.responder = lambda _: 0.02
     sinks = [build_sink(receiver)]
     sent: dict[str, list[str]] = {f"555123000{number}": [] for number in range(5)}
@@ -145,14 +145,14 @@ def test_what_was_not_forwarded_before_a_kill_is_forwarded_after_it(start: Start
         receiver.wait(lambda there, kill=kill: len(set(there.accepted_texts())) > 50 * kill + 5)  # type: ignore[misc]
         listener.kill()
     listener = start(sinks=sinks)
-    everything = [message for texts in sent.values() for message in texts]
-    receiver.wait_for(*everything)
+    expected = [message for messages in sent.values() for message in messages]
+    receiver.wait_for(*expected)
     for device, messages in sent.items():
-        firsts = list(dict.fromkeys(one for one in receiver.accepted_texts() if one.startswith(device)))
+        firsts = list(dict.fromkeys(text for text in receiver.accepted_texts() if text.startswith(device)))
         assert firsts == messages
 
 
-def test_only_the_kinds_that_a_sink_asks_for_are_forwarded(start: Start, receiver: Receiver, other: Receiver) -> None:
+def test_only_the_configured_kinds_are_forwarded(start: Start, receiver: Receiver, other: Receiver) -> None:
     listener = start(
         sinks=[build_sink(receiver, duplicates="skip"), build_sink(other, "other", messageKinds=["confirmation"])],
     )

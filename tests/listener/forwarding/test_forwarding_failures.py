@@ -1,4 +1,4 @@
-"""Listener killed, receiver down, slow and failing, again and again: each acknowledged text arrives, in order."""
+"""Repeated kills of the listener and failures of the receiver: each acknowledged message arrives, in order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import requests
 
 from tests.support.forwarding_harness import build_sink
 from tests.support.listener_process import ListenerProcess, build_text_callback
+from tests.support.waiting import join_thread
 from tests.support.webhook_receiver import ReceivedRequest, Receiver
 
 pytestmark = pytest.mark.long
@@ -21,7 +22,7 @@ SECONDS = 3.0  # between two kills
 
 
 class Sender(threading.Thread):
-    """One device: sends numbered texts one after the other, each once, and knows which were acknowledged."""
+    """Device that sends numbered messages, each once, and records the acknowledged ones."""
 
     def __init__(self, device: str) -> None:
         super().__init__()
@@ -51,21 +52,21 @@ class Sender(threading.Thread):
 
 
 def respond_randomly(chance: random.Random) -> Callable[[ReceivedRequest], tuple[int, dict[str, str]] | float]:
-    """Takes most texts, at once or slowly, and refuses some for now."""
+    """Return a responder that accepts most messages, some of them slowly, and fails for the others."""
 
     def respond(_: ReceivedRequest) -> tuple[int, dict[str, str]] | float:
-        mood = chance.random()
-        if mood < 0.1:
+        number = chance.random()
+        if number < 0.1:
             return (chance.choice([500, 503, 429]), {})
-        return chance.random() / 10 if mood < 0.3 else (204, {})
+        return chance.random() / 10 if number < 0.3 else (204, {})
 
     return respond
 
 
-def test_every_acknowledged_text_arrives_in_the_order_of_its_device(
+def test_every_acknowledged_message_arrives_in_the_order_of_its_device(
     start: Callable[..., ListenerProcess], receiver: Receiver
 ) -> None:
-    chance = random.Random(20261123)  # noqa: S311  a test that can be repeated
+    chance = random.Random(20261123)  # noqa: S311  the test is repeatable
     receiver.responder = respond_randomly(chance)
     senders = [Sender(device) for device in DEVICES]
     for sender in senders:
@@ -87,7 +88,7 @@ def test_every_acknowledged_text_arrives_in_the_order_of_its_device(
     finally:
         for sender in senders:
             sender.ended.set()
-            sender.join(20)
+            join_thread(sender)
     receiver.responder = lambda _: (204, {})
     start(sinks=[build_sink(receiver)])
     acknowledged = [name for sender in senders for name in sender.acknowledged]

@@ -1,4 +1,4 @@
-"""A listener that forwards to a real Kafka broker, which is killed and comes back."""
+"""Forwarding to a real Kafka broker that is killed and restarted."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.timeout(600),  # the first of them has Maven fetch the broker
+    pytest.mark.timeout(600),  # the first run downloads the broker with Maven
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
 ]
 DEVICES = [f"555123000{number}" for number in range(5)]
 
 
 def group_by_device(broker: KafkaBroker) -> dict[str, list[str]]:
-    """The texts of each device in the order of the topic, repetitions left out."""
+    """Return the messages of each device in the order of the topic, without duplicates."""
     messages_by_device: dict[str, list[str]] = {}
-    for record in broker.read_records("texts"):
+    for record in broker.read_records("messages"):
         key, value = record.key(), record.value()
         assert isinstance(key, bytes)
         assert isinstance(value, bytes)
@@ -41,12 +41,12 @@ def test_messages_sent_while_the_broker_is_killed_are_all_delivered_in_order(
 ) -> None:
     broker = KafkaBroker(tmp_path)
     try:
-        broker.create_topic("texts")
+        broker.create_topic("messages")
         sink: dict[str, Any] = {
             "name": "stream",
             "kind": "kafka",
             "bootstrapServers": broker.address,
-            "topic": "texts",
+            "topic": "messages",
             "timeoutSeconds": 3,
         }
         listener = start(sinks=[sink])

@@ -1,4 +1,4 @@
-"""Two listeners on one PostgreSQL forward to one receiver, and one of them is killed."""
+"""Two replicas on one PostgreSQL store forward to one receiver; one of them is killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 DEVICES = [f"55512300{number:02}" for number in range(8)]
 
 
-def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
+def test_replicas_share_deliveries_in_order_and_take_over_when_one_is_killed(
     postgres: PostgresServer, receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.responder = lambda _: 0.05
@@ -32,7 +32,7 @@ def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
                 send(listeners[number % 2], messages[-1], device=device)
 
     def both_deliver() -> bool:
-        """Soon, as long as texts come; who finds nothing to take, because the other has it all, looks again later."""
+        """Send messages, because a replica that leases none polls later, and return whether both have delivered."""
         send_ten()
         return all(read_metric(listener, "thingspace_deliveries_total", outcome="delivered") for listener in listeners)
 
@@ -42,7 +42,7 @@ def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
             sinks = [build_sink(receiver, timeoutSeconds=2)]
             listeners.append(ListenerProcess(folder, store=database, sinks=sinks))
         wait_until(both_deliver, 60, "both listeners deliver")
-        receiver.responder = lambda _: (503, {})  # so that something waits when the one is killed
+        receiver.responder = lambda _: (503, {})  # entries are pending when the replica is killed
         send_ten()
         wait_until(
             lambda: read_metric(listeners[1], "thingspace_outbox_pending") >= len(DEVICES) * 10,
@@ -51,9 +51,9 @@ def test_replicas_share_the_work_keep_the_order_and_take_over_from_a_killed_one(
         )
         listeners[0].kill()
         receiver.responder = lambda _: 0.05
-        receiver.wait_for(*(message for texts in sent.values() for message in texts), seconds=60)
+        receiver.wait_for(*(message for messages in sent.values() for message in messages), seconds=60)
     finally:
         for listener in listeners:
             listener.kill()
-    for device, texts in sent.items():
-        assert list(dict.fromkeys(text for text in receiver.accepted_texts() if text.startswith(device))) == texts
+    for device, messages in sent.items():
+        assert list(dict.fromkeys(text for text in receiver.accepted_texts() if text.startswith(device))) == messages

@@ -1,4 +1,4 @@
-"""The HTTP sink against a real receiver: signed as Standard Webhooks asks, and what each answer means."""
+"""HTTP sink with real receivers and a real proxy: signatures, responses, and the request that is sent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import base64
 import contextlib
 import os
 import socket
+from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -16,11 +18,19 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.support.callback_servers import create_tls_context
 from tests.support.callback_servers import run_callback_server as callback_server
+from tests.support.forward_proxy import PASSWORD, needs_tinyproxy, run_tinyproxy
+from tests.support.forwarding_harness import build_sink, send
+from tests.support.listener_process import ListenerProcess
 from tests.support.sample_messages import build_stored_message
 from tests.support.webhook_receiver import Receiver
 from thingspace_provider.listener.forwarding.cloudevents import CloudEvent, to_cloudevent
 from thingspace_provider.listener.forwarding.settings import HttpSettings
-from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, SinkUnavailable
+from thingspace_provider.listener.forwarding.sinks.base import (
+    DeliveryError,
+    InvalidSink,
+    MessageRejected,
+    SinkUnavailable,
+)
 from thingspace_provider.listener.forwarding.sinks.http import MAX_RETRY_AFTER_SECONDS, HttpSink
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(os.urandom(32)).decode()}" for _ in range(3))
@@ -42,12 +52,13 @@ def deliver(url: str, *secrets: str, event: CloudEvent | None = None, seconds: f
     asyncio.run(work())
 
 
-def test_a_receiver_gets_a_cloudevent_that_the_standards_own_library_verifies(receiver: Receiver) -> None:
+def test_the_library_of_standard_webhooks_verifies_the_event(receiver: Receiver) -> None:
     deliver(receiver.url)
     (received,) = receiver.accepted
     assert Webhook(OLD).verify(received.body, received.headers)["data"]["text"] == "T=21.5 °C"
     headers = {name.lower(): value for name, value in received.headers.items()}
     event = from_http_event(HTTPMessage(headers, received.body))
+    assert headers["content-type"] == "application/cloudevents+json"
     assert event.get_id() == headers["webhook-id"] == to_cloudevent(build_stored_message()).id
     with pytest.raises(WebhookVerificationError):
         Webhook(OTHER).verify(received.body, received.headers)
@@ -82,7 +93,7 @@ def test_each_error_response_has_one_meaning(
 ) -> None:
     for status in statuses:
         receiver.responder = lambda _, status=status: (status, {})  # type: ignore[misc]
-        with pytest.raises(meaning, match=f"answered {status}") as raised:
+        with pytest.raises(meaning, match=f"responded with {status}") as raised:
             deliver(receiver.url)
         assert raised.type is meaning
 
@@ -90,7 +101,7 @@ def test_each_error_response_has_one_meaning(
 def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     redirect_target = Receiver()
     receiver.responder = lambda _: (307, {"location": redirect_target.url})
-    with pytest.raises(SinkUnavailable, match="answered 307"):
+    with pytest.raises(SinkUnavailable, match="responded with 307"):
         deliver(receiver.url)
     assert redirect_target.requests == []
     redirect_target.close()
@@ -99,7 +110,7 @@ def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
 def test_a_slow_or_unreachable_receiver_is_retried_and_no_message_holds_the_url(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer of a resolver is made up for the name that does not exist: a real one may take its time."""
+    """The resolver is replaced, because a real one can be slow."""
 
     def fail_to_resolve(*_: object, **__: object) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -112,10 +123,10 @@ def test_a_slow_or_unreachable_receiver_is_retried_and_no_message_holds_the_url(
         deliver(receiver.url)
     monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
     with pytest.raises(SinkUnavailable) as nowhere:
-        deliver("http://nobody.invalid/?token=invented-url-token")
+        deliver("http://missing.invalid/?token=invented-url-token")
     reasons = [str(raised.value) for raised in (slow, down, nowhere)]
     assert reasons == [
-        "no answer within 0.2 s",
+        "no response within 0.2 s",
         "no connection to the receiver",
         "the receiver's name cannot be resolved",
     ]
@@ -129,7 +140,7 @@ def test_a_certificate_of_an_unknown_authority_is_rejected() -> None:
         deliver(running.url(path="/"))
 
 
-def test_an_answer_without_end_is_not_read() -> None:
+def test_a_response_without_end_is_not_read() -> None:
     async def work() -> None:
         ended = asyncio.Event()
 
@@ -165,8 +176,86 @@ def test_an_answer_without_end_is_not_read() -> None:
         ("soon", 0),
     ],
 )
-def test_retry_after_is_honoured_up_to_the_maximum(receiver: Receiver, header: str, seconds: float) -> None:
+def test_retry_after_is_respected_up_to_the_maximum(receiver: Receiver, header: str, seconds: float) -> None:
     receiver.responder = lambda _: (503, {"retry-after": header})
     with pytest.raises(SinkUnavailable) as raised:
         deliver(receiver.url)
     assert raised.value.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("configured", "target"),
+    [
+        ("/%20a%2Fb%7e?X-Signature=a%2Bb%3D%3D&empty=&plus=+", "/%20a%2Fb%7e?X-Signature=a%2Bb%3D%3D&empty=&plus=+"),
+        ("/%c3%a9/../b//c;d='(|)'", "/%c3%a9/../b//c;d='(|)'"),
+        ("?sig=%2F", "/?sig=%2F"),
+        ("", "/"),
+    ],
+)
+def test_the_url_is_sent_as_configured(receiver: Receiver, configured: str, target: str) -> None:
+    deliver(f"http://127.0.0.1:{receiver.port}{configured}")
+    assert [received.target for received in receiver.accepted] == [target]
+
+
+def through_proxy(receiver: Receiver) -> str:
+    """Return a URL of the receiver that is not a loopback address: those never use a proxy."""
+    return receiver.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  Linux connects it to this machine
+
+
+@pytest.mark.starts_process
+@needs_tinyproxy
+def test_http_proxy_of_the_environment_is_used(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_tinyproxy(tmp_path) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        deliver(through_proxy(receiver).replace("/hook", "/%20a%2Fb"))
+        assert [received.target for received in receiver.accepted] == ["/%20a%2Fb?token=invented-url-token"]
+        connections = proxy.log.read_text().count("Established connection")
+        assert connections == 1
+        deliver(receiver.url)
+        monkeypatch.setenv("no_proxy", "0.0.0.0")  # noqa: S104  as above
+        deliver(through_proxy(receiver))
+        assert len(receiver.accepted) == 3
+        assert proxy.log.read_text().count("Established connection") == connections
+
+
+@pytest.mark.starts_process
+@needs_tinyproxy
+def test_https_proxy_of_the_environment_is_used_by_a_listener(
+    start: Callable[..., ListenerProcess], tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    receiver = Receiver(create_tls_context(authority.issue_cert("0.0.0.0")))  # noqa: S104  a name in a certificate
+    try:
+        with run_tinyproxy(tmp_path) as proxy:
+            environment = ("env", f"SSL_CERT_FILE={tmp_path / 'ca.pem'}", f"HTTPS_PROXY={proxy.url}")
+            listener = start(sinks=[build_sink(receiver, url=through_proxy(receiver))], before=environment)
+            send(listener, "through the proxy")
+            receiver.wait_for("through the proxy")
+            assert f"CONNECT 0.0.0.0:{receiver.port} HTTP/1.1" in proxy.log.read_text()
+            assert PASSWORD not in listener.log.read_text()
+    finally:
+        receiver.close()
+
+
+@pytest.mark.starts_process
+@needs_tinyproxy
+def test_a_proxy_that_fails_makes_the_sink_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_tinyproxy(tmp_path) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace(PASSWORD, "wrong-proxy-password"))
+        with pytest.raises(SinkUnavailable, match=r"^the proxy responded with 401$"):
+            deliver("https://0.0.0.0:9/")
+        monkeypatch.setenv("https_proxy", proxy.url)
+        with pytest.raises(SinkUnavailable, match=r"^the proxy responded with 500$"):
+            deliver("https://0.0.0.0:9/")
+    with pytest.raises(SinkUnavailable, match=r"^no connection to the proxy$"):
+        deliver("https://0.0.0.0:9/")
+
+
+def test_a_proxy_of_another_kind_is_an_invalid_sink(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "socks5://user:hidden@proxy.example:1080")
+    with pytest.raises(InvalidSink, match=r"^sink hub: HTTPS_PROXY is not an HTTP proxy: it must begin") as invalid:
+        deliver("https://hub.example/")
+    assert "hidden" not in str(invalid.value)

@@ -1,4 +1,4 @@
-"""The `sinks` of the settings: what is wrong is said for each sink, and no secret is ever shown."""
+"""Settings of the sinks: one error for each invalid setting, and none shows a secret."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_sinks_come_from_the_file_or_as_json_from_the_environment_which_wins(tmp
     assert load_sinks(tmp_path, [HTTP], THINGSPACE_LISTENER_SINKS=json.dumps([HTTP, KAFKA])).sinks == (hub, stream)
 
 
-def test_every_key_is_taken_over(tmp_path: Path) -> None:
+def test_every_key_is_loaded(tmp_path: Path) -> None:
     more = {"messageKinds": ["text", "fault"], "duplicates": "skip", "maxAttempts": 3, "timeoutSeconds": 2}
     properties = {
         "security.protocol": "SASL_SSL",
@@ -75,11 +75,18 @@ def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
         (HTTP | {"name": "My Hub"}, ".name: must be at most 50 small letters"),
         (HTTP | {"url": "ftp://hidden/"}, ".url: it must begin with http:// or https:// and a host name"),
         (HTTP | {"url": "https://user:hidden@host/"}, ".url: it must not hold a user name or a password"),
+        (
+            HTTP | {"url": "https://h\u00fcb.example/hidden"},
+            ".url: must be percent-encoded, and its host name in Punycode",
+        ),
         (HTTP | {"signingSecrets": "hidden"}, ".signingSecrets: must be a list, not text"),
         (HTTP | {"signingSecrets": [SECRET] * 3}, ".signingSecrets: must have at most 2 items"),
         (HTTP | {"signingSecrets": [SECRET, "whsec_hidden"]}, ".signingSecrets[1]: must be whsec_ and 24 to 64 bytes"),
         (HTTP | {"signingSecrets": [SECRET.removeprefix("whsec_")]}, ".signingSecrets[0]: must be whsec_ and 24 to 64"),
-        (HTTP | {"messageKinds": ["texts"]}, ".messageKinds[0]: must be one of text, sent, confirmation, fault, other"),
+        (
+            HTTP | {"messageKinds": ["message"]},
+            ".messageKinds[0]: must be one of text, sent, confirmation, fault, other",
+        ),
         (HTTP | {"duplicates": True}, ".duplicates: must be one of forward, skip"),
         (HTTP | {"maxAttempts": 0}, ".maxAttempts: must be a whole number from 1 to 1000"),
         (HTTP | {"timeoutSeconds": "9"}, ".timeoutSeconds: must be a number from 0.1 to 300"),

@@ -1,1 +1,1 @@
-"""Sends each stored callback on to every sink: one forwarder per sink, at least once, in order per device."""
+"""Forwarding: delivers each stored message to every sink, at least once and in order for each device."""

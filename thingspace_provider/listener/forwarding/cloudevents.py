@@ -1,13 +1,13 @@
-"""A stored callback as a CloudEvent 1.0, the same bytes however often it is sent.
+"""CloudEvent 1.0 of a stored message. Each attempt sends the same bytes.
 
-| attribute | value |
+| Attribute | Value |
 |---|---|
-| id | `{message id}-{digest}`: the id that `/v1/messages` has, and what makes it unique among listeners |
+| id | `{message id}-{digest}`: the id in `/v1/messages`, and a digest that makes it unique across listeners |
 | source | `/thingspace/accounts/{account}` |
-| type | by kind, see TYPES |
-| subject | the device, as `mdn:5551230001`; absent when ThingSpace named none |
-| time | when the listener received it |
-| data | the message as `/v1/messages` shows it; for other kinds than texts with the carrier's body |
+| type | one of `EVENT_TYPES` |
+| subject | the device, for example `mdn:5551230001`; missing if ThingSpace named no device |
+| time | when the listener received the callback |
+| data | the message as in `/v1/messages`; with ThingSpace's body unless its kind is `text` |
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from thingspace_provider.listener.message_json import message_to_json
 from thingspace_provider.listener.model import CONFIRMATION, FAULT, OTHER, SENT, TEXT, StoredMessage, primary_device
 from thingspace_provider.listener.timestamps import format_timestamp
 
-CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
-DIGEST_BYTES = 8  # bytes
-# Named after ThingSpace, because ThingSpace defines what they mean.
+CONTENT_TYPE = "application/cloudevents+json"  # without charset: SDKs look up exactly this
+DIGEST_BYTES = 8
+# The names begin with ThingSpace's domain, because ThingSpace defines the meaning of its callbacks.
 EVENT_TYPES = {
     TEXT: "com.verizon.thingspace.sms.received",
     SENT: "com.verizon.thingspace.sms.sent",
@@ -35,7 +35,7 @@ EVENT_TYPES = {
 
 @dataclass(frozen=True)
 class CloudEvent:
-    """One event, ready to be sent: its id, what it is ordered by, and the event in CloudEvents' JSON format."""
+    """Event in CloudEvents' JSON format, with its id and the device or account that it is ordered by."""
 
     id: str
     partition_key: str
@@ -43,7 +43,7 @@ class CloudEvent:
 
 
 def to_cloudevent(message: StoredMessage) -> CloudEvent:
-    """The event of a stored callback. Its key is the device, or the account when ThingSpace named no device."""
+    """Return the event of a message. Its partition key is the device, or the account if no device is named."""
     device = primary_device(message.devices)
     event_id = f"{message.id}-{_digest(message)}"
     event = {
@@ -61,6 +61,6 @@ def to_cloudevent(message: StoredMessage) -> CloudEvent:
 
 
 def _digest(message: StoredMessage) -> str:
-    """Tells the events of two listeners apart that count their messages alike; the same for ever."""
+    """Return hex digits that differ between the messages of two listeners that have the same id."""
     content = f"{message.id}\n{message.account}\n{message.received_at}\n".encode() + message.body
     return hashlib.sha256(content).hexdigest()[: 2 * DIGEST_BYTES]

@@ -1,7 +1,7 @@
-"""Brings stored callbacks from the outbox to one sink: at least once, and in order per device.
+"""Forwarder: delivers the outbox entries of one sink, at least once and in order for each device.
 
-It takes what is due, delivers the texts of many devices at once and those of one device one after the other, and
-notes what became of them. A commit wakes it; without one it looks now and then, because others may have stored too.
+Devices are delivered to concurrently, the messages of one device one after the other. A commit notifies the forwarder.
+It also polls, because replicas store messages too.
 """
 
 from __future__ import annotations
@@ -37,25 +37,22 @@ from thingspace_provider.listener.store.base import (
     StoreError,
 )
 
-MAX_CONCURRENT_BATCHES = 64  # devices of a sink that are delivered to side by side
-BATCH_SIZE = 20  # texts of one device that are taken together
-PROBE_CANDIDATES = (
-    8  # of which one probes: a text that no sink could digest must not be the only one that is ever tried
-)
-LEASE_MARGIN_SECONDS = 15.0  # beyond the time of one delivery; what a dead replica had taken waits as long
-POLL_INTERVAL_SECONDS = 2.0  # without having been woken
-STORE_RETRY_SECONDS = 1.0  # before a store that failed is asked again
-SHUTDOWN_GRACE_SECONDS = 2.0  # at a stop, for what is under way
+MAX_CONCURRENT_BATCHES = 64
+BATCH_SIZE = 20
+PROBE_CANDIDATES = 8  # one is chosen, so that a message which the sink never accepts cannot be every probe delivery
+LEASE_MARGIN_SECONDS = 15.0  # added to the timeout of one delivery; entries of a dead replica wait as long
+POLL_INTERVAL_SECONDS = 2.0
+STORE_RETRY_SECONDS = 1.0
+SHUTDOWN_GRACE_SECONDS = 2.0
 INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 300.0
-
-MAX_TRACKED_FAILURES = 100_000  # failures; others may have delivered or discarded what failed here
+MAX_TRACKED_FAILURES = 100_000  # bounds the memory: a replica can deliver messages that failed here
 
 T = TypeVar("T")
 
 
 @dataclass(eq=False)
 class BatchDelivery:
-    """One run that is under way: its claim and place there, until when it is ours, and what became of it so far."""
+    """Delivery of one batch of a lease, with its outcomes so far."""
 
     lease: Lease
     index: int
@@ -63,18 +60,13 @@ class BatchDelivery:
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
-    def ordering_key(self) -> str:
-        """Names the device."""
-        return str(self.lease.ordering_keys[self.index])
-
-    @property
     def batch(self) -> Sequence[OutboxEntry]:
-        """Parcels of one device, in their order."""
+        """Entries of one device in their order."""
         return self.lease.batches[self.index]
 
 
 class Forwarder:
-    """Serves one sink. Made and used in an event loop; `wake` when something was stored."""
+    """Delivers to one sink from its creation in an event loop until `close`."""
 
     def __init__(
         self,
@@ -94,8 +86,8 @@ class Forwarder:
         self._notified = asyncio.Event()
         self._in_flight: dict[asyncio.Task[None], BatchDelivery] = {}
         self._finished: list[BatchDelivery] = []
-        self._delivered_count = 0  # how many texts since the start
-        self._failures: dict[int, int] = {}  # how many it had taken when a text failed last; the latest failure is last
+        self._delivered_count = 0  # since the start
+        self._failures: dict[int, int] = {}  # message id: `_delivered_count` at its latest failure; latest is last
         self._last_heartbeat = -math.inf
         self._stopping = False
         self.breaker = CircuitBreaker()
@@ -103,18 +95,16 @@ class Forwarder:
         self._task = asyncio.create_task(self._run())
 
     def notify(self) -> None:
-        """Look now."""
+        """Look for outbox entries now."""
         self._notified.set()
 
     def accepts(self, message: StoredMessage) -> bool:
-        """Whether the sink is for such a callback."""
-        is_duplicate = message.duplicate_of is not None
-        return message.kind in self._settings.message_kinds and not (
-            is_duplicate and self._settings.duplicates == "skip"
-        )
+        """Return whether the sink receives this kind of message, and duplicates if it is one."""
+        is_skipped = message.duplicate_of is not None and self._settings.duplicates == "skip"
+        return message.kind in self._settings.message_kinds and not is_skipped
 
     async def close(self) -> None:
-        """Give what is under way a moment, the rest back to the outbox, and let go of the sink."""
+        """Wait a moment for deliveries in flight, return the other entries to the outbox, and close the sink."""
         self._stopping = True
         self.notify()
         await self._task
@@ -127,7 +117,7 @@ class Forwarder:
                 await self._send_heartbeat()
                 await self._record_outcomes()
                 await self._start_batches()
-            except Exception as error:  # noqa: BLE001  whatever it is, nothing is lost, and this task must go on
+            except Exception as error:  # noqa: BLE001  this task must survive any error; the entries stay in the outbox
                 if not failing:
                     json_log.log_event("outbox_unavailable", logging.ERROR, sink=self.name, error=str(error))
                 failing = True
@@ -142,14 +132,14 @@ class Forwarder:
         await self._shut_down()
 
     async def _send_heartbeat(self) -> None:
-        """Say now and then that this listener names the sink: what waits for it is not left over."""
+        """Show replicas and commands that a listener serves this sink."""
         now = self._loop.time()
         if now >= self._last_heartbeat + HEARTBEAT_INTERVAL_SECONDS:
             await self._run_in_thread(self._outbox.heartbeat, self.name)
             self._last_heartbeat = now
 
     async def _start_batches(self) -> None:
-        """Take what is due and there is room for, and begin to deliver it."""
+        """Lease as many batches as the circuit breaker and the concurrency permit, and start their deliveries."""
         permits = self.breaker.permits(MAX_CONCURRENT_BATCHES - len(self._in_flight))
         if permits < 1:
             return
@@ -160,105 +150,87 @@ class Forwarder:
         acquire = partial(self._outbox.acquire, self.name, limit, lease_seconds=lease_seconds, batch_size=batch_size)
         lease = await self._run_in_thread(acquire)
         deliveries = [BatchDelivery(lease, index, lease_expires_at) for index in range(len(lease.batches))]
-        if is_probing and deliveries:
+        if is_probing:
             random.shuffle(deliveries)
-            self._finished += deliveries[1:]
-        for delivery in deliveries[:1] if is_probing else deliveries:
+            self._finished += deliveries[1:]  # returns them to the outbox
+            del deliveries[1:]
+        for delivery in deliveries:
             self.breaker.record_start()
             task = asyncio.create_task(self._deliver(delivery))
             self._in_flight[task] = delivery
             task.add_done_callback(self._on_finished)
-        if is_probing and len(deliveries) > 1:
+        if is_probing and self._finished:
             await self._record_outcomes()
 
     async def _deliver(self, delivery: BatchDelivery) -> None:
-        """One device's texts, one after the other, until one fails."""
+        """Deliver the entries of a batch until the first failure, the end of the lease, or the stop."""
         for entry in delivery.batch:
             if self._loop.time() + self._settings.timeout_seconds > delivery.lease_expires_at or self._stopping:
                 return
-            if not self.accepts(entry.message):
-                self._metrics.record_outcome(self.name, SKIPPED)
-                delivery.outcomes.append(Delivered(entry.message.id))
-                continue
-            outcome = await self._attempt(entry, delivery.ordering_key)
+            outcome = await self._attempt(entry, str(delivery.lease.ordering_keys[delivery.index]))
             if outcome is not None:
                 delivery.outcomes.append(outcome)
             if outcome is None or isinstance(outcome, RetryLater):
                 return
 
     async def _attempt(self, entry: OutboxEntry, ordering_key: str) -> Outcome | None:
-        """Deliver one; None when the sink itself does not work, which counts against no text."""
-        message_id = entry.message.id
+        """Deliver one entry. Return None if the sink is unavailable: then the attempt does not count."""
+        message_id, attempts = entry.message.id, entry.delivery.attempts + 1
+        if not self.accepts(entry.message):
+            self._metrics.record_outcome(self.name, SKIPPED)
+            return Delivered(message_id)
         try:
             await self._sink.deliver(to_cloudevent(entry.message))
         except MessageRejected as error:
             self._record_success()
-            return self._dead_letter(message_id, entry.delivery.attempts + 1, str(error))
-        except SinkUnavailable as error:
-            self._record_failure(ordering_key, error, sink_wide=True)
-            self._metrics.record_outcome(self.name, FAILED)
-            return None
+            return self._dead_letter(message_id, attempts, str(error))
         except DeliveryError as error:
-            return self._handle_failure(entry, ordering_key, error)
-        except Exception as error:  # noqa: BLE001  whatever it is, the texts of other devices must go on
-            json_log.LOGGER.exception("delivery_crashed", extra={"fields": {"sink": self.name}})
-            return self._handle_failure(
-                entry, ordering_key, DeliveryError(f"the listener failed ({type(error).__name__})")
-            )
+            return self._handle_failure(message_id, attempts, ordering_key, error)
+        except Exception as error:  # noqa: BLE001  the messages of other devices must not stop
+            fields = {"sink": self.name, "message_id": message_id}
+            json_log.LOGGER.exception("delivery_crashed", extra={"fields": fields})
+            failure = DeliveryError(f"the listener failed ({type(error).__name__})")
+            return self._handle_failure(message_id, attempts, ordering_key, failure)
         self._record_success()
         self._delivered_count += 1
         self._failures.pop(message_id, None)
         self._metrics.record_outcome(self.name, DELIVERED)
         return Delivered(message_id)
 
-    def _handle_failure(self, entry: OutboxEntry, ordering_key: str, error: DeliveryError) -> Outcome | None:
-        """It goes to the dead letters when it failed too often and the sink takes others; else it waits."""
-        error_message, delivery, message_id = str(error), entry.delivery, entry.message.id
-        was_open = self.breaker.is_open
-        self._record_failure(ordering_key, error, sink_wide=False)
-        if was_open:
+    def _handle_failure(
+        self, message_id: int, attempts: int, ordering_key: str, error: DeliveryError
+    ) -> Outcome | None:
+        """Return a dead letter after `maxAttempts` if the sink accepts other messages, else a retry."""
+        sink_wide, was_open = isinstance(error, SinkUnavailable), self.breaker.is_open
+        if self.breaker.record_failure(
+            ordering_key, str(error), sink_wide=sink_wide, retry_after_seconds=error.retry_after_seconds
+        ):
+            json_log.log_event("circuit_breaker_opened", logging.WARNING, sink=self.name, error=str(error))
+        if sink_wide or was_open:
             self._metrics.record_outcome(self.name, FAILED)
             return None
-        # Counted, because clocks differ. What failed before a start, or elsewhere, has to fail here once more.
-        delivered_before = self._failures.pop(message_id, self._delivered_count if delivery.attempts else 0)
-        if delivery.attempts + 1 >= self._settings.max_attempts and self._delivered_count > delivered_before:
-            return self._dead_letter(message_id, delivery.attempts + 1, error_message)
+        # Compares counts, because clocks differ. A message that failed before the start must fail once more.
+        delivered_before = self._failures.pop(message_id, self._delivered_count if attempts > 1 else 0)
+        if attempts >= self._settings.max_attempts and self._delivered_count > delivered_before:
+            return self._dead_letter(message_id, attempts, str(error))
         self._failures[message_id] = self._delivered_count
         if len(self._failures) > MAX_TRACKED_FAILURES:
             del self._failures[next(iter(self._failures))]
         self._metrics.record_outcome(self.name, FAILED)
-        delay_seconds = max(
-            exponential_backoff(delivery.attempts, INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS),
-            error.retry_after_seconds,
-        )
+        backoff = exponential_backoff(attempts - 1, INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+        delay_seconds = max(backoff, error.retry_after_seconds)
         self._loop.call_later(delay_seconds, self.notify)
-        return RetryLater(message_id, error_message, delay_seconds)
+        return RetryLater(message_id, str(error), delay_seconds)
 
     def _dead_letter(self, message_id: int, attempts: int, error: str) -> DeadLettered:
         self._metrics.record_outcome(self.name, DEAD_LETTER)
-        json_log.log_event(
-            "message_dead_lettered",
-            logging.WARNING,
-            sink=self.name,
-            message_id=message_id,
-            attempts=attempts,
-            error=error,
-        )
+        fields = {"sink": self.name, "message_id": message_id, "attempts": attempts, "error": error}
+        json_log.log_event("message_dead_lettered", logging.WARNING, **fields)
         return DeadLettered(message_id, error)
 
     def _record_success(self) -> None:
-        was_open = self.breaker.is_open
-        self.breaker.record_success()
-        if was_open and not self.breaker.is_open:
+        if self.breaker.record_success():
             json_log.log_event("circuit_breaker_closed", sink=self.name)
-
-    def _record_failure(self, ordering_key: str, error: DeliveryError, *, sink_wide: bool) -> None:
-        was_open = self.breaker.is_open
-        self.breaker.record_failure(
-            ordering_key, str(error), sink_wide=sink_wide, retry_after_seconds=error.retry_after_seconds
-        )
-        if self.breaker.is_open and not was_open:
-            json_log.log_event("circuit_breaker_opened", logging.WARNING, sink=self.name, error=str(error))
 
     def _on_finished(self, task: asyncio.Task[None]) -> None:
         self._finished.append(self._in_flight.pop(task))
@@ -267,15 +239,15 @@ class Forwarder:
         self.notify()
 
     async def _record_outcomes(self) -> None:
-        """Note what became of what ended; what cannot be noted now is kept for the next time."""
+        """Record the outcomes of all finished batches. After a store error, they stay for the next call."""
         by_token: dict[int, list[BatchDelivery]] = {}
         for delivery in self._finished:
             by_token.setdefault(delivery.lease.token, []).append(delivery)
         for deliveries in by_token.values():
-            lease = deliveries[0].lease.subset(*(work.index for work in deliveries))
-            outcomes = [outcome for work in deliveries for outcome in work.outcomes]
+            lease = deliveries[0].lease.subset(*(delivery.index for delivery in deliveries))
+            outcomes = [outcome for delivery in deliveries for outcome in delivery.outcomes]
             await self._run_in_thread(self._outbox.record_outcomes, lease, outcomes)
-            self._finished = [work for work in self._finished if work not in deliveries]
+            self._finished = [delivery for delivery in self._finished if delivery not in deliveries]
 
     async def _shut_down(self) -> None:
         tasks = list(self._in_flight)

@@ -1,4 +1,4 @@
-"""What Prometheus may ask about forwarding: what each sink must still get, since when, and how deliveries end."""
+"""Metrics of the forwarding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from thingspace_provider.listener.store.base import Backlog, StoreError
 
 OUTCOMES = DELIVERED, FAILED, DEAD_LETTER, SKIPPED = ("delivered", "failed", "dead_letter", "skipped")
 
-CACHE_FACTOR = 10  # a count holds ten times as long as it took: anybody may ask for metrics, and a long backlog costs
+CACHE_FACTOR = 10  # a count is valid ten times as long as it took, so that frequent requests do not load the store
 
 
 class ForwardingMetrics:
-    """One set of figures for each sink."""
+    """Deliveries, backlog and circuit breaker of each sink. `backlogs` is called in a thread."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def create_gauge(name: str, description: str) -> Gauge:
@@ -29,22 +29,22 @@ class ForwardingMetrics:
         self._pending = create_gauge("outbox_pending", "Outbox entries that the sink must still receive.")
         self._oldest_age = create_gauge("outbox_oldest_age_seconds", "Age of the oldest pending outbox entry.")
         self._dead_letters = create_gauge("outbox_dead_letters", "Dead letters of the sink.")
-        self.backlogs: Callable[[], Sequence[Backlog]] = list  # asked in a thread
+        self.backlogs: Callable[[], Sequence[Backlog]] = list
         self._refresh_lock = asyncio.Lock()
         self._cached_until = 0.0
 
     def register_sink(self, sink: str, is_open: Callable[[], bool]) -> None:
-        """Show a sink, with counts of 0."""
+        """Add a sink, with counts of 0."""
         self._breaker_open.labels(sink).set_function(is_open)
         for outcome in OUTCOMES:
             self._deliveries.labels(sink, outcome)
 
     def record_outcome(self, sink: str, outcome: str) -> None:
-        """A delivery ended in one of OUTCOMES."""
+        """Count a delivery by one of OUTCOMES."""
         self._deliveries.labels(sink, outcome).inc()
 
     async def refresh_backlog(self) -> None:
-        """Look at the outbox; without it when it cannot be read now. However many ask, it is seldom counted anew."""
+        """Count the backlog unless the last count is still valid. Without a working store, remove its metrics."""
         async with self._refresh_lock:
             started = time.monotonic()
             if started < self._cached_until:

@@ -44,6 +44,8 @@ INTERNAL_PROPERTY = re.compile(r"(?!log_level$).*_.*")  # callbacks, pointers an
 
 def _check_url(url: str) -> str:
     parse_http_url(url, allow_query=True)
+    if not url.isascii():  # the sink sends it byte for byte
+        raise InvalidValue("must be percent-encoded, and its host name in Punycode")
     return url
 
 

@@ -1,4 +1,4 @@
-"""Where stored texts go: one small interface, and a module for each kind of system behind it."""
+"""Interface of a sink, and its errors. No error holds a secret."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from thingspace_provider.listener.forwarding.cloudevents import CloudEvent
 
 
 class DeliveryError(Exception):
-    """The sink did not take it now; the text says why, without any secret. Later may be better.
-
-    Args:
-        reason: what happened, as a person will read it.
-        after: seconds that the sink asked to be left alone.
-    """
+    """The delivery failed and can succeed later. `retry_after_seconds` is the wait that the sink requests."""
 
     def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(message)
@@ -21,22 +16,22 @@ class DeliveryError(Exception):
 
 
 class SinkUnavailable(DeliveryError):
-    """The sink itself cannot be reached or takes nothing now, whatever the event."""
+    """The sink is unreachable or accepts no event now, whatever the event."""
 
 
 class MessageRejected(Exception):
-    """The sink works and will never take this event; the text says why, without any secret."""
+    """The sink works and rejects this event permanently."""
 
 
 class InvalidSink(Exception):
-    """A sink cannot be opened with its settings; the text says what to do."""
+    """The sink cannot be created from its settings."""
 
 
 class Sink(Protocol):
-    """Takes one event at a time, many at once. Made and used in an event loop."""
+    """Delivers events, several at the same time. Create and use it in an event loop."""
 
     async def deliver(self, event: CloudEvent) -> None:
-        """Return when the sink answers for it. Raises Undelivered or Unacceptable."""
+        """Return when the sink has acknowledged the event. Raises DeliveryError or MessageRejected."""
 
     async def close(self) -> None:
-        """Let go of connections, within seconds."""
+        """Close the connections within seconds."""

@@ -1,4 +1,4 @@
-"""From the settings of a sink to the sink. Its libraries are imported only when there is one."""
+"""Creates sinks. The library of a sink is imported on first use, so that a start without this sink stays fast."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from thingspace_provider.listener.forwarding.sinks.base import Sink
 
 
 def create_sink(settings: SinkSettings) -> Sink:
-    """The sink, within an event loop; nothing is sent yet. Raises SinkUnusable."""
+    """Return the sink, in an event loop. Sends nothing. Raises InvalidSink."""
     if isinstance(settings, HttpSettings):
-        from thingspace_provider.listener.forwarding.sinks.http import HttpSink  # noqa: PLC0415  a start without sinks is faster
+        from thingspace_provider.listener.forwarding.sinks.http import HttpSink  # noqa: PLC0415
 
         return HttpSink(settings)
     if isinstance(settings, KafkaSettings):
@@ -20,6 +20,6 @@ def create_sink(settings: SinkSettings) -> Sink:
 
 
 async def validate_sinks(sink_settings: tuple[SinkSettings, ...]) -> None:
-    """Open and close each. Raises SinkUnusable."""
+    """Create and close each sink. Raises InvalidSink."""
     for settings in sink_settings:
         await create_sink(settings).close()

@@ -1,8 +1,7 @@
-"""A Kafka topic: each event is one record in CloudEvents' structured mode, keyed by its device.
+"""Kafka sink: each event is one record in CloudEvents' structured mode; its key is the device.
 
-The producer is idempotent and waits for all replicas in sync; `deliver` returns with the broker's word. Records of
-one key go to one partition, and the next of a device is only sent when the one before is acknowledged: so a consumer
-reads a device's texts in order. It needs the extra `kafka`, which is imported when such a sink is configured.
+The producer is idempotent and waits for all in-sync replicas. The records of one key are in one partition, and the
+next record of a device is sent only after the acknowledgement of the previous one: consumers read them in order.
 """
 
 from __future__ import annotations
@@ -25,21 +24,22 @@ from thingspace_provider.listener.forwarding.sinks.base import (
     SinkUnavailable,
 )
 
-POLL_TIMEOUT_SECONDS = 0.5  # how long the thread waits at most until it sees that it is to end
-REPORT_MARGIN_SECONDS = 5.0  # librdkafka reports a failure by itself; it looks for time-outs once a second
+POLL_TIMEOUT_SECONDS = 0.5
 FLUSH_TIMEOUT_SECONDS = 2.0
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
-SILENT_LOGGER = logging.getLogger(
-    "thingspace.listener.kafka"
-)  # librdkafka repeats itself; its last word is in our reasons
+SILENT_LOGGER = logging.getLogger("thingspace.listener.kafka")  # the errors have librdkafka's last log line
 SILENT_LOGGER.disabled = True
 
 
 class KafkaSink:
-    """Produces to one topic. One thread of its own serves the delivery reports; the event loop never waits."""
+    """Produces to one topic. A thread receives the delivery reports, so that the event loop never waits.
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    librdkafka reports a timeout itself, up to one second late; `report_margin_seconds` is its time for that.
+    """
+
+    def __init__(self, settings: KafkaSettings, report_margin_seconds: float = 5.0) -> None:
         self._settings = settings
+        self._report_timeout_seconds = settings.timeout_seconds + report_margin_seconds
         self._loop = asyncio.get_running_loop()
         self._kafka = import_client(settings)
         self._last_broker_error = ""
@@ -49,7 +49,7 @@ class KafkaSink:
         self._thread.start()
 
     async def deliver(self, event: CloudEvent) -> None:
-        """Produce it and wait for the broker's word. Raises Undelivered or Unacceptable."""
+        """Produce the record and wait for its delivery report. Raises SinkUnavailable or MessageRejected."""
         report: asyncio.Future[Any] = self._loop.create_future()
         try:
             self._producer.produce(
@@ -60,20 +60,19 @@ class KafkaSink:
                 on_delivery=functools.partial(self._on_delivery, report),
             )
         except BufferError:
-            raise SinkUnavailable("too much waits for the brokers already") from None
+            raise SinkUnavailable("the queue of the producer is full") from None
         except self._kafka.KafkaException as error:
             raise self._to_delivery_error(error.args[0]) from None
-        timeout_seconds = self._settings.timeout_seconds + REPORT_MARGIN_SECONDS
         try:
-            delivery_error = await asyncio.wait_for(report, timeout_seconds)
+            delivery_error = await asyncio.wait_for(report, self._report_timeout_seconds)
         except asyncio.TimeoutError:
-            raise SinkUnavailable(f"no delivery report within {timeout_seconds:g} s") from None
+            raise SinkUnavailable(f"no delivery report within {self._report_timeout_seconds:g} s") from None
         if delivery_error is not None:
             raise self._to_delivery_error(delivery_error)
         self._last_broker_error = ""
 
     async def close(self) -> None:
-        """Give what is under way a moment, then let go of the brokers."""
+        """Wait a moment for records in flight, then disconnect."""
         await self._loop.run_in_executor(None, self._close)
 
     def _close(self) -> None:
@@ -92,13 +91,13 @@ class KafkaSink:
                 self._producer = self._create_producer()
 
     def _create_producer(self) -> Any:
-        """A new producer. Raises SinkUnusable."""
+        """Return a new producer. Raises InvalidSink."""
         self._broken = False
         settings = self._settings
         properties = {
             "client.id": "thingspace-listener",
             "reconnect.backoff.max.ms": 2000,
-            "topic.metadata.propagation.max.ms": 1000,  # after which a missing topic is called by its name
+            "topic.metadata.propagation.max.ms": 1000,  # then a missing topic is reported as such
             **settings.producer_properties,
             "bootstrap.servers": settings.bootstrap_servers,
             "acks": "all",
@@ -109,31 +108,31 @@ class KafkaSink:
         try:
             return self._kafka.Producer(properties, logger=SILENT_LOGGER)
         except self._kafka.KafkaException as error:
-            raise InvalidSink(f"sink {settings.name}: {_redact_values(error.args[0].str())}") from None
-        except (TypeError, ValueError, AttributeError):  # what its binding says of a value that it cannot convert
+            raise InvalidSink(f"sink {settings.name}: {_without_values(error.args[0].str())}") from None
+        except (TypeError, ValueError, AttributeError):  # the binding cannot convert a value
             raise InvalidSink(f"sink {settings.name}: producerProperties has a value of the wrong kind") from None
 
     def _on_error(self, error: Any) -> None:
-        """What ails the brokers; that all of them are down is known from it already."""
-        if error.code() != self._kafka.KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  librdkafka's own codes begin so
+        """Remember the error of a broker. That all brokers are down adds nothing to it."""
+        if error.code() != self._kafka.KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  a code of librdkafka
             self._last_broker_error = error.str()
 
     def _on_delivery(self, report: asyncio.Future[Any], error: Any, message: object) -> None:
-        """The broker's word, in the thread that serves."""
+        """Pass a delivery report from the polling thread to the event loop."""
         del message
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the event loop has ended
             self._loop.call_soon_threadsafe(_resolve, report, error)
 
     def _to_delivery_error(self, error: Any) -> DeliveryError | MessageRejected:
         codes = self._kafka.KafkaError
         if error.code() in (codes.MSG_SIZE_TOO_LARGE, codes.INVALID_RECORD):
-            return MessageRejected(f"the broker answered {error.name()}")
+            return MessageRejected(f"the broker responded with {error.name()}")
         self._broken = self._broken or error.fatal()
         return SinkUnavailable(f"{error.name()}: {self._last_broker_error or error.str()}")
 
 
 def import_client(settings: KafkaSettings) -> Any:
-    """The module confluent_kafka. Raises SinkUnusable without it."""
+    """Return the module confluent_kafka. Raises InvalidSink without it."""
     try:
         return importlib.import_module("confluent_kafka")
     except ImportError:
@@ -143,8 +142,8 @@ def import_client(settings: KafkaSettings) -> Any:
         ) from None
 
 
-def _redact_values(message: str) -> str:
-    """What librdkafka says of a configuration, without the value: it may be a secret in the wrong place."""
+def _without_values(message: str) -> str:
+    """Return librdkafka's error for a property without the value, which can be a secret in the wrong property."""
     return re.sub(r'[Vv]alue "[^"]*"', "value", message)
 
 
