@@ -97,6 +97,11 @@ class RecordingTransport(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    abort = close
+
+    def pause_reading(self) -> None:
+        pass
+
     def is_closing(self) -> bool:
         return self.closed
 
@@ -127,7 +132,11 @@ def test_largest_incomplete_requests_are_rejected_when_all_together_hold_too_muc
         protocols[-1].data_received(b"\r\n1")
         await asyncio.gather(*state.tasks)
         assert cast("RecordingTransport", protocols[-1].transport).written.startswith(b"HTTP/1.1 404")
-        for protocol in protocols:
+        pipelining = connect_with(large.replace(b"Content-Length: 1", b"Content-Length: 0") + b"\r\n\r\n")
+        assert not pipelining.transport.is_closing()
+        pipelining.data_received(b"GET / HTTP/1.1\r\n\r\n" * 2)
+        assert pipelining.transport.is_closing()
+        for protocol in (*protocols, pipelining):
             protocol.connection_lost(None)
         assert (connections.count, connections.held_bytes, connections.idle) == (0, 0, {})
 

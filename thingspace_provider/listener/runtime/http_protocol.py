@@ -39,8 +39,8 @@ class ConnectionLimits:
         max_headers: headers of a request.
         max_head_bytes: an incomplete request line with headers.
         max_request_bytes: an incomplete request; a body of 8 kB in the smallest chunks fits.
-        max_held_bytes: memory of all requests without a response. Above it, an incomplete request is rejected if its
-            connection holds more than `max_held_bytes_per_connection`.
+        max_held_bytes: memory of all requests without a response. Above it, a connection that holds more than
+            `max_held_bytes_per_connection` and waits for more data or with more than one request is closed.
     """
 
     request_timeout_seconds: float = 2.0
@@ -129,21 +129,20 @@ class HttpProtocol(HttpToolsProtocol):
             rejection = error.__context__
             self._reject(rejection.response if isinstance(rejection, RequestRejected) else MALFORMED)
             return
-        limits = self._limits
+        limits, others = self._limits, self._open_connections
         if not self._request_open:
             self._request_bytes = 0
             self._stop_timer()
             self._release_if_idle()
         elif self._request_bytes > (limits.max_request_bytes if self._headers_complete else limits.max_head_bytes):
             self._reject(TOO_LARGE)
-        elif (
-            self._held_bytes > limits.max_held_bytes_per_connection
-            and self._open_connections.held_bytes > limits.max_held_bytes
-        ):
-            self._reject(OVERLOADED)
         elif not was_open:
             self._stop_timer()
             self._timer = self.loop.call_later(limits.request_timeout_seconds, self._reject, TIMED_OUT)
+        is_waiting = self._request_open or self.pipeline  # one complete request is never rejected
+        is_large = self._held_bytes > limits.max_held_bytes_per_connection
+        if is_waiting and is_large and others.held_bytes > limits.max_held_bytes:
+            self._reject(OVERLOADED)
 
     def _parse(self, data: bytes) -> bytes:
         """Feed the parser. Returns what must be parsed next: a head without its upgrade offer, and what follows it."""
@@ -232,7 +231,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._hold(-self._held_bytes)
 
     def _reject(self, response: bytes) -> None:
-        """Close the connection, with a response unless the client would take it for that of an earlier request."""
+        """Close the connection, with a response unless the client would take it for that of an earlier request.
+
+        Without one the connection is aborted, because a client that does not read would keep it open.
+        """
         if self.transport.is_closing():
             return
         if self._request_open and self._headers_complete:
@@ -241,7 +243,9 @@ class HttpProtocol(HttpToolsProtocol):
             may_respond = self.cycle is None or self.cycle.response_complete
         if may_respond:
             self.transport.write(response)
-        self.transport.close()
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
