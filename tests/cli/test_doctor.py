@@ -279,7 +279,7 @@ def test_a_registration_that_was_made_by_hand_is_shown_without_its_token(emulato
     url = "https://sms.example.com/sentinel-a-long-path-token/x"
     assert emulator.caller.log_in().register(url, password="sentinel-password").status == 200
     assert SERVICE in (diagnosis := diagnose("--account", ACCOUNT)).check_lines[f"account {ACCOUNT}"]
-    assert diagnosis.check_lines[f"registration {ACCOUNT}"] == "messages go to https://sms.example.com/***/x "
+    assert diagnosis.check_lines[f"registration {ACCOUNT}"] == "messages go to https://sms.example.com/***/*** "
     assert diagnosis.status[f"readiness {ACCOUNT}"] == "skipped"  # without a stack the listener is unknown
 
 

@@ -67,14 +67,12 @@ def test_the_port_defaults_to_that_of_the_scheme() -> None:
 @pytest.mark.parametrize(
     ("url", "masked"),
     [
-        ("https://me:secret@sms.example.com:9001/x?token=1#y", "https://sms.example.com:9001/x?***"),
-        (f"https://sms.example.com/callbacks/{TOKEN}/x", "https://sms.example.com/callbacks/***/x"),
-        ("https://sms.example.com/callbacks/0123456789abcde/x", "https://sms.example.com/callbacks/0123456789abcde/x"),
-        ("https://sms.example.com/callbacks/0123456789abcdef/x", "https://sms.example.com/callbacks/***/x"),
-        ("https://sms.example.com/callbacks/a.b~c.d~e.f~g.h~/x", "https://sms.example.com/callbacks/***/x"),
-        ("https://sms.example.com/callbacks/%61bcdefghijklmno%70/x", "https://sms.example.com/callbacks/***/x"),
-        ("https://sms.example.com/cb/0000123456-00001", "https://sms.example.com/cb/0000123456-00001"),
-        ("http://[::1]:8080/x", "http://[::1]:8080/x"),
+        ("https://me:secret@sms.example.com:9001/x?token=1#y", "https://sms.example.com:9001/***?***"),
+        (f"https://sms.example.com/callbacks/{TOKEN}/x", "https://sms.example.com/callbacks/***/***"),
+        ("https://sms.example.com/cb/tok123456789", "https://sms.example.com/***/***"),
+        ("https://sms.example.com/%63allbacks/", "https://sms.example.com/***/"),
+        ("https://sms.example.com/cb/0000123456-00001", "https://sms.example.com/***/0000123456-00001"),
+        ("http://[::1]:8080/x", "http://[::1]:8080/***"),
         ("https://sms.example.com:port/", "(not a URL)"),
     ],
 )

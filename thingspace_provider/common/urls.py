@@ -7,8 +7,8 @@ import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-MIN_TOKEN_LENGTH = 16  # characters of a path token; a shorter path segment is shown
-ACCOUNT_NAME = re.compile(r"\d{10}-\d{5}")  # as long as a token, and no secret
+MIN_TOKEN_LENGTH = 16  # characters of a path token of a listener of this project
+PUBLIC_SEGMENT = re.compile(r"|callbacks|\d{10}-\d{5}")  # path segments that cannot be a token; the last is an account
 
 
 class InvalidUrl(ValueError):
@@ -52,7 +52,10 @@ def effective_port(parts: SplitResult) -> int:
 
 
 def mask_url(url: str) -> str:
-    """Return the URL without user, query and fragment, and with `***` for each path segment that can be a token."""
+    """Return the URL without user, query and fragment, and with `***` for each path segment that can be a token.
+
+    Any text can be the token of a listener that is not of this project, so only `PUBLIC_SEGMENT` is shown.
+    """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -76,8 +79,7 @@ def url_secrets(url: str) -> list[str]:
 
 
 def _can_be_token(segment: str) -> bool:
-    text = unquote(segment)
-    return len(text) >= MIN_TOKEN_LENGTH and not ACCOUNT_NAME.fullmatch(text)
+    return not PUBLIC_SEGMENT.fullmatch(segment)
 
 
 def strip_userinfo(url: str) -> str:

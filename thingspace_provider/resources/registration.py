@@ -66,5 +66,5 @@ class CallbackRegistration(Resource, name="CallbackRegistration"):
             },
             ["registered_at", "endpoint", "url_fingerprint"],
             opts,
-            secret_outputs=["password"],
+            secret_outputs=["password", "url_fingerprint"],
         )
