@@ -121,11 +121,11 @@ class _LifecycleProvider(ResourceProvider):
     @_translate_errors
     def read(self, id_: str, props: State) -> ReadResult:
         """Read the resource. An empty id means that it no longer exists."""
-        current = self.lifecycle.read(self._context(props), _from_engine(props))
+        current = self.lifecycle.read(self._context(props), id_, _from_engine(props))
         if current is None:
             return ReadResult("", {})
-        outputs, inputs = (_mark_secret(state, current.secrets) for state in (current.outputs, current.inputs))
-        return ReadResult(id_, outputs, inputs)
+        inputs = None if current.inputs is None else _mark_secret(current.inputs, current.secrets)
+        return ReadResult(id_, _mark_secret(current.outputs, current.secrets), inputs)
 
     @_translate_errors
     def update(self, _id: str, _olds: State, _news: State) -> UpdateResult:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.support.emulator_process import ACCOUNT, EmulatorProcess
+from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.pulumi_project import Project
-from thingspace_provider.api import ThingSpaceClient
+from thingspace_provider.api import Registration, ThingSpaceClient
 
 PROGRAM = f"""
 import pulumi
@@ -50,7 +52,8 @@ def test_url_revision_and_triggers_can_be_outputs(
     project.preview("--expect-no-changes")
     write_program(project, triggers="['2026-03-01']")
     previewed = project.preview("--diff")
-    assert '+ [2]: "2026-03-01"' in previewed.output  # the other triggers keep their positions
+    changed = re.findall(r"^ +[~+-] (\w+|\[\d\]) *: ", previewed.output, flags=re.MULTILINE)
+    assert changed == ["triggers", "triggers", "[0]"]  # those of the component have keys of their own
     project.up()
     assert emulator.count_calls()["startCallbacks"] == 2
 
@@ -71,3 +74,34 @@ def test_invalid_argument_is_one_error_without_a_traceback(
     assert message in error
     assert "Traceback" not in project.printed[-1]
     assert emulator.count_calls() == {}
+
+
+def test_secret_url_stays_secret_however_short_its_token_is(project: Project, thingspace: ThingSpaceClient) -> None:
+    url = "https://sms.example.com/cb/sentinel-1"
+    options = "readiness=False"
+    program = f"""
+import pulumi
+from thingspace_provider import CallbackRegistration
+
+CallbackRegistration("one", account_name="{ACCOUNT}", url=pulumi.Output.secret("{url}"), OPTIONS)
+"""
+    file = project.folder / "__main__.py"
+    file.write_text(program.replace("OPTIONS", options))
+    thingspace.register_callback(ACCOUNT, Registration(SERVICE, url.replace("cb", "old")))
+    project.up("--diff", fails=True)  # a conflict
+    file.write_text(program.replace("OPTIONS", f"{options}, adopt=True"))
+    project.preview("--diff")
+    project.up("--diff")
+    project.refresh("--diff", "--expect-no-changes")
+    thingspace.register_callback(ACCOUNT, Registration(SERVICE, url.replace("cb", "drifted")))
+    project.refresh("--diff")
+    assert "sentinel" not in project.export()
+    project.up("--diff")
+    [registration] = project.resources("CallbackRegistration")
+    assert registration["outputs"]["url"] == url
+    fingerprint = registration["outputs"]["urlFingerprint"]  # a digest: short tokens could be guessed from it
+    project.up("--refresh", "--expect-no-changes")
+    project.destroy("--diff")
+    printed = "".join([*project.printed, *(path.read_text() for path in project.folder.parent.glob("state/**/*.json"))])
+    assert "sentinel" not in printed
+    assert fingerprint not in printed

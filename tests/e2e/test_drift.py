@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -29,10 +30,14 @@ def test_a_registration_with_a_changed_url_is_reported_as_drift_and_repaired(
     thingspace.register_callback(ACCOUNT, FOREIGN)
     refreshed = deployed.refresh()
     assert "was changed outside of Pulumi: url, username, password" in refreshed.output
-    assert "https://other.example.com/hook" in refreshed.output
+    assert "https://other.example.com/***" in refreshed.output
     assert "sentinel" not in refreshed.output
     assert "sentinel" not in deployed.export()
-    assert "to update" in deployed.preview().changes
+    previewed = deployed.preview("--diff")
+    assert "to update" in previewed.changes
+    for key in ("url", "username", "password"):
+        assert re.search(rf'- +\[\d\]: "{key}"', previewed.output)
+    assert "sentinel" not in previewed.output
     deployed.up()
     assert find_own_registration(thingspace) == before
     deployed.refresh("--expect-no-changes")
@@ -118,13 +123,13 @@ def test_a_registration_conflict_is_rejected_until_it_is_adopted(
     thingspace.register_callback(ACCOUNT, FOREIGN)
     rejected = project.up(fails=True)
     [error] = rejected.errors
-    assert "already go to https://other.example.com/hook" in error
+    assert "already go to https://other.example.com/***, " in error
     assert ", not to http://127.0.0.1:" in error
     assert "adopt=True" in error
     assert find_own_registration(thingspace) == FOREIGN
     assert emulator.count_calls()["startCallbacks"] == 0
     project.configure("thingspace:adopt", "true")
-    project.up()
+    assert "adopted: its URL was https://other.example.com/***, and is now http://127.0.0.1:" in project.up().output
     assert find_own_registration(thingspace) != FOREIGN
 
 

@@ -72,7 +72,9 @@ def test_a_listener_starts_passes_the_probe_is_read_and_stops(
     readiness_probe.wait_until_ready(
         f"{outputs['url']}/callbacks/{TOKEN}/{ACCOUNT}", ACCOUNT, "plant-a", "an-invented-pass-phrase"
     )
-    assert lifecycle.read(harness.context, outputs).outputs == outputs
+    current = lifecycle.read(harness.context, outputs["stateDir"], outputs)
+    assert current is not None
+    assert current.outputs == outputs
     assert os.getsid(outputs["pid"]) == outputs["pid"]  # a session of its own
     lifecycle.delete(harness.context, outputs)
     assert running_pid(inputs) is None
@@ -123,12 +125,26 @@ def test_read_reports_an_exited_process_and_diff_an_update(
     outputs = lifecycle.create(harness.context, inputs).outputs
     os.kill(outputs["pid"], signal.SIGKILL)
     wait_until(lambda: running_pid(inputs) is None, 60, "the listener process ends")
-    current = lifecycle.read(harness.context, outputs)
+    current = lifecycle.read(harness.context, outputs["stateDir"], outputs)
+    assert current is not None
     assert current.outputs["running"] is False
     assert lifecycle.diff(current.outputs, inputs, harness.fingerprint).changes
     assert not lifecycle.diff(outputs, inputs, harness.fingerprint).changes
     restarted = lifecycle.update(harness.context, current.outputs, inputs)
     assert restarted["port"] == outputs["port"]
+
+
+def test_read_by_id_finds_the_process_by_its_directory(
+    harness: LifecycleHarness, lifecycle: LocalListenerLifecycle, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    created = lifecycle.create(harness.context, inputs)
+    program = {"accountNames": inputs["accountNames"], "stateDir": "another"}
+    found = lifecycle.read(harness.context, created.id, program)
+    assert found is not None
+    assert found.inputs == program | {"stateDir": created.id}
+    expected = {key: created.outputs[key] for key in ("url", "port", "pid", "running", "portIsFixed")}
+    assert {key: found.outputs[key] for key in expected} == expected
+    assert lifecycle.read(harness.context, str(tmp_path / "missing"), program) is None
 
 
 def test_secrets_are_readable_only_by_the_user_and_absent_from_the_process_environment(

@@ -10,9 +10,11 @@ import pytest
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.lifecycle_harness import LifecycleHarness
 from thingspace_provider.api import Registration, errors
+from thingspace_provider.api.errors import ThingSpaceError
 from thingspace_provider.lifecycle.registration import RegistrationConflict, RegistrationLifecycle
 
 URL = "https://sms.example.com/callbacks/0000123456-00001"
+ID = f"{ACCOUNT}/{SERVICE}"
 FOREIGN = Registration(SERVICE, "https://other.example.com/hook", "other", "program")
 lifecycle = RegistrationLifecycle()
 
@@ -43,7 +45,7 @@ def test_create_sends_nothing_after_an_interrupted_create(harness: LifecycleHarn
 
 def test_an_empty_credential_is_the_same_as_none(harness: LifecycleHarness) -> None:
     outputs = lifecycle.create(harness.context, build_inputs(username="", password="")).outputs
-    same = lifecycle.read(harness.context, outputs)
+    same = lifecycle.read(harness.context, ID, outputs)
     assert same is not None
     assert not lifecycle.diff(same.outputs, build_inputs(username="", password=""), harness.fingerprint).changes
     assert harness.logged == []
@@ -75,7 +77,7 @@ def test_services_of_an_account_are_independent(harness: LifecycleHarness) -> No
 def test_an_update_rejects_an_unknown_third_url(harness: LifecycleHarness) -> None:
     olds = lifecycle.create(harness.context, build_inputs()).outputs
     harness.client.register_callback(ACCOUNT, FOREIGN)
-    with pytest.raises(RegistrationConflict, match=r"already go to https://other\.example\.com/hook"):
+    with pytest.raises(RegistrationConflict, match=r"already go to https://other\.example\.com/\*\*\*, not"):
         lifecycle.update(harness.context, olds, build_inputs(password="another"))
     assert harness.client.list_callbacks(ACCOUNT) == [FOREIGN]
 
@@ -101,37 +103,83 @@ def test_a_failed_replacement_restores_the_old_registration(
     assert harness.client.list_callbacks(ACCOUNT) == before
 
 
-def test_a_token_in_a_url_is_never_shown(harness: LifecycleHarness) -> None:
-    token = "abcdefghijklmnopqrstuvwxyz0123456789"
+@pytest.mark.parametrize("token", ["tok123456789", "abcdefghijklmnopqrstuvwxyz0123456789"])
+def test_a_token_in_a_url_is_never_shown(harness: LifecycleHarness, token: str) -> None:
     harness.client.register_callback(ACCOUNT, Registration(SERVICE, f"https://other.example.com/{token}/x"))
+    inputs = build_inputs(url=f"https://sms.example.com/callbacks/{token}/{ACCOUNT}")
     with pytest.raises(RegistrationConflict) as conflict:
-        lifecycle.create(harness.context, build_inputs(url=f"https://sms.example.com/callbacks/{token}/{ACCOUNT}"))
-    assert token not in str(conflict.value)
+        lifecycle.create(harness.context, inputs)
     assert "https://sms.example.com/callbacks/***/0000123456-00001" in str(conflict.value)
+    outputs = lifecycle.create(harness.context, inputs | {"adopt": True}).outputs
+    assert token not in f"{conflict.value}{harness.logged}{outputs['endpoint']}"
+
+
+def test_adoption_names_both_urls(harness: LifecycleHarness) -> None:
+    harness.client.register_callback(ACCOUNT, FOREIGN)
+    olds = lifecycle.create(harness.context, build_inputs(adopt=True)).outputs
+    [logged] = harness.logged
+    assert logged.startswith(f"account {ACCOUNT}: {SERVICE} registration adopted: ")
+    assert logged.endswith(f"its URL was https://other.example.com/***, and is now {URL}.")
+    lifecycle.update(harness.context, olds, build_inputs(adopt=True, url=f"{URL}/new"))
+    assert len(harness.logged) == 1  # its own URL is not adopted
+
+
+def test_conflict_tells_urls_apart_that_look_the_same_when_masked(harness: LifecycleHarness) -> None:
+    harness.client.register_callback(ACCOUNT, Registration(SERVICE, "https://sms.example.com/a"))
+    with pytest.raises(RegistrationConflict, match="they differ in a masked part"):
+        lifecycle.create(harness.context, build_inputs(url="https://sms.example.com/b"))
+
+
+def test_drift_names_the_changed_inputs_until_an_update(harness: LifecycleHarness) -> None:
+    olds = lifecycle.create(harness.context, build_inputs()).outputs
+    harness.client.register_callback(ACCOUNT, Registration(SERVICE, URL, "plant-a", "another"))
+    for _ in range(2):
+        drifted = lifecycle.read(harness.context, ID, olds)
+        assert drifted is not None
+        assert drifted.inputs is not None
+        assert (drifted.inputs["drift"], drifted.outputs["drift"]) == (["password"], ["password"])
+        olds = drifted.outputs
+    assert "drift" not in lifecycle.update(harness.context, olds, build_inputs())
+
+
+def test_read_by_id_returns_what_is_registered(harness: LifecycleHarness) -> None:
+    harness.client.register_callback(ACCOUNT, FOREIGN)
+    program = {"accountName": ACCOUNT, "url": URL}
+    found = lifecycle.read(harness.context, ID, program)
+    assert found is not None
+    assert found.inputs is None  # those of the program stay in the state
+    assert (found.outputs["url"], found.outputs["password"]) == (FOREIGN.url, FOREIGN.password)
+    assert set(found.secrets) == {"url", "password"}
+    assert lifecycle.read(harness.context, ID, found.outputs) == found  # a refresh
+    assert harness.logged == []
+    assert lifecycle.read(harness.context, f"{ACCOUNT}/CarrierService", program) is None
+    with pytest.raises(ThingSpaceError, match="is not the id of a registration"):
+        lifecycle.read(harness.context, ACCOUNT, program)
 
 
 def test_read_distinguishes_a_missing_registration_from_drift(harness: LifecycleHarness) -> None:
     outputs = lifecycle.create(harness.context, build_inputs()).outputs
-    same = lifecycle.read(harness.context, outputs)
+    same = lifecycle.read(harness.context, ID, outputs)
     assert same is not None
     assert (same.outputs, same.inputs) == (outputs, build_inputs())
     harness.client.register_callback(ACCOUNT, FOREIGN)
-    drifted = lifecycle.read(harness.context, outputs)
+    drifted = lifecycle.read(harness.context, ID, outputs)
     assert drifted is not None
+    assert drifted.inputs is not None
     assert drifted.inputs["url"] == FOREIGN.url
     assert lifecycle.diff(drifted.outputs, build_inputs(), harness.fingerprint).changes
     harness.client.deregister_callback(ACCOUNT, SERVICE)
-    assert lifecycle.read(harness.context, outputs) is None
+    assert lifecycle.read(harness.context, ID, outputs) is None
 
 
 def test_drift_is_a_difference_even_to_the_values_that_the_program_wants(harness: LifecycleHarness) -> None:
     outputs = lifecycle.create(harness.context, build_inputs()).outputs
     wanted = build_inputs(password="another")
     harness.client.register_callback(ACCOUNT, Registration(SERVICE, URL, "plant-a", "another"))
-    drifted = lifecycle.read(harness.context, outputs)
+    drifted = lifecycle.read(harness.context, ID, outputs)
     assert drifted is not None
     again = lifecycle.read(
-        harness.context, drifted.outputs
+        harness.context, ID, drifted.outputs
     )  # a second refresh finds no new drift and keeps the record of the first
     assert again is not None
     assert lifecycle.diff(again.outputs, wanted, harness.fingerprint).changes
@@ -158,7 +206,7 @@ def test_a_changed_base_url_registers_there_and_leaves_the_old_registration(
     before = emulator.count_calls()
     harness.base_url_fingerprint = "89abcdef"
     assert lifecycle.diff(olds, build_inputs(), harness.fingerprint).changes
-    current = lifecycle.read(harness.context, olds)
+    current = lifecycle.read(harness.context, ID, olds)
     assert current is not None
     assert (current.outputs, current.inputs) == (olds, build_inputs())
     lifecycle.delete(harness.context, olds)

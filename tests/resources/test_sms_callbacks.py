@@ -30,6 +30,7 @@ LIST = 'account_names: must be a list, for example ["0000123456-00001"]'
         ({"listener": None}, "not NoneType"),
         ({"listener": ExternalListener(url="https://sms.example.com")}, "url is the same for 2 accounts"),
         ({"credential": None}, "SmsCallbacks: credential must be a CallbackCredential, not NoneType"),
+        ({"opts": pulumi.ResourceOptions(import_="x")}, "set adopt=True"),
         ({"triggers": "2026-03-01"}, "triggers must be a list"),
     ],
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
+import pulumi
 import pytest
 
 import thingspace_provider
 from thingspace_provider.hosting import LocalListener
 from thingspace_provider.resources import CallbackCredential, CallbackRegistration, SmsCallbackActivation
-from thingspace_provider.resources.base import Resource, to_camel_case
+from thingspace_provider.resources.base import InvalidArgument, Resource, to_camel_case
 
 RESOURCES: list[type[Resource]] = [CallbackCredential, CallbackRegistration, LocalListener, SmsCallbackActivation]
 
@@ -45,6 +46,13 @@ def test_names_become_camel_case_in_the_state() -> None:
         "accountName",
         "lastActivatedAt",
     ]
+
+
+def test_import_is_rejected_with_the_alternative() -> None:
+    """The SDK ends in a KeyError: the engine imports without the inputs, which hold the pickled provider."""
+    opts = pulumi.ResourceOptions(import_="0000123456-00001/EnhancedConnectivityService")
+    with pytest.raises(InvalidArgument, match="to take over an existing registration, set adopt=True"):
+        CallbackRegistration("one", account_name="0000123456-00001", url="https://sms.example.com", opts=opts)
 
 
 @pytest.mark.parametrize("limit", [None, 5])

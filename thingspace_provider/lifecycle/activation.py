@@ -25,7 +25,7 @@ INPUT_KEYS = ("accountName", "triggers", "registrationUrl", "profile")
 class ActivationLifecycle:
     """Lifecycle of an activation. The id is the account name.
 
-    Inputs: accountName, triggers (list), registrationUrl, profile.
+    Inputs: accountName, triggers (list or object), registrationUrl, profile.
     Outputs: the inputs, lastActivatedAt, baseUrlFingerprint.
 
     registrationUrl makes the activation depend on its registration. The call is sent again if registrationUrl, a
@@ -53,10 +53,10 @@ class ActivationLifecycle:
         """Send startCallbacks. A second call has no further effect."""
         return CreateResult(inputs["accountName"], self._start_callbacks(context, inputs))
 
-    def read(self, context: Context, outputs: State) -> ReadResult:
+    def read(self, context: Context, id_: str, outputs: State) -> ReadResult:
         """Return the recorded state. ThingSpace has no API to read an activation."""
         del context
-        return ReadResult(outputs, {key: outputs[key] for key in INPUT_KEYS if key in outputs})
+        return ReadResult({**outputs, "accountName": id_}, {key: outputs[key] for key in INPUT_KEYS if key in outputs})
 
     def update(self, context: Context, olds: State, news: State) -> State:
         """Send startCallbacks again."""

@@ -62,10 +62,12 @@ class CredentialLifecycle:
         }
         return CreateResult(username, outputs)
 
-    def read(self, context: Context, outputs: State) -> ReadResult:
-        """Return the recorded state, which is the only copy of the credential."""
+    def read(self, context: Context, id_: str, outputs: State) -> ReadResult:
+        """Return the recorded state, which is the only copy of the credential; by id, only the user name is known."""
         del context
-        return ReadResult(outputs, {"rotation": outputs["rotation"]} if "rotation" in outputs else {})
+        return ReadResult(
+            {**outputs, "username": id_}, {"rotation": outputs["rotation"]} if "rotation" in outputs else {}
+        )
 
     def update(self, context: Context, olds: State, news: State) -> State:
         """Generate a new password and keep the last three as previous passwords."""

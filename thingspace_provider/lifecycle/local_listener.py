@@ -90,8 +90,21 @@ class LocalListenerLifecycle:
         """Start the listener; restart one that an interrupted create left running."""
         return CreateResult(inputs["stateDir"], self._restart(context, inputs))
 
-    def read(self, context: Context, outputs: State) -> ReadResult:
-        """Report whether the process runs."""
+    def read(self, context: Context, id_: str, outputs: State) -> ReadResult | None:
+        """Report whether the process runs. By id, None means that the directory has no listener."""
+        if "url" not in outputs:
+            port = _read_settings(Path(id_)).get("port")
+            if port is None:
+                return None
+            is_fixed = "port" in outputs
+            outputs = {
+                **outputs,
+                "stateDir": id_,
+                "port": port,
+                "portIsFixed": is_fixed,
+                "url": _url(port),
+                "revision": "",
+            }
         pid = _process(outputs).running_pid()
         if pid is None and outputs.get("running"):
             context.log(
@@ -133,7 +146,7 @@ class LocalListenerLifecycle:
             **news,
             "port": port,
             "portIsFixed": news.get("port") is not None,
-            "url": f"http://{HOST}:{port}",
+            "url": _url(port),
             "pid": pid,
             "running": True,
             "revision": revision,
@@ -201,6 +214,10 @@ def _check_port(checked: State) -> list[CheckFailure]:
     if validation.is_accepted_port(port):
         return []
     return [CheckFailure("port", validation.describe_rejected_port(port))]
+
+
+def _url(port: int) -> str:
+    return f"http://{HOST}:{port}"
 
 
 def _describe(state: State) -> str:

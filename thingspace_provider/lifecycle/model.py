@@ -80,12 +80,12 @@ class ReadResult:
 
     Args:
         outputs: the outputs to record.
-        inputs: the inputs to record.
+        inputs: the inputs to record; None keeps those in the state.
         secrets: keys of both that are secrets even if the program does not mark them, as in a foreign registration.
     """
 
     outputs: State
-    inputs: State
+    inputs: State | None
     secrets: Collection[str] = ()
 
 
@@ -129,8 +129,14 @@ class Lifecycle(Protocol):
     def create(self, context: Context, inputs: State) -> CreateResult:
         """Create the resource. A second create after an interrupted one has the same result."""
 
-    def read(self, context: Context, outputs: State) -> ReadResult | None:
-        """Return the resource as it is now, or None if it no longer exists."""
+    def read(self, context: Context, id_: str, outputs: State) -> ReadResult | None:
+        """Return the resource as it is now, or None if it no longer exists.
+
+        Args:
+            context: services of the resource operation.
+            id_: the id of the resource.
+            outputs: the recorded outputs; only the program's inputs if the resource is read by id.
+        """
 
     def update(self, context: Context, olds: State, news: State) -> State:
         """Change the resource in place and return its new outputs."""

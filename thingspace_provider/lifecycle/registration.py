@@ -33,7 +33,6 @@ DIFF_KEYS = (*IDENTITY_KEYS, *REGISTERED_KEYS, "profile")
 INPUT_KEYS = (*DIFF_KEYS, "adopt", "readiness")
 SMS_SERVICE = "EnhancedConnectivityService"
 DEFAULTS: dict[str, Any] = {"serviceName": SMS_SERVICE, "adopt": False, "readiness": True}
-DRIFTED = ""  # registeredAt after a refresh that found drift
 MOVED = "another ThingSpace (the base URL has changed)"
 
 
@@ -49,7 +48,8 @@ class RegistrationLifecycle:
 
     | Output | Meaning |
     |---|---|
-    | registeredAt | time of the last create or update, a trigger for the activation; "" after drift |
+    | registeredAt | time of the last create or update, a trigger for the activation; none if only read by id |
+    | drift | names of the inputs that a refresh found changed; also an input, so that a preview shows them |
     | endpoint | the URL without its secret parts |
     | urlFingerprint | digest of the URL that this resource wrote; delete removes no other registration |
     | baseUrlFingerprint | read and delete send no call if the base URL has changed |
@@ -91,8 +91,7 @@ class RegistrationLifecycle:
         """
         changed = [key for key in DIFF_KEYS if olds.get(key) != news.get(key)]
         replaces = [key for key in IDENTITY_KEYS if key in changed and not is_unknown(news.get(key))]
-        has_drifted = olds.get("registeredAt") == DRIFTED
-        must_update = bool(changed) or has_drifted or base_url_changed(olds, news.get("profile"), fingerprint_of)
+        must_update = bool(changed or olds.get("drift")) or base_url_changed(olds, news.get("profile"), fingerprint_of)
         return DiffResult(must_update, replaces)
 
     def create(self, context: Context, inputs: State) -> CreateResult:
@@ -100,8 +99,10 @@ class RegistrationLifecycle:
         outputs = self._register(context, inputs, own_urls={inputs["url"]})
         return CreateResult(f"{inputs['accountName']}/{inputs['serviceName']}", outputs)
 
-    def read(self, context: Context, outputs: State) -> ReadResult | None:
+    def read(self, context: Context, id_: str, outputs: State) -> ReadResult | None:
         """Return the registration that ThingSpace lists for the service, or None."""
+        if not outputs.get("registeredAt"):
+            return self._read_by_id(context, id_, outputs)
         if self._base_url_changed(context, outputs):
             context.log(
                 f"{_describe(outputs)} not read: it is at {MOVED}. The next `pulumi up` registers the listener here."
@@ -112,12 +113,14 @@ class RegistrationLifecycle:
             context.log(f"{_describe(outputs)} not found. The next `pulumi up` registers the listener again.")
             return None
         actual = {**outputs, **_to_state(registration), "endpoint": mask_url(registration.url)}
+        known_drift = outputs.get("drift") or []
         if drifted := _drifted_keys(outputs, registration):
             context.log(
                 f"{_describe(outputs)} was changed outside of Pulumi: {', '.join(drifted)}. Its URL is "
                 f"{actual['endpoint']}. The next `pulumi up` restores it."
             )
-            actual["registeredAt"] = DRIFTED
+        if known_drift or drifted:
+            actual["drift"] = [key for key in REGISTERED_KEYS if key in {*known_drift, *drifted}]
         return _to_read_result(actual)
 
     def update(self, context: Context, olds: State, news: State) -> State:
@@ -148,15 +151,34 @@ class RegistrationLifecycle:
             return
         self._client(context, outputs).deregister_callback(outputs["accountName"], outputs["serviceName"])
 
+    def _read_by_id(self, context: Context, id_: str, inputs: State) -> ReadResult | None:
+        """Return what ThingSpace lists, whatever the program gives: this resource manages nothing."""
+        account, _, service = id_.rpartition("/")
+        outputs = {**inputs, "accountName": account, "serviceName": service}
+        if validation.check_account_name(outputs) or validation.check_service_name(outputs):
+            raise ThingSpaceError(
+                "reading a registration",
+                detail=f"{id_!r} is not the id of a registration",
+                hint=f'Set the id to account and service, for example "0000123456-00001/{SMS_SERVICE}".',
+            )
+        registration = self._find_registration(context, outputs)
+        if registration is None:
+            return None
+        outputs |= {**_to_state(registration), "endpoint": mask_url(registration.url)}
+        return ReadResult(outputs, None, ("password", "url"))
+
     def _register(self, context: Context, news: State, own_urls: set[str]) -> State:
         if news.get("readiness"):
             readiness.wait_until_ready(context, news)
         existing = self._find_registration(context, news)
-        if existing is not None and existing.url not in own_urls and not news.get("adopt"):
+        own_url = mask_url(news["url"])
+        foreign_url = mask_url(existing.url) if existing is not None and existing.url not in own_urls else None
+        if foreign_url and not news.get("adopt"):
             raise RegistrationConflict(
                 f"registering the {news['serviceName']} listener",
                 news["accountName"],
-                f"callbacks already go to {mask_url(existing.url)}, not to {mask_url(news['url'])}",
+                f"callbacks already go to {foreign_url}, not to {own_url}"
+                + (" (they differ in a masked part)" if foreign_url == own_url else ""),
                 "Nothing was changed. To replace that registration, set adopt=True. If it was changed outside of "
                 "Pulumi, run `pulumi refresh` and then `pulumi up`.",
             )
@@ -165,12 +187,14 @@ class RegistrationLifecycle:
         )
         if existing != wanted:
             _replace_registration(self._client(context, news), news["accountName"], wanted, existing)
+            if foreign_url:
+                context.log(f"{_describe(news)} adopted: its URL was {foreign_url}, and is now {own_url}.")
         else:  # after an interrupted update, or a registration by hand
             context.log(f"{_describe(news)} is already up to date.")
         outputs = {
             **news,
             "registeredAt": context.timestamp(),  # even without a call: after an interruption, messages may be queued
-            "endpoint": mask_url(news["url"]),
+            "endpoint": own_url,
             "urlFingerprint": _url_fingerprint(news["url"]),
             "baseUrlFingerprint": context.fingerprint(news.get("profile")),
         }
@@ -211,8 +235,9 @@ def _replace_registration(
 
 def _to_read_result(outputs: State) -> ReadResult:
     # A program may set no password, or one in plain text. A foreign password or URL is a secret in any case.
-    secrets = ("password", "url") if outputs.get("registeredAt") == DRIFTED else ("password",)
-    return ReadResult(outputs, {key: outputs[key] for key in INPUT_KEYS if outputs.get(key) is not None}, secrets)
+    secrets = ("password", "url") if outputs.get("drift") else ("password",)
+    inputs = {key: outputs[key] for key in (*INPUT_KEYS, "drift") if outputs.get(key) is not None}
+    return ReadResult(outputs, inputs, secrets)
 
 
 def _to_state(registration: api.Registration) -> State:

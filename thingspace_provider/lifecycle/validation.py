@@ -12,6 +12,7 @@ ACCEPTED_PORTS_TEXT = "80, 443, 9001-9006, 28200-28220 or 50551-50559"
 PLACEHOLDERS = frozenset({"{account}", "{path_token}"})  # of the URL of an external listener
 REJECTED_CHARACTERS = "<>\\'"  # in a callback URL
 MAX_CREDENTIAL_LENGTH = 40  # characters, for the user name and for the password
+TRIGGERS_REASON = 'must be a list, for example ["2026-03-01"], or a dictionary'
 PROFILE_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 # Values that ThingSpace's documentation names although they cannot be registered.
@@ -147,9 +148,8 @@ def _placeholders(url: str) -> set[str]:
 
 
 def check_triggers(state: State) -> list[CheckFailure]:
-    """Validate `triggers`, a list as in other resources that run again when a value changes."""
+    """Validate `triggers`, a list or an object as in other resources that run again when a value changes."""
     value = state.get("triggers")
-    if value is None or isinstance(value, list) or is_unknown(value):
+    if value is None or isinstance(value, list | dict) or is_unknown(value):
         return []
-    reason = 'must be a list, for example ["2026-03-01"]. A changed value sends startCallbacks again'
-    return [CheckFailure("triggers", reason)]
+    return [CheckFailure("triggers", TRIGGERS_REASON)]

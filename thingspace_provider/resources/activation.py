@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 
 from thingspace_provider.providers import SmsCallbackActivationProvider
 from thingspace_provider.resources.base import Resource
+
+Triggers = Sequence[pulumi.Input[Any]] | Mapping[str, pulumi.Input[Any]]
 
 
 class SmsCallbackActivation(Resource, name="SmsCallbackActivation"):
@@ -20,8 +22,8 @@ class SmsCallbackActivation(Resource, name="SmsCallbackActivation"):
     Args:
         name: Pulumi resource name.
         account_name: ThingSpace account, for example "0000123456-00001". A changed value replaces the resource.
-        triggers: any values; a changed value sends the call again. With `registered_at` of a CallbackRegistration the
-            call follows each renewal, even one of the password only.
+        triggers: list or dictionary of any values; a changed one sends the call again. With `registered_at` of a
+            CallbackRegistration the call follows each renewal, even one of the password only.
         registration_url: `endpoint` of a CallbackRegistration. The activation follows that registration.
         profile: the ThingSpace user; None is the default user.
         opts: Pulumi resource options.
@@ -37,7 +39,7 @@ class SmsCallbackActivation(Resource, name="SmsCallbackActivation"):
         name: str,
         *,
         account_name: pulumi.Input[str],
-        triggers: pulumi.Input[Sequence[Any]] | None = None,
+        triggers: pulumi.Input[Triggers] | None = None,
         registration_url: pulumi.Input[str] | None = None,
         profile: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,

@@ -20,6 +20,14 @@ class InvalidArgument(pulumi.RunError):
     """An argument is invalid. Ends the program without a traceback, before the resource is created."""
 
 
+def reject_import(owner: str, opts: pulumi.ResourceOptions | None) -> None:
+    """Raise InvalidArgument for `import_`, which the SDK does not support for dynamic resources."""
+    if opts is not None and opts.import_ is not None:
+        raise InvalidArgument(
+            f"{owner}: the option import_ does not work; to take over an existing registration, set adopt=True instead"
+        )
+
+
 def to_camel_case(name: str) -> str:
     """Convert a Python name to the state's spelling: `account_name` becomes `accountName`."""
     first, *rest = name.split("_")
@@ -55,6 +63,7 @@ class Resource(dynamic.Resource, module=MODULE, name="Resource"):
         opts: pulumi.ResourceOptions | None = None,
         secret_outputs: Sequence[str] = (),
     ) -> None:
+        reject_import(type(self).__name__, opts)
         type(self)._names = {key: to_camel_case(key) for key in (*inputs, *outputs)}  # noqa: SLF001  the same for all instances
         # The SDK makes attributes of these keys only. None makes an output unknown in a preview.
         props = dict.fromkeys(outputs) | {key: value for key, value in inputs.items() if value is not None}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pulumi
 
-from thingspace_provider.lifecycle.validation import account_name_errors
-from thingspace_provider.resources.activation import SmsCallbackActivation
-from thingspace_provider.resources.base import InvalidArgument
+from thingspace_provider.lifecycle.validation import TRIGGERS_REASON, account_name_errors
+from thingspace_provider.resources.activation import SmsCallbackActivation, Triggers
+from thingspace_provider.resources.base import InvalidArgument, reject_import
 from thingspace_provider.resources.credential import CallbackCredential
 from thingspace_provider.resources.listener_host import ListenerHost
 from thingspace_provider.resources.registration import CallbackRegistration
@@ -27,7 +26,7 @@ class SmsCallbacks(pulumi.ComponentResource):
             account has resources of its own.
         listener: the listener host: LocalListener or ExternalListener.
         credential: what ThingSpace sends with every callback.
-        triggers: any values; a changed value sends startCallbacks again for all accounts.
+        triggers: list or dictionary of any values; a changed one sends startCallbacks again for all accounts.
         adopt: whether registrations with another URL may be replaced.
         profile: the ThingSpace user; None is the default user.
         opts: Pulumi resource options of the component.
@@ -46,11 +45,12 @@ class SmsCallbacks(pulumi.ComponentResource):
         account_names: Sequence[str],
         listener: ListenerHost,
         credential: CallbackCredential,
-        triggers: pulumi.Input[Sequence[pulumi.Input[Any]]] = (),
+        triggers: pulumi.Input[Triggers] = (),
         adopt: pulumi.Input[bool] = False,
         profile: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        reject_import("SmsCallbacks", opts)
         _check_account_names(account_names)
         if not isinstance(listener, ListenerHost):
             raise InvalidArgument(
@@ -59,7 +59,7 @@ class SmsCallbacks(pulumi.ComponentResource):
             )
         CallbackCredential.check("SmsCallbacks", credential)
         if isinstance(triggers, str):
-            raise InvalidArgument('SmsCallbacks: triggers must be a list, for example ["2026-03-01"]')
+            raise InvalidArgument(f"SmsCallbacks: triggers {TRIGGERS_REASON}")
         urls = {account: listener.url_for(account) for account in account_names}
         super().__init__("thingspace:index:SmsCallbacks", name, None, opts)
         child_opts = pulumi.ResourceOptions(parent=self)
@@ -81,7 +81,11 @@ class SmsCallbacks(pulumi.ComponentResource):
             self.activations[account] = SmsCallbackActivation(
                 f"{name}-{account}",
                 account_name=account,
-                triggers=_join_triggers([registration.registered_at, listener.revision], triggers),
+                triggers={
+                    "registeredAt": registration.registered_at,
+                    "revision": listener.revision,
+                    "triggers": triggers,
+                },
                 registration_url=registration.endpoint,
                 profile=profile,
                 opts=child_opts,
@@ -108,12 +112,3 @@ def _check_account_names(names: object) -> None:
     else:
         return
     raise InvalidArgument(f"SmsCallbacks: account_names: {reason}")
-
-
-def _join_triggers(
-    own: list[pulumi.Input[Any]], triggers: pulumi.Input[Sequence[pulumi.Input[Any]]]
-) -> pulumi.Input[Sequence[Any]]:
-    """Return one list. The user's triggers are last, so that a further one does not move the others in a diff."""
-    if isinstance(triggers, Sequence):
-        return [*own, *triggers]
-    return pulumi.Output.all(*own, triggers).apply(lambda values: [*values[:-1], *values[-1]])
