@@ -1,4 +1,4 @@
-"""A listener that was down, or refused something, gets by itself what ThingSpace queued meanwhile."""
+"""Queue recovery after an outage, a rejected callback, and at its interval, with the emulator."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_messages_that_were_queued_while_the_listener_was_down_are_stored_after_
     metrics = listener.get("/metrics").text.splitlines()
     assert 'thingspace_recovery_runs_total{result="completed"} 1.0' in metrics
     assert f"thingspace_recovery_messages_total {103.0 if mode == 'history' else 0.0}" in metrics
-    if mode == "history":  # kept as the queue has it
+    if mode == "history":  # stored as the queue has it
         first_stored = listener.messages(kind="text")[0]
         first_queued = next(entry for entry in queued if entry["message"] == first_stored["text"])
         assert first_stored["devices"] == [
@@ -70,8 +70,8 @@ def test_a_wrong_password_is_tried_once_and_messages_are_still_stored(
     listener = start(**wrong)
     wait_until(lambda: listener.get("/readyz").json()["recovery"] == "stopped", 60, "recovery is stopped")
     assert listener.get("/readyz").status_code == 200
-    assert listener.post(build_text_callback("still taken")).status_code == 200
-    listener.post(build_text_callback("refused", password="wrong"))  # a reason to ask, if it could
+    assert listener.post(build_text_callback("still stored")).status_code == 200
+    listener.post(build_text_callback("rejected", password="wrong"))  # requests a run
     assert "thingspace_recovery_stopped 1.0" in listener.get("/metrics").text.splitlines()
     listener.stop()
     again = start(**wrong)
@@ -86,7 +86,7 @@ def test_a_wrong_password_is_tried_once_and_messages_are_still_stored(
     any_port_emulator.send_message("queued")
     again.write(**build_recovery_settings(any_port_emulator, "history"))
     again.process.send_signal(signal.SIGHUP)
-    wait_until(has_all_messages(again, ["still taken", "queued"]), 60, "the listener stores all messages")
+    wait_until(has_all_messages(again, ["still stored", "queued"]), 60, "the listener stores all messages")
     assert again.get("/readyz").json()["recovery"] == "on"
     for secret in (
         "sentinel-wrong",
@@ -100,7 +100,7 @@ def test_a_wrong_password_is_tried_once_and_messages_are_still_stored(
 def test_a_rejected_login_is_known_after_a_restart_when_only_the_store_persists(
     start: Start, any_port_emulator: EmulatorProcess
 ) -> None:
-    """As in a container: the folder of this user's state is new each time, or nobody may write there."""
+    """As in a container without a persistent or writable state directory."""
     wrong = build_recovery_settings(any_port_emulator, "startCallbacks")
     wrong["thingspaceCredentials"] = {**wrong["thingspaceCredentials"], "password": "sentinel-wrong"}
     for _ in range(2):
@@ -110,7 +110,7 @@ def test_a_rejected_login_is_known_after_a_restart_when_only_the_store_persists(
     assert any_port_emulator.count_calls()["login"] == 1
 
 
-def test_a_text_whose_answers_were_lost_is_known_again_when_it_comes_out_of_the_queue(
+def test_a_queued_message_is_a_duplicate_when_the_responses_to_its_callbacks_were_lost(
     start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     first = start(port=reserve_port())
@@ -127,7 +127,7 @@ def test_a_text_whose_answers_were_lost_is_known_again_when_it_comes_out_of_the_
 
 
 @pytest.mark.long
-def test_a_text_that_was_refused_comes_once_it_can_be_taken(
+def test_a_rejected_message_is_recovered_after_a_reload_with_its_password(
     start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
     listener = start(**build_recovery_settings(any_port_emulator, "startCallbacks"))
@@ -150,10 +150,10 @@ def test_a_text_that_was_refused_comes_once_it_can_be_taken(
 
 
 @pytest.mark.long
-def test_a_text_that_the_store_could_not_take_comes_once_it_can(
+def test_a_message_is_recovered_when_the_store_works_again(
     start: Start, any_port_emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
-    """A second connection that holds the write lock is what a failing disk looks like to a writer."""
+    """For the writer, a connection that holds the write lock is like a failing disk."""
     listener = start(**build_recovery_settings(any_port_emulator, "startCallbacks"))
     register(thingspace, listener)
     wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
@@ -163,7 +163,7 @@ def test_a_text_that_the_store_could_not_take_comes_once_it_can(
     any_port_emulator.send_message("came while the disk failed")
     wait_until(lambda: any_port_emulator.count_queued() == 1, 60, "one message is queued")
     calls = any_port_emulator.count_calls()["startCallbacks"]
-    assert calls == count_recovery_runs(listener) == 1  # nothing is asked for that could not be stored
+    assert calls == count_recovery_runs(listener) == 1  # no run starts while the store fails
     blocker.execute("ROLLBACK")
     wait_until(
         has_all_messages(listener, ["came while the disk failed"]),
@@ -174,7 +174,7 @@ def test_a_text_that_the_store_could_not_take_comes_once_it_can(
     runs_before = count_recovery_runs(listener)
     blocker.execute("BEGIN IMMEDIATE")
     wait_until(lambda: listener.get("/readyz").status_code == 503, 60, "the listener is not ready")
-    blocker.execute("ROLLBACK")  # nobody was refused, because nobody sends to a listener that is not ready
+    blocker.execute("ROLLBACK")  # no callback was rejected: load balancers send none to a listener that is not ready
     blocker.close()
     wait_until(lambda: listener.get("/readyz").status_code == 200, 60, "the listener is ready")
     wait_until(has_recovered(listener, runs_before + 1), 60, "the next recovery run ends")
@@ -201,7 +201,7 @@ def test_recovery_runs_less_often_while_callbacks_are_rejected(
 
 @pytest.mark.long
 @pytest.mark.parametrize("final", ["location", "auto", "never"])
-def test_the_last_block_is_stored_once_however_it_is_acknowledged(
+def test_the_last_page_is_stored_once_however_it_is_acknowledged(
     start: Start, any_port_emulator: EmulatorProcess, final: str
 ) -> None:
     any_port_emulator.control("PUT", "switches", {"lastPage": final})
@@ -228,26 +228,26 @@ def test_the_last_block_is_stored_once_however_it_is_acknowledged(
     messages = listener.messages()
     unique = [message["text"] for message in messages if message["duplicateOf"] is None]
     assert unique == [*expected, "one more"]
-    assert len(messages) == (105 if final == "never" else 104)  # a new process knows it as a duplicate, not as a block
+    assert len(messages) == (105 if final == "never" else 104)  # a new process detects duplicates, but not the page
     assert listener.get("/readyz").json()["recovery"] == "on"
 
 
 @pytest.mark.parametrize("end", [False, True])
-def test_a_block_that_cannot_be_stored_is_kept_until_it_can(
+def test_a_page_is_retained_until_the_store_accepts_it(
     start: Start, any_port_emulator: EmulatorProcess, end: bool
 ) -> None:
-    """ThingSpace may forget a last block once it has answered: then the listener alone has it."""
+    """ThingSpace can remove the last page when it responds. Then only the listener has it."""
     any_port_emulator.control("PUT", "switches", {"lastPage": "auto"})
     any_port_emulator.send_message("read once")
     any_port_emulator.hold("smsHistory")
     listener = start(**build_recovery_settings(any_port_emulator, "history"))
     wait_until(any_port_emulator.is_holding, 60, "the emulator holds the call")
-    blocker = apsw.Connection(str(listener.folder / "inbox.sqlite3"))  # to a writer like a failing disk
+    blocker = apsw.Connection(str(listener.folder / "inbox.sqlite3"))  # for the writer like a failing disk
     blocker.set_busy_timeout(20_000)
     blocker.execute("BEGIN IMMEDIATE")
     any_port_emulator.release()
-    waits = "recovery_commit_delayed"
-    wait_until(lambda: read_events(listener, waits) != [], 60, "the log has the event")
+    delayed = "recovery_commit_delayed"
+    wait_until(lambda: read_events(listener, delayed) != [], 60, "the log has the event")
     assert any_port_emulator.count_queued() == 0
     if end:
         listener.process.send_signal(signal.SIGTERM)
@@ -258,7 +258,7 @@ def test_a_block_that_cannot_be_stored_is_kept_until_it_can(
     wait_until(has_all_messages(listener, ["read once"]), 60, "the listener stores 'read once'")
     stored = "recovery_commit_succeeded"
     wait_until(lambda: read_events(listener, stored) != [], 60, "the log has the event")
-    assert len(read_events(listener, waits)) == len(read_events(listener, stored)) == 1
+    assert len(read_events(listener, delayed)) == len(read_events(listener, stored)) == 1
 
 
 def test_messages_in_a_response_after_sigterm_are_stored(start: Start, any_port_emulator: EmulatorProcess) -> None:
@@ -276,7 +276,7 @@ def test_messages_in_a_response_after_sigterm_are_stored(start: Start, any_port_
 
 
 @pytest.mark.parametrize("final", ["location", "auto"])
-def test_two_equal_blocks_are_two_blocks(start: Start, any_port_emulator: EmulatorProcess, final: str) -> None:
+def test_two_equal_pages_are_both_stored(start: Start, any_port_emulator: EmulatorProcess, final: str) -> None:
     any_port_emulator.control("PUT", "switches", {"lastPage": final})
     any_port_emulator.control("POST", "clock", {"frozen": True})
     any_port_emulator.control("POST", "messages", {"accountName": ACCOUNT, "message": "OK", "repeat": 200})
@@ -299,7 +299,7 @@ def test_recovery_is_postponed_while_the_disk_is_too_full(
     wait_until(lambda: len(read_events(listener, event)) == 1, 60, "the log has the event")
     assert listener.get("/readyz").status_code == 503
     reasons = (read_events(listener, event)[0]["error"], listener.get("/readyz").json()["reason"])
-    assert len({re.sub("[0-9.]+", "…", error) for error in reasons}) == 1  # others write to the disk meanwhile
+    assert len({re.sub("[0-9.]+", "…", error) for error in reasons}) == 1  # other processes write to the disk
     assert any_port_emulator.count_calls() == {}
     listener.stop()
     wait_until(has_recovered(start(**build_recovery_settings(any_port_emulator, mode)), 1), 60, "recovery run 1 ends")
@@ -328,7 +328,7 @@ def test_no_queued_message_is_lost_when_the_listener_is_killed_during_recovery(
     listener = start(port=first.port, **build_recovery_settings(any_port_emulator, mode))
     wait_until(has_all_messages(listener, sorted(expected)), 60, "the listener stores all messages")
     assert set(listener.message_texts()) == expected
-    if mode == "history":  # what was stored but not acknowledged came again, and is known
+    if mode == "history":  # messages of a page that was not acknowledged are duplicates
         unique = [message["text"] for message in listener.messages() if message["duplicateOf"] is None]
         assert sorted(unique) == sorted(expected)
 
@@ -337,16 +337,16 @@ def test_no_queued_message_is_lost_when_the_listener_is_killed_during_recovery(
 def test_recovery_runs_at_its_interval_without_another_reason(start: Start, any_port_emulator: EmulatorProcess) -> None:
     listener = start(**build_recovery_settings(any_port_emulator, "history", recoveryIntervalSeconds=6))
     wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
-    any_port_emulator.send_message("nobody was told of this one")
+    any_port_emulator.send_message("queued without a callback")
     wait_until(
-        has_all_messages(listener, ["nobody was told of this one"]),
+        has_all_messages(listener, ["queued without a callback"]),
         60,
-        "the listener stores 'nobody was told of this one'",
+        "the listener stores 'queued without a callback'",
     )
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("operation", ["token", "smsHistory"])  # of a login it may be a wrong password
+@pytest.mark.parametrize("operation", ["token", "smsHistory"])  # a failed login can be a wrong password
 def test_a_failed_recovery_run_is_retried(start: Start, any_port_emulator: EmulatorProcess, operation: str) -> None:
     any_port_emulator.send_message("waits")
     any_port_emulator.add_fault(operation, 404, "<html>not ours</html>")

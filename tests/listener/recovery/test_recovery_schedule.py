@@ -1,4 +1,4 @@
-"""When a queue is asked for, by a clock that the test turns."""
+"""Recovery schedule with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from hypothesis import strategies as st
 
 from thingspace_provider.listener.recovery.schedule import RecoverySchedule
 
-SETTLE, EVERY = 10.0, 900.0
+DELAY, INTERVAL = 10.0, 900.0
 
 
 def test_recovery_runs_after_the_start_and_then_at_its_interval() -> None:
-    schedule = RecoverySchedule(SETTLE, EVERY, 0)
+    schedule = RecoverySchedule(DELAY, INTERVAL, 0)
     assert schedule.due == 10
     schedule.completed(10, 11)
     assert schedule.due == 911
 
 
 def test_a_rejection_is_followed_by_a_run_after_the_delay() -> None:
-    schedule = RecoverySchedule(SETTLE, EVERY, 0)
+    schedule = RecoverySchedule(DELAY, INTERVAL, 0)
     schedule.completed(10, 11)
     schedule.request(500)
-    schedule.request(505)  # does not put it off
+    schedule.request(505)  # does not delay the run
     assert schedule.due == 510
 
 
-def test_continued_rejections_are_followed_by_decreasingly_frequent_runs_until_a_quiet_time() -> None:
-    schedule = RecoverySchedule(SETTLE, EVERY, 0)
+def test_runs_become_less_frequent_while_callbacks_are_rejected_after_each() -> None:
+    schedule = RecoverySchedule(DELAY, INTERVAL, 0)
     times = []
     now = 10.0
     for _ in range(7):
@@ -35,34 +35,34 @@ def test_continued_rejections_are_followed_by_decreasingly_frequent_runs_until_a
         times.append(schedule.due - now)
         now = schedule.due
     assert times == [60, 120, 240, 480, 900, 900, 900]
-    schedule.completed(now, now)  # and no further refusal
+    schedule.completed(now, now)  # without a further rejection
     schedule.completed(now + 900, now + 900)
     schedule.request(now + 901)
     assert schedule.due == now + 960
 
 
-def test_a_rejection_during_a_run_is_not_forgotten() -> None:
-    schedule = RecoverySchedule(SETTLE, EVERY, 0)
+def test_a_rejection_during_a_run_causes_another() -> None:
+    schedule = RecoverySchedule(DELAY, INTERVAL, 0)
     schedule.request(12)
     schedule.completed(10, 15)
     assert schedule.due == 75
 
 
 def test_failed_runs_are_retried_with_increasing_backoff() -> None:
-    schedule = RecoverySchedule(SETTLE, EVERY, 0)
-    pauses = []
+    schedule = RecoverySchedule(DELAY, INTERVAL, 0)
+    backoffs = []
     now = 10.0
     for _ in range(6):
         schedule.failed(now)
-        pauses.append(schedule.due - now)
+        backoffs.append(schedule.due - now)
         now = schedule.due
-    assert pauses == [60, 120, 240, 480, 900, 900]
+    assert backoffs == [60, 120, 240, 480, 900, 900]
     schedule.completed(now, now)
     assert schedule.due == now + 900
 
 
-def test_a_run_of_another_listener_counts_for_a_start_but_for_a_rejection_only_after_the_delay() -> None:
-    schedule = RecoverySchedule(SETTLE, EVERY, 100)
+def test_a_run_of_another_replica_satisfies_a_start_and_after_the_delay_a_rejection() -> None:
+    schedule = RecoverySchedule(DELAY, INTERVAL, 100)
     assert schedule.satisfied_after == 100
     schedule.request(105)
     assert schedule.satisfied_after == 115
@@ -74,7 +74,7 @@ def test_a_run_of_another_listener_counts_for_a_start_but_for_a_rejection_only_a
     )
 )
 def test_recovery_always_runs_again_and_not_too_often(steps: list[tuple[str, float]]) -> None:
-    schedule, now, last = RecoverySchedule(SETTLE, EVERY, 0), 0.0, -SETTLE * 6
+    schedule, now, last = RecoverySchedule(DELAY, INTERVAL, 0), 0.0, -DELAY * 6
     for step, seconds in steps:
         now = max(now, schedule.due) if step in ("completed", "failed", "postpone") else now + seconds
         if step == "completed":
@@ -83,4 +83,4 @@ def test_recovery_always_runs_again_and_not_too_often(steps: list[tuple[str, flo
             schedule.completed(now, now)
         else:
             getattr(schedule, step)(now)
-        assert schedule.due <= now + EVERY
+        assert schedule.due <= now + INTERVAL

@@ -1,3 +1,5 @@
+"""Settings of the queue recovery."""
+
 from __future__ import annotations
 
 import json
@@ -37,7 +39,7 @@ def test_the_environment_of_pulumi_up_gives_the_credentials_and_wins_over_the_fi
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "expected"),
     [
         ({"recoveryMode": "yes"}, "recoveryMode (settings file {file}): must be one of off, startCallbacks, history"),
         (
@@ -68,9 +70,9 @@ def test_the_environment_of_pulumi_up_gives_the_credentials_and_wins_over_the_fi
     ],
 )
 def test_invalid_recovery_settings_are_reported_before_the_start(
-    tmp_path: Path, changes: dict[str, Any], words: str
+    tmp_path: Path, changes: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(InvalidSettings) as invalid:
         load_from_file(tmp_path, **changes)
-    assert words.format(file=tmp_path / "settings.json") in str(invalid.value)
+    assert expected.format(file=tmp_path / "settings.json") in str(invalid.value)
     assert "sentinel" not in str(invalid.value)

@@ -1,1 +1,1 @@
-"""Has ThingSpace's queue emptied after the listener was down or refused something."""
+"""Queue recovery: drains ThingSpace's queue after an outage or a rejected callback."""

@@ -1,7 +1,7 @@
-"""Asks ThingSpace for what it queued. This is the only module of the listener that speaks to ThingSpace.
+"""Queue drainer: the only module of the listener that calls ThingSpace.
 
-There are two ways: `startCallbacks` has the texts pushed to the callback URL, `history`
-fetches them, and stores every block before anything else is asked, above all before the token that removes it.
+In mode `startCallbacks`, ThingSpace posts the queued messages to the callback URL. In mode `history`, the drainer reads
+history pages and stores each one before it sends the token that acknowledges it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,12 @@ from thingspace_provider.listener.recovery.settings import HISTORY, OFF, Recover
 from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.store.base import Coordination, StoreError
 
+ThingSpaceError = errors.ThingSpaceError
 CREDENTIAL_ERRORS = (errors.LoginRejected, errors.LoginBlocked, errors.ApplicationKeyRejected)
 
 
-class RecoveryError(Exception):
-    """ThingSpace could not be asked, or not to the end; the text says why."""
-
-
-class CredentialsRejected(Exception):
-    """ThingSpace does not take the credentials: they must not be tried again."""
-
-
 def resolve_credentials(settings: RecoverySettings) -> Credentials | None:
-    """The user to ask as, None when healing is off. Raises BadSettings."""
+    """Return the credentials, None if recovery is off. Raises InvalidSettings."""
     if settings.recovery_mode == OFF:
         return None
     try:
@@ -43,13 +36,13 @@ def resolve_credentials(settings: RecoverySettings) -> Credentials | None:
 
 
 class QueueDrainer:
-    """The way back for queued texts, as one ThingSpace user; used by one thread.
+    """Drains the queues of accounts as one ThingSpace user. Used by one thread.
 
     Args:
-        user: whom ThingSpace knows.
-        shared: where replicas see that a login was refused.
-        permit: raises when nothing may be asked for now.
-        keep: returns when arrivals are stored durably; it gives up only when the process ends.
+        credentials: credentials of the user.
+        coordination: where replicas record rejected logins.
+        check_allowed: raises an exception if no call is allowed now.
+        store_durably: returns when the callbacks are stored; raises an exception only at the end of the process.
     """
 
     def __init__(
@@ -62,31 +55,26 @@ class QueueDrainer:
         self._client = ThingSpaceClient(credentials, login_guard=ReplicatedLoginGuard(coordination))
         self._check_allowed = check_allowed
         self._store_durably = store_durably
-        self._last_stored_pages: dict[str, tuple[bytes, str | None]] = {}  # which block was stored last
+        self._last_stored_pages: dict[str, tuple[bytes, str | None]] = {}
 
     def drain(self, account: str, mode: str) -> int:
-        """Have the queue of an account emptied; how many texts that brought, as far as they came this way.
+        """Drain the queue of an account. Return the number of messages that were read from history pages.
 
-        Raises NotAsked, CredentialsRefused, and what `permit` and `keep` raise.
+        Raises ThingSpaceError, and the exceptions of `check_allowed` and `store_durably`.
         """
-        try:
-            if mode == HISTORY:
-                return self._read_history(account)
-            self._check_allowed()
-            self._client.start_callbacks(account)
-        except CREDENTIAL_ERRORS as error:
-            raise CredentialsRejected(str(error)) from error
-        except errors.ThingSpaceError as error:
-            raise RecoveryError(str(error)) from error
+        if mode == HISTORY:
+            return self._read_history(account)
+        self._check_allowed()
+        self._client.start_callbacks(account)
         return 0
 
     def _read_history(self, account: str) -> int:
-        """Read to the end of the queue.
+        """Read and store all history pages.
 
-        How the last block is acknowledged is not documented: by its token, by itself, or never. So after a block
-        without a token the queue is read once more. The block that was stored last is known when it comes again, and
-        is not stored a second time. What follows a token is stored even when it looks the same: other texts may be
-        equal, and the next token would remove them. Then it ends, lest it go round in circles.
+        ThingSpace does not document how the last page is acknowledged: by its token, when it is read, or never. So the
+        queue is read once more after a page without a token. If it starts with the page that was stored last, that page
+        is not stored again. An equal page after a token is stored, because its messages can be others with the same
+        content, and the next token would remove them. Then the run ends, so that it cannot loop.
         """
         message_count, page_token = 0, None
         seen_digests: set[bytes] = set()
@@ -105,8 +93,8 @@ class QueueDrainer:
                 self._last_stored_pages[account] = (digest, page.next_token)
                 message_count += len(page.messages)
             if digest in seen_digests and page.has_more:
-                raise RecoveryError(
-                    f"reading queued texts for account {account}: the same block came again, and more waits"
+                raise errors.UnexpectedResponse(
+                    "reading queued messages", account, "ThingSpace sent the same history page again, and more follow"
                 )
             if digest in seen_digests or (is_known and page.next_token is None):
                 return message_count
@@ -119,39 +107,39 @@ def _to_incoming(account: str, message: dict[str, Any]) -> IncomingCallback:
 
 
 class ReplicatedLoginGuard(LoginGuard):
-    """A record of refused logins that replicas on other machines see, too."""
+    """Login guard whose records all replicas on a store share."""
 
     def __init__(self, coordination: Coordination) -> None:
         super().__init__()
         self._coordination = coordination
 
     def find_rejected(self, credentials: Credentials) -> LoginRecord | None:
-        """The record, when these credentials were refused here or to a replica."""
+        """Return the record if ThingSpace rejected these credentials here or at a replica, else None."""
         known = super().find_rejected(credentials)
         if known is None and self._coordination.get_value(_rejection_key(credentials)):
             return LoginRecord(failed_logins=1)
         return known
 
     def is_override_used(self, credentials: Credentials, value: str) -> bool:
-        """Whether this value of the override allowed a login before, here or to a replica. Raises StoreFailed."""
+        """Return whether this value permitted a login here or at a replica. Raises StoreError."""
         return super().is_override_used(credentials, value) or bool(
             self._coordination.get_value(_override_key(credentials, value))
         )
 
     def mark_override_used(self, credentials: Credentials, value: str) -> bool:
-        """Note for all replicas, and for good, that a value of the override is used. Raises StoreFailed."""
+        """Record a value of the override as used, for all replicas. Raises StoreError."""
         self._coordination.set_value(_override_key(credentials, value), 1)
-        super().mark_override_used(credentials, value)  # which a container may be unable to write
+        super().mark_override_used(credentials, value)  # fails where a container has no writable directory
         return True
 
     def record_failure(self, credentials: Credentials) -> LoginRecord:
-        """Remember a refused login. That it cannot be noted for replicas is no reason to forget it here."""
+        """Record a failed login here, and for the replicas if the store works."""
         with contextlib.suppress(StoreError):
             self._coordination.set_value(_rejection_key(credentials), 1)
         return super().record_failure(credentials)
 
     def clear(self, credentials: Credentials) -> None:
-        """A login succeeded."""
+        """Remove the records after a successful login."""
         super().clear(credentials)
         with contextlib.suppress(StoreError):
             if self._coordination.get_value(_rejection_key(credentials)):
@@ -159,12 +147,10 @@ class ReplicatedLoginGuard(LoginGuard):
 
 
 def _rejection_key(credentials: Credentials) -> str:
-    """Under which a refusal is noted."""
     return f"rejected_login {password_hash(credentials)}"
 
 
 def _override_key(credentials: Credentials, value: str) -> str:
-    """Under which it is noted that a value of the override was used for a user."""
     return f"login_override {user_hash(credentials)} {value_hash(value)}"
 
 

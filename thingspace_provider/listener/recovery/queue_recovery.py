@@ -1,8 +1,8 @@
-"""Has the queue asked for after a start, after a refusal, and now and then; one question at a time, in one thread.
+"""Queue recovery: drains ThingSpace's queue after a start, after a rejected callback, and at an interval.
 
-ThingSpace does not bring what it queued by itself: a text that was refused once would wait for ever. Among replicas
-on one store only the one that has the turn asks, and logs in. A refused login ends it until the settings name other
-credentials: five in a row would lock the user.
+ThingSpace does not deliver queued messages automatically. Among replicas on one store, only the one with the leader
+lease runs recovery and logs in. A rejected login stops recovery until the settings have other credentials, because five
+failed logins lock the user. All runs are in one thread.
 """
 
 from __future__ import annotations
@@ -28,20 +28,17 @@ from thingspace_provider.listener.store.base import Store, StoreError
 from thingspace_provider.listener.store.duplicates import QueuedDuplicateFinder
 from thingspace_provider.listener.store.readiness_check import ReadinessCheck
 
-STORE_TIMEOUT_SECONDS = 20.0  # for one block; nobody waits for an answer
-LOOP_MARGIN_SECONDS = 10.0  # beyond that, for an event loop that is busy
-STORE_RETRY_SECONDS = 0.5  # until a block that the store did not take is offered to it again
-SHUTDOWN_TIMEOUT_SECONDS = (
-    4.0  # for the end of a question, and to store what it brought; a supervisor waits for ten at least
-)
-LEADER_POLL_SECONDS = 5.0  # until a listener that has the turn is looked at again
-LEADER_LEASE = "healing"
+STORE_TIMEOUT_SECONDS = 20.0  # for one history page
+LOOP_MARGIN_SECONDS = 10.0  # added to it, because the event loop can be busy
+STORE_RETRY_SECONDS = 0.5
+SHUTDOWN_TIMEOUT_SECONDS = 4.0  # for a call in progress and the commit of its messages; supervisors wait 10 s or more
+LEADER_POLL_SECONDS = 5.0  # while another replica holds the leader lease
+LEADER_LEASE = "recovery"
 T = TypeVar("T")
-STOPPED = "stopped"
 
 
 class DueRun(NamedTuple):
-    """An account whose queue is to be asked for, and how."""
+    """Account whose queue must be drained now, and how."""
 
     account: str
     schedule: RecoverySchedule
@@ -50,7 +47,7 @@ class DueRun(NamedTuple):
 
 
 class QueueRecovery:
-    """Made in the event loop; its thread begins with `start`. `need` and `take_up` take no time."""
+    """Recovery of all accounts. Create it in an event loop; `start` starts its thread."""
 
     def __init__(
         self,
@@ -71,48 +68,45 @@ class QueueRecovery:
         self._condition = threading.Condition()
         self._closing = False
         self._shutdown_deadline = 0.0
-        self._uncommitted = 0  # texts that were read, and are perhaps nowhere else any more
+        self._uncommitted = 0  # messages that were read and that ThingSpace can have removed
         self._is_postponed = False
         self._is_leader: Callable[[], bool] = lambda: False
         self._leader_since = math.inf
-        self._stop_reason = ""
+        self._stopped = False
+        metrics.stopped.set_function(lambda: self._stopped)
         self._schedules: dict[str, RecoverySchedule] = {}
         self._schedule_seconds = (0.0, 0.0)
         self._credentials: object = None
         self._drainer: queue_drainer.QueueDrainer | None = None
-        self._thread = threading.Thread(target=self._run, name="healing", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="recovery", daemon=True)
         self.apply_settings(settings)
 
     @property
     def state(self) -> str:
-        """Off, on, or that it stopped; without names, because everybody may ask."""
-        return "off" if self._drainer is None else self._stop_reason or "on"
+        """`off`, `on`, or `stopped` after a rejected login."""
+        return "off" if self._drainer is None else "stopped" if self._stopped else "on"
 
     def start(self) -> None:
-        """Begin: from now on the listener can be reached."""
+        """Start the thread. Call it when the listener accepts callbacks."""
         self._thread.start()
 
     def request_run(self, account: str | None = None) -> None:
-        """A callback for this account may be in the queue now; None means for any."""
+        """Request a run for an account, None for all: a message can be in the queue."""
         with self._condition:
             for name in self._schedules if account is None else self._schedules.keys() & {account}:
                 self._schedules[name].request(time.monotonic())
             self._condition.notify()
 
     def apply_settings(self, settings: RecoverySettings) -> None:
-        """Go on with other settings. Raises BadSettings, and then nothing is changed."""
+        """Apply other settings. Raises InvalidSettings, and then changes nothing."""
         credentials = queue_drainer.resolve_credentials(settings)
         with self._condition:
             if credentials != self._credentials:
-                self._credentials = credentials
-                self._drainer = (
-                    queue_drainer.QueueDrainer(
+                self._credentials, self._drainer, self._stopped = credentials, None, False
+                if credentials:
+                    self._drainer = queue_drainer.QueueDrainer(
                         credentials, self._coordination, self._check_allowed, self._store_durably
                     )
-                    if credentials
-                    else None
-                )
-                self._set_stop_reason("")
             schedule_seconds = (settings.recovery_delay_seconds, settings.recovery_interval_seconds)
             previous = self._schedules if schedule_seconds == self._schedule_seconds else {}
             self._schedules = {
@@ -123,7 +117,7 @@ class QueueRecovery:
             self._condition.notify()
 
     async def close(self) -> None:
-        """End once what was read is stored, within seconds; a question that takes longer is left alone."""
+        """End the thread within seconds, after the commit of all messages that were read."""
         with self._condition:
             self._closing, self._shutdown_deadline = True, time.monotonic() + SHUTDOWN_TIMEOUT_SECONDS
             self._condition.notify()
@@ -135,22 +129,19 @@ class QueueRecovery:
 
     def _run(self) -> None:
         while (due := self._wait_for_next()) is not None:
-            self._run_guarded(due)
-        with contextlib.suppress(RuntimeError):  # the loop has ended: it did not wait so long
+            try:
+                self._run_once(due)
+            except Exception as error:  # noqa: BLE001, PERF203  the thread must survive any error
+                self._handle_failure(due, error)
+        with contextlib.suppress(RuntimeError):  # the event loop has ended
             self._loop.call_soon_threadsafe(self._ended.set)
 
-    def _run_guarded(self, due: DueRun) -> None:
-        try:
-            self._run_once(due)
-        except Exception as error:  # noqa: BLE001  whatever it is, the thread must go on
-            self._handle_failure(due, error)
-
     def _wait_for_next(self) -> DueRun | None:
-        """Wait for an account that is due; None at the end."""
+        """Wait for the next due run. Return None at the end."""
         with self._condition:
             while not self._closing:
                 account = min(self._schedules, key=lambda name: self._schedules[name].due, default=None)
-                if account is None or self._drainer is None or self._stop_reason:
+                if account is None or self._drainer is None or self._stopped:
                     self._condition.wait()
                 elif (wait_seconds := self._schedules[account].due - time.monotonic()) > 0:
                     self._condition.wait(wait_seconds)
@@ -159,7 +150,7 @@ class QueueRecovery:
         return None
 
     def _run_once(self, due: DueRun) -> None:
-        """Ask, unless another listener does, has done, or has done a moment ago."""
+        """Drain the queue, unless another replica does or has done so since the request."""
         account, schedule = due.account, due.schedule
         with self._coordination.leader_lease(LEADER_LEASE) as self._is_leader:
             if not self._is_leader():
@@ -168,9 +159,8 @@ class QueueRecovery:
             self._leader_since = math.inf
             started, now_us = time.monotonic(), self._coordination.now()
             last_run_us = self._coordination.get_value(f"recovery_run {account}")
-            last_run = (
-                started - (now_us - last_run_us) / 1e6 if last_run_us <= now_us else -math.inf
-            )  # else the clock was set back
+            # A time in the future is ignored: the clock was set back.
+            last_run = started - (now_us - last_run_us) / 1e6 if last_run_us <= now_us else -math.inf
             if last_run >= schedule.satisfied_after:
                 self._update_schedule(schedule.completed, last_run, started)
                 self._metrics.record_run(SKIPPED)
@@ -181,7 +171,7 @@ class QueueRecovery:
                 self._update_schedule(schedule.completed, started, time.monotonic())
                 self._metrics.record_run(COMPLETED, message_count)
                 json_log.log_event("recovery_completed", account=account, mode=due.mode, messages=message_count)
-                with contextlib.suppress(StoreError):  # then another listener asks once more
+                with contextlib.suppress(StoreError):  # then another replica repeats the run
                     self._coordination.set_value(f"recovery_run {account}", now_us)
 
     def _postpone_for_leader(self, schedule: RecoverySchedule) -> None:
@@ -197,47 +187,38 @@ class QueueRecovery:
         now = time.monotonic()
         if self._closing:
             return
-        if isinstance(error, NotStored | StoreError):  # ThingSpace has nothing to do with it
+        if isinstance(error, NotStored | StoreError):  # ThingSpace is not the cause
             self._update_schedule(due.schedule.postpone, now)
             if not self._is_postponed:
                 json_log.log_event("recovery_postponed", error=str(error))
             self._is_postponed = True
             return
         self._metrics.record_run(FAILED)
-        if isinstance(error, queue_drainer.CredentialsRejected):
+        fields = {"account": due.account, "error": str(error)}
+        if isinstance(error, queue_drainer.CREDENTIAL_ERRORS):
             with self._condition:
-                if due.drainer is self._drainer:
-                    self._set_stop_reason(STOPPED)
-            json_log.log_event(
-                "recovery_stopped",
-                logging.ERROR,
-                account=due.account,
-                error=str(error),
-            )
+                if due.drainer is self._drainer:  # else the credentials have changed during the run
+                    self._stopped = True
+            json_log.log_event("recovery_stopped", logging.ERROR, **fields)
             return
+        if not isinstance(error, queue_drainer.ThingSpaceError):
+            fields["error"] = repr(error)
         self._update_schedule(due.schedule.failed, now)
         retry_in_seconds = round(due.schedule.due - now)
-        detail = str(error) if isinstance(error, queue_drainer.RecoveryError) else repr(error)
-        json_log.log_event(
-            "recovery_failed",
-            logging.WARNING,
-            account=due.account,
-            error=detail,
-            retry_in_seconds=retry_in_seconds,
-        )
+        json_log.log_event("recovery_failed", logging.WARNING, **fields, retry_in_seconds=retry_in_seconds)
 
     def _check_allowed(self) -> None:
-        """Nothing is asked for that would be refused when it comes, nor by two. Raises Refused."""
+        """Raise NotStored if a message could not be stored now, or if another replica can be draining the queue."""
         if self._closing:
             raise NotStored("the listener is stopping")
         if reason := self._run_in_loop(self._readiness_check.not_ready_reason()):
             raise NotStored(reason)
         if not self._is_leader():
-            raise NotStored("another listener may have the turn meanwhile")
+            raise NotStored("another listener can hold the leader lease")
         self._is_postponed = False
 
     def _store_durably(self, callbacks: Sequence[IncomingCallback]) -> None:
-        """Store all of them durably, however long that takes: they may be nowhere else. Raises only at the end."""
+        """Store all messages, with retries until the end of the process: ThingSpace can have removed them."""
         self._uncommitted, failing = len(callbacks), False
         while True:
             marked, unmarked = self._mark_duplicates(callbacks)
@@ -260,26 +241,26 @@ class QueueRecovery:
             json_log.log_event("recovery_duplicates_unmarked", logging.WARNING, messages=len(callbacks), error=unmarked)
 
     def _mark_duplicates(self, callbacks: Sequence[IncomingCallback]) -> tuple[list[IncomingCallback], str]:
-        """With those named that were posted before; and why not all, for that keeps no text from being stored."""
+        """Return the callbacks with the originals of duplicates, and the error that prevents it for the others."""
         marked: list[IncomingCallback] = []
         try:
             for incoming in callbacks:
                 duplicate_of = self._duplicate_finder.find_original(incoming.account, incoming.callback)
                 marked.append(incoming._replace(duplicate_of=duplicate_of))
-        except Exception as error:  # noqa: BLE001  whatever it is
+        except Exception as error:  # noqa: BLE001  no error may prevent the commit
             return [*marked, *callbacks[len(marked) :]], str(error)
         return marked, ""
 
     def _find_messages(self, query: MessageQuery) -> list[StoredMessage]:
         if self._closing:
-            raise NotStored("the listener is stopping")  # there is time to store, not to look around
+            raise NotStored("the listener is stopping")  # the time is reserved for the commit
         return self._store.find(query)
 
     async def _store_all(self, callbacks: Sequence[IncomingCallback]) -> None:
         await asyncio.gather(*(self._group_committer.store(incoming, STORE_TIMEOUT_SECONDS) for incoming in callbacks))
 
     def _run_in_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Have the event loop do it, in this thread. Raises what it raises, and Refused when it takes too long."""
+        """Run a coroutine in the event loop and return its result. Raises its exceptions, and NotStored if it hangs."""
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(
                 STORE_TIMEOUT_SECONDS + LOOP_MARGIN_SECONDS
@@ -290,7 +271,3 @@ class QueueRecovery:
     def _update_schedule(self, change: Callable[..., None], *times: float) -> None:
         with self._condition:
             change(*times)
-
-    def _set_stop_reason(self, reason: str) -> None:
-        self._stop_reason = reason
-        self._metrics.stopped.set(bool(reason))

@@ -1,7 +1,7 @@
-"""When the queue of one account is asked for: soon after a reason, now and then without one, never too often.
+"""Recovery schedule of one account: a run soon after each request, and at an interval.
 
-A reason is a start or a refusal. While reasons go on after the queue was asked for, as with a wrong password that
-ThingSpace was told, or while asking fails, the pauses double up to the longest time between two questions.
+A start or a rejected callback requests a run. While callbacks are rejected after a run too, for example because a wrong
+password is registered, or while runs fail, the wait doubles up to the interval.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import math
 
 from thingspace_provider.common.backoff import exponential_backoff, no_jitter
 
-MIN_INTERVAL_FACTOR = 6  # the least time between two questions, in settling times: a minute
+MIN_INTERVAL_FACTOR = 6  # minimum time between two runs, in recovery delays: one minute by default
 
 
 class RecoverySchedule:
-    """The times of one account, in seconds of one clock that only goes forward.
+    """Times of one account, in seconds of a monotonic clock.
 
-    `due` is when to ask next. `enough` is the moment after which somebody else's question serves as ours.
+    `due` is the time of the next run. A run of another replica after `satisfied_after` makes it unnecessary.
 
     Args:
-        settle: from a reason to the question, so that what was refused has reached the queue.
-        every: the longest time between two questions.
-        now: the start, which is the first reason.
+        delay_seconds: from a request to its run, so that a rejected message has reached the queue.
+        interval_seconds: maximum time between two runs.
+        now: the start, which is the first request.
     """
 
     def __init__(self, delay_seconds: float, interval_seconds: float, now: float) -> None:
@@ -29,15 +29,12 @@ class RecoverySchedule:
         self._interval_seconds = interval_seconds
         self._not_before = -math.inf
         self._backoff_exponent = 0
-        self._first_request, self._last_request = (
-            now,
-            now,
-        )  # reasons since the last question; the first is infinite without one
+        self._first_request = self._last_request = now  # since the last run; the first is infinite without a request
         self.due = now + delay_seconds
         self.satisfied_after = now
 
     def request(self, now: float) -> None:
-        """Something was refused."""
+        """Request a run, because a callback was rejected."""
         if self._first_request == math.inf:
             self._first_request = now
             self.due = min(self.due, max(now + self._delay_seconds, self._not_before))
@@ -45,10 +42,10 @@ class RecoverySchedule:
         self.satisfied_after = now + self._delay_seconds
 
     def completed(self, started: float, now: float) -> None:
-        """The queue was asked for, between these moments."""
+        """Record a successful run between two times."""
         self._backoff_exponent = self._backoff_exponent + 1 if self._first_request <= self._not_before else 0
         self._not_before = now + self._backoff
-        if self._last_request > started:  # while it was being asked for
+        if self._last_request > started:  # during the run
             self._first_request = self._last_request
             self.due = max(self._last_request + self._delay_seconds, self._not_before)
         else:
@@ -56,17 +53,17 @@ class RecoverySchedule:
             self.due, self.satisfied_after = now + self._interval_seconds, now + self._interval_seconds / 2
 
     def failed(self, now: float) -> None:
-        """The queue could not be asked for: later, and later each time."""
+        """Record a failed run; its retry has a backoff."""
         self.due = self._not_before = now + self._backoff
         self._backoff_exponent += 1
 
     def postpone(self, now: float, seconds: float | None = None) -> None:
-        """Not now, and not because of ThingSpace; by default for as long as a refusal takes to settle."""
+        """Postpone the run for a reason other than ThingSpace, by default by the recovery delay."""
         self.due = now + (self._delay_seconds if seconds is None else seconds)
 
     @property
     def min_interval(self) -> float:
-        """The least time between two questions, whoever asked the first."""
+        """Minimum time between two runs of all replicas."""
         return min(MIN_INTERVAL_FACTOR * self._delay_seconds, self._interval_seconds)
 
     @property
