@@ -128,6 +128,14 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class OutboxEntry:
+    """Outbox entry: a message that one sink must still receive, with its delivery state."""
+
+    message: StoredMessage
+    delivery: Delivery
+
+
+@dataclass(frozen=True)
 class DeliveryHistory:
     """All deliveries of one message."""
 

@@ -15,8 +15,8 @@ from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, build_text_ca
 from tests.support.postgres_server import open_postgres_store
 from tests.support.waiting import join_thread, wait_until
 from thingspace_provider.listener.callback_parser import parse_body, parse_history_message, reparse
-from thingspace_provider.listener.model import IncomingCallback, MessageQuery
-from thingspace_provider.listener.store.base import DeadLettered, Delivered, Lease, OutboxEntry, RetryLater, Store
+from thingspace_provider.listener.model import IncomingCallback, MessageQuery, OutboxEntry
+from thingspace_provider.listener.store.base import DeadLettered, Delivered, Lease, RetryLater, Store
 from thingspace_provider.listener.store.duplicates import MAX_CLOCK_SKEW_US, WINDOW_US, QueuedDuplicateFinder
 from thingspace_provider.listener.store.sqlite.reader import SqliteReader
 from thingspace_provider.listener.store.sqlite.store import SqliteStore

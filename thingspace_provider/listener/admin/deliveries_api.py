@@ -35,8 +35,8 @@ from thingspace_provider.listener.admin.messages_api import (
 )
 from thingspace_provider.listener.forwarding.service import ForwardingService
 from thingspace_provider.listener.message_json import history_to_json, message_to_json
-from thingspace_provider.listener.model import PENDING
-from thingspace_provider.listener.store.base import OutboxEntry, Store
+from thingspace_provider.listener.model import PENDING, OutboxEntry
+from thingspace_provider.listener.store.base import Store
 from thingspace_provider.listener.timestamps import format_timestamp
 
 SKIPPED = "skipped"  # the sink does not forward this kind of message

@@ -23,7 +23,7 @@ from thingspace_provider.listener.forwarding.cloudevents import to_cloudevent
 from thingspace_provider.listener.forwarding.metrics import DEAD_LETTER, DELIVERED, FAILED, SKIPPED, ForwardingMetrics
 from thingspace_provider.listener.forwarding.settings import SinkSettings
 from thingspace_provider.listener.forwarding.sinks.base import DeliveryError, MessageRejected, Sink, SinkUnavailable
-from thingspace_provider.listener.model import StoredMessage
+from thingspace_provider.listener.model import OutboxEntry, StoredMessage
 from thingspace_provider.listener.observability import json_log
 from thingspace_provider.listener.store.base import (
     HEARTBEAT_INTERVAL_SECONDS,
@@ -31,7 +31,6 @@ from thingspace_provider.listener.store.base import (
     Delivered,
     Lease,
     Outbox,
-    OutboxEntry,
     Outcome,
     RetryLater,
     StoreError,

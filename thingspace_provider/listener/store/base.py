@@ -1,4 +1,4 @@
-"""Interface and guarantees of every store.
+"""Interface and guarantees of every store, and the code that SQLite and PostgreSQL share.
 
 - **Append**: callbacks are on disk when `append` returns. Ids grow in commit order, also for readers: a reader that
   continues after the last id it has seen skips no message, with any number of writers.
@@ -24,15 +24,30 @@ leased the entry, have no effect. So a sink can get a message twice, but never f
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from thingspace_provider.listener.model import Delivery, DeliveryHistory, IncomingCallback, MessageQuery, StoredMessage
+from thingspace_provider.listener.model import (
+    DEAD_LETTER,
+    DISCARDED,
+    PENDING,
+    DeliveryHistory,
+    IncomingCallback,
+    MessageQuery,
+    OutboxEntry,
+    StoredMessage,
+)
+from thingspace_provider.listener.store.query_sql import BACKLOGS, DEAD_LETTERS
+from thingspace_provider.listener.store.reader import SqlReader, entry_from_row
 
 HEARTBEAT_INTERVAL_SECONDS = 10.0
 HEARTBEAT_TIMEOUT_SECONDS = 60.0  # several intervals, because a listener that runs can miss a few heartbeats
+STATE_CHANGE_BATCH_SIZE = 1000  # entries in one transaction, so that no append is delayed
+BATCH_INTERVAL_SECONDS = 0.001  # lets waiting appends get the lock
 
 
 class StoreError(Exception):
@@ -41,14 +56,6 @@ class StoreError(Exception):
 
 class StoreOpenError(Exception):
     """The store cannot be opened, or cannot keep its guarantees. The message has a hint."""
-
-
-@dataclass(frozen=True)
-class OutboxEntry:
-    """Outbox entry: a message that one sink must still receive, with its delivery state."""
-
-    message: StoredMessage
-    delivery: Delivery
 
 
 @dataclass(frozen=True)
@@ -111,38 +118,66 @@ class PurgeResult:
     after: tuple[int, int] | None
 
 
-class Outbox(Protocol):
+class Outbox(ABC):
     """Outbox entries of each sink. Every method can be called by any thread and raises StoreError."""
 
+    def __init__(self, reader: SqlReader, sinks: Sequence[str]) -> None:
+        self._reader = reader
+        self._sinks = list(sinks)
+
+    @abstractmethod
     def acquire(self, sink: str, limit: int, *, lease_seconds: float, batch_size: int = 1) -> Lease:
         """Lease at most `limit` due entries, in batches of at most `batch_size` entries.
 
         While many devices have due entries, the batches are shorter, so that every device makes progress.
         """
 
+    @abstractmethod
     def record_outcomes(self, lease: Lease, outcomes: Sequence[Outcome]) -> None:
         """Record the outcomes of a lease, and release its entries."""
 
     def dead_letters(self, sink: str, limit: int, after: int = 0) -> list[OutboxEntry]:
         """Return dead letters with message ids above `after`, oldest first."""
+        rows = self._reader.fetch_rows(DEAD_LETTERS, {"sink": sink, "after": after, "limit": limit})
+        return [entry_from_row(row) for row in rows]
 
     def retry(self, sink: str, ids: Sequence[int] | None = None) -> int:
         """Make dead letters (None for all) pending again, with no attempts counted. Return their number."""
+        return self._change_states(sink, ids, DEAD_LETTER, PENDING)
 
     def discard(self, sink: str, ids: Sequence[int] | None = None, *, include_pending: bool = False) -> int:
         """Discard dead letters, and pending entries if requested. Return their number."""
+        states = [DEAD_LETTER, PENDING] if include_pending else [DEAD_LETTER]
+        return sum(self._change_states(sink, ids, state, DISCARDED) for state in states)
 
-    def heartbeat(self, sink: str) -> None:
+    def heartbeat(self, sink: str) -> None:  # noqa: B027  without replicas, nothing is recorded
         """Record that this listener has the sink. Call it every HEARTBEAT_INTERVAL_SECONDS."""
 
     def has_active_listener(self, sink: str) -> bool:
         """Return whether a listener on this store has the sink, or had it within HEARTBEAT_TIMEOUT_SECONDS."""
+        return sink in self._sinks
 
     def backlogs(self) -> list[Backlog]:
         """Return the backlog of each sink that is named, or that has pending entries or dead letters.
 
         Counting a million entries takes 50 ms in SQLite and 500 ms in PostgreSQL.
         """
+        backlogs = {sink: Backlog(sink, 0, None, 0) for sink in self._sinks}
+        backlogs |= {row[0]: Backlog(*row) for row in self._reader.fetch_rows(BACKLOGS, {})}
+        return list(backlogs.values())
+
+    def _change_states(self, sink: str, ids: Sequence[int] | None, from_state: str, to_state: str) -> int:
+        total = 0
+        while True:
+            count = self._change_state(sink, None if ids is None else list(ids), from_state, to_state)
+            total += count
+            if count < STATE_CHANGE_BATCH_SIZE:
+                return total
+            time.sleep(BATCH_INTERVAL_SECONDS)
+
+    @abstractmethod
+    def _change_state(self, sink: str, ids: list[int] | None, from_state: str, to_state: str) -> int:
+        """Change at most STATE_CHANGE_BATCH_SIZE entries in one transaction. Return their number."""
 
 
 class Coordination(Protocol):
@@ -161,37 +196,37 @@ class Coordination(Protocol):
         """Set a value durably."""
 
 
-class Store(Protocol):
+class Store(ABC):
     """Durable messages. One thread at a time calls `append`, `check_writable` and `run_maintenance`, any the others.
 
     `max_batch_size` limits the callbacks of one append, so that ThingSpace gets its responses in time.
     """
 
     max_batch_size: int
+    outbox: Outbox
+    coordination: Coordination
+    _reader: SqlReader
 
-    @property
-    def outbox(self) -> Outbox:
-        """Outbox of this store."""
-
-    @property
-    def coordination(self) -> Coordination:
-        """Coordination of the replicas on this store."""
-
+    @abstractmethod
     def append(self, callbacks: Sequence[IncomingCallback]) -> None:
         """Store all callbacks durably, or none. Raises StoreError."""
 
+    @abstractmethod
     def check_writable(self) -> None:
         """Commit a write that no reader sees. Raises StoreError."""
 
-    def run_maintenance(self) -> None:
+    def run_maintenance(self) -> None:  # noqa: B027  PostgreSQL does it without a request
         """Do work that would delay a commit. Called at the start and after responses were sent."""
 
     def find(self, query: MessageQuery) -> list[StoredMessage]:
         """Return the messages of a query in the order of their ids. Raises StoreError."""
+        return self._reader.find(query)
 
     def delivery_history(self, message_id: int) -> DeliveryHistory | None:
         """Return all deliveries of a message, or None without this message. Raises StoreError."""
+        return self._reader.delivery_history(message_id)
 
+    @abstractmethod
     def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
         """Examine the next `limit` messages received before a time, and remove those that no sink must receive.
 
@@ -199,5 +234,6 @@ class Store(Protocol):
         messages at a time, no append is delayed noticeably. Raises StoreError.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Close the store."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any
 
-from thingspace_provider.listener.store.base import HEARTBEAT_TIMEOUT_SECONDS, Lease, OutboxEntry, Outcome
+from thingspace_provider.listener.model import OutboxEntry
+from thingspace_provider.listener.store.base import (
+    HEARTBEAT_TIMEOUT_SECONDS,
+    STATE_CHANGE_BATCH_SIZE,
+    Lease,
+    Outbox,
+    Outcome,
+)
 from thingspace_provider.listener.store.ordering import entry_updates
 from thingspace_provider.listener.store.postgres.connections import ConnectionPool
 from thingspace_provider.listener.store.postgres.reader import PostgresReader
 from thingspace_provider.listener.store.query_sql import DELIVERY_COLUMNS, MESSAGE_COLUMNS, replace_nul
-from thingspace_provider.listener.store.sql_store import SqlOutbox, entry_from_row
+from thingspace_provider.listener.store.reader import entry_from_row
 
 # Skips entries that another replica is leasing. The lock of an active entry also protects the others of its key.
 LEASE = f"""
@@ -47,12 +53,10 @@ HAS_HEARTBEAT = """
 SELECT EXISTS (
     SELECT FROM thingspace.coordination WHERE name = %(name)s AND value > thingspace.clock_time() - %(timeout_us)s)
 """
-CHANGE_STATE = """
-SELECT thingspace.change_state(%(sink)s, %(ids)s::bigint[], %(from_state)s, %(to_state)s, %(limit)s)
-"""
+CHANGE_STATE = "SELECT thingspace.change_state(%(sink)s, %(ids)s::bigint[], %(from)s, %(to)s, %(limit)s)"
 
 
-class PostgresOutbox(SqlOutbox):
+class PostgresOutbox(Outbox):
     """Outbox that replicas share."""
 
     def __init__(self, pool: ConnectionPool, sinks: Sequence[str]) -> None:
@@ -92,8 +96,9 @@ class PostgresOutbox(SqlOutbox):
     def has_active_listener(self, sink: str) -> bool:
         """Return whether a replica has the sink."""
         values = {"name": f"heartbeat {sink}", "timeout_us": int(HEARTBEAT_TIMEOUT_SECONDS * 1_000_000)}
-        return sink in self._sinks or self._pool.fetch_rows(HAS_HEARTBEAT, values) == [(True,)]
+        return super().has_active_listener(sink) or self._pool.fetch_rows(HAS_HEARTBEAT, values) == [(True,)]
 
-    def _change_state(self, values: dict[str, Any]) -> int:
+    def _change_state(self, sink: str, ids: list[int] | None, from_state: str, to_state: str) -> int:
+        values = {"sink": sink, "ids": ids, "from": from_state, "to": to_state, "limit": STATE_CHANGE_BATCH_SIZE}
         [(count,)] = self._pool.fetch_rows(CHANGE_STATE, values)
         return int(count)

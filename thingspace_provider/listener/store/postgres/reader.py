@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from thingspace_provider.listener.store.postgres.connections import ConnectionPool
-from thingspace_provider.listener.store.sql_store import SqlReader
+from thingspace_provider.listener.store.reader import SqlReader
 
 PLACEHOLDER = re.compile(r":(\w+)")
 

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from thingspace_provider.listener.model import IncomingCallback
-from thingspace_provider.listener.store.base import PurgeResult, StoreOpenError
+from thingspace_provider.listener.store.base import PurgeResult, Store, StoreOpenError
 from thingspace_provider.listener.store.duplicates import WINDOW_US, dedup_key, window_key
 from thingspace_provider.listener.store.ordering import ordering_key
 from thingspace_provider.listener.store.postgres.connections import (
@@ -29,7 +29,6 @@ from thingspace_provider.listener.store.postgres.outbox import PostgresOutbox
 from thingspace_provider.listener.store.postgres.reader import PostgresReader
 from thingspace_provider.listener.store.postgres.schema import migrate
 from thingspace_provider.listener.store.query_sql import fold_ascii_case, replace_nul
-from thingspace_provider.listener.store.sql_store import SqlStore
 
 OPEN_TIMEOUT_SECONDS = 30  # replicas may be creating the schema
 APPEND_TIMEOUT_SECONDS = 1.0  # ThingSpace waits for 2 seconds
@@ -52,7 +51,7 @@ SELECT (SELECT count(*) FROM purged), received_at, id FROM candidates ORDER BY r
 """
 
 
-class PostgresStore(SqlStore):
+class PostgresStore(Store):
     """Opens the database and creates its schema. Raises StoreOpenError, whose message has no password.
 
     Args:
@@ -93,9 +92,6 @@ class PostgresStore(SqlStore):
     def check_writable(self) -> None:
         """Commit a write to a table of its own."""
         self._writer.fetch_rows("UPDATE thingspace.write_check SET writes = writes + 1")
-
-    def run_maintenance(self) -> None:
-        """Do nothing: the server does it."""
 
     def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
         """Remove old messages."""

@@ -12,10 +12,10 @@ from typing import Any
 import apsw
 
 from thingspace_provider.listener.model import IncomingCallback
-from thingspace_provider.listener.store.base import Lease, Outcome
+from thingspace_provider.listener.store.base import STATE_CHANGE_BATCH_SIZE, Lease, Outbox, Outcome
 from thingspace_provider.listener.store.ordering import entry_updates, ordering_key
 from thingspace_provider.listener.store.query_sql import ENTRIES
-from thingspace_provider.listener.store.sql_store import SqlOutbox, entry_from_row
+from thingspace_provider.listener.store.reader import entry_from_row
 from thingspace_provider.listener.store.sqlite.reader import SqliteReader
 from thingspace_provider.listener.store.sqlite.writer import Writer
 
@@ -78,7 +78,7 @@ WHERE sink = :sink AND message_id IN (SELECT value FROM json_each(:ids)) RETURNI
 RELEASE_ALL = "UPDATE outbox SET next_attempt_at = 0, lease_token = NULL WHERE next_attempt_at > 0"
 
 
-class SqliteOutbox(SqlOutbox):
+class SqliteOutbox(Outbox):
     """Outbox of one listener. Its writer commits everything but new entries, which `append` commits."""
 
     def __init__(self, writer: Writer, reader: SqliteReader, sinks: Sequence[str]) -> None:
@@ -133,27 +133,19 @@ class SqliteOutbox(SqlOutbox):
             connection.execute(ACTIVATE_NEXT, {**values, "ordering_keys": json.dumps(lease.ordering_keys)})
         self._writer.checkpoint()
 
-    def heartbeat(self, sink: str) -> None:
-        """Do nothing: there are no other replicas."""
-
-    def has_active_listener(self, sink: str) -> bool:
-        """Return whether this listener has the sink."""
-        return sink in self._sinks
-
     def _monotonic_us(self) -> int:
         """Return microseconds of a clock that is never set back, so that no retry is delayed by an hour."""
         return self._clock_offset_us + time.monotonic_ns() // 1000
 
-    def _change_state(self, values: dict[str, Any]) -> int:
-        sink, state = values["sink"], values["to_state"]
-        selected = {**values, "ids": None if values["ids"] is None else json.dumps(values["ids"])}
+    def _change_state(self, sink: str, ids: list[int] | None, from_state: str, to_state: str) -> int:
+        selected = {"sink": sink, "ids": None if ids is None else json.dumps(ids), "limit": STATE_CHANGE_BATCH_SIZE}
         with self._writer.transaction() as connection:
-            ids = _first_column(connection.execute(SELECT_IN_STATE.format(values["from_state"]), selected))
-            update = {"sink": sink, "ids": json.dumps(ids), "state": state, "now": _now_us()}
+            changed_ids = _first_column(connection.execute(SELECT_IN_STATE.format(from_state), selected))
+            update = {"sink": sink, "ids": json.dumps(changed_ids), "state": to_state, "now": _now_us()}
             keys = _first_column(connection.execute(CHANGE_STATE, update))
             connection.execute(ACTIVATE_NEXT, {"sink": sink, "ordering_keys": json.dumps(keys)})
         self._writer.checkpoint()
-        return len(ids)
+        return len(changed_ids)
 
 
 def _first_column(rows: Iterable[tuple[Any, ...]]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from thingspace_provider.listener.store.base import StoreError
-from thingspace_provider.listener.store.sql_store import SqlReader
+from thingspace_provider.listener.store.reader import SqlReader
 from thingspace_provider.listener.store.sqlite.connections import open_reader
 
 INTERRUPT_INTERVAL_SECONDS = 0.01

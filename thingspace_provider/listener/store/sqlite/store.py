@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,20 +14,15 @@ import apsw
 
 from thingspace_provider.listener.callback_parser import reparse
 from thingspace_provider.listener.model import IncomingCallback
-from thingspace_provider.listener.store.base import PurgeResult, StoreError, StoreOpenError
+from thingspace_provider.listener.store.base import PurgeResult, Store, StoreError, StoreOpenError
 from thingspace_provider.listener.store.duplicates import WINDOW_US, DuplicateWindow, dedup_key
 from thingspace_provider.listener.store.query_sql import MESSAGE_COLUMNS
-from thingspace_provider.listener.store.sql_store import SqlStore, message_from_row
+from thingspace_provider.listener.store.reader import message_from_row
 from thingspace_provider.listener.store.sqlite.connections import lock_store, open_background_writer, open_writer
 from thingspace_provider.listener.store.sqlite.coordination import SqliteCoordination
 from thingspace_provider.listener.store.sqlite.outbox import SqliteOutbox
 from thingspace_provider.listener.store.sqlite.reader import SqliteReader
-from thingspace_provider.listener.store.sqlite.writer import (
-    MAX_WAL_PAGES,
-    WRITE_LOCK_TIMEOUT_SECONDS,
-    WriteLock,
-    Writer,
-)
+from thingspace_provider.listener.store.sqlite.writer import MAX_WAL_PAGES, WRITE_LOCK_TIMEOUT_SECONDS, Writer
 
 DEVICE_INDEX_BATCH_SIZE = 1000  # messages, which take 5 ms; readers scan the messages that are not indexed yet
 MAX_RELOADED = 20_000  # newest messages that are read for the duplicate window after a start
@@ -75,7 +71,7 @@ PURGE = (
 )
 
 
-class SqliteStore(SqlStore):
+class SqliteStore(Store):
     """Opens or creates the file, readable by this user only. Raises StoreOpenError.
 
     A lock file excludes a second listener, because ids and duplicates are counted in this process.
@@ -87,6 +83,7 @@ class SqliteStore(SqlStore):
         max_wal_pages: of 4 kB; a longer write-ahead log is copied into the database.
     """
 
+    outbox: SqliteOutbox
     _reader: SqliteReader
     max_batch_size = 2000
 
@@ -99,10 +96,10 @@ class SqliteStore(SqlStore):
         max_wal_pages: int = MAX_WAL_PAGES,
     ) -> None:
         self._lock = lock_store(path)
-        write_lock = WriteLock(write_lock_timeout_seconds)
+        write_options = (threading.Lock(), write_lock_timeout_seconds, max_wal_pages)
         try:
-            self._writer = Writer(open_writer(path), write_lock, max_wal_pages)
-            self._background = Writer(open_background_writer(path), write_lock, max_wal_pages)
+            self._writer = Writer(open_writer(path), *write_options)
+            self._background = Writer(open_background_writer(path), *write_options)
             self._reader = SqliteReader(path)
             self.outbox = SqliteOutbox(self._background, self._reader, sinks)
             with self._writer.transaction() as connection:

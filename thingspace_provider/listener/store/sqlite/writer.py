@@ -14,35 +14,25 @@ MAX_WAL_PAGES = 4000  # of 4 kB
 WRITE_LOCK_TIMEOUT_SECONDS = 1.0
 
 
-class WriteLock:
-    """Lock that the writers of one file share, because SQLite itself lets them poll."""
-
-    def __init__(self, timeout_seconds: float) -> None:
-        self._lock = threading.Lock()
-        self._timeout_seconds = timeout_seconds
-
-    @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold the lock for a block. Raises StoreError after the timeout."""
-        if not self._lock.acquire(timeout=self._timeout_seconds):
-            raise StoreError("another transaction of this process takes too long")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-
 class Writer:
     """Connection for transactions.
 
     Args:
-        write_lock: shared by all writers of the file.
+        write_lock: shared by all writers of the file, because SQLite itself lets them poll.
+        write_lock_timeout_seconds: after which a transaction fails that waits for another one.
         max_wal_pages: size of the WAL from which `checkpoint` copies it into the database.
     """
 
-    def __init__(self, connection: apsw.Connection, write_lock: WriteLock, max_wal_pages: int) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        write_lock: threading.Lock,
+        write_lock_timeout_seconds: float,
+        max_wal_pages: int,
+    ) -> None:
         self._connection = connection
         self._write_lock = write_lock
+        self._write_lock_timeout_seconds = write_lock_timeout_seconds
         self._max_wal_pages = max_wal_pages
         self._connection_lock = threading.RLock()
         self._wal_pages = 0
@@ -51,7 +41,9 @@ class Writer:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
         """Commit the statements of a block, or none. Raises StoreError."""
-        with self._connection_lock, self._write_lock.hold():
+        with self._connection_lock:
+            if not self._write_lock.acquire(timeout=self._write_lock_timeout_seconds):
+                raise StoreError("another transaction of this process takes too long")
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
@@ -62,6 +54,8 @@ class Writer:
                 if isinstance(error, apsw.Error):
                     raise StoreError(str(error)) from error
                 raise
+            finally:
+                self._write_lock.release()
 
     def checkpoint(self) -> None:
         """Copy a long WAL into the database, without the write lock and without waiting for readers."""
