@@ -74,10 +74,10 @@ def test_permanently_rejected_message_is_a_dead_letter_at_once_and_the_next_one_
     receiver.wait_for("good", "better")
     create_dead_letters(listener, 1)
     (letter,) = request_json(listener, "/v1/dead-letters")["deadLetters"]
-    assert (letter["sink"], letter["lastError"], letter["attempts"]) == ("hub", "the receiver answered 422", 1)
+    assert (letter["sink"], letter["lastError"], letter["attempts"]) == ("hub", "the receiver responded with 422", 1)
     assert letter["message"]["text"] == "bad"
     (delivery,) = request_json(listener, "/v1/messages/2")["deliveries"]
-    assert (delivery["state"], delivery["lastError"]) == ("dead_letter", "the receiver answered 422")
+    assert (delivery["state"], delivery["lastError"]) == ("dead_letter", "the receiver responded with 422")
 
     receiver.responder = lambda _: (204, {})
     assert request_json(listener, "/v1/dead-letters/2/retry?sink=hub", "POST") == {"retried": 1}
@@ -99,7 +99,7 @@ def test_a_message_becomes_a_dead_letter_when_it_fails_too_often_while_others_ar
     receiver.wait_for("of another", "after it")
     create_dead_letters(listener, 1)
     (letter,) = request_json(listener, "/v1/dead-letters")["deadLetters"]
-    assert (letter["message"]["text"], letter["lastError"]) == ("poison", "the receiver answered 500")
+    assert (letter["message"]["text"], letter["lastError"]) == ("poison", "the receiver responded with 500")
     assert letter["attempts"] == 2
 
 
@@ -136,7 +136,7 @@ def test_no_dead_letters_when_a_sink_rejects_everything(start: Start, receiver: 
             request_json(listener, f"/v1/messages/{number}")["deliveries"][0]["lastError"] for number in range(1, 7)
         }
 
-    wait_until(lambda: reasons() == {"the receiver answered 500"}, 60, "every entry has the receiver's error")
+    wait_until(lambda: reasons() == {"the receiver responded with 500"}, 60, "every entry has the receiver's error")
     receiver.responder = lambda _: (204, {})
     receiver.wait_for(*(f"t{number}" for number in range(6)))
 
@@ -262,7 +262,7 @@ def test_the_commands_show_a_delivery_history_and_dead_letters_and_retry_them(st
     create_dead_letters(listener, 2)
     lines = run(listener, "dead-letters").stdout.splitlines()
     assert lines[0].split("  ")[0] == "ID"
-    assert "the receiver answered 422" in lines[1]
+    assert "the receiver responded with 422" in lines[1]
     assert lines[1].endswith(r"bad \x1b[2J")
     letters = json.loads(run(listener, "dead-letters", "--json").stdout)["deadLetters"]
     assert [letter["message"]["id"] for letter in letters] == ["2", "3"]

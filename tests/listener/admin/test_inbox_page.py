@@ -168,7 +168,7 @@ def test_a_dead_letter_is_seen_with_its_reason_and_delivered_after_a_retry(
     browser_page.click("#show-dead")
     wait_until(refresh_dead_letters, 60, "the page shows the dead letter")
     expect(letters.locator(".text")).to_have_text(MARKUP)
-    expect(letters).to_contain_text("hub: the receiver answered 422")
+    expect(letters).to_contain_text("hub: the receiver responded with 422")
     letters.get_by_role("button", name="Delivery history").click()
     history = browser_page.locator(".history")
     expect(history).to_contain_text("Dead letter for hub")
