@@ -96,7 +96,7 @@ def test_a_second_process_on_the_same_pid_file_reports_it_and_ends(start: Start,
 
 def test_two_listeners_do_not_share_a_store(start: Start) -> None:
     start()
-    with pytest.raises(AssertionError, match=r"Error: .* is the store of another listener that is running"):
+    with pytest.raises(AssertionError, match=r"Error: .* is the store of a running listener"):
         start()
 
 
