@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
+import traceback
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import grimp
 import pytest
+
+from tests.support.fake_transport import ACCOUNTS, CREDENTIALS, FakeTransport
+from tests.support.lifecycle_harness import LifecycleHarness
+from thingspace_provider.api import ThingSpaceClient
+from thingspace_provider.api.transport import HttpResponse
+from thingspace_provider.lifecycle.activation import ActivationLifecycle
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -71,6 +79,23 @@ def test_path_goes_down_through_at_most_eight_modules(heading: str) -> None:
         depths = [_depth(module) for module in modules]
         assert depths == sorted(depths)
     assert len(re.findall(r"^\d+\. ", section, flags=re.MULTILINE)) <= 8
+
+
+def test_start_callbacks_passes_the_documented_modules_without_calls_upwards() -> None:
+    stacks: list[list[str]] = []
+
+    class RecordingTransport(FakeTransport):
+        def send(self, method: str, *arguments: Any) -> HttpResponse:
+            files = [Path(frame.filename) for frame in traceback.extract_stack()]
+            stacks.append([str(file.relative_to(TOP)) for file in files if file.is_relative_to(TOP / PACKAGE)])
+            return super().send(method, *arguments)
+
+    harness = LifecycleHarness(ThingSpaceClient(CREDENTIALS, RecordingTransport()))
+    ActivationLifecycle().create(harness.context, {"accountName": ACCOUNTS[0]})
+    passed = [module for module, _ in itertools.groupby(stacks[-1])]
+    section = TEXT.partition("## From an account name to the call\n")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\d+\. `(\S+\.py)`", section, flags=re.MULTILINE)
+    assert passed == documented[-3:]
 
 
 def _depth(path: str) -> int:

@@ -153,7 +153,7 @@ def test_thingspace_debug_shows_the_whole_traceback(provider: Provider) -> None:
     engine = provider.start({**UNREACHABLE_ENVIRONMENT, "THINGSPACE_DEBUG": "1"})
     with pytest.raises(grpc.RpcError) as failed:
         engine.create("SmsCallbackActivation", {"accountName": ACCOUNT})
-    assert "requester.py" in failed.value.details()
+    assert "transport.py" in failed.value.details()
 
 
 def test_the_environment_wins_over_the_stack_configuration(provider: Provider) -> None:

@@ -16,9 +16,8 @@ from thingspace_provider.api import error_responses, errors
 from thingspace_provider.api.credentials import Credentials
 from thingspace_provider.api.deadline import Deadline
 from thingspace_provider.api.login_guard import LOCKOUT_THRESHOLD, LoginGuard, LoginRecord
-from thingspace_provider.api.requester import ApiRequester, Call
-from thingspace_provider.api.retry import retry_transient
-from thingspace_provider.api.transport import HttpResponse
+from thingspace_provider.api.retry import attempts
+from thingspace_provider.api.transport import ApiRequester, Call, HttpResponse
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -116,7 +115,9 @@ class Authentication:
     def _access_token(self, deadline: Deadline) -> str:
         if not self._token or self._clock() >= self._token_expires_at:
             requested_at = self._clock()
-            document = retry_transient(deadline, lambda: self._fetch_token(deadline))
+            for attempt in attempts(deadline):
+                with attempt:
+                    document = self._fetch_token(deadline)
             token = document.get("access_token")
             if not _is_token(token):
                 raise errors.UnexpectedResponse(
@@ -156,11 +157,9 @@ class Authentication:
             if not acquired:
                 raise deadline.exceeded(action, None, "waited for the login of another process")
             self._check_login_guard(action)
-            session = retry_transient(
-                deadline,
-                lambda: self._try_login(call, deadline),
-                lambda _: not self._has_too_many_unknown_outcomes(),
-            )
+            for attempt in attempts(deadline, lambda _: not self._has_too_many_unknown_outcomes()):
+                with attempt:
+                    session = self._try_login(call, deadline)
             self._unknown_outcomes, self._is_override = 0, False
             self._login_guard.clear(self._credentials)
             return session

@@ -17,9 +17,8 @@ from thingspace_provider.api.deadline import Deadline
 from thingspace_provider.api.limits import Limits
 from thingspace_provider.api.login_guard import LoginGuard
 from thingspace_provider.api.rate_limiter import RateLimiter
-from thingspace_provider.api.requester import ApiRequester, Call
-from thingspace_provider.api.retry import retry_transient
-from thingspace_provider.api.transport import HttpResponse, RequestsTransport, Transport
+from thingspace_provider.api.retry import attempts
+from thingspace_provider.api.transport import ApiRequester, Call, HttpResponse, RequestsTransport, Transport
 from thingspace_provider.common.urls import url_secrets
 
 LOGOUT_TIMEOUT_SECONDS = 2.0
@@ -147,16 +146,13 @@ class ThingSpaceClient:
             secrets=(registration.password, *url_secrets(registration.url)),
         )
         deadline = self._current_deadline()
-        attempted = False
-
-        def attempt() -> None:
-            nonlocal attempted
-            if attempted and registration in self.with_deadline(deadline).list_callbacks(account):
-                return
-            attempted = True
-            self._send_with_reauthentication(deadline, call)
-
-        retry_transient(deadline, attempt)
+        is_retry = False
+        for attempt in attempts(deadline):
+            with attempt:
+                if is_retry and registration in self.with_deadline(deadline).list_callbacks(account):
+                    return
+                is_retry = True
+                self._send_with_reauthentication(deadline, call)
 
     def deregister_callback(self, account: str, service_name: str) -> None:
         """Remove the registration of one service: `DELETE /m2m/v1/callbacks/{account}/name/{service}`.
@@ -224,7 +220,10 @@ class ThingSpaceClient:
     def _send(self, call: Call) -> HttpResponse:
         """Send an idempotent call, with retries."""
         deadline = self._current_deadline()
-        return retry_transient(deadline, lambda: self._send_with_reauthentication(deadline, call))
+        for attempt in attempts(deadline):
+            with attempt:
+                return self._send_with_reauthentication(deadline, call)
+        raise AssertionError  # the loop returns or raises
 
     def _send_with_reauthentication(self, deadline: Deadline, call: Call) -> HttpResponse:
         """Send a call; renew a rejected token or session once each."""

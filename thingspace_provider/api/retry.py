@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn, TypeVar, cast
+from typing import NoReturn, cast
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
@@ -14,22 +14,16 @@ from thingspace_provider.common.backoff import exponential_backoff
 MAX_ATTEMPTS = 6
 MAX_CONNECT_ATTEMPTS = 3  # without a connection, because the usual cause is a wrong base URL
 INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 20.0
-Result = TypeVar("Result")
 
 
-def retry_transient(
-    deadline: Deadline,
-    attempt: Callable[[], Result],
-    may_retry: Callable[[errors.ThingSpaceError], bool] = lambda _: True,
-) -> Result:
-    """Return the result of the first attempt that succeeds.
+def attempts(deadline: Deadline, may_retry: Callable[[errors.ThingSpaceError], bool] = lambda _: True) -> Retrying:
+    """Return the attempts of a call, for `for attempt in ...: with attempt: ...`. The first success ends the loop.
 
-    Raises the error of the last attempt: a permanent error at once, a transient one when the attempts or the time are
-    used up.
+    The loop raises the error of the last attempt: a permanent error at once, a transient one when the attempts or the
+    time are used up.
 
     Args:
         deadline: limits the time, and reports every retry.
-        attempt: makes one attempt, or raises a ThingSpaceError.
         may_retry: returns whether another attempt is safe after a transient error. After a False, no call of the
             resource operation is retried.
     """
@@ -71,7 +65,7 @@ def retry_transient(
         sleep=deadline.pause,
         before_sleep=log_retry,
         retry_error_callback=raise_last_error,
-    )(attempt)
+    )
 
 
 def is_transient(error: errors.ThingSpaceError) -> bool:
