@@ -205,9 +205,9 @@ def test_an_unavailable_store_is_reported_with_the_error_of_the_listener(
     url, responses, _ = fake_listener
     for response, expected in (
         (STORE_DOWN, f"Error: the listener at {url}: the store cannot be read now: retry later.\n"),
-        ((502, b"<html>"), f"Error: {url} responded with 502, and not as a listener does. Check the URL.\n"),
-        ((200, b"[]"), f"Error: {url} responded with 200, and not as a listener does. Check the URL.\n"),
-        ((200, b"{}"), f"Error: {url} responded with 200, and not as a listener does. Check the URL.\n"),
+        ((502, b"<html>"), f"Error: {url} responded with 502, and not as a listener does. Give its admin address.\n"),
+        ((200, b"[]"), f"Error: {url} responded with 200, and not as a listener does. Give its admin address.\n"),
+        ((200, b"{}"), f"Error: {url} responded with 200, and not as a listener does. Give its admin address.\n"),
     ):
         responses[:] = [response]
         result = run("--url", url, THINGSPACE_LISTENER_API_TOKEN=API_TOKEN)

@@ -120,7 +120,7 @@ class ListenerClient:
         error_class = ListenerUnavailable if response.status_code in UNAVAILABLE_STATUSES else ListenerClientError
         if "error" not in document:
             raise error_class(
-                f"{self.url} responded with {response.status_code}, and not as a listener does. Check the URL"
+                f"{self.url} responded with {response.status_code}, and not as a listener does. Give its admin address"
             )
         if response.status_code == requests.codes.not_found:
             return None

@@ -38,7 +38,7 @@ Examples:
   thingspace messages --store .thingspace/listeners/dev-listener/inbox.sqlite3
   thingspace messages --follow --account 0000123456-00001
   thingspace messages --device 5551230001 --contains alarm --since 2026-03-01
-  THINGSPACE_LISTENER_API_TOKEN=… thingspace messages --url https://sms.example.com --json
+  THINGSPACE_LISTENER_API_TOKEN=… thingspace messages --url https://inbox.example.com --json
   thingspace messages show 17            # one message and its deliveries
   thingspace messages dead-letters       # entries that are no longer attempted
   thingspace messages retry 17           # or retry --all, or discard

@@ -189,28 +189,35 @@ async def _serve(
             queue_recovery.start()
             on_ready()
 
+    def reload_settings() -> None:  # accounts, credentials, tokens, retention and recovery; the others need a restart
+        try:
+            changed = reload()
+            queue_recovery.apply_settings(changed)
+        except InvalidSettings as error:
+            json_log.log_event("settings_reload_failed", logging.ERROR, errors=error.errors)
+            return
+        restart_required = [
+            ListenerSettings.model_fields[name].alias
+            for name in RESTART_SETTINGS
+            if getattr(settings, name) != getattr(changed, name)
+        ]
+        callback_endpoint.settings = changed
+        messages_api.api_token = changed.api_token
+        retention.days = changed.retention_days
+        json_log.log_event("settings_reloaded", accounts=list(changed.accounts), restart_required=restart_required)
+
     def stop() -> None:  # accept no new connections, answer the open requests, then end `serve`
         for server in servers:
             server.should_exit = True
 
     apps: list[ASGIApp] = [callback_endpoint] if is_shared else [callback_endpoint, admin_app]
     servers = [ListenerServer(app, connections, settings.keep_alive_seconds, on_started) for app in apps]
-
     retention_task = asyncio.create_task(retention.run())
     try:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stop)
-        loop.add_signal_handler(
-            signal.SIGHUP,
-            _reload_settings,
-            settings,
-            callback_endpoint,
-            messages_api,
-            queue_recovery,
-            retention,
-            reload,
-        )
+        loop.add_signal_handler(signal.SIGHUP, reload_settings)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # delivers a SIGHUP that arrived during the start
         url, admin_url = sockets.urls
         json_log.log_event("listener_started", url=url, admin_url=admin_url, accounts=list(settings.accounts))
@@ -222,32 +229,6 @@ async def _serve(
         messages_api.close()
         store.close()
         json_log.log_event("listener_stopped")
-
-
-def _reload_settings(
-    initial: ListenerSettings,
-    callback_endpoint: CallbackEndpoint,
-    messages_api: MessagesApi,
-    queue_recovery: QueueRecovery,
-    retention: Retention,
-    reload: Callable[[], ListenerSettings],
-) -> None:
-    """Apply new accounts, credentials, tokens and recovery settings. The others require a restart."""
-    try:
-        settings = reload()
-        queue_recovery.apply_settings(settings)
-    except InvalidSettings as error:
-        json_log.log_event("settings_reload_failed", logging.ERROR, errors=error.errors)
-        return
-    restart_required = [
-        ListenerSettings.model_fields[name].alias
-        for name in RESTART_SETTINGS
-        if getattr(initial, name) != getattr(settings, name)
-    ]
-    callback_endpoint.settings = settings
-    messages_api.api_token = settings.api_token
-    retention.days = settings.retention_days
-    json_log.log_event("settings_reloaded", accounts=list(settings.accounts), restart_required=restart_required)
 
 
 class ListenerServer(uvicorn.Server):
