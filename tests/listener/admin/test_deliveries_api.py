@@ -111,9 +111,9 @@ def test_a_message_becomes_a_dead_letter_also_when_the_clock_of_the_server_is_ah
     database = postgres.create_database()
     listener = start(store=database, sinks=[build_sink(receiver, maxAttempts=2)])
     with psycopg.connect(database) as connection:
-        for function in ("now", "asked"):
-            [(made,)] = connection.execute(f"SELECT pg_get_functiondef('thingspace.{function}()'::regprocedure)")
-            connection.execute(made.replace("* 1000000", "* 1000000 + 600000000"))
+        for function in ("clock_time", "statement_time"):
+            [(definition,)] = connection.execute(f"SELECT pg_get_functiondef('thingspace.{function}()'::regprocedure)")
+            connection.execute(definition.replace("* 1000000", "* 1000000 + 600000000"))
     send(listener, "poison", "after it", device="5551230009")
     receiver.wait(lambda there: bool(there.requests))
     send(listener, "of another")
