@@ -124,11 +124,15 @@ def test_a_slow_or_unreachable_receiver_is_retried_and_no_message_holds_the_url(
     monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
     with pytest.raises(SinkUnavailable) as nowhere:
         deliver("http://missing.invalid/?token=invented-url-token")
-    reasons = [str(raised.value) for raised in (slow, down, nowhere)]
+    monkeypatch.setenv("http_proxy", "proxy.invalid:3128")
+    with pytest.raises(SinkUnavailable) as no_proxy:
+        deliver("http://missing.invalid/?token=invented-url-token")
+    reasons = [str(raised.value) for raised in (slow, down, nowhere, no_proxy)]
     assert reasons == [
         "no response within 0.2 s",
         "no connection to the receiver",
-        "the receiver's name cannot be resolved",
+        "the name of the receiver cannot be resolved",
+        "the name of the proxy cannot be resolved",
     ]
 
 

@@ -65,7 +65,7 @@ class HttpSink:
             ) as response:
                 status, retry_after = response.status, response.headers.get("retry-after", "")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise SinkUnavailable(_explain_connect_error(error)) from None
+            raise SinkUnavailable(_explain_connect_error(error, "proxy" if self._proxy else "receiver")) from None
         except aiohttp.ClientHttpProxyError as error:
             raise SinkUnavailable(f"the proxy responded with {error.status}") from None
         except asyncio.TimeoutError:
@@ -122,12 +122,10 @@ def _find_proxy(settings: HttpSettings) -> str | None:
     return proxy
 
 
-def _explain_connect_error(error: Exception) -> str:
-    """Return the cause without the URL, which can hold a secret."""
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return "no connection to the proxy"
+def _explain_connect_error(error: Exception, peer: str) -> str:
+    """Return the cause without the URL, which can hold a secret. The peer is the receiver or its proxy."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "the receiver's certificate is not trusted, or it does not use TLS"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the receiver's name cannot be resolved"
-    return "no connection to the receiver"
+        return f"the name of the {peer} cannot be resolved"
+    return f"no connection to the {peer}"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import importlib
 import logging
 import re
 import threading
+from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from typing import Any
 
 from thingspace_provider.listener.forwarding.cloudevents import CONTENT_TYPE, CloudEvent
@@ -40,7 +41,6 @@ class KafkaSink:
     def __init__(self, settings: KafkaSettings, report_margin_seconds: float = 5.0) -> None:
         self._settings = settings
         self._report_timeout_seconds = settings.timeout_seconds + report_margin_seconds
-        self._loop = asyncio.get_running_loop()
         self._kafka = import_client(settings)
         self._last_broker_error = ""
         self._producer = self._create_producer()
@@ -50,21 +50,21 @@ class KafkaSink:
 
     async def deliver(self, event: CloudEvent) -> None:
         """Produce the record and wait for its delivery report. Raises SinkUnavailable or MessageRejected."""
-        report: asyncio.Future[Any] = self._loop.create_future()
+        report: Future[Any] = Future()
         try:
             self._producer.produce(
                 self._settings.topic,
                 value=event.body,
                 key=event.partition_key.encode(),
                 headers=HEADERS,
-                on_delivery=functools.partial(self._on_delivery, report),
+                on_delivery=partial(_resolve, report),
             )
         except BufferError:
             raise SinkUnavailable("the queue of the producer is full") from None
         except self._kafka.KafkaException as error:
             raise self._to_delivery_error(error.args[0]) from None
         try:
-            delivery_error = await asyncio.wait_for(report, self._report_timeout_seconds)
+            delivery_error = await asyncio.wait_for(asyncio.wrap_future(report), self._report_timeout_seconds)
         except asyncio.TimeoutError:
             raise SinkUnavailable(f"no delivery report within {self._report_timeout_seconds:g} s") from None
         if delivery_error is not None:
@@ -73,7 +73,7 @@ class KafkaSink:
 
     async def close(self) -> None:
         """Wait a moment for records in flight, then disconnect."""
-        await self._loop.run_in_executor(None, self._close)
+        await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         self._stopping.set()
@@ -117,12 +117,6 @@ class KafkaSink:
         if error.code() != self._kafka.KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  a code of librdkafka
             self._last_broker_error = error.str()
 
-    def _on_delivery(self, report: asyncio.Future[Any], error: Any, message: object) -> None:
-        """Pass a delivery report from the polling thread to the event loop."""
-        del message
-        with contextlib.suppress(RuntimeError):  # the event loop has ended
-            self._loop.call_soon_threadsafe(_resolve, report, error)
-
     def _to_delivery_error(self, error: Any) -> DeliveryError | MessageRejected:
         codes = self._kafka.KafkaError
         if error.code() in (codes.MSG_SIZE_TOO_LARGE, codes.INVALID_RECORD):
@@ -147,6 +141,7 @@ def _without_values(message: str) -> str:
     return re.sub(r'[Vv]alue "[^"]*"', "value", message)
 
 
-def _resolve(report: asyncio.Future[Any], error: Any) -> None:
-    if not report.done():
+def _resolve(report: Future[Any], error: Any, _record: object) -> None:
+    """Receive a delivery report in the polling thread."""
+    with contextlib.suppress(InvalidStateError):  # cancelled after its timeout
         report.set_result(error)
