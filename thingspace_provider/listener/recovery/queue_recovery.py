@@ -18,7 +18,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, NamedTuple, TypeVar
 
 from thingspace_provider.listener.ingest.group_commit import GroupCommitter, NotStored
-from thingspace_provider.listener.model import IncomingCallback, MessageQuery, StoredMessage
+from thingspace_provider.listener.model import IncomingCallback
 from thingspace_provider.listener.observability import json_log
 from thingspace_provider.listener.recovery import queue_drainer
 from thingspace_provider.listener.recovery.metrics import COMPLETED, FAILED, SKIPPED, RecoveryMetrics
@@ -60,9 +60,8 @@ class QueueRecovery:
         self._group_committer = group_committer
         self._readiness_check = readiness_check
         self._metrics = metrics
-        self._store = store
         self._coordination = store.coordination
-        self._duplicate_finder = QueuedDuplicateFinder(self._find_messages)
+        self._duplicate_finder = QueuedDuplicateFinder(store.find)
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._condition = threading.Condition()
@@ -242,19 +241,16 @@ class QueueRecovery:
 
     def _mark_duplicates(self, callbacks: Sequence[IncomingCallback]) -> tuple[list[IncomingCallback], str]:
         """Return the callbacks with the originals of duplicates, and the error that prevents it for the others."""
-        marked: list[IncomingCallback] = []
+        marked = list(callbacks)
         try:
-            for incoming in callbacks:
+            for index, incoming in enumerate(callbacks):
+                if self._closing:
+                    return marked, "the listener is stopping"  # the time is reserved for the commit
                 duplicate_of = self._duplicate_finder.find_original(incoming.account, incoming.callback)
-                marked.append(incoming._replace(duplicate_of=duplicate_of))
+                marked[index] = incoming._replace(duplicate_of=duplicate_of)
         except Exception as error:  # noqa: BLE001  no error may prevent the commit
-            return [*marked, *callbacks[len(marked) :]], str(error)
+            return marked, str(error)
         return marked, ""
-
-    def _find_messages(self, query: MessageQuery) -> list[StoredMessage]:
-        if self._closing:
-            raise NotStored("the listener is stopping")  # the time is reserved for the commit
-        return self._store.find(query)
 
     async def _store_all(self, callbacks: Sequence[IncomingCallback]) -> None:
         await asyncio.gather(*(self._group_committer.store(incoming, STORE_TIMEOUT_SECONDS) for incoming in callbacks))
