@@ -379,6 +379,7 @@ def test_a_store_is_read_without_a_listener_and_without_a_change(
     assert json.loads(run("show", "2", "--store", str(path), "--json").stdout) == history
     assert "there is no message 9" in run("show", "9", "--store", str(path)).stderr
     assert "there is no message x" in run("show", "x", "--store", str(path)).stderr
+    assert "there is no message 99" in run("show", "9" * 30, "--store", str(path)).stderr
     if state != "serving":  # it writes log and store itself
         assert list_files(listener.folder) == before
     listener.folder.chmod(0o700)

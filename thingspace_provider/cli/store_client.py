@@ -36,7 +36,7 @@ class StoreClient:
 
     def fetch_message(self, message_id: str) -> dict[str, Any] | None:
         """Return one message with its deliveries, or None if the store does not have it."""
-        if not message_id.isdecimal():
+        if not message_id.isdecimal() or int(message_id) >= 2**63:  # no id of SQLite
             return None
         history = self._read(lambda: self._reader.delivery_history(int(message_id)))
         return history_to_json(history) if history else None
