@@ -16,8 +16,9 @@ from thingspace_provider.listener.forwarding.sinks.base import InvalidSink
 from thingspace_provider.listener.forwarding.sinks.factory import validate_sinks
 from thingspace_provider.listener.recovery import queue_drainer
 from thingspace_provider.listener.runtime import pid_file, server
+from thingspace_provider.listener.runtime.file_watcher import FileWatcher
 from thingspace_provider.listener.setting_types import InvalidSettings
-from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
+from thingspace_provider.listener.settings.listener_settings import ListenerSettings, list_settings_files, load_settings
 from thingspace_provider.listener.store.base import StoreError, StoreOpenError
 from thingspace_provider.listener.store.store_url import mask_store_url
 
@@ -61,8 +62,8 @@ drains the queue that ThingSpace fills while the listener is down.
 def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **options: Any) -> None:
     """Run the listener that receives ThingSpace's callbacks.
 
-    Every callback is on disk before the listener responds with 200. It runs until SIGTERM or SIGINT, and reloads
-    accounts, credentials and tokens on SIGHUP.
+    Every callback is on disk before the listener responds with 200. It runs until SIGTERM or SIGINT. It reloads
+    accounts, credentials and tokens when a file of the settings changes, and on SIGHUP.
     """
     overrides = {to_camel(name): value for name, value in options.items()}
 
@@ -71,6 +72,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
         queue_drainer.resolve_credentials(settings)
         return settings
 
+    watcher = FileWatcher(list_settings_files(file, os.environ))
     try:
         settings = load_and_validate()
     except InvalidSettings as error:
@@ -97,7 +99,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
         click.echo(format_ready(settings, *sockets.urls))
 
     gc.freeze()  # imported objects live as long as the process
-    server.run(settings, sockets, store, ready, load_and_validate)
+    server.run(settings, sockets, store, ready, load_and_validate, watcher)
     if pid_lock:
         pid_lock.close()
 

@@ -179,7 +179,7 @@ def _verify(url: str, response: HttpResponse, proof: str) -> None:
             "a listener of this project responded, but it has another user name or password",
             "Configure the listener with the credential of this stack. After a rotation, run "
             "`pulumi up --target '**CallbackCredential::credential'`, copy the output of `pulumi stack output "
-            "listenerCredential --show-secrets --json` to the listener's settings, send SIGHUP to the listener, and "
+            "listenerCredential --show-secrets --json` to the listener's settings, and "
             "run `pulumi up` again.",
         )
 

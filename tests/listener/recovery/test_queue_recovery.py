@@ -48,7 +48,7 @@ def test_messages_that_were_queued_while_the_listener_was_down_are_stored_after_
     assert sorted(listener.message_texts()) == sorted(expected)
     wait_until(lambda: any_port_emulator.count_queued() == 0, 60, "the queue is empty")
     wait_until(has_recovered(listener, 1), 60, "recovery run 1 ends")
-    assert listener.get("/readyz").json() == {"status": "ok", "reason": "", "recovery": "on"}
+    assert listener.get("/readyz").json() == {"status": "ok", "reason": "", "recovery": "on", "settings": "ok"}
     metrics = listener.get("/metrics").text.splitlines()
     assert 'thingspace_recovery_runs_total{result="completed"} 1.0' in metrics
     assert f"thingspace_recovery_messages_total {103.0 if mode == 'history' else 0.0}" in metrics

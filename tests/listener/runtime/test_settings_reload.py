@@ -127,6 +127,33 @@ def test_invalid_settings_are_not_applied_and_the_log_has_the_errors(start: Star
     assert listener.post(build_text_callback()).status_code == 200
 
 
+def test_changed_file_is_reloaded_without_a_signal_and_a_failure_shows_until_it_is_corrected(start: Start) -> None:
+    listener = start()
+
+    def read_state() -> tuple[object, bool]:
+        lines = listener.get("/metrics").text.splitlines()
+        return listener.get("/readyz").json()["settings"], "thingspace_settings_reload_failed 1.0" in lines
+
+    assert read_state() == ("ok", False)
+    listener.write(password=None)
+    wait_until(lambda: read_state() == ("reload_failed", True), 60, "the listener reports the failed reload")
+    assert listener.get("/readyz").status_code == 200
+    assert listener.post(build_text_callback("with the old password")).status_code == 200
+    listener.write(password="invented-password-2")
+    wait_until(lambda: read_state() == ("ok", False), 60, "the listener has reloaded the settings")
+    assert listener.post(build_text_callback("with the new", password="invented-password-2")).status_code == 200
+
+
+def test_changed_secret_file_is_reloaded_without_a_signal(start: Start, tmp_path: Path) -> None:
+    secret = tmp_path / "secrets" / "password"
+    secret.parent.mkdir()
+    secret.write_text("invented-password-1\n")
+    listener = start(before=("env", f"THINGSPACE_LISTENER_PASSWORD_FILE={secret}"), password=None)
+    secret.write_text("invented-password-2\n")
+    callback = build_text_callback("with the new", password="invented-password-2")
+    wait_until(lambda: listener.post(callback).status_code == 200, 60, "the listener accepts the new password")
+
+
 def test_settings_that_require_a_restart_are_logged(start: Start) -> None:
     listener = start()
     for _ in range(2):

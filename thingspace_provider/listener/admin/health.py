@@ -25,6 +25,7 @@ class Health:
         self._check: asyncio.Task[str] | None = None
         self._checked_at = 0.0
         self._not_ready_reason = ""
+        self.has_failed_reload = False
 
     async def liveness(self, request: Request) -> Response:
         """Respond with 200. The store does not matter, because a restart would not repair it."""
@@ -34,7 +35,8 @@ class Health:
     async def readiness(self, request: Request) -> Response:
         """Respond with 200 if a recent commit succeeded and the disk has enough free space, else with 503.
 
-        A stopped recovery does not affect the status, because callbacks are stored nevertheless.
+        A stopped recovery or a failed settings reload does not affect the status, because callbacks are stored
+        nevertheless.
         """
         del request
         now = asyncio.get_running_loop().time()
@@ -46,5 +48,10 @@ class Health:
             self._queue_recovery.request_run()  # load balancers sent no callbacks while this was not ready
         self._not_ready_reason = reason
         status = "unavailable" if reason else "ok"
-        content = {"status": status, "reason": reason, "recovery": self._queue_recovery.state}
+        content = {
+            "status": status,
+            "reason": reason,
+            "recovery": self._queue_recovery.state,
+            "settings": "reload_failed" if self.has_failed_reload else "ok",
+        }
         return JSONResponse(content, 503 if reason else 200)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import uvicorn
 import uvloop
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from starlette.types import ASGIApp
 
 from thingspace_provider.listener.admin.app import create_admin_app
@@ -32,6 +32,7 @@ from thingspace_provider.listener.ingest.responses import NOT_FOUND
 from thingspace_provider.listener.observability import json_log
 from thingspace_provider.listener.recovery.metrics import RecoveryMetrics
 from thingspace_provider.listener.recovery.queue_recovery import QueueRecovery
+from thingspace_provider.listener.runtime.file_watcher import FileWatcher
 from thingspace_provider.listener.runtime.http_protocol import ConnectionLimits, HttpProtocol, OpenConnections
 from thingspace_provider.listener.runtime.retention import Retention
 from thingspace_provider.listener.setting_types import InvalidSettings
@@ -143,15 +144,16 @@ def run(
     sockets: Sockets,
     store: Store,
     on_ready: Callable[[], None],
-    reload: Callable[[], ListenerSettings],
+    load: Callable[[], ListenerSettings],
+    watcher: FileWatcher,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Then answer the open requests and close the store.
 
-    Calls `on_ready` when the servers accept requests, and `reload` on SIGHUP.
+    Calls `on_ready` when the servers accept requests, and `load` on SIGHUP and after each change of a watched file.
     """
     json_log.configure_logging()
     connections = OpenConnections(raise_descriptor_limit())
-    uvloop.run(_serve(settings, sockets, store, connections, on_ready, reload))
+    uvloop.run(_serve(settings, sockets, store, connections, on_ready, load, watcher))
 
 
 async def _serve(
@@ -160,7 +162,8 @@ async def _serve(
     store: Store,
     connections: OpenConnections,
     on_ready: Callable[[], None],
-    reload: Callable[[], ListenerSettings],
+    load: Callable[[], ListenerSettings],
+    watcher: FileWatcher,
 ) -> None:
     registry = CollectorRegistry()
     ingest_metrics, forwarding_metrics = IngestMetrics(registry), ForwardingMetrics(registry)
@@ -183,6 +186,9 @@ async def _serve(
         other_paths=admin_app if is_shared else NOT_FOUND,
     )
     retention = Retention(store, registry, settings.retention_days)
+    reload_failed = Gauge(
+        "thingspace_settings_reload_failed", "1 after a failed reload, until one succeeds, else 0.", registry=registry
+    )
 
     def on_started() -> None:
         if all(server.started for server in servers):
@@ -191,10 +197,12 @@ async def _serve(
 
     def reload_settings() -> None:  # accounts, credentials, tokens, retention and recovery; the others need a restart
         try:
-            changed = reload()
+            changed = load()
             queue_recovery.apply_settings(changed)
         except InvalidSettings as error:
             json_log.log_event("settings_reload_failed", logging.ERROR, errors=error.errors)
+            health.has_failed_reload = True
+            reload_failed.set(1)
             return
         restart_required = [
             ListenerSettings.model_fields[name].alias
@@ -204,6 +212,8 @@ async def _serve(
         callback_endpoint.settings = changed
         messages_api.api_token = changed.api_token
         retention.days = changed.retention_days
+        health.has_failed_reload = False
+        reload_failed.set(0)
         json_log.log_event("settings_reloaded", accounts=list(changed.accounts), restart_required=restart_required)
 
     def stop() -> None:  # accept no new connections, answer the open requests, then end `serve`
@@ -212,7 +222,10 @@ async def _serve(
 
     apps: list[ASGIApp] = [callback_endpoint] if is_shared else [callback_endpoint, admin_app]
     servers = [ListenerServer(app, connections, settings.keep_alive_seconds, on_started) for app in apps]
-    retention_task = asyncio.create_task(retention.run())
+    background_tasks = [
+        asyncio.create_task(retention.run()),
+        asyncio.create_task(watcher.run(reload_settings)),
+    ]
     try:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -223,7 +236,8 @@ async def _serve(
         json_log.log_event("listener_started", url=url, admin_url=admin_url, accounts=list(settings.accounts))
         await asyncio.gather(*(server.serve([listening]) for server, listening in zip(servers, sockets, strict=False)))
     finally:
-        retention_task.cancel()
+        for task in background_tasks:
+            task.cancel()
         await asyncio.gather(queue_recovery.close(), forwarding_service.close())  # both need the store
         group_committer.close()
         messages_api.close()

@@ -104,6 +104,16 @@ def load_settings(path: Path | None, environment: Mapping[str, str], options: Ma
     raise InvalidSettings(errors)
 
 
+def list_settings_files(path: Path | None, environment: Mapping[str, str]) -> list[Path]:
+    """Return the files that `load_settings` reads: the settings file, and those that variables with `_FILE` name."""
+    variables = [
+        f"{model.variable_prefix}{name.upper()}_FILE"
+        for model in (ListenerSettings, CredentialSettings)
+        for name in model.model_fields
+    ]
+    return [*([path] if path else []), *(Path(environment[name]) for name in variables if environment.get(name))]
+
+
 def _merge_environment(
     model: type[SettingsModel],
     environment: Mapping[str, str],
