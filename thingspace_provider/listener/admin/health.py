@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from prometheus_client import CollectorRegistry, Gauge
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -17,7 +18,11 @@ class Health:
     """Liveness and readiness. A readiness check is cached, so that frequent requests do not write to the disk."""
 
     def __init__(
-        self, readiness_check: ReadinessCheck, queue_recovery: QueueRecovery, cache_seconds: float = CACHE_SECONDS
+        self,
+        readiness_check: ReadinessCheck,
+        queue_recovery: QueueRecovery,
+        registry: CollectorRegistry,
+        cache_seconds: float = CACHE_SECONDS,
     ) -> None:
         self._readiness_check = readiness_check
         self._queue_recovery = queue_recovery
@@ -25,7 +30,17 @@ class Health:
         self._check: asyncio.Task[str] | None = None
         self._checked_at = 0.0
         self._not_ready_reason = ""
-        self.has_failed_reload = False
+        self._has_failed_reload = False
+        self._reload_failed = Gauge(
+            "thingspace_settings_reload_failed",
+            "1 after a failed reload, until one succeeds, else 0.",
+            registry=registry,
+        )
+
+    def record_reload(self, *, succeeded: bool) -> None:
+        """Record the result of a settings reload."""
+        self._has_failed_reload = not succeeded
+        self._reload_failed.set(not succeeded)
 
     async def liveness(self, request: Request) -> Response:
         """Respond with 200. The store does not matter, because a restart would not repair it."""
@@ -52,6 +67,6 @@ class Health:
             "status": status,
             "reason": reason,
             "recovery": self._queue_recovery.state,
-            "settings": "reload_failed" if self.has_failed_reload else "ok",
+            "settings": "reload_failed" if self._has_failed_reload else "ok",
         }
         return JSONResponse(content, 503 if reason else 200)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import uvicorn
 import uvloop
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from thingspace_provider.listener.admin.app import create_admin_app
@@ -175,7 +175,7 @@ async def _serve(
     queue_recovery = QueueRecovery(settings, group_committer, readiness_check, RecoveryMetrics(registry), store)
     messages_api = MessagesApi(store, settings.api_token)
     deliveries_api = DeliveriesApi(store, messages_api, forwarding_service)
-    health = Health(readiness_check, queue_recovery)
+    health = Health(readiness_check, queue_recovery, registry)
     admin_app = create_admin_app(messages_api, deliveries_api, health, registry, forwarding_metrics.refresh_backlog)
     is_shared = sockets.admin is sockets.callbacks
     callback_endpoint = CallbackEndpoint(
@@ -186,9 +186,6 @@ async def _serve(
         other_paths=admin_app if is_shared else NOT_FOUND,
     )
     retention = Retention(store, registry, settings.retention_days)
-    reload_failed = Gauge(
-        "thingspace_settings_reload_failed", "1 after a failed reload, until one succeeds, else 0.", registry=registry
-    )
 
     def on_started() -> None:
         if all(server.started for server in servers):
@@ -201,8 +198,7 @@ async def _serve(
             queue_recovery.apply_settings(changed)
         except InvalidSettings as error:
             json_log.log_event("settings_reload_failed", logging.ERROR, errors=error.errors)
-            health.has_failed_reload = True
-            reload_failed.set(1)
+            health.record_reload(succeeded=False)
             return
         restart_required = [
             ListenerSettings.model_fields[name].alias
@@ -212,13 +208,8 @@ async def _serve(
         callback_endpoint.settings = changed
         messages_api.api_token = changed.api_token
         retention.days = changed.retention_days
-        health.has_failed_reload = False
-        reload_failed.set(0)
+        health.record_reload(succeeded=True)
         json_log.log_event("settings_reloaded", accounts=list(changed.accounts), restart_required=restart_required)
-
-    def stop() -> None:  # accept no new connections, answer the open requests, then end `serve`
-        for server in servers:
-            server.should_exit = True
 
     apps: list[ASGIApp] = [callback_endpoint] if is_shared else [callback_endpoint, admin_app]
     servers = [ListenerServer(app, connections, settings.keep_alive_seconds, on_started) for app in apps]
@@ -229,7 +220,7 @@ async def _serve(
     try:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signal_number, stop)
+            loop.add_signal_handler(signal_number, _stop, servers)
         loop.add_signal_handler(signal.SIGHUP, reload_settings)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # delivers a SIGHUP that arrived during the start
         url, admin_url = sockets.urls
@@ -243,6 +234,12 @@ async def _serve(
         messages_api.close()
         store.close()
         json_log.log_event("listener_stopped")
+
+
+def _stop(servers: list[ListenerServer]) -> None:
+    """Accept no new connections, answer the open requests, then end `serve`."""
+    for server in servers:
+        server.should_exit = True
 
 
 class ListenerServer(uvicorn.Server):
