@@ -17,6 +17,12 @@ URL = "https://sms.example.com/{account}"
 CREDENTIAL = CallbackCredential.__new__(CallbackCredential)  # only passed on
 
 
+@pytest.mark.parametrize("account_names", [ACCOUNT, None, [ACCOUNT, ACCOUNT], [12345600001]])
+def test_local_listener_rejects_account_names_that_are_no_list_of_accounts(account_names: Any) -> None:
+    with pytest.raises(InvalidArgument, match="LocalListener: account_names: "):
+        LocalListener("listener", account_names=account_names, credential=CREDENTIAL)
+
+
 def test_readiness_is_on_by_default_for_every_host() -> None:
     assert LocalListener.readiness
     assert ExternalListener(url=URL).readiness

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pulumi
 
 from thingspace_provider.providers import LocalListenerProvider
-from thingspace_provider.resources.base import Resource
+from thingspace_provider.resources.base import Resource, check_account_names
 from thingspace_provider.resources.credential import CallbackCredential
 
 STATE_DIR = ".thingspace"
@@ -48,6 +48,7 @@ class LocalListener(Resource, name="LocalListener"):
         state_dir: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        check_account_names("LocalListener", account_names)
         CallbackCredential.check("LocalListener", credential)
         super().__init__(
             LocalListenerProvider(),

@@ -113,14 +113,12 @@ class RegistrationLifecycle:
             context.log(f"{_describe(outputs)} not found. The next `pulumi up` registers the listener again.")
             return None
         actual = {**outputs, **_to_state(registration), "endpoint": mask_url(registration.url)}
-        known_drift = outputs.get("drift") or []
         if drifted := _drifted_keys(outputs, registration):
             context.log(
                 f"{_describe(outputs)} was changed outside of Pulumi: {', '.join(drifted)}. Its URL is "
                 f"{actual['endpoint']}. The next `pulumi up` restores it."
             )
-        if known_drift or drifted:
-            actual["drift"] = [key for key in REGISTERED_KEYS if key in {*known_drift, *drifted}]
+            actual["drift"] = sorted({*drifted, *outputs.get("drift", ())})
         return _to_read_result(actual)
 
     def update(self, context: Context, olds: State, news: State) -> State:

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, TypeVar
 import pulumi
 from pulumi import dynamic
 
+from thingspace_provider.lifecycle.validation import account_name_errors
+
 MODULE = "thingspace"
 T = TypeVar("T")
 _TRACEBACK_LIMIT_LOCK = threading.RLock()  # sys is shared by programs that run in threads of one process
@@ -26,6 +28,21 @@ def reject_import(owner: str, opts: pulumi.ResourceOptions | None) -> None:
         raise InvalidArgument(
             f"{owner}: the option import_ does not work; to take over an existing registration, set adopt=True instead"
         )
+
+
+def check_account_names(owner: str, names: object) -> None:
+    """Raise InvalidArgument unless these are different account names. An output is checked when it is known."""
+    if isinstance(names, pulumi.Output):
+        return
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        reason = 'must be a list, for example ["0000123456-00001"]'
+    elif failures := [failure.reason for name in names for failure in account_name_errors("", name)]:
+        reason = failures[0]
+    elif repeated := [name for name in names if names.count(name) > 1]:
+        reason = f"names {repeated[0]} more than once"
+    else:
+        return
+    raise InvalidArgument(f"{owner}: account_names: {reason}")
 
 
 def to_camel_case(name: str) -> str:

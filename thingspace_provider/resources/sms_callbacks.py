@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pulumi
 
-from thingspace_provider.lifecycle.validation import TRIGGERS_REASON, account_name_errors
+from thingspace_provider.lifecycle.validation import TRIGGERS_REASON
 from thingspace_provider.resources.activation import SmsCallbackActivation, Triggers
-from thingspace_provider.resources.base import InvalidArgument, reject_import
+from thingspace_provider.resources.base import InvalidArgument, check_account_names, reject_import
 from thingspace_provider.resources.credential import CallbackCredential
 from thingspace_provider.resources.listener_host import ListenerHost
 from thingspace_provider.resources.registration import CallbackRegistration
@@ -51,7 +51,10 @@ class SmsCallbacks(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         reject_import("SmsCallbacks", opts)
-        _check_account_names(account_names)
+        if isinstance(account_names, pulumi.Output):
+            reason = "must be known when the program runs, and cannot be an output: read it from the configuration"
+            raise InvalidArgument(f"SmsCallbacks: account_names: {reason}")
+        check_account_names("SmsCallbacks", account_names)
         if not isinstance(listener, ListenerHost):
             raise InvalidArgument(
                 f"SmsCallbacks: listener must be a listener host such as LocalListener or ExternalListener(url=…), "
@@ -97,18 +100,3 @@ class SmsCallbacks(pulumi.ComponentResource):
                 }
             }
         )
-
-
-def _check_account_names(names: object) -> None:
-    """Raise InvalidArgument unless these are different account names."""
-    if isinstance(names, pulumi.Output):
-        reason = "must be known when the program runs, and cannot be an output: read it from the configuration"
-    elif isinstance(names, str) or not isinstance(names, Sequence):
-        reason = 'must be a list, for example ["0000123456-00001"]'
-    elif failures := [failure.reason for name in names for failure in account_name_errors("", name)]:
-        reason = failures[0]
-    elif repeated := [name for name in names if names.count(name) > 1]:
-        reason = f"names {repeated[0]} more than once"
-    else:
-        return
-    raise InvalidArgument(f"SmsCallbacks: account_names: {reason}")
