@@ -16,6 +16,7 @@ from thingspace_provider.listener.store.sqlite.connections import open_unserved_
 from thingspace_provider.listener.store.sqlite.reader import SqliteReader
 
 T = TypeVar("T")
+MAX_ID_DIGITS = 18  # of 64 bits
 
 
 class StoreClient:
@@ -36,7 +37,7 @@ class StoreClient:
 
     def fetch_message(self, message_id: str) -> dict[str, Any] | None:
         """Return one message with its deliveries, or None if the store does not have it."""
-        if not message_id.isdecimal() or int(message_id) >= 2**63:  # no id of SQLite
+        if not message_id.isdecimal() or len(message_id) > MAX_ID_DIGITS:
             return None
         history = self._read(lambda: self._reader.delivery_history(int(message_id)))
         return history_to_json(history) if history else None
