@@ -48,8 +48,8 @@ def main(url: str, name: str, message_count: str) -> None:
         begun = time.monotonic()
         entries = [
             (entry.message.id, ordering_key)
-            for run, ordering_key in zip(lease.batches, lease.ordering_keys, strict=True)
-            for entry in run
+            for batch, ordering_key in zip(lease.batches, lease.ordering_keys, strict=True)
+            for entry in batch
         ]
         time.sleep(0.002 if entries else 0.01)  # duration of a delivery
         ended = time.monotonic()

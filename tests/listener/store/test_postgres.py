@@ -191,7 +191,7 @@ def test_entries_that_another_replica_is_leasing_are_skipped(postgres: PostgresS
     with psycopg.connect(url) as other:
         assert len(other.execute(LEASE.encode(), values).fetchall()) == 1
         lease = store.outbox.acquire("a", 10, lease_seconds=30, batch_size=2)
-        assert [entry.message.text for run in lease.batches for entry in run] == ["2"]
+        assert [entry.message.text for batch in lease.batches for entry in batch] == ["2"]
     assert store.outbox.acquire("a", 10, lease_seconds=30).batches == ()
     store.close()
 

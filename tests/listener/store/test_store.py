@@ -60,14 +60,16 @@ def message_texts(entries: Lease | list[OutboxEntry] | tuple[OutboxEntry, ...]) 
     return [entry.message.text for entry in flattened]
 
 
-def acquire(store: Store, sink: str = "a", limit: int = 100, run: int = 1, lease: float = LEASE_SECONDS) -> Lease:
-    return store.outbox.acquire(sink, limit, lease_seconds=lease, batch_size=run)
+def acquire(
+    store: Store, sink: str = "a", limit: int = 100, batch_size: int = 1, lease: float = LEASE_SECONDS
+) -> Lease:
+    return store.outbox.acquire(sink, limit, lease_seconds=lease, batch_size=batch_size)
 
 
-def deliver_all(store: Store, sink: str = "a", run: int = 1) -> list[str | None]:
+def deliver_all(store: Store, sink: str = "a", batch_size: int = 1) -> list[str | None]:
     """Deliver everything that is due, and return each text in the order of delivery."""
     delivered: list[str | None] = []
-    while (lease := acquire(store, sink, run=run)).batches:
+    while (lease := acquire(store, sink, batch_size=batch_size)).batches:
         delivered += message_texts(lease)
         store.outbox.record_outcomes(lease, [Delivered(entry.message.id) for batch in lease.batches for entry in batch])
     return delivered
@@ -288,7 +290,7 @@ def test_a_message_is_leased_after_the_older_messages_of_its_device_only(open_st
     lease = acquire(store)
     assert message_texts(lease) == ["1a", "2a", "1x"]
     assert acquire(store).batches == ()
-    ids = {entry.message.text: entry.message.id for run in lease.batches for entry in run}
+    ids = {entry.message.text: entry.message.id for batch in lease.batches for entry in batch}
     store.outbox.record_outcomes(
         lease, [RetryLater(ids["1a"], "HTTP 500", LEASE_SECONDS), Delivered(ids["2a"]), Delivered(ids["1x"])]
     )
@@ -323,11 +325,11 @@ def test_a_failed_entry_is_leased_again_after_its_delay_before_later_entries(ope
 def test_batches_hold_one_device_and_are_short_while_many_devices_wait(open_store: Open) -> None:
     store = open_store("a")
     store.append([build_incoming_callback(f"{device}{number}", device) for number in range(4) for device in ("1", "2")])
-    lease = acquire(store, limit=5, run=10)
-    assert [message_texts(run) for run in lease.batches] == [["10", "11"], ["20", "21"]]
+    lease = acquire(store, limit=5, batch_size=10)
+    assert [message_texts(batch) for batch in lease.batches] == [["10", "11"], ["20", "21"]]
     store.outbox.record_outcomes(lease, [])
-    lease = acquire(store, limit=100, run=3)
-    assert [message_texts(run) for run in lease.batches] == [["10", "11", "12"], ["20", "21", "22"]]
+    lease = acquire(store, limit=100, batch_size=3)
+    assert [message_texts(batch) for batch in lease.batches] == [["10", "11", "12"], ["20", "21", "22"]]
     first, second = lease.batches
     store.outbox.record_outcomes(
         lease,
@@ -339,7 +341,7 @@ def test_batches_hold_one_device_and_are_short_while_many_devices_wait(open_stor
             Delivered(second[1].message.id),
         ],
     )
-    assert deliver_all(store, run=10) == ["22", "23"]
+    assert deliver_all(store, batch_size=10) == ["22", "23"]
     states = [
         history.deliveries[0]
         for number in (2, 4, 6)
@@ -366,11 +368,11 @@ def test_the_outcome_of_a_batch_is_recorded_without_waiting_for_the_others_of_it
 def test_an_expired_lease_is_released_and_late_outcomes_are_ignored(open_store: Open) -> None:
     store = open_store("a")
     store.append([build_incoming_callback("1"), build_incoming_callback("2")])
-    slow = acquire(store, run=2, lease=0.05)
+    slow = acquire(store, batch_size=2, lease=0.05)
     leases: list[Lease] = []
 
     def has_acquired() -> bool:
-        leases.append(acquire(store, run=2))
+        leases.append(acquire(store, batch_size=2))
         return bool(leases[-1].batches)
 
     wait_until(has_acquired, 10, "the lease expires")
@@ -455,7 +457,7 @@ def test_dead_letters_block_no_other_entry_and_can_be_listed_retried_and_discard
             build_incoming_callback("4"),
         ]
     )
-    lease = acquire(store, run=2)
+    lease = acquire(store, batch_size=2)
     entries = [entry for batch in lease.batches for entry in batch]
     store.outbox.record_outcomes(lease, [DeadLettered(entry.message.id, "HTTP 410") for entry in entries])
     lease = acquire(store)
@@ -478,12 +480,12 @@ def test_dead_letters_block_no_other_entry_and_can_be_listed_retried_and_discard
 def test_thousands_of_dead_letters_are_retried_in_the_order_of_their_devices(open_store: Open) -> None:
     store = open_store("a")
     store.append([build_incoming_callback(str(number), str(number % 7), number) for number in range(1500)])
-    while (lease := acquire(store, limit=1000, run=1000)).batches:
+    while (lease := acquire(store, limit=1000, batch_size=1000)).batches:
         store.outbox.record_outcomes(
-            lease, [DeadLettered(entry.message.id, "HTTP 410") for run in lease.batches for entry in run]
+            lease, [DeadLettered(entry.message.id, "HTTP 410") for batch in lease.batches for entry in batch]
         )
     assert store.outbox.retry("a") == 1500
-    delivered = deliver_all(store, run=50)
+    delivered = deliver_all(store, batch_size=50)
     assert len(delivered) == 1500
     for device in range(7):
         assert [int(message or "") for message in delivered if int(message or "") % 7 == device] == list(
@@ -590,8 +592,8 @@ def test_leases_in_many_threads_never_overlap_and_keep_the_order(open_store: Ope
 
     def forward() -> None:
         while not appended.is_set() or any(backlog.pending for backlog in store.outbox.backlogs()):
-            lease = acquire(store, limit=10, run=4)
-            mine = [(int(entry.message.devices[0].id), entry.message.id) for run in lease.batches for entry in run]
+            lease = acquire(store, limit=10, batch_size=4)
+            mine = [(int(entry.message.devices[0].id), entry.message.id) for batch in lease.batches for entry in batch]
             with guard:
                 duplicates.extend(device for device in {device for device, _ in mine} if device in leased)
                 leased.update(device for device, _ in mine)

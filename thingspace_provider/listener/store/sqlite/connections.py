@@ -16,7 +16,7 @@ from thingspace_provider.listener.store.sqlite.schema import migrate
 MIN_SQLITE_VERSION = 3051003  # 3.51.3: earlier ones can lose commits if the WAL is reset while a connection reads
 SYNCHRONOUS_FULL = 2
 BUSY_TIMEOUT_MILLISECONDS = 1000
-MAX_WAL_BYTES = 32 * 2**20  # what the file keeps; a long read lets it grow, and the next cycle of the log truncates it
+MAX_WAL_BYTES = 32 * 2**20  # after a long read, during which the log grows, its next cycle truncates the file to this
 
 
 def lock_store(path: Path) -> FileLock:
