@@ -151,6 +151,13 @@ def test_a_redirect_is_not_followed(frozen_clock: RawApiClient, listener: Script
     assert frozen_clock.fetch_queue() == ["x"]
 
 
+def test_the_callback_url_is_sent_as_registered(client: RawApiClient, listener: ScriptedListener) -> None:
+    client.register(f"{listener.url}/%20a%2Fb%7e")
+    client.send_message("x")
+    listener.wait_for(1)
+    assert listener.received[0].path == "/callbacks/%20a%2Fb%7e"
+
+
 @holds("delivery.huge")
 def test_an_endless_response_is_cut_off(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(listener.url)

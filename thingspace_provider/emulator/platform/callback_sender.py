@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import aiohttp
 from pydantic import AfterValidator
+from yarl import URL
 
 from thingspace_provider.emulator.platform.callback_bodies import encode_body
 from thingspace_provider.emulator.platform.faults import DELIVERY, Faults
@@ -187,7 +188,11 @@ class CallbackSender:
                 headers["X-Forwarded-For"] = SOURCE_ADDRESSES[self._attempts % len(SOURCE_ADDRESSES)]
             try:
                 async with self._connection().post(
-                    url, data=body, headers=headers, ssl=self._tls_context(), allow_redirects=False
+                    URL(url, encoded=url.isascii()),
+                    data=body,
+                    headers=headers,
+                    ssl=self._tls_context(),
+                    allow_redirects=False,
                 ) as response:
                     await response.content.read(MAX_RESPONSE_BYTES)
                     if not response.content.at_eof():
