@@ -212,3 +212,21 @@ def test_a_database_is_rejected_when_its_encoding_cannot_hold_every_message(
             open_postgres_store(postgres.url("narrow"))
     finally:
         admin.execute("DROP DATABASE narrow WITH (FORCE)")
+
+
+def test_messages_are_committed_durably_when_their_session_has_lost_its_parameters(
+    admin: Admin, store: PostgresStore
+) -> None:
+    """As behind a pooler whose mode was changed to transaction pooling."""
+    admin.execute(
+        """
+        CREATE TABLE thingspace.modes (mode text);
+        CREATE FUNCTION thingspace.note_mode() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO thingspace.modes VALUES (current_setting('synchronous_commit')); RETURN NULL;
+        END $$;
+        CREATE TRIGGER note_mode AFTER INSERT ON thingspace.messages EXECUTE FUNCTION thingspace.note_mode();
+        """
+    )
+    store._writer.fetch_rows("SET synchronous_commit = off")  # noqa: SLF001  as another client of a pooler
+    store.append([build_incoming_callback("after", 2)])
+    assert admin.execute("SELECT mode FROM thingspace.modes").fetchall() == [("on",)]
