@@ -80,7 +80,7 @@ def build_recording_command(file: Path) -> tuple[str, ...]:
 def read_startup_points(file: Path) -> list[Point]:
     """Return the crash points before the listener was ready."""
     lines = file.read_text().splitlines()
-    last = next(number for number, line in enumerate(lines) if "callbackUrls" in line)
+    last = next(number for number, line in enumerate(lines) if "adminUrl" in line)
     file.write_text("\n".join(lines[: last + 1]))
     return _read_points(file, 0)
 
