@@ -79,7 +79,7 @@ def test_doctor_passes_for_a_deployed_stack_and_names_later_failures(
     checks = diagnose(project, secrets)
     assert find_failed(checks) == ["listener", f"registration {ACCOUNT}"]
     assert (
-        "messages go to https://other.example.com/x, but this stack's listener is"
+        "messages go to https://other.example.com/***, but this stack's listener is"
         in (checks[f"registration {ACCOUNT}"]["detail"])
     )
     assert checks[f"readiness {ACCOUNT}"]["status"] == "skipped"
