@@ -62,6 +62,7 @@ DECLARE
     new_id bigint;
     start_time bigint;
 BEGIN
+    SET LOCAL synchronous_commit = on;  -- also if a pooler has mixed up the sessions
     PERFORM thingspace.lock_writes();
     start_time := thingspace.clock_time();
     FOR incoming IN SELECT * FROM json_to_recordset(batch) AS row (
