@@ -249,6 +249,7 @@ ROWS: tuple[Row, ...] = (
         ("unreachable", "an unreachable listener counts as an error response", ASSUMED, "5.1"),
         ("unicode", "bodies are UTF-8", ASSUMED, "5.2"),
         ("redirect", "a redirect counts as an error response and is not followed", ASSUMED, "5.1"),
+        ("url", "the callback URL is requested byte for byte as it was registered", ASSUMED, "5.1"),
         ("huge", "an endless response is cut off and counts by its status", ASSUMED, "5.1"),
         ("certificate", "https needs a certificate of a known authority", DOCUMENTED, "3.3"),
         ("source", "eight published source addresses, another one for a retry, in X-Forwarded-For", OBSERVED, "3.5"),

@@ -151,6 +151,7 @@ def test_a_redirect_is_not_followed(frozen_clock: RawApiClient, listener: Script
     assert frozen_clock.fetch_queue() == ["x"]
 
 
+@holds("delivery.url")
 def test_the_callback_url_is_sent_as_registered(client: RawApiClient, listener: ScriptedListener) -> None:
     client.register(f"{listener.url}/%20a%2Fb%7e")
     client.send_message("x")
