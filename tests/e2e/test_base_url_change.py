@@ -35,6 +35,7 @@ def as_profile(emulator: EmulatorProcess) -> str:
     return json.dumps({"plant_b": {"baseUrl": emulator.url, **{key: emulator.ready[key] for key in keys}}})
 
 
+@pytest.mark.long
 def test_a_changed_base_url_registers_and_activates_there_and_leaves_the_old_registrations(
     project: Project, emulator: EmulatorProcess, production: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:

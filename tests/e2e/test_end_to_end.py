@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from tests.support.emulator_process import ACCOUNT, OTHER_ACCOUNT, EmulatorProcess
 from tests.support.pulumi_project import Project
 from tests.support.waiting import wait_until
@@ -79,6 +81,7 @@ def test_a_changed_trigger_sends_start_callbacks_once_more_in_place(
     assert (calls["startCallbacks"], calls["registerCallback"]) == (2, 1)
 
 
+@pytest.mark.long
 def test_another_account_replaces_registration_and_activation(
     deployed: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:
@@ -139,6 +142,7 @@ def test_a_rotation_changes_the_password_everywhere_and_loses_no_message(
     deployed.up("--expect-no-changes")
 
 
+@pytest.mark.long
 def test_the_registered_password_is_accepted_after_a_failed_and_reverted_rotation(
     project: Project, emulator: EmulatorProcess
 ) -> None:

@@ -173,11 +173,12 @@ def test_an_interrupted_create_is_found_by_the_next_command(
     interrupt_step(simple_project, emulator, thingspace, press_second_ctrl_c, CREATE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "between",
     [
         pytest.param((), id="update"),
-        pytest.param(("refresh", "--yes", "--skip-preview"), id="refresh", marks=pytest.mark.long),
+        pytest.param(("refresh", "--yes", "--skip-preview"), id="refresh"),
     ],
 )
 def test_an_interrupted_renewal_still_drains_the_queue(

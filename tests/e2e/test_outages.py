@@ -87,6 +87,7 @@ def run_outages(outages: tuple[Outage, ...], folder: Path) -> Iterator[OutageRes
         emulator.end()
 
 
+@pytest.mark.long
 def test_a_wrong_password_costs_one_login_and_affects_no_other_user(tmp_path: Path) -> None:
     outages = tuple(BY_NAME[name] for name in ("wrong_password", "three_times_500"))
     with run_outages(outages, tmp_path) as course:

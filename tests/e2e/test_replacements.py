@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess
 from tests.support.pulumi_project import Project
 from thingspace_provider.api import ThingSpaceClient
@@ -30,6 +32,7 @@ def test_a_replaced_registration_stays_registered_and_messages_are_requested(
     assert thingspace.list_callbacks(ACCOUNT) == []
 
 
+@pytest.mark.long
 def test_a_replaced_local_listener_runs_and_keeps_its_messages(deployed: Project, emulator: EmulatorProcess) -> None:
     emulator.control("POST", "messages", {"accountName": ACCOUNT, "message": "before"})
     emulator.control("GET", "idle?timeoutSeconds=20")

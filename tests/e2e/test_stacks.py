@@ -108,28 +108,31 @@ def test_leading_zeros_of_account_names_are_kept(deployed: Project, emulator: Em
     assert {call["accountName"] for call in calls if call["operation"] == "startCallbacks"} == {ACCOUNT}
 
 
+INVALID_STACKS = [
+    ("config: {}\n", ["thingspace:accounts in stacks/Pulumi.dev.yaml is missing", '["0000123456-00001"]']),
+    (ACCOUNTS, ["thingspace:listener in stacks/Pulumi.dev.yaml is missing", "kind: external"]),
+    (
+        LISTENER + "  thingspace:accounts: [0000123456]\n",
+        ["is a number and has no leading zeros", 'Quote the account name, for example "0000123456-00001"'],
+    ),
+    (LISTENER + '  thingspace:accounts: ["1", "1"]\n', ["names 1 more than once"]),
+    (LISTENER + "  thingspace:accounts: 0000123456-00001\n", ["must be a list", '["0000123456-00001"]']),
+    (BOTH + "  thingspace:acounts: []\n", ["thingspace:acounts", "did you mean thingspace:accounts?"]),
+    (ACCOUNTS + "  thingspace:listener: {kind: kubernetes}\n", ["thingspace:listener.kind", "local or external"]),
+    (
+        ACCOUNTS + "  thingspace:listener: {kind: local, prot: 80}\n",
+        ["thingspace:listener.prot", "did you mean port?"],
+    ),
+    (ACCOUNTS + "  thingspace:listener: {kind: local, port: 8080}\n", ["thingspace:listener.port", "8080"]),
+    (ACCOUNTS + "  thingspace:listener: {kind: external}\n", ["thingspace:listener.url", "is missing"]),
+    (BOTH + "  thingspace:protect: sometimes\n", ["thingspace:protect", "must be true or false"]),
+    (BOTH + "  thingspace:profile: plant-a\n", ["thingspace:profile", "letters, digits and _"]),
+]
+
+
 @pytest.mark.parametrize(
     ("stack", "expected"),
-    [
-        ("config: {}\n", ["thingspace:accounts in stacks/Pulumi.dev.yaml is missing", '["0000123456-00001"]']),
-        (ACCOUNTS, ["thingspace:listener in stacks/Pulumi.dev.yaml is missing", "kind: external"]),
-        (
-            LISTENER + "  thingspace:accounts: [0000123456]\n",
-            ["is a number and has no leading zeros", 'Quote the account name, for example "0000123456-00001"'],
-        ),
-        (LISTENER + '  thingspace:accounts: ["1", "1"]\n', ["names 1 more than once"]),
-        (LISTENER + "  thingspace:accounts: 0000123456-00001\n", ["must be a list", '["0000123456-00001"]']),
-        (BOTH + "  thingspace:acounts: []\n", ["thingspace:acounts", "did you mean thingspace:accounts?"]),
-        (ACCOUNTS + "  thingspace:listener: {kind: kubernetes}\n", ["thingspace:listener.kind", "local or external"]),
-        (
-            ACCOUNTS + "  thingspace:listener: {kind: local, prot: 80}\n",
-            ["thingspace:listener.prot", "did you mean port?"],
-        ),
-        (ACCOUNTS + "  thingspace:listener: {kind: local, port: 8080}\n", ["thingspace:listener.port", "8080"]),
-        (ACCOUNTS + "  thingspace:listener: {kind: external}\n", ["thingspace:listener.url", "is missing"]),
-        (BOTH + "  thingspace:protect: sometimes\n", ["thingspace:protect", "must be true or false"]),
-        (BOTH + "  thingspace:profile: plant-a\n", ["thingspace:profile", "letters, digits and _"]),
-    ],
+    [INVALID_STACKS[0], *(pytest.param(*case, marks=pytest.mark.long) for case in INVALID_STACKS[1:])],
 )
 def test_an_invalid_stack_file_fails_before_anything_is_created(
     project: Project, emulator: EmulatorProcess, stack: str, expected: list[str]
