@@ -44,6 +44,7 @@ def test_external_listener_rejects_an_invalid_argument(arguments: dict[str, Any]
         ExternalListener(**arguments)
 
 
+@pytest.mark.filterwarnings("ignore:There is no current event loop")  # a program has one
 def test_url_without_account_is_rejected_when_it_is_used_for_a_second_account() -> None:
     host = ExternalListener(url="https://sms.example.com/in")
     host.url_for(ACCOUNT)

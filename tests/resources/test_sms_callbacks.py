@@ -13,29 +13,34 @@ from thingspace_provider.resources.base import InvalidArgument
 
 ACCOUNTS = ["0000123456-00001", "0000123456-00002"]
 CREDENTIAL = CallbackCredential.__new__(CallbackCredential)  # only passed on
-LISTENER = ExternalListener(url="https://sms.example.com/{account}")
 LIST = 'account_names: must be a list, for example ["0000123456-00001"]'
 
 
+@pytest.mark.filterwarnings("ignore:There is no current event loop")  # a program has one
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"account_names": ACCOUNTS[0]}, LIST),
         ({"account_names": None}, LIST),
-        ({"account_names": pulumi.Output.from_input(ACCOUNTS)}, "must be known when the program runs"),
+        ({"account_names": lambda: pulumi.Output.from_input(ACCOUNTS)}, "must be known when the program runs"),
         ({"account_names": [*ACCOUNTS, ACCOUNTS[0]]}, f"account_names: names {ACCOUNTS[0]} more than once"),
         ({"account_names": [12345600001]}, "is a number and has no leading zeros"),
-        ({"account_names": [pulumi.Output.from_input("x")]}, "must be an account name"),
+        ({"account_names": lambda: [pulumi.Output.from_input("x")]}, "must be an account name"),
         ({"listener": "https://sms.example.com"}, "listener must be a listener host such as LocalListener"),
         ({"listener": None}, "not NoneType"),
-        ({"listener": ExternalListener(url="https://sms.example.com")}, "url is the same for 2 accounts"),
+        ({"listener": lambda: ExternalListener(url="https://sms.example.com")}, "url is the same for 2 accounts"),
         ({"credential": None}, "SmsCallbacks: credential must be a CallbackCredential, not NoneType"),
         ({"opts": pulumi.ResourceOptions(import_="x")}, "set adopt=True"),
         ({"triggers": "2026-03-01"}, "triggers must be a list"),
     ],
 )
 def test_invalid_argument_is_rejected(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"account_names": ACCOUNTS, "listener": LISTENER, "credential": CREDENTIAL}
+    arguments: dict[str, Any] = {
+        "account_names": ACCOUNTS,
+        "listener": ExternalListener(url="https://sms.example.com/{account}"),
+        "credential": CREDENTIAL,
+    }
+    arguments |= {name: value() if callable(value) else value for name, value in changes.items()}
     with pytest.raises(InvalidArgument) as error:
-        SmsCallbacks("sms", **(arguments | changes))
+        SmsCallbacks("sms", **arguments)
     assert message in str(error.value)
