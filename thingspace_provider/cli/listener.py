@@ -86,7 +86,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
         return
     pid_lock = _lock_pid_file(pid) if pid else None
     try:
-        server.raise_descriptor_limit()
+        limits = server.raise_descriptor_limit()
         sockets = server.bind_sockets(settings)
         store = server.open_store(settings)
     except (server.BindError, StoreOpenError) as error:
@@ -99,7 +99,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
         click.echo(format_ready(settings, *sockets.urls))
 
     gc.freeze()  # imported objects live as long as the process
-    server.run(settings, sockets, store, ready, load_and_validate, watcher)
+    server.run(settings, sockets, store, limits, ready, load_and_validate, watcher)
     if pid_lock:
         pid_lock.close()
 

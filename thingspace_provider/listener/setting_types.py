@@ -51,16 +51,18 @@ class Setting:
 
 
 class SettingsModel(BaseModel):
-    """Settings of one folder. The keys of a settings file are its field names in camel case.
-
-    The environment variable of a field is the prefix and its name in upper case.
-    """
+    """Settings of one folder. The keys of a settings file are its field names in camel case."""
 
     variable_prefix: ClassVar[str] = "THINGSPACE_LISTENER_"
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, strict=True
     )
+
+    @classmethod
+    def variable_of(cls, field_name: str) -> str:
+        """Return the environment variable of a field."""
+        return f"{cls.variable_prefix}{field_name.upper()}"
 
     @model_validator(mode="before")
     @classmethod

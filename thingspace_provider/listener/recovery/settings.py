@@ -55,7 +55,7 @@ class RecoverySettings(AccountSettings):
         missing = [name for name in fields if name != "base_url" and not getattr(credentials, name)]
         if missing and info.data.get("recovery_mode", OFF) != OFF:
             keys = ", ".join(str(fields[name].alias) for name in missing)
-            variables = ", ".join(f"{CredentialSettings.variable_prefix}{name.upper()}" for name in missing)
+            variables = ", ".join(map(CredentialSettings.variable_of, missing))
             raise InvalidValue(
                 f"{keys} must be set for recoveryMode {info.data['recovery_mode']}: set them in the settings file or "
                 f"as {variables} in the environment, or set recoveryMode to off"

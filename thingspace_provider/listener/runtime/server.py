@@ -143,6 +143,7 @@ def run(
     settings: ListenerSettings,
     sockets: Sockets,
     store: Store,
+    limits: ConnectionLimits,
     on_ready: Callable[[], None],
     load: Callable[[], ListenerSettings],
     watcher: FileWatcher,
@@ -152,8 +153,7 @@ def run(
     Calls `on_ready` when the servers accept requests, and `load` on SIGHUP and after each change of a watched file.
     """
     json_log.configure_logging()
-    connections = OpenConnections(raise_descriptor_limit())
-    uvloop.run(_serve(settings, sockets, store, connections, on_ready, load, watcher))
+    uvloop.run(_serve(settings, sockets, store, OpenConnections(limits), on_ready, load, watcher))
 
 
 async def _serve(

@@ -38,7 +38,7 @@ def format_error(model: type[BaseModel], error: ErrorDetails, origins: Mapping[s
         return f"{subject} is not a setting: {did_you_mean(str(error['loc'][-1]), fields)}"
     if error["type"] == "missing" and name in fields:
         state = f"empty ({origin})" if origin else "not set"
-        variable = f"{SettingsModel.variable_prefix}{to_snake(name).upper()}"
+        variable = SettingsModel.variable_of(to_snake(name))
         return (
             f"{name} is {state}: set {name} in the settings file or {variable} in the environment. Example: {example}"
         )

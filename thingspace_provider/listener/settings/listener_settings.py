@@ -107,7 +107,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str], options: Ma
 def list_settings_files(path: Path | None, environment: Mapping[str, str]) -> list[Path]:
     """Return the files that `load_settings` reads: the settings file, and those that variables with `_FILE` name."""
     variables = [
-        f"{model.variable_prefix}{name.upper()}_FILE"
+        f"{model.variable_of(name)}_FILE"
         for model in (ListenerSettings, CredentialSettings)
         for name in model.model_fields
     ]
@@ -122,7 +122,7 @@ def _merge_environment(
     prefix: str = "",
 ) -> None:
     for name, field in model.model_fields.items():
-        variable, key = f"{model.variable_prefix}{name.upper()}", str(field.alias)
+        variable, key = model.variable_of(name), str(field.alias)
         text, origin = environment.get(variable), f"environment variable {variable}"
         if file := environment.get(f"{variable}_FILE"):
             if text:
