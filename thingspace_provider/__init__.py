@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from thingspace_provider.api import Credentials, Deadline, HistoryPage, Limits, Registration, ThingSpaceClient
     from thingspace_provider.api.errors import ThingSpaceError
     from thingspace_provider.config.stack_settings import StackSettings
-    from thingspace_provider.hosting import ExternalListener, LocalListener, create_listener_host
+    from thingspace_provider.hosting import (
+        AdminAccess,
+        ExternalListener,
+        GatewayRoute,
+        IngressRoute,
+        KubernetesListener,
+        LocalListener,
+        SqliteVolume,
+        create_listener_host,
+    )
     from thingspace_provider.resources import (
         CallbackCredential,
         CallbackRegistration,
@@ -21,18 +30,23 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AdminAccess",
     "CallbackCredential",
     "CallbackRegistration",
     "Credentials",
     "Deadline",
     "ExternalListener",
+    "GatewayRoute",
     "HistoryPage",
+    "IngressRoute",
+    "KubernetesListener",
     "Limits",
     "ListenerHost",
     "LocalListener",
     "Registration",
     "SmsCallbackActivation",
     "SmsCallbacks",
+    "SqliteVolume",
     "StackSettings",
     "ThingSpaceClient",
     "ThingSpaceError",
@@ -40,18 +54,23 @@ __all__ = [
 ]
 
 _LAZY_EXPORTS = {
+    "AdminAccess": "hosting",
     "CallbackCredential": "resources",
     "CallbackRegistration": "resources",
     "Credentials": "api",
     "Deadline": "api",
     "ExternalListener": "hosting",
+    "GatewayRoute": "hosting",
     "HistoryPage": "api",
+    "IngressRoute": "hosting",
+    "KubernetesListener": "hosting",
     "Limits": "api",
     "ListenerHost": "resources",
     "LocalListener": "hosting",
     "Registration": "api",
     "SmsCallbackActivation": "resources",
     "SmsCallbacks": "resources",
+    "SqliteVolume": "hosting",
     "StackSettings": "config.stack_settings",
     "ThingSpaceClient": "api",
     "ThingSpaceError": "api.errors",

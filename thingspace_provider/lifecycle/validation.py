@@ -1,11 +1,13 @@
-"""Validation shared by resources and stack files: account names, profiles, callback credentials and URLs."""
+"""Validation shared by resources and stack files: account names, profiles, callback credentials, URLs, Kubernetes."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 
+from thingspace_provider.common.suggestions import did_you_mean
 from thingspace_provider.common.urls import InvalidUrl, effective_port, parse_http_url
-from thingspace_provider.lifecycle.model import CheckFailure, State, Unknown, is_unknown
+from thingspace_provider.lifecycle.model import UNKNOWN, CheckFailure, State, Unknown, is_unknown
 
 ACCEPTED_PORTS = frozenset({80, 443, *range(9001, 9007), *range(28200, 28221), *range(50551, 50560)})
 ACCEPTED_PORTS_TEXT = "80, 443, 9001-9006, 28200-28220 or 50551-50559"
@@ -14,6 +16,22 @@ REJECTED_CHARACTERS = "<>\\'"  # in a callback URL
 MAX_CREDENTIAL_LENGTH = 40  # characters, for the user name and for the password
 TRIGGERS_REASON = 'must be a list, for example ["2026-03-01"], or a dictionary'
 PROFILE_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+HOST_NAME = re.compile(r"(?=.{4,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]([-a-z0-9]{0,61}[a-z0-9])")
+INTEGER_RANGES = {"replicas": (1, 1000), "rolloutTimeoutSeconds": (10, 3600), "preStopSeconds": (0, 3600)}
+RECOVERY_MODES = ("off", "startCallbacks", "history")
+RECOVERY_KEYS = ("appKey", "appSecret", "username", "password")  # and baseUrl
+# Settings of the listener that a KubernetesListener passes on. It sets all others itself.
+FURTHER_LISTENER_SETTINGS = (
+    "recoveryDelaySeconds",
+    "recoveryIntervalSeconds",
+    "sourceAddressPolicy",
+    "allowedSourceAddresses",
+    "trustedProxyHops",
+    "minFreeDiskSpace",
+    "retentionDays",
+    "keepAliveSeconds",
+)
 
 # Values that ThingSpace's documentation names although they cannot be registered.
 MISLEADING_SERVICES = {
@@ -153,3 +171,63 @@ def check_triggers(state: State) -> list[CheckFailure]:
     if value is None or isinstance(value, list | dict) or is_unknown(value):
         return []
     return [CheckFailure("triggers", TRIGGERS_REASON)]
+
+
+def kubernetes_option_errors(options: Mapping[str, object]) -> Iterator[CheckFailure]:
+    """Validate the options of a KubernetesListener, by their keys in a stack file.
+
+    Unknown values, outputs and values of other types are not checked. No reason repeats the store: it holds a password.
+    """
+    for key, (minimum, maximum) in INTEGER_RANGES.items():
+        value = options.get(key)
+        if isinstance(value, int | float) and (isinstance(value, float | bool) or not minimum <= value <= maximum):
+            yield CheckFailure(key, f"{value} is not a whole number from {minimum} to {maximum}")
+    host = options.get("host")
+    if isinstance(host, str) and not HOST_NAME.fullmatch(host):
+        reason = f"{host!r} is not a DNS name in small letters without scheme, port and path, as sms.example.com"
+        yield CheckFailure("host", reason)
+    yield from _store_errors(options)
+    yield from _route_errors(options)
+    yield from _recovery_errors(options)
+    settings = options.get("settings")
+    for key in settings if isinstance(settings, Mapping) else ():
+        if key not in FURTHER_LISTENER_SETTINGS:
+            suggestion = did_you_mean(str(key), FURTHER_LISTENER_SETTINGS)
+            yield CheckFailure("settings", f"{key} is set by the component or is not a setting; {suggestion}")
+
+
+def _store_errors(options: Mapping[str, object]) -> Iterator[CheckFailure]:
+    store, replicas = options.get("store"), options.get("replicas")
+    if isinstance(store, str) and store.startswith("sqlite:"):
+        reason = "is a file, which a pod loses: use SqliteVolume() in a program, {size: 1Gi} in a stack file"
+        yield CheckFailure("store", reason)
+    elif isinstance(store, str) and not store.startswith(("postgresql://", "postgres://")):
+        yield CheckFailure("store", "must be a PostgreSQL URL, as postgresql://user:password@host/database")
+    if isinstance(store, Mapping) and isinstance(replicas, int) and replicas > 1:
+        yield CheckFailure("replicas", f"{replicas} listeners cannot share a SQLite store: use PostgreSQL")
+
+
+def _route_errors(options: Mapping[str, object]) -> Iterator[CheckFailure]:
+    ingress = options.get("ingress")
+    if ingress is not None and options.get("gateway") is not None:
+        yield CheckFailure("gateway", "and ingress are both set: remove one of them")
+    if isinstance(ingress, Mapping) and ingress.get("tlsSecret") and ingress.get("issuer"):
+        yield CheckFailure("ingress", "has a TLS secret and an issuer: remove one of them")
+    if isinstance(ingress, Mapping) and ingress.get("issuerKind", "Issuer") not in ("ClusterIssuer", "Issuer", UNKNOWN):
+        yield CheckFailure("ingress", "has an issuer kind that is neither ClusterIssuer nor Issuer")
+
+
+def _recovery_errors(options: Mapping[str, object]) -> Iterator[CheckFailure]:
+    mode, credentials = options.get("recoveryMode"), options.get("recoveryCredentials")
+    if isinstance(mode, str) and mode not in RECOVERY_MODES:
+        yield CheckFailure("recoveryMode", f"{mode!r} is not one of {', '.join(RECOVERY_MODES)}")
+    elif isinstance(mode, str) and mode != "off" and not credentials:
+        yield CheckFailure("recoveryCredentials", f"must be set for recoveryMode {mode}: {', '.join(RECOVERY_KEYS)}")
+    if isinstance(credentials, Mapping):
+        for key in credentials:
+            if key not in (*RECOVERY_KEYS, "baseUrl"):
+                yield CheckFailure(
+                    "recoveryCredentials", f"{key} is not a key; {did_you_mean(str(key), RECOVERY_KEYS)}"
+                )
+        if missing := [key for key in RECOVERY_KEYS if not credentials.get(key)]:
+            yield CheckFailure("recoveryCredentials", f"misses {', '.join(missing)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,11 @@ def to_camel_case(name: str) -> str:
     """Convert a Python name to the state's spelling: `account_name` becomes `accountName`."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
+
+
+def to_snake_case(key: str) -> str:
+    """Convert the state's spelling to a Python name: `accountName` becomes `account_name`."""
+    return re.sub(r"[A-Z]", lambda capital: f"_{capital[0].lower()}", key)
 
 
 class Resource(dynamic.Resource, module=MODULE, name="Resource"):
