@@ -8,7 +8,7 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --n
 COMPILE = $(UV_COMPILE) --universal --python-version 3.10
 IMAGE_COMPILE = $(UV_COMPILE) --python-version 3.13 --python-platform linux --generate-hashes -c requirements-dev.txt
 
-.PHONY: help demo demo-down test test-fast test-long matrix check docs format bench image lock up down clean
+.PHONY: help demo demo-down test test-fast test-long matrix check docs format bench dist image lock up down clean
 
 help:                        ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ format: .venv/ready          ## format the code and fix lint findings
 bench: .venv/ready           ## run the benchmarks; tables and plots go to build/
 	$(WITH_PULUMI_CLI) for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
+dist: .venv/ready            ## build the wheel and the source distribution into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
 image:                       ## build the listener's container image with docker, podman or buildah
 	deploy/build-image $(IMAGE_OPTIONS)
 
@@ -76,4 +80,4 @@ lock: .venv/ready            ## pin the newest and the oldest dependencies that 
 	touch $@
 
 clean:                       ## remove environments, builds and caches
-	rm -rf .venv .matrix .thingspace build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .matrix .thingspace build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

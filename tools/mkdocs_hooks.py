@@ -4,7 +4,8 @@ The site has pages for the Markdown files at the top of the repository. Links ar
 they become links between pages of the site. A link to another file of the repository becomes plain text, because the
 site does not contain that file. A missing target is left alone, and MkDocs reports it.
 
-The site also has a page with the help of every command, made from the commands themselves.
+The site also has a page with the help of every command, made from the commands themselves, and a page for each example
+with the text of its files.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ PAGES = {"README.md": "index.md"} | {
     f"{name}.md": f"{name.lower()}.md"
     for name in ("ARCHITECTURE", "DECISIONS", "CHANGELOG", "CONTRIBUTING", "SECURITY")
 }
+EXAMPLES = {f"examples/{path.parent.name}": path.parent for path in sorted((TOP / "examples").glob("*/README.md"))}
+PAGES |= {"examples/README.md": "examples/index.md"} | {f"{name}/README.md": f"{name}.md" for name in EXAMPLES}
 COMMANDS_PAGE = "reference/commands.md"
 SOURCES = {page: source for source, page in PAGES.items()}
 FENCE = re.compile(r"^(```|~~~).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
@@ -35,11 +38,21 @@ EXTERNAL = re.compile(r"<(?:script|img|iframe)[^>]+src=[\"']?(?:https?:)?//|<lin
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the Markdown files at the top of the repository, and the page of commands."""
+    """Add the Markdown files outside docs/, the files of the examples, and the page of commands."""
     for source, page in PAGES.items():
-        files.append(File.generated(config, page, content=(TOP / source).read_text(encoding="utf-8")))
+        content = (TOP / source).read_text(encoding="utf-8")
+        if folder := EXAMPLES.get(posixpath.dirname(source)):
+            content += "\n" + "\n".join(["## Files\n", *files_of_example(folder)])
+        files.append(File.generated(config, page, content=content))
     files.append(File.generated(config, COMMANDS_PAGE, content="\n".join(["# Commands\n", *help_of_commands()])))
     return files
+
+
+def files_of_example(folder: Path) -> Iterator[str]:
+    """Yield the files of an example, each as a heading and its text."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in {".py", ".yaml", ".txt"} and not any(part.startswith(".") for part in path.parts):
+            yield f"### {path.relative_to(folder)}\n\n```{path.suffix[1:]}\n{path.read_text(encoding='utf-8')}```\n"
 
 
 def help_of_commands() -> Iterator[str]:

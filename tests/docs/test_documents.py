@@ -16,7 +16,9 @@ from thingspace_provider.listener.settings.listener_settings import ListenerSett
 TOP = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = {
     str(path.relative_to(TOP)): path.read_text(encoding="utf-8")
-    for path in sorted([*TOP.glob("*.md"), *TOP.glob("docs/**/*.md"), *TOP.glob(".github/**/*.md")])
+    for path in sorted(
+        [*TOP.glob("*.md"), *TOP.glob("docs/**/*.md"), *TOP.glob("examples/**/*.md"), *TOP.glob(".github/**/*.md")]
+    )
 }
 README = DOCUMENTS["README.md"]
 CONFIGURATION = DOCUMENTS["docs/configuration.md"]
@@ -89,7 +91,8 @@ def test_path_in_a_document_exists(document: str) -> None:
         DOCUMENTS[document],
     )
     for name in names:
-        assert (TOP / name).exists() or any((TOP / "thingspace_provider").rglob(name)), name
+        places = (TOP, (TOP / document).parent)
+        assert any((place / name).exists() for place in places) or any((TOP / "thingspace_provider").rglob(name)), name
 
 
 def test_readme_has_every_guide_and_every_layer() -> None:
