@@ -8,10 +8,11 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --n
 COMPILE = $(UV_COMPILE) --universal --python-version 3.10
 IMAGE_COMPILE = $(UV_COMPILE) --python-version 3.13 --python-platform linux --generate-hashes -c requirements-dev.txt
 
-.PHONY: help demo demo-down test test-fast test-long matrix check docs format bench dist image lock up down clean
+.PHONY: help demo demo-down test test-fast test-long test-cluster matrix check docs format bench dist image lock up down \
+	clean
 
 help:                        ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/ready            ## run the whole chain on this machine and explain each step
 	$(BIN)/python tools/demo.py
@@ -23,10 +24,13 @@ test-fast: .venv/ready       ## run the tests that start no process (less than 3
 	$(BIN)/python -m pytest -q -m fast
 
 test: .venv/ready check      ## run all tests except the long ones, with the Pulumi CLI
-	$(WITH_PULUMI_CLI) $(BIN)/python -m pytest -n $(or $(JOBS),4) --dist worksteal -m "not long"
+	$(WITH_PULUMI_CLI) $(BIN)/python -m pytest -n $(or $(JOBS),4) --dist worksteal -m "not long and not cluster"
 
 test-long: .venv/ready       ## run the crash and outage tests (about 15 minutes)
 	$(WITH_PULUMI_CLI) $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist worksteal -m long
+
+test-cluster: .venv/ready    ## run the listener in a real Kubernetes (as root on Linux, about 10 minutes; see CONTRIBUTING.md)
+	$(BIN)/python -m tools.cluster.run $(PYTEST_OPTIONS)
 
 matrix: .venv/ready          ## run the tests with the oldest Pulumi SDK, the oldest Python and a new Python
 	$(BIN)/python tools/matrix.py

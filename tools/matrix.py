@@ -101,7 +101,7 @@ def run(name: str, folder: Path, pulumi_cli: str, arguments: list[str]) -> str:
             "--dist",
             "worksteal",
             "-m",
-            "not long",
+            "not long and not cluster",
             *arguments,
         ],
         cwd=TOP,

@@ -52,6 +52,7 @@ RESTRICTIONS = (
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     podman = Podman(tmp_path_factory.mktemp("containers"))
+    podman.import_base()
     podman.build()
     yield podman
     podman.close()

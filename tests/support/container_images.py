@@ -61,11 +61,14 @@ class Podman:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def build(self) -> None:
-        """Import the base and build the image."""
+    def import_base(self) -> None:
+        """Give Debian's Python the name of the base that the Containerfile asks for."""
         self.run("podman", "import", str(find_base()), BASE)
+
+    def build(self, image: str = IMAGE, *options: str) -> None:
+        """Build the image. The base must be imported."""
         volumes = [f"--volume={file}:{file}:ro" for file in MACHINE_FILES if Path(file).exists()]
-        self.run("deploy/build-image", "-t", IMAGE, *volumes, seconds=600)
+        self.run("deploy/build-image", "-t", image, *volumes, *options, seconds=600)
 
     def inspect(self, image: str) -> dict[str, Any]:
         """Return what is known of an image."""

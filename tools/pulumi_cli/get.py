@@ -13,19 +13,16 @@ Standard output has one line, the folder. The log goes to standard error.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from thingspace_provider.common.file_lock import FileLock
+from tools import go_build
 
 HERE = Path(__file__).resolve().parent
 CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
@@ -35,8 +32,8 @@ SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 # 3.139.0 is the first version that passes stack configuration (thingspace:*) to dynamic providers.
 MIN_VERSION = (3, 139, 0)
 
-LOG_INTERVAL_SECONDS = 10
 INSTALLER_TIMEOUT_SECONDS = 20
+CACHE = go_build.cache_directory("pulumi-cli")
 
 INSTALL_HINT = (
     "Do one of these, then run the command again:\n"
@@ -52,7 +49,7 @@ class PulumiCliUnavailable(Exception):
 
 def log(message: str) -> None:
     """Print a progress line to standard error."""
-    print(f"Pulumi CLI: {message}", file=sys.stderr, flush=True)
+    go_build.log(f"Pulumi CLI: {message}")
 
 
 def read_pinned_version() -> str:
@@ -61,12 +58,6 @@ def read_pinned_version() -> str:
     if match is None:
         raise PulumiCliUnavailable(f"{HERE / 'cli' / 'go.mod'} does not pin github.com/pulumi/pulumi/pkg/v3")
     return match.group(1)
-
-
-def cache_directory() -> Path:
-    """Return the cache of this user, which has one folder for each version and method."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "thingspace-provider" / "pulumi-cli"
 
 
 def find_on_path(_version: str) -> Path:
@@ -116,99 +107,39 @@ def install(version: str) -> Path:
         finally:
             socket.setdefaulttimeout(before)
 
-    return cache_or_create(cache_directory() / f"{version}-installed", run_installer)
+    return go_build.cache_or_create(CACHE / f"{version}-installed", "pulumi", run_installer)
 
 
 def build(version: str) -> Path:
     """Build the pinned Go modules into this user's cache and return the folder of the programs."""
 
     def run_build(root: Path) -> None:
-        go = shutil.which("go")
-        if go is None:
-            raise PulumiCliUnavailable("building the Pulumi CLI needs Go, and `go` is not on PATH.")
+        go_build.find_go()
         log(
             f"building Pulumi {version} from its Go modules. This takes about 6 minutes on 2 cores. "
             "The result is cached for this user."
         )
         folder = root / "bin"
-        folder.mkdir(parents=True)
-        stamp = f"-s -w -X {SDK_MODULE}/go/common/version.Version=v{version}"
-        compile_package(go, HERE / "cli", CLI_PACKAGE, folder / "pulumi", stamp)
-        compile_package(go, HERE / "python-host", HOST_PACKAGE, folder / "pulumi-language-python", stamp)
-        sdk = Path(run_go(go, HERE / "cli", "list", "-m", "-f", "{{.Dir}}", SDK_MODULE).strip())
+        stamp = {f"{SDK_MODULE}/go/common/version.Version": f"v{version}"}
+        go_build.compile_package(HERE / "cli", CLI_PACKAGE, folder / "pulumi", **stamp)
+        go_build.compile_package(HERE / "python-host", HOST_PACKAGE, folder / "pulumi-language-python", **stamp)
+        sdk = Path(go_build.run_go(HERE / "cli", "list", "-m", "-f", "{{.Dir}}", SDK_MODULE).strip())
         for script in ("python/cmd/pulumi-language-python-exec", "python/dist/pulumi-resource-pulumi-python"):
             target = folder / Path(script).name
             shutil.copyfile(sdk / script, target)
             target.chmod(0o755)
 
-    return cache_or_create(cache_directory() / f"{version}-built", run_build)
-
-
-def go_environment() -> dict[str, str]:
-    """Return an environment in which the build does not depend on the machine."""
-    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
-
-
-def run_go(go: str, module: Path, *arguments: str) -> str:
-    """Return the output of a short go command."""
-    done = subprocess.run(
-        [go, *arguments], check=False, cwd=module, env=go_environment(), capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        raise PulumiCliUnavailable(f"`go {arguments[0]}` failed in {module}:\n{done.stderr.strip()[-1500:]}")
-    return done.stdout
-
-
-def compile_package(go: str, module: Path, package: str, target: Path, stamp: str) -> None:
-    """Build one program and log the progress every 10 seconds."""
-    name = target.name
-    log(f"{name}: downloading the modules ...")
-    total = len(run_go(go, module, "list", "-deps", package).splitlines())
-    command = [go, "build", "-v", "-trimpath", "-tags", "osusergo,grpcnotrace", "-ldflags", stamp]
-    started = last_logged = time.monotonic()
-    lines: list[str] = []
-    with subprocess.Popen(
-        [*command, "-o", str(target), package],
-        cwd=module,
-        env=go_environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        for line in process.stderr or ():
-            lines.append(line)
-            if time.monotonic() - last_logged >= LOG_INTERVAL_SECONDS:
-                last_logged = time.monotonic()
-                log(f"{name}: {len(lines)} of {total} packages compiled after {last_logged - started:.0f} s")
-    if process.returncode != 0:
-        raise PulumiCliUnavailable(f"building {name} failed:\n{''.join(lines[-15:]).strip()}")
-    log(f"{name}: done after {time.monotonic() - started:.0f} s")
-
-
-def cache_or_create(root: Path, create: Callable[[Path], None]) -> Path:
-    """Return the bin folder under root, which one process at a time creates if it is missing."""
-    if not (root / "bin" / "pulumi").exists():
-        root.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root.parent / f"{root.name}.lock")
-        try:
-            if not lock.acquire():
-                log("another process installs or builds the same version; waiting for it ...")
-                lock.acquire(math.inf)
-            if not (root / "bin" / "pulumi").exists():
-                with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
-                    created = Path(scratch) / "root"
-                    create(created)
-                    shutil.rmtree(root, ignore_errors=True)
-                    created.rename(root)  # atomic: no process sees an incomplete folder
-        finally:
-            lock.release()
-    return root / "bin"
+    try:
+        return go_build.cache_or_create(CACHE / f"{version}-built", "pulumi", run_build)
+    except go_build.BuildFailed as error:
+        raise PulumiCliUnavailable(str(error)) from error
 
 
 def find_cached(version: str) -> Path:
     """Return the folder of a version that an earlier run cached."""
     for name in (f"{version}-installed", f"{version}-built"):
-        if (cache_directory() / name / "bin" / "pulumi").exists():
-            return cache_directory() / name / "bin"
+        if (CACHE / name / "bin" / "pulumi").exists():
+            return CACHE / name / "bin"
     raise PulumiCliUnavailable("")
 
 

@@ -1,0 +1,3 @@
+module thingspace.example/cluster/pause
+
+go 1.24.0
