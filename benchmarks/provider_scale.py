@@ -6,7 +6,7 @@ load on the machine affects both. Figures are medians, and targets are ratios of
 
     python benchmarks/provider_scale.py           prints two tables, writes them and a plot to build/
     python benchmarks/provider_scale.py --json    prints one JSON object
-    python benchmarks/provider_scale.py --quick   small numbers, once
+    python benchmarks/provider_scale.py --quick   small numbers, once, without the target for 200 accounts
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ BUILD = Path(__file__).resolve().parent.parent / "build"
 DELAYS = (0.0, 0.1, 1.0)  # seconds of one startCallbacks call
 SIZES = (1, 50, 200, 500)
 QUICK = (1, 20)
-OVERLAP = 0.1  # seconds of one call, which the work of the engine should hide for up to 200 accounts
-MAX_OVERLAPPING_ACCOUNTS = 200
+OVERLAP = 0.1  # seconds of one call, which the work of the engine should hide for this many accounts
+OVERLAPPING_ACCOUNTS = 200
 WAVES = (40, 1.0)  # accounts, seconds of one call
 PARALLEL = 32  # for calls with a delay; Pulumi's default is 4 per processor
 PARALLEL_FLAGS = ("--parallel", str(PARALLEL))
@@ -135,7 +135,7 @@ def judge(rows: list[Row], waved: Row, started: Row) -> list[Target]:
             f"up of {count} at {delay:g} s, --parallel {PARALLEL} / (baseline + waves)", waved["up"] / min_seconds, 1.2
         ),
         Target("provider start / empty provider start", started["ready"] / started["empty"], 1.5),
-        Target("state of an activation, kB", max(it.get("stateBytes", 0) for it in rows) / 1000, 1.0),
+        Target("state of an activation, kB", max(it.get("stateBytes", 0) for it in rows) / 1000, 1.05),
     ]
     return targets
 
@@ -148,13 +148,12 @@ def main() -> None:
     options = parser.parse_args()
     sizes = QUICK if options.quick else SIZES
     rounds = 1 if options.quick else 3
-    judged = max(count for count in sizes if count <= MAX_OVERLAPPING_ACCOUNTS)
     rows = []
     with Emulator(build_account_names(max(*sizes, WAVES[0]))) as emulator:
         for count in sizes:
             rows.append(measure_immediate(emulator, count, rounds))
             rows += [
-                measure_slow(emulator, count, delay, rounds if (count, delay) == (judged, OVERLAP) else 0)
+                measure_slow(emulator, count, delay, rounds if (count, delay) == (OVERLAPPING_ACCOUNTS, OVERLAP) else 0)
                 for delay in DELAYS[1:]
             ]
         waved = measure_waves(emulator, rounds)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from json.scanner import make_scanner
 from typing import Any
 
 from thingspace_provider.listener.model import CONFIRMATION, FAULT, OTHER, SENT, TEXT, Callback, Device
@@ -18,17 +18,21 @@ SECRET_FIELDS = ("username", "password")
 PER_ATTEMPT_FIELDS = ("callbackCount", "maxCallbackThreshold")  # differ between two deliveries of one callback
 # Children of deviceResponse that belong to other services.
 OTHER_SERVICES = re.compile(r"(de)?activate|suspend|restore|changeIdentifier|prlInformation|usage", re.IGNORECASE)
-WHITESPACE = re.compile(r"[ \t\n\r]*")
+WHITESPACE = " \t\n\r"
+OBJECT_START = re.compile(rf"[{WHITESPACE}]*\{{[{WHITESPACE}]*(\}}?)")
+NAME_START = re.compile(rf'[{WHITESPACE}]*(?=")')
+COLON = re.compile(rf"[{WHITESPACE}]*:[{WHITESPACE}]*")
+MEMBER_END = re.compile(rf"[{WHITESPACE}]*([,}}])")
 SURROGATE = re.compile("[\ud800-\udfff]")
 # Numbers stay strings, because an identifier must not be rounded.
-DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
+scan_value = make_scanner(json.JSONDecoder(strict=False, parse_int=str, parse_float=str))  # type: ignore[arg-type]  # typeshed is wrong
 
 
 class MalformedBody(Exception):
     """The body is not a JSON object."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class UnverifiedBody:
     """A JSON body whose user name and password are not verified yet."""
 
@@ -61,8 +65,8 @@ def parse_body(body: bytes) -> UnverifiedBody:
     """
     source = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     try:
-        members = list(_parse_members(source))
-    except (ValueError, IndexError, RecursionError):
+        members = _parse_members(source)
+    except (ValueError, StopIteration, RecursionError):
         raise MalformedBody from None
     fields = {name: value for name, value, _ in members}
     public_members = tuple((name, written) for name, _, written in members if name.lower() not in SECRET_FIELDS)
@@ -86,35 +90,28 @@ def reparse(kind: str, body: bytes) -> Callback:
     return parse_history_message(json.loads(body)) if kind == TEXT != callback.kind else callback
 
 
-def _parse_members(source: str) -> Iterator[tuple[str, Any, str]]:
-    """Yield name, value and source text of each member of the object. Raises ValueError or IndexError."""
-    position = _skip_delimiter(source, 0, "{")
-    delimiter = "}" if source[position] == "}" else ","
-    position += delimiter == "}"
+def _parse_members(source: str) -> list[tuple[str, Any, str]]:
+    """Return name, value and source text of each member of the object. Raises ValueError or StopIteration."""
+    members = []
+    match = _match(OBJECT_START, source, 0)
+    delimiter = match[1] or ","
     while delimiter == ",":
-        start = _skip_whitespace(source, position)
-        if source[start] != '"':
-            raise ValueError("a name must be a string")
-        name, colon = DECODER.raw_decode(source, start)
-        value, stop = DECODER.raw_decode(source, _skip_delimiter(source, colon, ":"))
-        yield name, value, source[start:stop]
-        end = _skip_whitespace(source, stop)
-        delimiter, position = source[end], end + 1
-    if delimiter != "}" or _skip_whitespace(source, position) != len(source):
-        raise ValueError("not one object")
+        start = _match(NAME_START, source, match.end()).end()
+        name, end = scan_value(source, start)
+        value, end = scan_value(source, _match(COLON, source, end).end())
+        members.append((name, value, source[start:end]))
+        match = _match(MEMBER_END, source, end)
+        delimiter = match[1]
+    if source[match.end() :].strip(WHITESPACE):
+        raise ValueError("more than one object")
+    return members
 
 
-def _skip_whitespace(source: str, position: int) -> int:
-    match = WHITESPACE.match(source, position)
-    return match.end() if match else position
-
-
-def _skip_delimiter(source: str, position: int, delimiter: str) -> int:
-    """Return the position after a punctuation mark and white space. Raises ValueError or IndexError."""
-    position = _skip_whitespace(source, position)
-    if source[position] != delimiter:
-        raise ValueError(f"{delimiter} expected")
-    return _skip_whitespace(source, position + 1)
+def _match(pattern: re.Pattern[str], source: str, position: int) -> re.Match[str]:
+    match = pattern.match(source, position)
+    if match is None:
+        raise ValueError("not an object")
+    return match
 
 
 def _classify(fields: dict[str, Any]) -> str:
@@ -149,4 +146,4 @@ def _parse_devices(value: object) -> tuple[Device, ...]:
 def _to_text(value: object) -> str:
     """Return a string as it is, and any other value as JSON. Surrogates become U+FFFD."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return SURROGATE.sub("\ufffd", text)
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)

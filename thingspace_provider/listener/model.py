@@ -27,8 +27,7 @@ def primary_device(devices: Sequence[Device]) -> str:
     return f"{ordered[0].kind}:{ordered[0].id}" if ordered else ""
 
 
-@dataclass(frozen=True)
-class Callback:
+class Callback(NamedTuple):
     """A parsed callback body.
 
     Args:

@@ -11,7 +11,7 @@ from tests.support.listener_process import ACCOUNT, OTHER_ACCOUNT, ListenerProce
 from tests.support.waiting import join_thread
 from thingspace_provider.listener.callback_parser import parse_body
 from thingspace_provider.listener.model import IncomingCallback
-from thingspace_provider.listener.store.duplicates import MAX_REMEMBERED, WINDOW_US, DuplicateWindow
+from thingspace_provider.listener.store.duplicates import GENERATION_SIZE, WINDOW_US, DuplicateWindow
 
 Start = Callable[..., ListenerProcess]
 
@@ -109,9 +109,18 @@ def test_duplicates_are_marked_correctly_when_the_clock_was_set_back() -> None:
     assert window.find_or_add(build_incoming_callback(1), 4) == 3
 
 
-def test_the_window_has_a_maximum_size() -> None:
+def test_the_window_has_a_maximum_and_a_minimum_size() -> None:
     window = DuplicateWindow()
     callback = build_incoming_callback(0).callback
-    for number in range(MAX_REMEMBERED + 1000):
-        window.find_or_add(IncomingCallback(str(number), number, callback), number)
-    assert len(window) == MAX_REMEMBERED
+    for number in range(3 * GENERATION_SIZE):
+        assert window.find_or_add(IncomingCallback(str(number), number, callback), number) is None
+        assert number < GENERATION_SIZE or GENERATION_SIZE <= len(window) <= 2 * GENERATION_SIZE
+    oldest = 2 * GENERATION_SIZE
+    assert window.find_or_add(IncomingCallback(str(oldest), oldest, callback), 0) == oldest
+
+
+def test_a_message_is_remembered_for_the_window_when_it_is_the_last_of_its_generation() -> None:
+    window = DuplicateWindow()
+    for number, at in enumerate((0, WINDOW_US, WINDOW_US + 1, 2 * WINDOW_US)):
+        assert window.find_or_add(build_incoming_callback(at, str(number)), number) is None
+    assert window.find_or_add(build_incoming_callback(2 * WINDOW_US, "1"), 9) == 1

@@ -89,7 +89,7 @@ def test_the_write_ahead_log_is_bounded_after_a_long_read(tmp_path: Path) -> Non
     store.append([build_incoming_callback("first", 1)])
     reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     reader.execute("BEGIN")
-    reader.execute("SELECT count(*) FROM messages").fetchall()
+    reader.execute("SELECT count(*) FROM sqlite_schema").fetchall()
 
     def append_many() -> None:
         store.append([build_incoming_callback("x" * 4000, 1)] * 2000)

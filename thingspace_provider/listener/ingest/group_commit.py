@@ -1,7 +1,8 @@
 """Group commit: one transaction stores all waiting callbacks, then all of them are acknowledged.
 
-One thread writes. While it commits, callbacks queue up, and the next commit stores all of them. So a single callback
-is stored at once, and under load many callbacks share one sync of the disk.
+One thread writes. While it commits, callbacks wait, and the next commit stores all of them. So a single callback is
+stored at once, and under load many callbacks share one sync of the disk. The event loop passes a whole batch to the
+thread, because two threads that wake each other for each callback compete for the interpreter lock.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from thingspace_provider.listener.ingest.metrics import IngestMetrics
 from thingspace_provider.listener.model import IncomingCallback
@@ -49,7 +50,9 @@ class GroupCommitter:
         self._store_error = ""
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[PendingCommit | None] = SimpleQueue()
+        self._batches: SimpleQueue[list[PendingCommit] | None] = SimpleQueue()
+        self._waiting: list[PendingCommit] = []
+        self._is_committing = False  # or about to
         self._pending = 0
         self._closed = False
         self._thread = threading.Thread(target=self._write, name="group-commit")
@@ -74,7 +77,9 @@ class GroupCommitter:
     def close(self) -> None:
         """Store all pending callbacks, then end the thread. Call it after the last request was answered."""
         self._closed = True
-        self._queue.put(None)
+        while self._waiting:
+            self._start_commit()
+        self._batches.put(None)
         self._thread.join()
 
     async def _commit_one(self, incoming: IncomingCallback | None, timeout_seconds: float) -> None:
@@ -85,25 +90,28 @@ class GroupCommitter:
         future = self._loop.create_future()
         self._pending += 1
         timer = self._loop.call_later(timeout_seconds, _time_out, future)
-        self._queue.put(PendingCommit(incoming, future))
+        self._waiting.append(PendingCommit(incoming, future))
+        if not self._is_committing:
+            self._is_committing = True
+            self._loop.call_soon(self._start_commit)  # with the callbacks that the loop has already received
         try:
             await future
         finally:
             timer.cancel()
             self._pending -= 1
 
+    def _start_commit(self) -> None:
+        """Pass waiting callbacks to the thread. Runs in the event loop."""
+        waiting = [commit for commit in self._waiting if not commit.future.done()]
+        batch, self._waiting = waiting[: self._store.max_batch_size], waiting[self._store.max_batch_size :]
+        self._is_committing = bool(batch)
+        if batch:
+            self._batches.put(batch)
+
     def _write(self) -> None:
         self._store.run_maintenance()
-        stopping = False
-        while not stopping:
-            batch = [self._queue.get()]
-            with contextlib.suppress(Empty):
-                while len(batch) < self._store.max_batch_size:
-                    batch.append(self._queue.get_nowait())
-            stopping = None in batch
-            pending = [commit for commit in batch if commit is not None and not commit.future.done()]
-            if pending:
-                self._commit(pending)
+        while (batch := self._batches.get()) is not None:
+            self._commit(batch)
 
     def _commit(self, pending: list[PendingCommit]) -> None:
         error_message, started = "", time.monotonic()
@@ -122,7 +130,8 @@ class GroupCommitter:
         self._store.run_maintenance()
 
     def _resolve(self, pending: list[PendingCommit], error_message: str) -> None:
-        """Acknowledge or reject the callers. Runs in the event loop."""
+        """Start the next commit, and acknowledge or reject the callers. Runs in the event loop."""
+        self._start_commit()
         for commit in pending:
             if commit.future.done():
                 continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from thingspace_provider.listener.model import KINDS
+
 CALLBACKS_PER_COMMIT_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 COMMIT_DURATION_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
@@ -12,9 +14,10 @@ class IngestMetrics:
     """Counters of callbacks and commits, without accounts and devices."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._stored = Counter(
+        stored = Counter(
             "thingspace_callbacks_stored", "Callbacks stored and acknowledged.", ["kind"], registry=registry
         )
+        self._stored = {kind: stored.labels(kind) for kind in KINDS}
         self._rejected = Counter("thingspace_callbacks_rejected", "Callbacks rejected.", ["reason"], registry=registry)
         self.unexpected_source = Counter(
             "thingspace_callbacks_unexpected_source",
@@ -39,7 +42,7 @@ class IngestMetrics:
 
     def record_stored(self, kind: str) -> None:
         """Count an acknowledged callback."""
-        self._stored.labels(kind).inc()
+        self._stored[kind].inc()
 
     def record_rejected(self, reason: str) -> None:
         """Count a rejected callback."""

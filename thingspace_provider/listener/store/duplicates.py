@@ -12,7 +12,6 @@ never dropped. The rules:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from thingspace_provider.listener.callback_parser import reparse
@@ -26,7 +25,8 @@ MAX_ID = (1 << ID_BITS) - 1
 MAX_CLOCK_SKEW_US = 10_000_000  # of ThingSpace's clock ahead of this machine's
 REDELIVERY_WINDOW_US = 10_000_000  # ThingSpace retries a callback without a response within it
 MAX_MESSAGES_PER_DEVICE = 1000  # within WINDOW_US
-MAX_REMEMBERED = 150_000  # messages; more than 2,500 a second shorten the window instead of using more memory
+MAX_REMEMBERED = 150_000  # posted messages that have a queue time
+GENERATION_SIZE = 87_000  # messages, which fill a hash table; more than 1,450 a second shorten the window
 
 
 def dedup_key(incoming: IncomingCallback) -> str | None:
@@ -109,27 +109,28 @@ class QueuedDuplicateFinder:
 
 
 class DuplicateWindow:
-    """First messages of the last WINDOW_US without a request id, by a hash of their key."""
+    """First messages of the last WINDOW_US without a request id, by a hash of their key.
+
+    There are two generations. A new one begins when the current one is full or older than WINDOW_US, and the one before
+    it is dropped as a whole. So memory is allocated in equal pieces, which leaves no gaps.
+    """
 
     def __init__(self) -> None:
-        self._originals: dict[int, int] = {}  # received_at and id in one number: a tuple takes three times the memory
-        self._order: deque[int] = deque()
+        self._current: dict[int, int] = {}  # received_at and id in one number: a tuple takes three times the memory
+        self._previous: dict[int, int] = {}
+        self._started_at = 0
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._current) + len(self._previous)
 
     def find_or_add(self, incoming: IncomingCallback, message_id: int) -> int | None:
         """Return the id of the message that this one repeats; or None, and remember it as a first message."""
         key = hash(window_key(incoming))
-        original = self._originals.get(key)
+        original = self._current.get(key) or self._previous.get(key)
         if original is not None and abs(incoming.received_at - (original >> ID_BITS)) <= WINDOW_US:
             return original & MAX_ID
-        self._originals[key] = incoming.received_at << ID_BITS | message_id
-        self._order.append(key)
-        self._evict_expired(incoming.received_at)
+        is_old = abs(incoming.received_at - self._started_at) > WINDOW_US  # also when the clock was set back
+        if is_old or len(self._current) == GENERATION_SIZE:
+            self._previous, self._current, self._started_at = self._current, {}, incoming.received_at
+        self._current[key] = incoming.received_at << ID_BITS | message_id
         return None
-
-    def _evict_expired(self, now: int) -> None:
-        """Remove expired keys in insertion order. A renewed key keeps later ones until it expires itself."""
-        while len(self._order) > MAX_REMEMBERED or self._originals.get(self._order[0], 0) >> ID_BITS < now - WINDOW_US:
-            self._originals.pop(self._order.popleft(), None)
