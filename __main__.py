@@ -13,7 +13,7 @@ settings = StackSettings.load()
 # A generated user name and password. ThingSpace sends them with every callback.
 credential = CallbackCredential("credential", rotation=settings.rotation)
 
-# A process on this machine (dev), or a listener that another deployment runs (staging, prod).
+# A process on this machine (dev), or pods on Kubernetes (staging, prod).
 listener = create_listener_host("listener", settings.listener, settings.accounts, credential)
 
 # For each account: register the listener, then send startCallbacks.

@@ -34,7 +34,10 @@ SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.datetimes() | st.binary() | st.text()
 )
 WORDS = st.sampled_from(
-    ["local", "external", "kind", "url", "port", "readiness", "secure", "username", "baseUrl", "<<"]
+    [
+        *("local", "external", "kubernetes", "kind", "url", "port", "readiness", "secure", "username", "baseUrl", "<<"),
+        *("host", "store", "replicas", "ingress", "annotations", "settings", "recoveryCredentials", "sinks"),
+    ]
 )
 VALUES = st.recursive(
     SCALARS | WORDS | st.sampled_from(INVALID_VALUES),
@@ -85,7 +88,14 @@ def test_any_value_in_a_stack_file_is_read_or_named(values: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("odd", INVALID_VALUES, ids=range(len(INVALID_VALUES)))
 def test_odd_yaml_in_a_stack_file_is_read_or_named(odd: str) -> None:
-    for shape in ("{}", "[{}]", "{{kind: {}}}", "{{kind: external, url: {}}}", "{{kind: local, port: {}}}"):
+    for shape in (
+        "{}",
+        "[{}]",
+        "{{kind: {}}}",
+        "{{kind: external, url: {}}}",
+        "{{kind: local, port: {}}}",
+        "{{kind: kubernetes, store: {0}, replicas: {0}, ingress: {{annotations: {0}}}, settings: {0}}}",
+    ):
         for value in (shape.format(odd), repr(shape.format(odd))):
             lint_and_diagnose("config:\n" + "".join(f"  {NAMESPACE}:{key}: {value}\n" for key in sorted(KNOWN_KEYS)))
 

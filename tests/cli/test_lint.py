@@ -18,6 +18,11 @@ from thingspace_provider.config.stack_schema import KNOWN_KEYS
 TOP = Path(__file__).resolve().parent.parent.parent
 HEAD = 'config:\n  thingspace:accounts: ["0000123456-00001"]\n'
 GOOD = HEAD + "  thingspace:listener: {kind: external, url: https://sms.example.com/x}\n"
+KUBERNETES = (
+    HEAD + "  thingspace:listener:\n    kind: kubernetes\n    image: listener:1\n    host: sms.example.com\n"
+    "    store: {secure: v1:abcdefgh:ijklmnop=}\n"
+)
+SQLITE = KUBERNETES.replace("secure: v1:abcdefgh:ijklmnop=", "size: 1Gi")
 LOCAL = "config:\n  thingspace:baseUrl: http://127.0.0.1:8700/api\n  thingspace:listener: {kind: local}\n"
 
 
@@ -65,7 +70,7 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
         ("config: {thingspace:adopt: true}\n", 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
         ("config: {thingspace:acounts: []}\n", 1, 1, "thingspace:accounts is missing", "0000123456-00001"),
         (HEAD, 1, 1, "thingspace:listener is missing", "kind: external"),
-        (HEAD + "  thingspace:listener:\n    kind: lambda\n", 4, 5, "local or external", "kind: local"),
+        (HEAD + "  thingspace:listener:\n    kind: lambda\n", 4, 5, "local, external or kubernetes", "kind: local"),
         (HEAD + "  thingspace:listener: {kind: external}\n", 3, 3, "listener.url is missing", "https://sms"),
         (HEAD + "  thingspace:listener:\n    kind: external\n    url: nonsense\n", 5, 5, "http", "https://sms"),
         (HEAD + "  thingspace:listener: {kind: external, url: https://x.example.com:8443/}\n", 3, 41, "8443", "https"),
@@ -80,6 +85,47 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
             41,
             "holds {acount}, which is not replaced",
             "{account}",
+        ),
+        (
+            HEAD + "  thingspace:listener: {kind: kubernetes, host: a.b}\n",
+            3,
+            3,
+            "listener.store is missing",
+            "{size: 1Gi}",
+        ),
+        (KUBERNETES + "    replica: 2\n", 8, 5, "did you mean replicas?", "for example"),
+        (KUBERNETES.replace("sms.", "https://sms."), 6, 5, "must be a DNS name", "host: sms.example.com"),
+        (KUBERNETES + "    replicas: 0\n", 8, 5, "must be a whole number from 1", "replicas: 2"),
+        (SQLITE + "    replicas: 2\n", 8, 5, "cannot share a SQLite store", "replicas: 2"),
+        (SQLITE.replace("size:", "sise:"), 7, 13, "listener.store.sise cannot be set here; did you mean size?", "1Gi"),
+        (KUBERNETES + "    ingress: {tlsSecret: a, issuer: b}\n", 8, 29, "and tlsSecret are both set", "className"),
+        (KUBERNETES + "    ingress: {annotations: {a: true}}\n", 8, 15, "has a without text: quote", "className"),
+        (KUBERNETES + "    ingress: {issuerKind: issuer}\n", 8, 15, "must be ClusterIssuer or Issuer", "className"),
+        (KUBERNETES + "    ingress: {}\n    gateway: {name: a}\n", 9, 5, "and ingress are both set", "name: public"),
+        (KUBERNETES + "    gateway: {namespace: a}\n", 8, 5, "gateway.name is missing", "name: public"),
+        (KUBERNETES + "    settings: {port: 80}\n", 8, 16, "settings.port cannot be set here", "retentionDays"),
+        (KUBERNETES + "    recoveryMode: history\n", 3, 3, "recoveryCredentials must be set", "for example"),
+        (KUBERNETES + "    apiToken: sentinel\n", 8, 5, "in plain text", "--path thingspace:listener.apiToken"),
+        (
+            KUBERNETES + "    recoveryCredentials: {appKey: sentinel}\n",
+            8,
+            27,
+            "in plain text",
+            "--path thingspace:listener.recoveryCredentials.appKey",
+        ),
+        (
+            KUBERNETES + "    sinks: [{kind: http, signingSecrets: [sentinel]}]\n",
+            8,
+            26,
+            "in plain text",
+            "--path thingspace:listener.sinks[0].signingSecrets",
+        ),
+        (
+            SQLITE.replace("{size: 1Gi}", "postgresql://u:sentinel@db/d"),
+            7,
+            5,
+            "in plain text",
+            "--path thingspace:listener.store",
         ),
         (GOOD + "  thingspace:acounts: []\n", 4, 3, "did you mean thingspace:accounts?", "Correct"),
         (GOOD + "  thingspace-provider:adopt: true\n", 4, 3, "has no effect", "thingspace:adopt"),
@@ -109,7 +155,7 @@ def test_the_stack_files_of_this_project_are_clean() -> None:
         (GOOD + "  thingspace:triggers: [on]\n", 4, 25, "on is text to the engine, not true", 'or "on"'),
         (GOOD + "  thingspace:username: 0123\n", 4, 24, "changes its text", "Quote"),
         (GOOD + "  thingspace:profiles: '{one: {username: u}}'\n", 4, 3, "must be a map", "for example"),
-        (GOOD.replace("external", "[external]"), 3, 25, "is ['external']; it must be local or external", "kind"),
+        (GOOD.replace("external", "[external]"), 3, 25, "is ['external']; it must be local, external or", "kind"),
         (GOOD.replace("https://sms.example.com/x", "[x]"), 3, 41, "must be text", "https://sms"),
         (GOOD.replace("/x", "/x, readiness: yes"), 3, 84, "yes is text to the engine, not true", "Write true"),
         (GOOD + '  thingspace:baseUrl: "https://[::1/api"\n', 4, 3, "between [ and ]", "for example"),
@@ -167,6 +213,8 @@ def test_each_mistake_is_found_in_its_place_with_its_fix(
     "content",
     [
         GOOD,
+        KUBERNETES + "    replicas: 3\n    ingress: {issuer: acme}\n    monitoring: true\n",
+        SQLITE + "    gateway: {name: public}\n    settings: {retentionDays: 90}\n    adminNamespaces: [operations]\n",
         GOOD + "  aws:region: us-east-1\n  aws:config:x: 1\n  yes: 1\n  '2': 1\n",
         "environment: [company/defaults]\n" + HEAD,  # the listener comes from there
         "environment: [company/defaults]\n",

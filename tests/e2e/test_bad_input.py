@@ -129,7 +129,7 @@ def test_an_invalid_stack_file_is_named_without_a_traceback(project: Project) ->
     listener = "{kind: [external], url: https://sms.example.com/x}"
     project.write_stack(f'config:\n  thingspace:accounts: ["1"]\n  thingspace:listener: {listener}\n')
     previewed = project.preview(fails=True)
-    assert "thingspace:listener.kind in stacks/Pulumi.dev.yaml is ['external']; it must be local or" in previewed.output
+    assert "thingspace:listener.kind in stacks/Pulumi.dev.yaml is ['external']; it must be local, " in previewed.output
     assert "Traceback" not in previewed.output
     merged = "{thingspace:rotation: '2026-13-45', thingspace:listener: {kind: external, <<: *url, readiness: true}}"
     project.write_stack(

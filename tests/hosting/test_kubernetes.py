@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 
+from thingspace_provider.config import stack_schema
+from thingspace_provider.config.stack_linter import StackFile
+from thingspace_provider.config.stack_settings import HostSettings
+from thingspace_provider.config.yaml_positions import compose_file
 from thingspace_provider.hosting import (
     AdminAccess,
     GatewayRoute,
     IngressRoute,
     KubernetesListener,
     SqliteVolume,
+    create_listener_host,
     kubernetes,
 )
-from thingspace_provider.lifecycle.validation import FURTHER_LISTENER_SETTINGS
+from thingspace_provider.lifecycle.validation import KUBERNETES_KEYS
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings
 from thingspace_provider.resources import CallbackCredential, ListenerHost
-from thingspace_provider.resources.base import InvalidArgument
+from thingspace_provider.resources.base import InvalidArgument, to_snake_case
 
+TOP = Path(__file__).resolve().parent.parent.parent
 HOST, ACCOUNT, TOKEN = "sms.example.com", "0000123456-00001", "sentinel-path-token"
 STORE = "postgresql://thingspace:sentinel-store@db/thingspace"
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
@@ -83,7 +91,9 @@ def build_arguments(**changes: Any) -> dict[str, Any]:
     return {**defaults, **changes}
 
 
-def deploy(cluster: Cluster | None = None, /, **changes: Any) -> tuple[Cluster, dict[str, Any]]:
+def deploy(
+    cluster: Cluster | None = None, /, *, settings_of_stack: HostSettings | None = None, **changes: Any
+) -> tuple[Cluster, dict[str, Any]]:
     """Run a program with a listener to its end. Return the cluster and the outputs; a secret is a list of one."""
     cluster, outputs = cluster or Cluster("1"), {}
     pulumi.runtime.set_mocks(cluster, project="sms", stack="prod")
@@ -92,8 +102,7 @@ def deploy(cluster: Cluster | None = None, /, **changes: Any) -> tuple[Cluster, 
         value = await output.future()
         return [value] if await output.is_secret() else value
 
-    async def read(listener: KubernetesListener) -> None:
-        assert isinstance(listener, ListenerHost)
+    async def read(listener: Any) -> None:
         for name, output in (
             ("url", listener.url),
             ("revision", listener.revision),
@@ -102,12 +111,16 @@ def deploy(cluster: Cluster | None = None, /, **changes: Any) -> tuple[Cluster, 
             outputs[name] = await resolve(output)
         dependencies = await listener.url_for(ACCOUNT).resources()
         outputs["dependencies"] = {type(resource).__name__ for resource in dependencies}
+        assert isinstance(listener, ListenerHost)
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]
     def run() -> pulumi.Output[None]:
         arguments = build_arguments(
             **{key: value() if callable(value) and key != "transform" else value for key, value in changes.items()}
         )
+        if settings_of_stack:
+            given = (settings_of_stack, arguments["account_names"], arguments["credential"])
+            return pulumi.Output.from_input(read(create_listener_host("listener", *given)))
         return pulumi.Output.from_input(read(KubernetesListener("listener", **arguments)))
 
     run()
@@ -325,6 +338,44 @@ def test_outputs_are_accepted_for_values_of_other_resources() -> None:
     assert outputs["url"] == f"https://{HOST}"
 
 
+def test_stack_file_has_every_option() -> None:
+    cluster, _ = deploy(
+        settings_of_stack=HostSettings.from_values(
+            {
+                "kind": "kubernetes",
+                "image": "listener:1",
+                "host": HOST,
+                "store": {"size": "5Gi", "storageClass": "ssd"},
+                "ingress": {"className": "nginx", "issuer": "acme", "issuerKind": "Issuer"},
+                "adminNamespaces": ["operations"],
+                "monitoring": True,
+                "namespace": None,
+                "settings": {"retentionDays": 90},
+                "rolloutTimeoutSeconds": 60,
+            }
+        )
+    )
+    assert cluster.find("StatefulSet")["metadata"]["annotations"] == {"pulumi.com/timeoutSeconds": "60"}
+    assert cluster.find("Ingress")["metadata"]["annotations"]["cert-manager.io/issuer"] == "acme"
+    assert cluster.settings["retentionDays"] == 90
+    assert {"PodMonitor", "StatefulSet"} <= {manifest["kind"] for manifest in cluster.created}
+    arguments = set(inspect.signature(KubernetesListener).parameters)
+    keys = {to_snake_case(key) for key in stack_schema.HOST_SCHEMAS["kubernetes"]}
+    of_the_program = {"name", "account_names", "credential", "transform", "opts"}
+    assert keys - {"kind", "admin_namespaces"} == arguments - of_the_program - {"admin"}
+
+
+@pytest.mark.parametrize(("stack", "workload"), [("staging", "StatefulSet"), ("prod", "Deployment")])
+def test_shipped_stack_deploys_its_listener(stack: str, workload: str) -> None:
+    path = TOP / "stacks" / f"Pulumi.{stack}.yaml"
+    values = StackFile(path, compose_file(path)).values["listener"]
+    if stack == "prod":
+        values["store"] = STORE  # it is encrypted
+    cluster, outputs = deploy(settings_of_stack=HostSettings.from_values(values))
+    assert cluster.find(workload)["spec"]["replicas"] == values.get("replicas", 1)
+    assert outputs["url"] == f"https://{values['host']}"
+
+
 def test_instance_is_a_label_that_is_unique_for_a_long_name() -> None:
     cluster, _ = deploy()
     label = cluster.find("Deployment")["metadata"]["labels"]["app.kubernetes.io/instance"]
@@ -339,30 +390,34 @@ def test_instance_is_a_label_that_is_unique_for_a_long_name() -> None:
     [
         ({"account_names": ACCOUNT}, "account_names: must be a list"),
         ({"credential": "secret"}, "credential must be a CallbackCredential, not str"),
-        ({"image": ""}, "image: must be str or Output, not empty"),
-        ({"host": "https://sms.example.com"}, "host: 'https://sms.example.com' is not a DNS name"),
-        ({"host": "sms.example.com:443"}, "host: "),
-        ({"host": "SMS.example.com"}, "host: "),
-        ({"host": "10.0.0.1"}, "host: "),
-        ({"store": None}, "store: must be str or Output or SqliteVolume, not NoneType"),
-        ({"store": "sqlite:////sentinel"}, "store: is a file, which a pod loses: use SqliteVolume()"),
-        ({"store": "mysql://sentinel"}, "store: must be a PostgreSQL URL"),
-        ({"replicas": 0}, "replicas: 0 is not a whole number from 1 to 1000"),
-        ({"replicas": True}, "replicas: True is not a whole number"),
-        ({"store": SqliteVolume(), "replicas": 2}, "replicas: 2 listeners cannot share a SQLite store"),
-        ({"ingress": IngressRoute(), "gateway": GatewayRoute("x")}, "gateway: and ingress are both set"),
-        ({"ingress": {"className": "x"}}, "ingress: must be IngressRoute, not dict"),
-        ({"ingress": IngressRoute(tls_secret="x", issuer="y")}, "ingress: has a TLS secret and an issuer"),
-        ({"ingress": IngressRoute(issuer="y", issuer_kind="issuer")}, "ingress: has an issuer kind"),
-        ({"recovery_mode": "always"}, "recovery_mode: 'always' is not one of off, startCallbacks, history"),
-        ({"recovery_mode": "history"}, "recovery_credentials: must be set for recoveryMode history"),
-        ({"recovery_credentials": {"appKey": "x", "pasword": "y"}}, "pasword is not a key; did you mean password?"),
-        ({"recovery_credentials": {"appKey": "x"}}, "misses appSecret, username, password"),
-        ({"settings": {"port": 80}}, "settings: port is set by the component or is not a setting"),
+        ({"image": ""}, "image must be str or Output, not empty"),
+        ({"host": "https://sms.example.com"}, "host is 'https://sms.example.com'; it must be a DNS name"),
+        ({"host": "sms.example.com:443"}, "host is "),
+        ({"host": "SMS.example.com"}, "host is "),
+        ({"host": "10.0.0.1"}, "host is "),
+        ({"store": None}, "store must be str or Output or SqliteVolume, not NoneType"),
+        ({"store": "sqlite:////sentinel"}, "store is a file, which a pod loses: set SqliteVolume()"),
+        ({"store": "mysql://sentinel"}, "store must be a PostgreSQL URL"),
+        ({"replicas": 0}, "replicas is 0; it must be a whole number from 1 to 1000"),
+        ({"replicas": True}, "replicas is True; it must be a whole number"),
+        ({"store": SqliteVolume(), "replicas": 2}, "replicas is 2, but listeners cannot share a SQLite store"),
+        ({"ingress": IngressRoute(), "gateway": GatewayRoute("x")}, "gateway and ingress are both set"),
+        ({"ingress": {"className": "x"}}, "ingress must be IngressRoute, not dict"),
+        ({"ingress": IngressRoute(tls_secret="x", issuer="y")}, "ingress.issuer and tlsSecret are both set"),
+        ({"ingress": IngressRoute(issuer="y", issuer_kind="issuer")}, "ingress.issuer_kind must be ClusterIssuer"),
+        ({"ingress": IngressRoute(annotations={"a": True})}, "ingress.annotations has a without text"),  # type: ignore[dict-item]
+        ({"recovery_mode": "always"}, "recovery_mode is 'always'; it must be off or startCallbacks or history"),
+        ({"recovery_mode": "history"}, "recovery_credentials must be set for recoveryMode history"),
+        (
+            {"recovery_credentials": {"pasword": "y"}},
+            "recovery_credentials.pasword cannot be set here; did you mean pas",
+        ),
+        ({"recovery_credentials": {"appKey": "x"}}, "recovery_credentials has no appSecret, username, password"),
+        ({"settings": {"port": 80}}, "settings.port cannot be set here"),
         ({"settings": {"retentionDay": 1}}, "did you mean retentionDays?"),
-        ({"rollout_timeout_seconds": 0}, "rollout_timeout_seconds: 0 is not a whole number from 10 to 3600"),
-        ({"pre_stop_seconds": -1}, "pre_stop_seconds: -1"),
-        ({"transform": lambda _manifest: None}, "transform: returned NoneType for Secret"),
+        ({"rollout_timeout_seconds": 0}, "rollout_timeout_seconds is 0; it must be a whole number from 10 to 3600"),
+        ({"pre_stop_seconds": -1}, "pre_stop_seconds is -1"),
+        ({"transform": lambda _manifest: None}, "transform must return a manifest for Secret, not NoneType"),
         ({"opts": pulumi.ResourceOptions(import_="x")}, "set adopt=True"),
     ],
 )
@@ -377,7 +432,7 @@ def test_invalid_argument_is_rejected_before_anything_is_created(changes: dict[s
 
 def test_invalid_name_is_rejected() -> None:
     for name in ("Listener", "1listener", "l" * 41, "listener-"):
-        with pytest.raises(InvalidArgument, match="name: "):
+        with pytest.raises(InvalidArgument, match="name is "):
             KubernetesListener(name, **build_arguments())
 
 
@@ -395,4 +450,4 @@ def test_further_settings_are_those_that_the_component_does_not_set() -> None:
         recovery_credentials=dict.fromkeys(("appKey", "appSecret", "username", "password"), "x"),
     )
     every = {str(field.alias) for field in ListenerSettings.model_fields.values()}
-    assert every - set(cluster.settings) == set(FURTHER_LISTENER_SETTINGS)
+    assert every - set(cluster.settings) == set(KUBERNETES_KEYS["settings"])

@@ -20,9 +20,9 @@ from thingspace_provider.config.stack_schema import (
     KNOWN_KEYS,
     NAMESPACE,
     SCHEMA,
-    SECRET_KEYS,
     TEXT,
     YAML_1_1_BOOLEANS,
+    find_secrets,
     has_program_keys,
     parse_value,
     validate,
@@ -42,7 +42,6 @@ PRODUCTION_WORDS = {"prod", "production", "live"}
 CIPHERTEXT = re.compile(r"v\d+:\S+|[A-Za-z0-9+/=_-]{40,}")
 CONFIG_KEY = re.compile(r"[^:]*(:(config:)?[^:]*)?")  # a name, with or without a namespace
 ACCOUNT_DIGITS = 10  # of a name without a dash
-MAX_SECRET_DEPTH = 3  # below `profiles`; one level more than is valid, to find misplaced secrets
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class StackFile:
             if violation.path not in unquoted and not may_come_from_environment:
                 fix = f"for example  {violation.example}" if violation.example else "Correct or remove it."
                 self.add(violation.path, f"{violation.key} {violation.message}", fix)
-        self._check_secrets(self.values, ())
+        self._check_secrets()
         self._check_urls()
         return list(self._findings)
 
@@ -204,16 +203,13 @@ class StackFile:
                     self._add_at(item, message, f'Write {boolean}, or "{item.value}" for the text.')
                     yield path
 
-    def _check_secrets(self, values: dict[Any, Any], path: tuple[str, ...]) -> None:
-        """Find unencrypted secrets of the default user and of profiles."""
-        for key, value in values.items():
-            if key in SECRET_KEYS and value is not UNKNOWN and value not in ("", None):
-                name = f"{NAMESPACE}:{'.'.join((*path, key))}"
-                command = f"pulumi config set --secret {'--path ' if path else ''}{name}"
-                fix = f"Run `{command}`. If the file was ever committed, change the secret in ThingSpace."
-                self.add((*path, key), f"{name} is a secret in plain text", fix)
-            elif isinstance(value, dict) and (key == "profiles" or path) and len(path) < MAX_SECRET_DEPTH:
-                self._check_secrets(value, (*path, str(key)))
+    def _check_secrets(self) -> None:
+        """Find secrets that are not encrypted."""
+        for path, _ in find_secrets(self.values):
+            name = f"{NAMESPACE}:" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
+            command = f"pulumi config set --secret {'--path ' if path[1:] else ''}{name}"
+            fix = f"Run `{command}`. If the file was ever committed, change the secret."
+            self.add(path, f"{name} is a secret in plain text", fix)
 
     def _check_urls(self) -> None:
         """Find URLs without TLS in production."""
@@ -231,7 +227,7 @@ class StackFile:
             self.add(
                 ("listener", "kind"),
                 f"{NAMESPACE}:listener.kind is local, but ThingSpace cannot reach a process on this machine",
-                "Use kind: external with an https URL. For development, set thingspace:baseUrl to the emulator's URL.",
+                "Use kind: kubernetes or external. For development, set thingspace:baseUrl to the emulator's URL.",
             )
         if not isinstance(url, str):
             return

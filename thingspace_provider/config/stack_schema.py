@@ -44,6 +44,7 @@ NUMBER = ValueType("a number", (int, float))
 NUMBER_OR_WORD = ValueType("a number or a word", (int, str))
 LIST = ValueType("a list", (list,))
 MAP = ValueType("a map", (dict,))
+TEXT_OR_MAP = ValueType("text or a map", (str, dict))
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,34 @@ HOST_SCHEMAS = {  # by the kind of listener host
     },
     "external": {
         "kind": HOST_KIND,
-        "url": StackKey(TEXT, "https://sms.example.com/callbacks/{account}"),
+        "url": StackKey(
+            TEXT, "https://sms.example.com/callbacks/{account}", "set the callback URL of the external listener"
+        ),
         "readiness": StackKey(BOOLEAN, "true"),
     },
+    "kubernetes": {
+        "kind": HOST_KIND,
+        "image": StackKey(TEXT, "registry.example.com/thingspace-provider:0.1.0", "set the image of the listener"),
+        "host": StackKey(TEXT, "sms.example.com", "set the DNS name of the callback URL"),
+        "store": StackKey(TEXT_OR_MAP, "{size: 1Gi}", "set a PostgreSQL URL, or a volume for SQLite", is_secret=True),
+        "replicas": StackKey(NUMBER, "2"),
+        "namespace": StackKey(TEXT, "sms"),
+        "ingress": StackKey(MAP, "{className: nginx, tlsSecret: sms-tls}"),
+        "gateway": StackKey(MAP, "{name: public, namespace: gateways}"),
+        "sinks": StackKey(LIST, "[{name: hub, kind: http, url: https://hub.example.com/events}]"),
+        "recoveryMode": StackKey(TEXT, "startCallbacks"),
+        "recoveryCredentials": StackKey(MAP, is_secret=True),
+        "apiToken": StackKey(TEXT, is_secret=True),
+        "settings": StackKey(MAP, "{retentionDays: 90}"),
+        "resources": StackKey(MAP, "{limits: {memory: 512Mi}}"),
+        "adminNamespaces": StackKey(LIST, "[operations]"),
+        "monitoring": StackKey(BOOLEAN, "true"),
+        "rolloutTimeoutSeconds": StackKey(NUMBER, "300"),
+        "preStopSeconds": StackKey(NUMBER, "5"),
+    },
 }
+SECRETS_OF_LISTENER = ("store", "apiToken", "signingSecrets", "sasl.password")  # text or lists; also inside of sinks
+MAX_SECRET_DEPTH = 4  # below `profiles` and `listener`; one level more than is valid, to find misplaced secrets
 EXAMPLES = {
     **{key: stack_key.example for key, stack_key in SCHEMA.items()},
     **{f"listener.{key}": host_key.example for schema in HOST_SCHEMAS.values() for key, host_key in schema.items()},
@@ -177,6 +202,29 @@ def validate(values: Mapping[str, Any], *, is_for_program: bool = True) -> Itera
     yield from _check_limits(valid)
 
 
+def find_secrets(values: Mapping[Any, Any], path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the known secrets of the default user, of profiles and of the listener, with their paths."""
+    for key, value in values.items():
+        is_secret = key in SECRET_KEYS or (path[:1] == ("listener",) and key in SECRETS_OF_LISTENER)
+        is_plain = isinstance(value, str | int | float) or (isinstance(value, list) and UNKNOWN not in value)
+        if is_secret and is_plain and value not in ("", []):
+            yield (*path, key), value
+        elif (path or key in ("profiles", "listener")) and len(path) < MAX_SECRET_DEPTH:
+            entry = dict(enumerate(value)) if isinstance(value, list) else value
+            yield from find_secrets(entry, (*path, key)) if isinstance(entry, dict) else ()
+
+
+def listener_url(entry: object) -> str | None:
+    """Return the callback URL of a listener with its placeholders; None for a local one and if it is unknown."""
+    if not isinstance(entry, dict):
+        return None
+    host = entry.get("host")
+    if entry.get("kind") == "kubernetes" and isinstance(host, str):
+        return f"https://{host}/callbacks/{{path_token}}/{{account}}"
+    url = entry.get("url")
+    return url if entry.get("kind") == "external" and isinstance(url, str) else None
+
+
 def stack_directory() -> Path:
     """Return the directory of the stack files, relative to the project: stackConfigDir of Pulumi.yaml, or its own."""
     try:
@@ -235,7 +283,8 @@ def _check_listener(entry: dict[Any, Any], account_count: int) -> Iterator[Viola
     if kind is UNKNOWN:
         return
     if not isinstance(kind, str) or kind not in HOST_SCHEMAS:
-        yield _violation(("listener", "kind"), f"is {SHORT_REPR.repr(kind)}; it must be {' or '.join(HOST_SCHEMAS)}")
+        *kinds, last = HOST_SCHEMAS
+        yield _violation(("listener", "kind"), f"is {SHORT_REPR.repr(kind)}; it must be {', '.join(kinds)} or {last}")
         return
     yield from _check_keys(("listener",), entry, HOST_SCHEMAS[kind], f"listener of kind {kind}")
     valid = yield from _check_types(("listener",), entry, HOST_SCHEMAS[kind])
@@ -243,12 +292,24 @@ def _check_listener(entry: dict[Any, Any], account_count: int) -> Iterator[Viola
     if port is not None and not validation.is_accepted_port(port):
         rejected = f"is {SHORT_REPR.repr(port)}, which ThingSpace rejects"
         yield _violation(("listener", "port"), f"{rejected}; it accepts {validation.ACCEPTED_PORTS_TEXT}")
-    if kind == "external" and entry.get("url") in (None, ""):
-        yield _violation(("listener", "url"), "is missing: set the callback URL of the external listener")
-    elif url and (error := validation.url_template_error(url, account_count)):
+    for key, host_key in HOST_SCHEMAS[kind].items():
+        if host_key.instruction and entry.get(key) in (None, ""):
+            yield _violation(("listener", key), f"is missing: {host_key.instruction}")
+    if url and (error := validation.url_template_error(url, account_count)):
         yield _violation(("listener", "url"), error)
     elif url and (error := validation.callback_url_error(url.replace("{account}", "0").replace("{path_token}", "0"))):
         yield _violation(("listener", "url"), f"is invalid: {error}")
+    if kind == "kubernetes":
+        yield from _check_kubernetes(entry)
+
+
+def _check_kubernetes(entry: dict[Any, Any]) -> Iterator[Violation]:
+    for option, keys in validation.KUBERNETES_KEYS.items():
+        if option != "settings" and isinstance(entry.get(option), dict):
+            schema = {key: StackKey(MAP if key == "annotations" else TEXT, is_secret=True) for key in keys}
+            yield from _check_types(("listener", option), entry[option], schema)
+    for failure in validation.kubernetes_option_errors(entry):
+        yield _violation(("listener", *failure.key.split(".", 1)), failure.reason)
 
 
 def _check_profiles(profiles: dict[Any, Any]) -> Iterator[Violation]:
@@ -269,6 +330,7 @@ def _check_limits(valid: Mapping[str, Any]) -> Iterator[Violation]:
 
 def _violation(path: tuple[str | int, ...], message: str) -> Violation:
     """Return a violation with the example of its key, or of the key that contains it."""
-    full_key = ".".join(part for part in path if isinstance(part, str))
-    key = full_key if full_key in EXAMPLES else str(path[0])
-    return Violation(path, message, f"{NAMESPACE}:{key}: {EXAMPLES[key]}" if EXAMPLES.get(key) else "")
+    keys = [part for part in path if isinstance(part, str)]
+    names = (".".join(keys[:length]) for length in range(len(keys), 0, -1))
+    key = next((name for name in names if EXAMPLES.get(name)), "")
+    return Violation(path, message, f"{NAMESPACE}:{key}: {EXAMPLES[key]}" if key else "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -35,16 +35,25 @@ class HostSettings:
     """Settings of the listener host.
 
     Args:
-        kind: `local` or `external`.
+        kind: `local`, `external` or `kubernetes`.
         url: callback URL of an external listener.
         port: port of a local listener; None chooses a free one.
         readiness: whether an external listener passes a readiness probe before each registration.
+        options: the other keys of a listener on Kubernetes, as in the stack file. They hold secrets.
     """
 
     kind: str
     url: str = ""
     port: int | None = None
     readiness: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> HostSettings:
+        """Build the settings from the valid value of the key `listener`."""
+        if values["kind"] == "kubernetes":
+            return cls("kubernetes", options={key: value for key, value in values.items() if key != "kind"})
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class StackSettings:
         """Build the settings from valid values."""
         return cls(
             accounts=tuple(values["accounts"]),
-            listener=HostSettings(**values["listener"]),
+            listener=HostSettings.from_values(values["listener"]),
             triggers=tuple(str(value) for value in values.get("triggers", ())),
             rotation=values.get("rotation"),
             adopt=values.get("adopt", False),

@@ -110,7 +110,9 @@ class KubernetesListener(pulumi.ComponentResource):
     ) -> None:
         reject_import("KubernetesListener", opts)
         if not NAME.fullmatch(name):
-            raise _invalid("name", f"{name!r} is not 1 to 40 small letters, digits and -, beginning with a letter")
+            raise _invalid(
+                "name", f"is {name!r}; it must be 1 to 40 small letters, digits and -, beginning with a letter"
+            )
         check_account_names("KubernetesListener", account_names)
         CallbackCredential.check("KubernetesListener", credential)
         _check_types(
@@ -285,9 +287,9 @@ def _checked(argument: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
 def _transformed(transform: Transform, manifest: Manifest) -> Manifest:
     changed = transform(manifest)
     if not isinstance(changed, dict):
-        raise _invalid("transform", f"returned {type(changed).__name__} for {manifest['kind']}, and not a manifest")
+        raise _invalid("transform", f"must return a manifest for {manifest['kind']}, not {type(changed).__name__}")
     return changed
 
 
 def _invalid(argument: str, reason: str) -> InvalidArgument:
-    return InvalidArgument(f"KubernetesListener: {argument}: {reason}")
+    return InvalidArgument(f"KubernetesListener: {argument} {reason}")

@@ -21,17 +21,22 @@ HOST_NAME = re.compile(r"(?=.{4,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-
 INTEGER_RANGES = {"replicas": (1, 1000), "rolloutTimeoutSeconds": (10, 3600), "preStopSeconds": (0, 3600)}
 RECOVERY_MODES = ("off", "startCallbacks", "history")
 RECOVERY_KEYS = ("appKey", "appSecret", "username", "password")  # and baseUrl
-# Settings of the listener that a KubernetesListener passes on. It sets all others itself.
-FURTHER_LISTENER_SETTINGS = (
-    "recoveryDelaySeconds",
-    "recoveryIntervalSeconds",
-    "sourceAddressPolicy",
-    "allowedSourceAddresses",
-    "trustedProxyHops",
-    "minFreeDiskSpace",
-    "retentionDays",
-    "keepAliveSeconds",
-)
+KUBERNETES_KEYS = {  # of the options of a KubernetesListener that are maps, as a stack file has them
+    "store": ("size", "storageClass"),
+    "ingress": ("className", "annotations", "tlsSecret", "issuer", "issuerKind"),
+    "gateway": ("name", "namespace", "sectionName"),
+    "recoveryCredentials": (*RECOVERY_KEYS, "baseUrl"),
+    "settings": (  # of the listener; the component sets all others
+        "recoveryDelaySeconds",
+        "recoveryIntervalSeconds",
+        "sourceAddressPolicy",
+        "allowedSourceAddresses",
+        "trustedProxyHops",
+        "minFreeDiskSpace",
+        "retentionDays",
+        "keepAliveSeconds",
+    ),
+}
 
 # Values that ThingSpace's documentation names although they cannot be registered.
 MISLEADING_SERVICES = {
@@ -181,53 +186,55 @@ def kubernetes_option_errors(options: Mapping[str, object]) -> Iterator[CheckFai
     for key, (minimum, maximum) in INTEGER_RANGES.items():
         value = options.get(key)
         if isinstance(value, int | float) and (isinstance(value, float | bool) or not minimum <= value <= maximum):
-            yield CheckFailure(key, f"{value} is not a whole number from {minimum} to {maximum}")
+            yield CheckFailure(key, f"is {value}; it must be a whole number from {minimum} to {maximum}")
     host = options.get("host")
     if isinstance(host, str) and not HOST_NAME.fullmatch(host):
-        reason = f"{host!r} is not a DNS name in small letters without scheme, port and path, as sms.example.com"
+        reason = f"is {host!r}; it must be a DNS name in small letters without scheme, port and path"
         yield CheckFailure("host", reason)
+    for option, keys in KUBERNETES_KEYS.items():
+        entry = options.get(option)
+        for key in entry if isinstance(entry, Mapping) else ():
+            if key not in keys:
+                yield CheckFailure(f"{option}.{key}", f"cannot be set here; {did_you_mean(str(key), keys)}")
     yield from _store_errors(options)
     yield from _route_errors(options)
     yield from _recovery_errors(options)
-    settings = options.get("settings")
-    for key in settings if isinstance(settings, Mapping) else ():
-        if key not in FURTHER_LISTENER_SETTINGS:
-            suggestion = did_you_mean(str(key), FURTHER_LISTENER_SETTINGS)
-            yield CheckFailure("settings", f"{key} is set by the component or is not a setting; {suggestion}")
 
 
 def _store_errors(options: Mapping[str, object]) -> Iterator[CheckFailure]:
     store, replicas = options.get("store"), options.get("replicas")
     if isinstance(store, str) and store.startswith("sqlite:"):
-        reason = "is a file, which a pod loses: use SqliteVolume() in a program, {size: 1Gi} in a stack file"
+        reason = "is a file, which a pod loses: set SqliteVolume() in a program, {size: 1Gi} in a stack file"
         yield CheckFailure("store", reason)
     elif isinstance(store, str) and not store.startswith(("postgresql://", "postgres://")):
         yield CheckFailure("store", "must be a PostgreSQL URL, as postgresql://user:password@host/database")
     if isinstance(store, Mapping) and isinstance(replicas, int) and replicas > 1:
-        yield CheckFailure("replicas", f"{replicas} listeners cannot share a SQLite store: use PostgreSQL")
+        yield CheckFailure("replicas", f"is {replicas}, but listeners cannot share a SQLite store: use PostgreSQL")
 
 
 def _route_errors(options: Mapping[str, object]) -> Iterator[CheckFailure]:
-    ingress = options.get("ingress")
-    if ingress is not None and options.get("gateway") is not None:
+    ingress, gateway = options.get("ingress"), options.get("gateway")
+    if ingress is not None and gateway is not None:
         yield CheckFailure("gateway", "and ingress are both set: remove one of them")
-    if isinstance(ingress, Mapping) and ingress.get("tlsSecret") and ingress.get("issuer"):
-        yield CheckFailure("ingress", "has a TLS secret and an issuer: remove one of them")
-    if isinstance(ingress, Mapping) and ingress.get("issuerKind", "Issuer") not in ("ClusterIssuer", "Issuer", UNKNOWN):
-        yield CheckFailure("ingress", "has an issuer kind that is neither ClusterIssuer nor Issuer")
+    if isinstance(gateway, Mapping) and not gateway.get("name"):
+        yield CheckFailure("gateway.name", "is missing: set the name of the Gateway")
+    if not isinstance(ingress, Mapping):
+        return
+    if ingress.get("tlsSecret") and ingress.get("issuer"):
+        yield CheckFailure("ingress.issuer", "and tlsSecret are both set: remove one of them")
+    if ingress.get("issuerKind", "Issuer") not in ("ClusterIssuer", "Issuer", UNKNOWN):
+        yield CheckFailure("ingress.issuerKind", "must be ClusterIssuer or Issuer")
+    annotations = ingress.get("annotations")
+    for key, value in annotations.items() if isinstance(annotations, Mapping) else ():
+        if value is None or isinstance(value, bool | int | float | list | dict):
+            yield CheckFailure("ingress.annotations", f"has {key} without text: quote its value")
 
 
 def _recovery_errors(options: Mapping[str, object]) -> Iterator[CheckFailure]:
     mode, credentials = options.get("recoveryMode"), options.get("recoveryCredentials")
     if isinstance(mode, str) and mode not in RECOVERY_MODES:
-        yield CheckFailure("recoveryMode", f"{mode!r} is not one of {', '.join(RECOVERY_MODES)}")
+        yield CheckFailure("recoveryMode", f"is {mode!r}; it must be {' or '.join(RECOVERY_MODES)}")
     elif isinstance(mode, str) and mode != "off" and not credentials:
         yield CheckFailure("recoveryCredentials", f"must be set for recoveryMode {mode}: {', '.join(RECOVERY_KEYS)}")
-    if isinstance(credentials, Mapping):
-        for key in credentials:
-            if key not in (*RECOVERY_KEYS, "baseUrl"):
-                yield CheckFailure(
-                    "recoveryCredentials", f"{key} is not a key; {did_you_mean(str(key), RECOVERY_KEYS)}"
-                )
-        if missing := [key for key in RECOVERY_KEYS if not credentials.get(key)]:
-            yield CheckFailure("recoveryCredentials", f"misses {', '.join(missing)}")
+    if isinstance(credentials, Mapping) and (missing := [key for key in RECOVERY_KEYS if not credentials.get(key)]):
+        yield CheckFailure("recoveryCredentials", f"has no {', '.join(missing)}")

@@ -19,7 +19,7 @@ from thingspace_provider.config import stack_schema
 from thingspace_provider.config.credentials import CREDENTIAL_SETTINGS, find_sources, resolve_credentials
 from thingspace_provider.config.limits import resolve_limits
 from thingspace_provider.config.stack_linter import StackFile
-from thingspace_provider.config.stack_schema import NAMESPACE, SECRET_KEYS
+from thingspace_provider.config.stack_schema import NAMESPACE
 from thingspace_provider.config.yaml_positions import YamlSyntaxError, compose_file
 from thingspace_provider.lifecycle.model import UNKNOWN
 
@@ -29,11 +29,16 @@ PROFILE_VARIABLES = re.compile(r"THINGSPACE_(\w+)_APP_KEY")
 
 @dataclass(frozen=True)
 class Configuration:
-    """Readable configuration of a stack. `encrypted` names the keys whose values cannot be decrypted."""
+    """Readable configuration of a stack.
+
+    `encrypted` names the keys whose values cannot be decrypted. `maps` has the maps of a file, in which such values are
+    UNKNOWN.
+    """
 
     stack: str | None = None
     raw_values: dict[str, str] = field(default_factory=dict, repr=False)
     encrypted: frozenset[str] = frozenset()
+    maps: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def get(self, full_key: str) -> str | None:
         """Return the value of `thingspace:key` as the engine hands it to a program."""
@@ -89,18 +94,11 @@ def _read_from_cli(stack: str, pulumi_cli: PulumiCli | None, redactor: Redactor)
         return _read_from_file(stack), failed(
             "stack", detail, "The checks below use the unencrypted values of the file."
         )
-    for key, raw_value in raw_values.items():
-        _, _, name = key.partition(":")
-        redactor.add(
-            [raw_value] if name in SECRET_KEYS else _profile_secrets(stack_schema.parse_value(name, raw_value))
-        )
+    names = {key: key.partition(":")[2] for key in raw_values}
+    values = {name: stack_schema.parse_value(name, raw_values[key]) for key, name in names.items()}
+    for _, secret in stack_schema.find_secrets(values):
+        redactor.add(secret if isinstance(secret, list) else [secret])
     return Configuration(stack, raw_values), ok("stack", f"{stack}, secrets included")
-
-
-def _profile_secrets(value: Any) -> list[Any]:
-    """Return the secrets of all profiles."""
-    profiles = value.values() if isinstance(value, dict) else ()
-    return [entry.get(key) for entry in profiles if isinstance(entry, dict) for key in SECRET_KEYS]
 
 
 def _read_from_file(stack: str) -> Configuration:
@@ -114,7 +112,8 @@ def _read_from_file(stack: str) -> Configuration:
         f"{NAMESPACE}:{key}": _to_config_value(value) for key, value in values.items() if value is not UNKNOWN
     }
     encrypted = frozenset(key for key, value in values.items() if value is UNKNOWN)
-    return Configuration(stack, raw_values, encrypted)
+    maps = {key: value for key, value in values.items() if isinstance(value, dict)}
+    return Configuration(stack, raw_values, encrypted, maps)
 
 
 def _to_config_value(value: Any) -> str:
@@ -129,7 +128,8 @@ def _to_config_value(value: Any) -> str:
 def _check_settings(configuration: Configuration) -> Checks[None]:
     """Check the settings against the schema of stack files."""
     keys = [key.partition(":")[2] for key in configuration.raw_values if key.startswith(f"{NAMESPACE}:")]
-    values = {key: configuration.value(key) for key in keys} | dict.fromkeys(configuration.encrypted, UNKNOWN)
+    values = {key: configuration.value(key) for key in keys} | configuration.maps
+    values |= dict.fromkeys(configuration.encrypted, UNKNOWN)
     is_for_program = stack_schema.has_program_keys(values)
     violations = list(stack_schema.validate(values, is_for_program=is_for_program))
     for violation in violations:

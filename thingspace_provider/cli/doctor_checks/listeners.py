@@ -17,6 +17,7 @@ from thingspace_provider.cli.doctor_checks.configuration import Configuration
 from thingspace_provider.cli.doctor_checks.thingspace import RegistrationsByAccount
 from thingspace_provider.common.redaction import Redactor
 from thingspace_provider.common.urls import mask_url
+from thingspace_provider.config.stack_schema import listener_url
 from thingspace_provider.lifecycle import readiness
 from thingspace_provider.lifecycle.listener_process import DetachedProcess
 from thingspace_provider.lifecycle.registration import SMS_SERVICE
@@ -52,7 +53,7 @@ def run_checks(configuration: Configuration, registered: RegistrationsByAccount,
     """Check the listeners. The only request to a listener is the readiness probe."""
     host_settings = configuration.value("listener")
     kind = host_settings.get("kind") if isinstance(host_settings, dict) else None
-    local_listeners = _find_local_listeners(configuration.stack, redactor) if kind != "external" else []
+    local_listeners = _find_local_listeners(configuration.stack, redactor) if kind in (None, "local") else []
     for listener in local_listeners:
         yield _check_process(listener)
     if kind == "local" and not local_listeners:
@@ -154,8 +155,8 @@ def _describe_difference(
         return (
             "" if registration == expected else "but user name or password differ from those of this stack's listener"
         )
-    url = host_settings.get("url")
-    if host_settings.get("kind") != "external" or not isinstance(url, str):
+    url = listener_url(host_settings)
+    if url is None:
         return ""
     pattern = re.escape(url).replace(r"\{account\}", re.escape(account)).replace(r"\{path_token\}", "[^/]+")
     return "" if re.fullmatch(pattern, registration.url) else f"but this stack's URL is {mask_url(url)}"
