@@ -64,6 +64,8 @@ def test_command_and_its_options_exist(document: str, command: str) -> None:
                 "git",
                 "curl",
                 "mkdir",
+                "kubectl",
+                "docker",
             }, words[0]
 
 
