@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster import Cluster, KubernetesClient
+from tests.support.cluster import ADDRESS, Cluster, KubernetesClient
+from tests.support.emulator_process import EmulatorProcess
+from tests.support.ingress_controller import IngressController
+from tests.support.kubernetes_project import KubernetesProject
+from tests.support.postgres_server import PostgresServer
 
 FOLDER, KUBECONFIG = "THINGSPACE_TEST_CLUSTER_FOLDER", "THINGSPACE_TEST_KUBECONFIG"
 
@@ -37,3 +41,40 @@ def cluster(session_cluster: KubernetesClient) -> Iterator[KubernetesClient]:
     session_cluster.warnings.clear()
     yield session_cluster
     assert session_cluster.warnings == []
+
+
+@pytest.fixture(scope="session")
+def ingress_controller(own_cluster: Cluster) -> Iterator[IngressController]:
+    controller = IngressController(own_cluster)
+    yield controller
+    controller.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(own_cluster: Cluster) -> Iterator[PostgresServer]:  # noqa: ARG001  its address exists with the cluster
+    server = PostgresServer(address=ADDRESS)
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def emulator_process(own_cluster: Cluster) -> Iterator[EmulatorProcess]:
+    """Emulator that trusts the cluster's authority. Its device messages have request ids."""
+    with EmulatorProcess("--ca-file", str(own_cluster.ca_file), "--switch", "callbackBody=modern") as process:
+        yield process
+
+
+@pytest.fixture
+def project(
+    own_cluster: Cluster,
+    ingress_controller: IngressController,  # noqa: ARG001  it serves the URL
+    postgres: PostgresServer,
+    emulator: EmulatorProcess,
+    tmp_path: Path,
+) -> Iterator[KubernetesProject]:
+    """Stack with a listener on PostgreSQL, not yet deployed. Its objects go with its namespace."""
+    project = KubernetesProject(tmp_path, own_cluster, emulator, postgres.create_database())
+    own_cluster.warnings.clear()
+    yield project
+    own_cluster.kubectl("delete", "namespace", project.namespace, "--wait=false")
+    assert own_cluster.warnings == []

@@ -49,9 +49,15 @@ def open_postgres_store(url: str, *sinks: str, **timeouts: float) -> PostgresSto
 
 
 class PostgresServer:
-    """Server that runs after construction, on loopback with a password. Stop it with `remove`."""
+    """Server that runs after construction, at one address with a password. Stop it with `remove`.
 
-    def __init__(self, *settings: str) -> None:
+    Args:
+        settings: Settings as `name=value`.
+        address: Address to listen on. Its /24 network has access.
+    """
+
+    def __init__(self, *settings: str, address: str = "127.0.0.1") -> None:
+        self._address = address
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._data = self.folder / "data"
         self._settings = settings
@@ -62,10 +68,12 @@ class PostgresServer:
         secret.write_text(PASSWORD.replace("%40", "@"))
         secret.chmod(0o644)
         self._run("initdb", "-D", self._data, "-U", USER, "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8", "-N")
+        with (self._data / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {address}/24 scram-sha-256\n")
         self.start()
 
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}:{PASSWORD}@{self._address}:{self.port}/{database}"
 
     def create_database(self) -> str:
         """Return the URL of an empty database. It is always the same, because emptying is faster than creating."""
@@ -77,7 +85,7 @@ class PostgresServer:
         """Start the server if it does not run, and wait until it responds."""
         if (self._data / "postmaster.pid").exists():
             return
-        options = [f"-p {self.port}", f"-k {self.folder}", "-h 127.0.0.1", "-c max_connections=200"]
+        options = [f"-p {self.port}", f"-k {self.folder}", f"-h {self._address}", "-c max_connections=200"]
         options += [f"-c {setting}" for setting in self._settings]
         log = self.folder / "log"
         self._run(

@@ -16,6 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tools import go_build
@@ -37,6 +39,7 @@ PACKAGES = {  # Debian's package of each program
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "/usr/lib/postgresql": "postgresql",
 }
+LOGS = TOP / "build" / "cluster-logs"
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -58,6 +61,24 @@ def explain_why_not() -> str:
     return done.stderr.strip()
 
 
+@contextmanager
+def temporary_cgroups() -> Iterator[tuple[str, Path]]:
+    """Create cgroups and a folder, and remove them after the block or after the end of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="thingspace-cluster-"))
+    name = f"thingspace-{secrets.token_hex(4)}"
+    cleaner = subprocess.Popen(
+        [sys.executable, "-m", "tools.cluster.namespaces", "clean", name, str(folder)],
+        cwd=TOP,
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # it must survive this process
+    )
+    try:
+        namespaces.create_cgroups(name)
+        yield name, folder
+    finally:
+        cleaner.communicate()
+
+
 def run_inside(name: str, *command: str) -> int:
     """Run a command in the cgroups and in new namespaces, which end when this process ends."""
     enter = [sys.executable, "-m", "tools.cluster.namespaces", "enter", name]
@@ -69,25 +90,15 @@ def run(arguments: list[str]) -> int:
     programs = build.build_all()
     pulumi = get.find_pulumi_cli(os.environ.get("PULUMI_CLI", ""))
     os.environ["PATH"] = os.pathsep.join([str(pulumi), programs, str(Path(sys.executable).parent), os.environ["PATH"]])
-    folder = Path(tempfile.mkdtemp(prefix="thingspace-cluster-"))
-    name = f"thingspace-{secrets.token_hex(4)}"
-    cleaner = subprocess.Popen(
-        [sys.executable, "-m", "tools.cluster.namespaces", "clean", name, str(folder)],
-        cwd=TOP,
-        stdin=subprocess.PIPE,
-        start_new_session=True,  # it must survive this process
-    )
-    try:
-        namespaces.create_cgroups(name)
+    shutil.rmtree(LOGS, ignore_errors=True)
+    with temporary_cgroups() as (name, folder):
         if status := run_inside(name, "--", sys.executable, "-m", "tools.cluster.images", str(folder)):
             return status
         os.environ["THINGSPACE_TEST_CLUSTER_FOLDER"] = str(folder)
-        return run_inside(name, "--net", "--", *pytest_command(arguments), f"--basetemp={folder / 'tests'}")
-    finally:
+        status = run_inside(name, "--net", "--", *pytest_command(arguments), f"--basetemp={folder / 'tests'}")
         if (folder / "logs").exists():
-            shutil.rmtree(TOP / "build" / "cluster-logs", ignore_errors=True)
-            shutil.copytree(folder / "logs", TOP / "build" / "cluster-logs")
-        cleaner.communicate()
+            shutil.copytree(folder / "logs", LOGS)
+        return status
 
 
 def pytest_command(arguments: list[str]) -> list[str]:
