@@ -83,7 +83,7 @@ def test_messages_stay_on_the_volume_when_the_pod_is_deleted(
 
 
 def read_texts(volume: Path) -> list[str]:
-    """Return the texts in the store, or none if there is no store yet."""
+    """Return the stored messages by their text, or none if there is no store yet."""
     files = [*volume.glob("inbox.sqlite3")]
     if not files:
         return []

@@ -239,6 +239,7 @@ class Cluster(KubernetesClient):
         ip("link", "add", BRIDGE, "type", "bridge")
         ip("address", "add", f"{ADDRESS}/24", "dev", BRIDGE)
         ip("link", "set", BRIDGE, "up")
+        ip("route", "add", SERVICE_NETWORK, "dev", BRIDGE)  # any route: kube-proxy changes the destination
         for name, value in SYSTEM_CONTROLS.items():
             Path("/proc/sys", name).write_text(value)
         addresses = {

@@ -34,7 +34,7 @@ class KubernetesProject(Project):
         environment = {
             **emulator.environment,
             "KUBECONFIG": str(cluster.kubeconfig),
-            "REQUESTS_CA_BUNDLE": str(cluster.ca_file),
+            "THINGSPACE_READINESS_CA_BUNDLE": str(cluster.ca_file),
             "THINGSPACE_READINESS_TIMEOUT_SECONDS": "20",
         }
         super().__init__(folder, environment)
@@ -89,6 +89,7 @@ class KubernetesProject(Project):
     def managed_objects(self) -> list[str]:
         """Return the kinds and names of what the engine has created in the namespace."""
         kinds = self._cluster.kubectl("api-resources", "--namespaced", "--verbs=list,delete", "--output=name").split()
+        kinds.remove("endpoints")  # deprecated; EndpointSlices replace them
         listed = self.objects(",".join(kinds), "--selector=app.kubernetes.io/managed-by=pulumi")
         return [f"{one['kind']} {one['metadata']['name']}" for one in listed]
 
