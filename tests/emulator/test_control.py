@@ -396,3 +396,69 @@ def test_an_emulator_stops_promptly_while_calls_hang_and_listeners_are_silent() 
         began = time.monotonic()
         running.stop()
         assert time.monotonic() - began < 10  # it would take 30 s to wait for the clients
+
+
+def test_a_dropped_listener_gets_no_messages_until_it_is_restored(
+    client: RawApiClient, listener: ScriptedListener
+) -> None:
+    client.register(listener.url, password="listener-secret")
+    summary = client.control("POST", "listeners/drop", {"accountName": ACCOUNT}).json()
+    assert (summary["listeners"], summary["droppedListeners"]) == ([], ["EnhancedConnectivityService"])
+    client.send_message("meanwhile")
+    assert client.fetch_queue() == ["meanwhile"]
+    assert client.control("POST", "listeners/drop", {"accountName": ACCOUNT}).status == 400
+    restored = client.control("POST", "listeners/restore", {"accountName": ACCOUNT}).json()
+    assert (len(restored["listeners"]), restored["droppedListeners"]) == (1, [])
+    client.send_message("afterwards")
+    assert listener.wait_for(1) == ["afterwards"]
+    assert listener.received[0].body["password"] == "listener-secret"
+    assert client.control("POST", "listeners/restore", {"accountName": ACCOUNT}).status == 400
+
+
+def test_a_locked_user_cannot_log_in_until_it_is_unlocked(caller: RawApiClient) -> None:
+    caller.access_token = caller.request_token().json()["access_token"]
+    assert caller.control("POST", "users/lock", {"username": USERNAME}).json() == {
+        "username": USERNAME,
+        "failedLogins": 5,
+        "locked": True,
+    }
+    assert caller.login().code.endswith("UserLocked")
+    caller.control("POST", "users/unlock", {"username": USERNAME})
+    assert caller.login().status == 200
+
+
+def test_an_emptied_queue_is_delivered_to_no_client(client: RawApiClient) -> None:
+    client.send_message("x", repeat=3)
+    assert client.control("DELETE", f"queue?accountName={ACCOUNT}").json() == {"count": 3}
+    assert client.fetch_history().json()["messages"] == []
+
+
+def test_events_are_the_newest_calls_and_deliveries_in_their_order(
+    client: RawApiClient, listener: ScriptedListener
+) -> None:
+    client.register(listener.url)
+    client.send_message("x")
+    client.wait_until_idle()
+    client.start_callbacks()
+    everything = client.control("GET", "events").json()
+    kinds = [(event["kind"], event.get("operation", event.get("smsMessage"))) for event in everything["events"]]
+    assert kinds[-3:] == [("call", "registerCallback"), ("delivery", "x"), ("call", "startCallbacks")]
+    ids = [event["id"] for event in everything["events"]]
+    assert ids == sorted(ids)
+    assert everything["lastId"] == ids[-1]
+    assert [event["id"] for event in client.control("GET", "events?limit=2").json()["events"]] == ids[-2:]
+    assert [event["id"] for event in client.control("GET", f"events?after={ids[-2]}").json()["events"]] == ids[-1:]
+    client.control("DELETE", "journal")
+    assert client.control("GET", "events").json() == {"events": [], "lastId": ids[-1], "clearedId": ids[-1]}
+
+
+def test_times_are_in_utc_on_the_virtual_clock() -> None:
+    with EmulatorThread(EmulatorConfig(start=1_772_353_000.25, frozen=True)) as running:
+        client = RawApiClient(running.url).log_in()
+        client.send_message("x")
+        time_of_all = "2026-03-01T08:16:40.250Z"
+        assert client.control("GET", "clock").json()["now"] == time_of_all
+        assert client.control("GET", f"queue?accountName={ACCOUNT}").json()["messages"][0]["receivedAt"] == time_of_all
+        assert {event["at"] for event in client.control("GET", "events").json()["events"]} == {time_of_all}
+        summary = client.control("GET", "summary").json()
+        assert (summary["clock"]["now"], summary["accounts"][0]["queued"]) == (time_of_all, 1)

@@ -31,9 +31,11 @@ EXAMPLES = settings(
 CONTROL = [
     *(("GET", name) for name in ("connection", "queue", "journal", "faults", "clock", "switches", "state", "accounts")),
     *(("GET", name) for name in ("devices", "users", "outbound-messages", "archive", "idle", "resolve")),
+    *(("GET", name) for name in ("events", "summary")),
+    *(("POST", name) for name in ("users/lock", "listeners/drop", "listeners/restore")),
     *(("POST", name) for name in ("messages", "faults", "clock", "accounts", "devices", "users/unlock", "reset")),
     *(("PUT", name) for name in ("switches", "state", "resolve")),
-    *(("DELETE", name) for name in ("journal", "faults", "faults/{number}")),
+    *(("DELETE", name) for name in ("journal", "queue", "faults", "faults/{number}")),
     *(("GET", name) for name in ("openapi.json", "thingspace.openapi.json")),
     ("POST", "archive/resend"),
 ]

@@ -52,7 +52,7 @@ def test_a_scenario_sets_everything_the_control_api_can(tmp_path: Path) -> None:
         assert client.control("GET", "resolve").json() == {"hooks.example.net:443": "127.0.0.1:8443"}
         devices = client.control("GET", f"devices?accountName={account}").json()["devices"]
         assert [device["reachable"] for device in devices] == [True, False]
-        assert len(client.control("GET", "accounts").json()["accounts"][1]) == 5
+        assert len(client.control("GET", "accounts").json()["accounts"][1]) == 6
 
 
 def test_an_empty_scenario_is_the_default() -> None:

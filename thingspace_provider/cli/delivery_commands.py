@@ -13,6 +13,7 @@ from thingspace_provider.cli import listener_client
 from thingspace_provider.cli.listener_client import ListenerClientError
 from thingspace_provider.cli.output import (
     exit_with_error,
+    format_time,
     listener_options,
     print_json,
     print_line,
@@ -133,8 +134,8 @@ def _change_dead_letters(
 def _print_history(history: dict[str, Any]) -> None:
     devices = ", ".join(f"{device['kind']} {device['id']}" for device in history["devices"]) or "-"
     for name, value in (
-        ("received", history["receivedAt"]),
-        ("stored", history["storedAt"] or "-"),
+        ("received", format_time(history["receivedAt"], "milliseconds")),
+        ("stored", format_time(history["storedAt"], "milliseconds") if history["storedAt"] else "-"),
         ("account", history["account"]),
         ("device", devices),
         ("duplicate of", history["duplicateOf"]),
@@ -157,7 +158,7 @@ def _format_row(letter: dict[str, Any]) -> tuple[str, ...]:
     return (
         message["id"],
         letter["sink"],
-        letter["deadLetteredAt"] or "-",
+        format_time(letter["deadLetteredAt"]) if letter["deadLetteredAt"] else "-",
         str(letter["attempts"]),
         letter["lastError"] or "-",
         message["text"] if message["text"] is not None else f"({message['kind']})",

@@ -18,6 +18,7 @@ from thingspace_provider.cli.delivery_commands import open_store
 from thingspace_provider.cli.listener_client import ListenerClient, ListenerClientError, MessageFilters
 from thingspace_provider.cli.output import (
     exit_with_error,
+    format_time,
     listener_options,
     print_json,
     print_line,
@@ -218,12 +219,11 @@ def _sort_by_receive_time(messages: Iterable[dict[str, Any]]) -> list[dict[str, 
 
 
 def _format_row(message: dict[str, Any]) -> tuple[str, ...]:
-    received_at = datetime.fromisoformat(str(message["receivedAt"]).replace("Z", "+00:00")).astimezone()
     devices = [f"{device['kind']} {device['id']}" for device in message["devices"]]
     marker = "  (duplicate)" if message["duplicateOf"] is not None else ""
     return (
         str(message["id"]),
-        received_at.isoformat(" ", "seconds"),
+        format_time(message["receivedAt"]),
         str(message["account"]),
         devices[0] + (f" +{len(devices) - 1}" if len(devices) > 1 else "") if devices else "-",
         f"{message['text']}{marker}",

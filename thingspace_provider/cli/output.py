@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -80,6 +81,18 @@ def print_table(rows: Iterable[tuple[str, ...]], min_widths: Sequence[int]) -> N
     for row in escaped:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         click.echo("  ".join([*cells, row[-1]]))
+
+
+def format_time(timestamp: str, timespec: str = "seconds") -> str:
+    """Format an ISO 8601 time in local time with its zone, as the web pages do: `2026-03-01 09:15:30+01:00`.
+
+    Another text, which only a foreign server sends, is returned as it is.
+    """
+    try:
+        moment = datetime.fromisoformat(timestamp.replace("Z", "+00:00")).astimezone()
+    except ValueError:
+        return timestamp
+    return moment.isoformat(" ", timespec).replace("+00:00", "Z")
 
 
 def exit_with_error(error: Exception | str) -> NoReturn:

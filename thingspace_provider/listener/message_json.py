@@ -37,13 +37,14 @@ def history_to_json(history: DeliveryHistory) -> dict[str, Any]:
                 "state": delivery.state,
                 "attempts": delivery.attempts,
                 "lastError": delivery.last_error,
-                "updatedAt": _format_optional(delivery.updated_at),
-                "nextAttemptAt": _format_optional(delivery.next_attempt_at if delivery.state == PENDING else None),
+                "updatedAt": format_optional(delivery.updated_at),
+                "nextAttemptAt": format_optional(delivery.next_attempt_at if delivery.state == PENDING else None),
             }
             for delivery in history.deliveries
         ],
     }
 
 
-def _format_optional(microseconds: int | None) -> str | None:
+def format_optional(microseconds: int | None) -> str | None:
+    """Format a time, or return None without one."""
     return format_timestamp(microseconds) if microseconds else None

@@ -140,6 +140,7 @@ def test_a_query_combines_all_its_conditions(open_store: Open) -> None:
     assert find_ids(received_from=3000) == [2, 4]
     assert find_ids(received_until=1000) == [0]
     assert find_ids(received_from=6000) == []
+    assert store.count_by_time(MessageQuery(limit=1, received_from=1000), 1000) == {0: 2, 1: 1, 2: 1, 4: 1}
     assert find_ids(contains="TEMP 2") == [0, 1, 2]
     assert find_ids(contains="%") == [3]
     assert find_ids(contains="_ ") == [3]

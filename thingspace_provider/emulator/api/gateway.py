@@ -17,7 +17,7 @@ from thingspace_provider.emulator.api.routes import WITHOUT_ACCESS_TOKEN, WITHOU
 from thingspace_provider.emulator.platform.faults import Fault, FaultRule, Faults
 from thingspace_provider.emulator.platform.journal import Journal
 from thingspace_provider.emulator.platform.state import PlatformState
-from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
+from thingspace_provider.emulator.platform.virtual_clock import VirtualClock, format_time
 
 MAX_BODY_BYTES = 1024 * 1024
 BODYLESS = frozenset({204, 205, 304})
@@ -49,7 +49,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Execute one call, apply a fault to it, record it in the journal, and respond."""
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
-        entry: dict[str, Any] = {"at": round(self._clock.now(), 3), "operation": "unrouted", "accountName": None}
+        entry: dict[str, Any] = {"at": format_time(self._clock.now()), "operation": "unrouted", "accountName": None}
         entry |= {"method": scope["method"], "path": path, "status": None, "errorCode": None, "fault": None}
         body = await _read_body(receive)
         fault: Fault | None = None

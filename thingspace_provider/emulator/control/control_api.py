@@ -9,7 +9,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from thingspace_provider.emulator.api.history import format_timestamp
 from thingspace_provider.emulator.control.control_openapi import build_control_document
 from thingspace_provider.emulator.control.endpoint import Endpoint, InvalidRequest
 from thingspace_provider.emulator.control.inventory_api import (
@@ -20,6 +19,7 @@ from thingspace_provider.emulator.control.inventory_api import (
 )
 from thingspace_provider.emulator.control.requests import (
     AccountQuery,
+    EventsQuery,
     IdleQuery,
     JournalQuery,
     MoveClockRequest,
@@ -31,6 +31,7 @@ from thingspace_provider.emulator.control.thingspace_openapi import build_things
 from thingspace_provider.emulator.emulator import Emulator
 from thingspace_provider.emulator.platform.faults import FaultRule
 from thingspace_provider.emulator.platform.state_json import StateJson
+from thingspace_provider.emulator.platform.virtual_clock import format_time
 
 MAX_STATE_BYTES = 256 * 1024 * 1024
 MAX_LISTED_MESSAGES = 1000
@@ -41,12 +42,16 @@ class ControlApi:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
+        self._inventory = InventoryApi(emulator)
         self.endpoints = [
             Endpoint("GET", "connection", self.show_connection, takes_url=True),
             Endpoint("POST", "messages", self.send_message, body=SendMessageRequest, status=202),
             Endpoint("GET", "queue", self.show_queue, query=AccountQuery),
+            Endpoint("DELETE", "queue", self.clear_queue, query=AccountQuery),
             Endpoint("GET", "journal", self.show_journal, query=JournalQuery),
             Endpoint("DELETE", "journal", self.clear_journal),
+            Endpoint("GET", "events", self.show_events, query=EventsQuery),
+            Endpoint("GET", "summary", self.show_summary),
             Endpoint("GET", "faults", self.show_faults),
             Endpoint("POST", "faults", self.add_fault, body=FaultRule, status=201),
             Endpoint("DELETE", "faults", self.clear_faults),
@@ -58,7 +63,7 @@ class ControlApi:
             Endpoint("GET", "state", self.show_state),
             Endpoint("PUT", "state", self.put_state, body=StateJson, max_body_bytes=MAX_STATE_BYTES),
             Endpoint("POST", "reset", self.reset),
-            *InventoryApi(emulator).endpoints,
+            *self._inventory.endpoints,
             Endpoint("GET", "idle", self.wait_until_idle, query=IdleQuery),
             Endpoint("GET", "resolve", self.show_resolve),
             Endpoint("PUT", "resolve", self.put_resolve, body=ResolveRequest),
@@ -84,10 +89,17 @@ class ControlApi:
         account = find_account(self._emulator, query.account_name)
         messages = [
             {"number": message.number, "deviceIds": device_ids_to_json(message.ids), "message": message.text}
-            | {"timestamp": format_timestamp(message.received)}
+            | {"receivedAt": format_time(message.received)}
             for message in islice(account.queue.values(), MAX_LISTED_MESSAGES)
         ]
         return {"count": len(account.queue), "inFlight": len(account.in_flight), "messages": messages}
+
+    def clear_queue(self, query: AccountQuery) -> dict[str, Any]:
+        """Remove every message from the queue of an account. No client gets them."""
+        queue = find_account(self._emulator, query.account_name).queue
+        count = len(queue)
+        queue.clear()
+        return {"count": count}
 
     def show_journal(self, query: JournalQuery) -> dict[str, Any]:
         """Show the calls and the deliveries."""
@@ -97,6 +109,20 @@ class ControlApi:
         """Remove every entry of the journal."""
         self._emulator.journal.clear()
         return {}
+
+    def show_events(self, query: EventsQuery) -> dict[str, Any]:
+        """Show the newest calls and deliveries with ids above `after` in their order, at most `limit`."""
+        return self._emulator.journal.events(query.after, query.limit)
+
+    def show_summary(self) -> dict[str, Any]:
+        """Show clock, accounts, users, faults and switches at once."""
+        return {
+            "clock": self.show_clock(),
+            **self._inventory.show_accounts(),
+            **self._inventory.show_users(),
+            **self.show_faults(),
+            "switches": self.show_switches(),
+        }
 
     def show_faults(self) -> dict[str, Any]:
         """Show the faults and their hits."""
@@ -120,7 +146,7 @@ class ControlApi:
     def show_clock(self) -> dict[str, Any]:
         """Show the virtual time."""
         now = self._emulator.clock.now()
-        return {"now": format_timestamp(now), "seconds": now, "frozen": self._emulator.clock.frozen}
+        return {"now": format_time(now), "seconds": now, "frozen": self._emulator.clock.frozen}
 
     async def move_clock(self, body: MoveClockRequest) -> dict[str, Any]:
         """Stop or start the virtual clock, then advance it. Responds when everything due has happened."""

@@ -32,8 +32,13 @@ DEVICE = object_schema(
     ["deviceIds", "active", "reachable"], deviceIds=array_schema(DEVICE_ID), active=BOOLEAN, reachable=BOOLEAN
 )
 ACCOUNT = object_schema(
-    ["accountName", "devices", "queued", "inFlight", "listeners"], accountName=STRING, queued=INTEGER
+    ["accountName", "devices", "queued", "inFlight", "listeners", "droppedListeners"],
+    accountName=STRING,
+    queued=INTEGER,
+    droppedListeners=array_schema(STRING),
 )
+USER = object_schema(["username", "failedLogins", "locked"], username=STRING)
+USER_STATE = closed_object_schema(username=STRING, failedLogins=INTEGER, locked=BOOLEAN)
 
 RESPONSES: dict[tuple[str, str], Schema] = {
     ("GET", "connection"): object_schema(
@@ -43,6 +48,19 @@ RESPONSES: dict[tuple[str, str], Schema] = {
     ("GET", "queue"): closed_object_schema(count=INTEGER, inFlight=INTEGER, messages=array_schema({"type": "object"})),
     ("GET", "journal"): object_schema(
         ["calls", "deliveries", "counts", "outcomes"], calls=array_schema({"type": "object"})
+    ),
+    ("DELETE", "queue"): closed_object_schema(count=INTEGER),
+    ("GET", "events"): closed_object_schema(
+        events=array_schema(object_schema(["kind", "id", "at"], kind={"enum": ["call", "delivery"]}, id=INTEGER)),
+        lastId=INTEGER,
+        clearedId=INTEGER,
+    ),
+    ("GET", "summary"): closed_object_schema(
+        clock=CLOCK,
+        accounts=array_schema(ACCOUNT),
+        users=array_schema(USER),
+        faults=array_schema(FAULT_RULE_STATUS),
+        switches=SWITCH_VALUES,
     ),
     ("GET", "faults"): closed_object_schema(faults=array_schema(FAULT_RULE_STATUS)),
     ("POST", "faults"): FAULT_RULE_STATUS,
@@ -55,10 +73,11 @@ RESPONSES: dict[tuple[str, str], Schema] = {
     ("POST", "accounts"): ACCOUNT,
     ("GET", "devices"): closed_object_schema(devices=array_schema(DEVICE)),
     ("POST", "devices"): DEVICE,
-    ("GET", "users"): closed_object_schema(
-        users=array_schema(object_schema(["username", "failedLogins", "locked"], username=STRING))
-    ),
-    ("POST", "users/unlock"): closed_object_schema(username=STRING, failedLogins=INTEGER, locked=BOOLEAN),
+    ("GET", "users"): closed_object_schema(users=array_schema(USER)),
+    ("POST", "users/lock"): USER_STATE,
+    ("POST", "users/unlock"): USER_STATE,
+    ("POST", "listeners/drop"): ACCOUNT,
+    ("POST", "listeners/restore"): ACCOUNT,
     ("GET", "outbound-messages"): closed_object_schema(
         outboundMessages=array_schema(object_schema(["requestId", "state"], requestId=STRING))
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from thingspace_provider.emulator.api.authentication import LOCKOUT_THRESHOLD
 from thingspace_provider.emulator.api.request_bodies import parse_device_id
 from thingspace_provider.emulator.api.responses import RequestRejected
 from thingspace_provider.emulator.control.endpoint import Endpoint, InvalidRequest
@@ -12,9 +13,10 @@ from thingspace_provider.emulator.control.requests import (
     AccountQuery,
     AddAccountRequest,
     DeviceId,
+    ListenerRequest,
     PutDeviceRequest,
     ResendRequest,
-    UnlockRequest,
+    UserRequest,
 )
 from thingspace_provider.emulator.emulator import Emulator
 from thingspace_provider.emulator.platform.journal import mask_url
@@ -38,7 +40,10 @@ class InventoryApi:
             Endpoint("GET", "devices", self.show_devices, query=AccountQuery),
             Endpoint("POST", "devices", self.put_device, body=PutDeviceRequest),
             Endpoint("GET", "users", self.show_users),
-            Endpoint("POST", "users/unlock", self.unlock, body=UnlockRequest),
+            Endpoint("POST", "users/lock", self.lock, body=UserRequest),
+            Endpoint("POST", "users/unlock", self.unlock, body=UserRequest),
+            Endpoint("POST", "listeners/drop", self.drop_listener, body=ListenerRequest),
+            Endpoint("POST", "listeners/restore", self.restore_listener, body=ListenerRequest),
             Endpoint("GET", "outbound-messages", self.show_outbound_messages),
             Endpoint("GET", "archive", self.show_archive),
             Endpoint("POST", "archive/resend", self.resend, body=ResendRequest),
@@ -85,13 +90,31 @@ class InventoryApi:
             ]
         }
 
-    def unlock(self, body: UnlockRequest) -> dict[str, Any]:
+    def lock(self, body: UserRequest) -> dict[str, Any]:
+        """Lock a user, as five failed logins in a row do."""
+        return self._set_failed_logins(body.username, LOCKOUT_THRESHOLD)
+
+    def unlock(self, body: UserRequest) -> dict[str, Any]:
         """Unlock a user, as Verizon's support does."""
-        user = self._emulator.state.users.get(body.username)
-        if user is None:
-            raise InvalidRequest(f"username: there is no user {body.username!r}")
-        user.failed_logins, user.locked = 0, False
-        return {"username": body.username, "failedLogins": 0, "locked": False}
+        return self._set_failed_logins(body.username, 0)
+
+    def drop_listener(self, body: ListenerRequest) -> dict[str, Any]:
+        """Remove the registration of a listener without a call of its client. It can be restored."""
+        account = find_account(self._emulator, body.account_name)
+        registration = account.registrations.pop(body.service_name, None)
+        if registration is None:
+            raise InvalidRequest(f"serviceName: {body.account_name} has no listener of {body.service_name!r}")
+        account.dropped[body.service_name] = registration
+        return self._summarize_account(body.account_name)
+
+    def restore_listener(self, body: ListenerRequest) -> dict[str, Any]:
+        """Restore a dropped registration as it was. Messages that were queued meanwhile stay in the queue."""
+        account = find_account(self._emulator, body.account_name)
+        registration = account.dropped.pop(body.service_name, None)
+        if registration is None:
+            raise InvalidRequest(f"serviceName: {body.account_name} has no dropped listener of {body.service_name!r}")
+        account.registrations.setdefault(body.service_name, registration)
+        return self._summarize_account(body.account_name)
 
     def show_outbound_messages(self) -> dict[str, Any]:
         """Show the newest 1,000 messages to devices, with their states."""
@@ -116,6 +139,13 @@ class InventoryApi:
         """Send the archived callbacks of a request again, as Verizon's support does."""
         return {"count": self._emulator.router.resend(body.request_id)}
 
+    def _set_failed_logins(self, username: str, count: int) -> dict[str, Any]:
+        user = self._emulator.state.users.get(username)
+        if user is None:
+            raise InvalidRequest(f"username: there is no user {username!r}")
+        user.failed_logins, user.locked = count, count >= LOCKOUT_THRESHOLD
+        return {"username": username, "failedLogins": user.failed_logins, "locked": user.locked}
+
     def _summarize_account(self, name: str) -> dict[str, Any]:
         account = self._emulator.state.accounts[name]
         return {
@@ -128,6 +158,7 @@ class InventoryApi:
                 | {"password": "***" if registration.password else None}
                 for service, registration in account.registrations.items()
             ],
+            "droppedListeners": [service for service in account.dropped if service not in account.registrations],
         }
 
 

@@ -11,6 +11,7 @@ from thingspace_provider.emulator.platform.switches import PRESETS, SWITCHES
 from thingspace_provider.emulator.platform.validation import StrictModel
 
 MAX_MESSAGES = 100_000
+MAX_EVENTS = 1000
 MAX_ADVANCE_SECONDS = 10 * 366 * 24 * 3600
 MAX_WAIT_SECONDS = 60.0
 
@@ -45,6 +46,20 @@ class JournalQuery(StrictModel):
 
     operation: str | None = None
     account_name: str | None = None
+
+
+class EventsQuery(StrictModel):
+    """Query of the newest events above an id."""
+
+    after: int = Field(default=0, ge=0, strict=False)
+    limit: int = Field(default=200, ge=1, le=MAX_EVENTS, strict=False)
+
+
+class ListenerRequest(StrictModel):
+    """Listener of an account, by its service."""
+
+    account_name: str
+    service_name: str = "EnhancedConnectivityService"
 
 
 class IdleQuery(StrictModel):
@@ -88,8 +103,8 @@ class PutDeviceRequest(StrictModel):
     custom_fields: dict[str, str] | None = None
 
 
-class UnlockRequest(StrictModel):
-    """User to unlock."""
+class UserRequest(StrictModel):
+    """User to lock or unlock."""
 
     username: str
 

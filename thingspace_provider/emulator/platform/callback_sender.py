@@ -18,7 +18,7 @@ from thingspace_provider.emulator.platform.faults import DELIVERY, Faults
 from thingspace_provider.emulator.platform.journal import Journal, mask_url
 from thingspace_provider.emulator.platform.state import Registration
 from thingspace_provider.emulator.platform.switches import Switches
-from thingspace_provider.emulator.platform.virtual_clock import VirtualClock
+from thingspace_provider.emulator.platform.virtual_clock import VirtualClock, format_time
 
 USER_AGENT = "Verizon's callback service"
 SOURCE_ADDRESSES = (
@@ -150,7 +150,7 @@ class CallbackSender:
             post.cancel()
         self._journal.record_delivery(
             {
-                "at": round(started, 3),
+                "at": format_time(started),
                 "seconds": round(self._clock.now() - started, 4),
                 "accountName": callback.account,
                 "serviceName": callback.service,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
+from heapq import merge
+from itertools import islice, takewhile
+from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -34,7 +37,7 @@ def _is_likely_secret(segment: str) -> bool:
 
 
 class Journal:
-    """The newest calls and deliveries, and the counts of all."""
+    """The newest calls and deliveries, and the counts of all. Each entry has an `id` in the order of recording."""
 
     def __init__(self) -> None:
         self.calls: deque[dict[str, Any]] = deque(maxlen=MAX_ENTRIES)
@@ -42,16 +45,17 @@ class Journal:
         self.counts: Counter[tuple[str, int]] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.attempts = 0
+        self._last_id = self._cleared_id = 0
 
     def record_call(self, entry: dict[str, Any]) -> None:
         """Record one call. The entry has at least `operation`, `status` and `accountName`."""
-        self.calls.append(entry)
+        self.calls.append(self._number(entry))
         self.counts[entry["operation"], entry["status"]] += 1
 
     def record_delivery(self, entry: dict[str, Any]) -> None:
         """Record one delivery attempt. The entry has at least `outcome` and `accountName`."""
         self.attempts += 1
-        self.deliveries.append(entry)
+        self.deliveries.append(self._number(entry))
         self.outcomes[entry["outcome"]] += 1
 
     def clear(self) -> None:
@@ -60,6 +64,24 @@ class Journal:
         self.deliveries.clear()
         self.counts.clear()
         self.outcomes.clear()
+        self._cleared_id = self._last_id
+
+    def events(self, after: int, limit: int) -> dict[str, Any]:
+        """Return the newest calls and deliveries with ids above `after`, oldest first.
+
+        Entries up to `clearedId` were removed from the journal. `lastId` is the `after` of the next request.
+        """
+        kinds = (("call", self.calls), ("delivery", self.deliveries))
+        newer = [
+            [{"kind": kind, **entry} for entry in takewhile(lambda entry: entry["id"] > after, reversed(entries))]
+            for kind, entries in kinds
+        ]
+        newest = list(islice(merge(*newer, key=itemgetter("id"), reverse=True), limit))
+        return {"events": newest[::-1], "lastId": self._last_id, "clearedId": self._cleared_id}
+
+    def _number(self, entry: dict[str, Any]) -> dict[str, Any]:
+        self._last_id += 1
+        return {"id": self._last_id, **entry}
 
     def as_json(self, operation: str | None = None, account: str | None = None) -> dict[str, Any]:
         """Return calls and deliveries, oldest first and optionally filtered, and the counts of all."""

@@ -103,6 +103,7 @@ class Account:
     def __post_init__(self) -> None:
         """Index the devices by each of their identifiers."""
         self.in_flight: dict[int, DeviceMessage] = {}
+        self.dropped: dict[str, Registration] = {}  # removed by the control API; not exported
         self.by_id = {pair: device for device in self.devices for pair in device.ids.items()}
 
     def add(self, device: Device) -> Device:

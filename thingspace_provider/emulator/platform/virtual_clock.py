@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import heapq
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,12 @@ IDLE_LOOP_TURNS = 20
 
 LISTENER_TIMEOUT_SECONDS = 1.5
 """Real seconds that `advance` waits for a listener's response."""
+
+
+def format_time(seconds: float) -> str:
+    """Format a time in UTC, as `2026-03-01T08:15:30.250Z`."""
+    moment = dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Timer:

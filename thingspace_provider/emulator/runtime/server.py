@@ -37,7 +37,7 @@ class Application:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        self._local_app = Starlette(routes=[*ControlApi(emulator).routes, *EmulatorPage(emulator).routes])
+        self._local_app = Starlette(routes=[*ControlApi(emulator).routes, *EmulatorPage().routes])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

@@ -15,11 +15,13 @@ from thingspace_provider.listener.admin.deliveries_api import DeliveriesApi
 from thingspace_provider.listener.admin.health import Health
 from thingspace_provider.listener.admin.inbox_page import InboxPage
 from thingspace_provider.listener.admin.messages_api import MessagesApi
+from thingspace_provider.listener.admin.status_api import StatusApi
 
 
 def create_admin_app(
     messages_api: MessagesApi,
     deliveries_api: DeliveriesApi,
+    status_api: StatusApi,
     health: Health,
     registry: CollectorRegistry,
     refresh_metrics: Callable[[], Awaitable[None]],
@@ -38,6 +40,8 @@ def create_admin_app(
         Route("/metrics", show_metrics),
         Route("/v1/messages", messages_api.list_messages),
         Route("/v1/messages/{id}", deliveries_api.show_message),
+        Route("/v1/message-counts", messages_api.count_messages),
+        Route("/v1/status", status_api.show_status),
         Route("/v1/dead-letters", deliveries_api.list_dead_letters),
         Route("/v1/dead-letters/retry", deliveries_api.retry, methods=["POST"]),
         Route("/v1/dead-letters/discard", deliveries_api.discard, methods=["POST"]),

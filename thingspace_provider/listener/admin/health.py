@@ -54,6 +54,11 @@ class Health:
         nevertheless.
         """
         del request
+        content = await self.check()
+        return JSONResponse(content, 503 if content["reason"] else 200)
+
+    async def check(self) -> dict[str, str]:
+        """Return status, reason, and the states of recovery and settings."""
         now = asyncio.get_running_loop().time()
         if self._check is None or (self._check.done() and now > self._checked_at + self._cache_seconds):
             self._checked_at = now
@@ -62,11 +67,9 @@ class Health:
         if self._not_ready_reason and not reason:
             self._queue_recovery.request_run()  # load balancers sent no callbacks while this was not ready
         self._not_ready_reason = reason
-        status = "unavailable" if reason else "ok"
-        content = {
-            "status": status,
+        return {
+            "status": "unavailable" if reason else "ok",
             "reason": reason,
             "recovery": self._queue_recovery.state,
             "settings": "reload_failed" if self._has_failed_reload else "ok",
         }
-        return JSONResponse(content, 503 if reason else 200)

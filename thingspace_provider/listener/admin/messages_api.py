@@ -13,6 +13,10 @@ the request without `after`. A response with fewer messages than `limit` has rea
 | `device` | an identifier, as `5551230001` or `mdn:5551230001` |
 | `since`, `until` | receive time, as `2026-03-01T08:15:30Z` or `2026-03-01`, both inclusive |
 | `contains` | messages that contain this text; the case of ASCII letters is ignored |
+
+`GET /v1/message-counts` takes the parameters from `account` on, and `bucketSeconds`. The response is
+`{"since", "until", "bucketSeconds", "total", "counts": […]}` with one count for each bucket of that length, empty ones
+included. `since` is rounded down to a multiple of the length. The default is the last day in buckets of 1800 seconds.
 """
 
 from __future__ import annotations
@@ -20,8 +24,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -32,11 +38,13 @@ from thingspace_provider.listener.ingest.callback_auth import constant_time_equa
 from thingspace_provider.listener.message_json import message_to_json
 from thingspace_provider.listener.model import KINDS, TEXT, MessageQuery, StoredMessage
 from thingspace_provider.listener.store.base import Store, StoreError
-from thingspace_provider.listener.timestamps import parse_timestamp
+from thingspace_provider.listener.timestamps import format_timestamp, parse_timestamp
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_ID = 2**63 - 1
-PARAMETERS = ("after", "limit", "newest", "before", "account", "kind", "device", "since", "until", "contains")
+DEFAULT_BUCKET_SECONDS, MAX_BUCKETS = 1800, 1000
+FILTERS = ("account", "kind", "device", "since", "until", "contains")
+PARAMETERS = ("after", "limit", "newest", "before", *FILTERS)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 DAY_US = 24 * 3600 * 1_000_000
 
@@ -65,6 +73,12 @@ class MessagesApi:
         """Respond with 200, 400 (invalid parameter), 401 (invalid token) or 503 (store unavailable)."""
         return await self.respond(
             request, lambda: json.dumps(build_page(self._store.find, request.query_params), ensure_ascii=False).encode()
+        )
+
+    async def count_messages(self, request: Request) -> Response:
+        """Respond with the number of messages in each bucket of time, or as `list_messages`."""
+        return await self.respond(
+            request, lambda: json.dumps(build_counts(self._store.count_by_time, request.query_params)).encode()
         )
 
     async def respond(self, request: Request, build_content: Callable[[], bytes]) -> Response:
@@ -97,14 +111,36 @@ class MessagesApi:
 
 def build_page(find: Callable[[MessageQuery], list[StoredMessage]], parameters: QueryParams) -> dict[str, Any]:
     """Return the response to a request with these parameters. Raises InvalidParameter and StoreError."""
+    reject_unknown_parameters(parameters, PARAMETERS)
     messages = find(_parse_query(parameters))
     cursor = str(messages[-1].id) if messages else parameters.get("after")
     documents = [message_to_json(message, include_body="kind" in parameters) for message in messages]
     return {"messages": documents, "next": cursor}
 
 
+def build_counts(
+    count_by_time: Callable[[MessageQuery, int], dict[int, int]], parameters: QueryParams
+) -> dict[str, Any]:
+    """Return the response of `/v1/message-counts`. Raises InvalidParameter and StoreError."""
+    reject_unknown_parameters(parameters, (*FILTERS, "bucketSeconds"))
+    bucket_us = parse_int(parameters, "bucketSeconds", DEFAULT_BUCKET_SECONDS, 1, DAY_US // 1_000_000) * 1_000_000
+    query = _parse_query(parameters)
+    until = query.received_until if query.received_until is not None else time.time_ns() // 1000
+    since = (query.received_from if query.received_from is not None else until - DAY_US) // bucket_us * bucket_us
+    buckets = (until - since) // bucket_us + 1
+    if not 0 < buckets <= MAX_BUCKETS:
+        raise InvalidParameter(f"the time from since to until must be 1 to {MAX_BUCKETS} times bucketSeconds")
+    counts = count_by_time(replace(query, received_from=since, received_until=until), bucket_us)
+    return {
+        "since": format_timestamp(since),
+        "until": format_timestamp(until),
+        "bucketSeconds": bucket_us // 1_000_000,
+        "total": sum(counts.values()),
+        "counts": [counts.get(bucket, 0) for bucket in range(buckets)],
+    }
+
+
 def _parse_query(parameters: QueryParams) -> MessageQuery:
-    reject_unknown_parameters(parameters, PARAMETERS)
     kind = parameters.get("kind", TEXT)
     if kind not in (*KINDS, "all"):
         raise InvalidParameter(f"kind must be one of {', '.join(KINDS)} or all")

@@ -31,6 +31,13 @@ class CircuitBreaker:
         self.is_open = False
         self.last_error = ""  # "" after a success
 
+    @property
+    def state(self) -> str:
+        """`closed`, `open`, or `half_open` while a probe delivery is permitted or runs."""
+        if not self.is_open:
+            return "closed"
+        return "half_open" if self._probing or self._clock() >= self._next_probe_at else "open"
+
     def permits(self, max_deliveries: int) -> int:
         """Return how many deliveries can start now: `max_deliveries`, none, or one probe delivery."""
         if not self.is_open:

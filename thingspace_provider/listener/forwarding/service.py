@@ -36,6 +36,13 @@ class ForwardingService:
         forwarder = self._forwarders.get(sink)
         return forwarder.breaker.last_error if forwarder and forwarder.breaker.is_open else None
 
+    def breaker_states(self) -> dict[str, tuple[str, str | None]]:
+        """Return the state of the circuit breaker and the last error, None after a success, of each sink."""
+        return {
+            name: (forwarder.breaker.state, forwarder.breaker.last_error or None)
+            for name, forwarder in self._forwarders.items()
+        }
+
     def accepts(self, sink: str, message: StoredMessage) -> bool:
         """Return whether a message is for a sink. A sink that is not configured accepts all its entries."""
         forwarder = self._forwarders.get(sink)

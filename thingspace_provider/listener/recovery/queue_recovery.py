@@ -46,6 +46,20 @@ class DueRun(NamedTuple):
     mode: str
 
 
+class AccountRecovery(NamedTuple):
+    """Recovery of one account. Times are in microseconds after 1970.
+
+    `completed_at` is the start of the last completed run of any replica. The failure is this listener's last run, and
+    None after a run that did not fail. `next_run_at` is None while recovery is stopped.
+    """
+
+    account: str
+    completed_at: int | None
+    failed_at: int | None
+    error: str | None
+    next_run_at: int | None
+
+
 class QueueRecovery:
     """Recovery of all accounts. Create it in an event loop; `start` starts its thread."""
 
@@ -74,6 +88,7 @@ class QueueRecovery:
         self._stopped = False
         metrics.stopped.set_function(lambda: self._stopped)
         self._schedules: dict[str, RecoverySchedule] = {}
+        self._failures: dict[str, tuple[int, str]] = {}  # time and error of the last run, if it failed
         self._schedule_seconds = (0.0, 0.0)
         self._credentials: object = None
         self._drainer: queue_drainer.QueueDrainer | None = None
@@ -84,6 +99,19 @@ class QueueRecovery:
     def state(self) -> str:
         """`off`, `on`, or `stopped` after a rejected login."""
         return "off" if self._drainer is None else "stopped" if self._stopped else "on"
+
+    def accounts(self) -> list[AccountRecovery]:
+        """Return the recovery of each account. Reads the store; call it in a thread. Raises StoreError."""
+        with self._condition:
+            due, failures = {name: schedule.due for name, schedule in self._schedules.items()}, dict(self._failures)
+        offset_seconds = time.time() - time.monotonic()
+        accounts = []
+        for account, seconds in due.items():
+            completed_at = self._coordination.get_value(f"recovery_run {account}") or None
+            failed_at, error = failures.get(account, (None, None))
+            next_run_at = None if self._stopped else round((seconds + offset_seconds) * 1e6)
+            accounts.append(AccountRecovery(account, completed_at, failed_at, error, next_run_at))
+        return accounts
 
     def start(self) -> None:
         """Start the thread. Call it when the listener accepts callbacks."""
@@ -130,6 +158,7 @@ class QueueRecovery:
         while (due := self._wait_for_next()) is not None:
             try:
                 self._run_once(due)
+                self._failures.pop(due.account, None)
             except Exception as error:  # noqa: BLE001, PERF203  the thread must survive any error
                 self._handle_failure(due, error)
         with contextlib.suppress(RuntimeError):  # the event loop has ended
@@ -193,6 +222,7 @@ class QueueRecovery:
             self._is_postponed = True
             return
         self._metrics.record_run(FAILED)
+        self._failures[due.account] = time.time_ns() // 1000, str(error)
         fields = {"account": due.account, "error": str(error)}
         if isinstance(error, queue_drainer.CREDENTIAL_ERRORS):
             with self._condition:

@@ -23,6 +23,7 @@ from thingspace_provider.listener.admin.app import create_admin_app
 from thingspace_provider.listener.admin.deliveries_api import DeliveriesApi
 from thingspace_provider.listener.admin.health import Health
 from thingspace_provider.listener.admin.messages_api import MessagesApi
+from thingspace_provider.listener.admin.status_api import StatusApi
 from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 from thingspace_provider.listener.forwarding.service import ForwardingService
 from thingspace_provider.listener.ingest.callback_endpoint import CallbackEndpoint
@@ -176,7 +177,10 @@ async def _serve(
     messages_api = MessagesApi(store, settings.api_token)
     deliveries_api = DeliveriesApi(store, messages_api, forwarding_service)
     health = Health(readiness_check, queue_recovery, registry)
-    admin_app = create_admin_app(messages_api, deliveries_api, health, registry, forwarding_metrics.refresh_backlog)
+    status_api = StatusApi(messages_api, store.outbox, forwarding_service, queue_recovery, health)
+    admin_app = create_admin_app(
+        messages_api, deliveries_api, status_api, health, registry, forwarding_metrics.refresh_backlog
+    )
     is_shared = sockets.admin is sockets.callbacks
     callback_endpoint = CallbackEndpoint(
         settings,

@@ -222,6 +222,13 @@ class Store(ABC):
         """Return the messages of a query in the order of their ids. Raises StoreError."""
         return self._reader.find(query)
 
+    def count_by_time(self, query: MessageQuery, bucket_us: int) -> dict[int, int]:
+        """Count the messages of a query with `received_from`, in buckets of so many microseconds since that time.
+
+        Bucket 0 is the first. Buckets without messages are missing. Raises StoreError.
+        """
+        return self._reader.count_by_time(query, bucket_us)
+
     def delivery_history(self, message_id: int) -> DeliveryHistory | None:
         """Return all deliveries of a message, or None without this message. Raises StoreError."""
         return self._reader.delivery_history(message_id)

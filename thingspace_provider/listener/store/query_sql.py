@@ -36,7 +36,23 @@ MAX_TIME_US = 2**62
 
 
 def build_query(query: MessageQuery, database_conditions: dict[str, str]) -> tuple[str, dict[str, Any]]:
-    """Return the SQL of a query, newest first if it requests the newest, and its values.
+    """Return the SQL of a query, newest first if it requests the newest, and its values."""
+    selection, values = _build_selection(query, database_conditions)
+    order = "ORDER BY id DESC" if query.newest else "ORDER BY id"
+    return f"SELECT {MESSAGE_COLUMNS} {selection} {order} LIMIT :limit", values
+
+
+def build_count_query(
+    query: MessageQuery, bucket_us: int, database_conditions: dict[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """Return the SQL that counts the messages of a query with `received_from`, by buckets since it, and its values."""
+    selection, values = _build_selection(query, database_conditions)
+    bucket = "(received_at - :received_from) / :bucket_us"
+    return f"SELECT {bucket}, count(*) {selection} GROUP BY 1", {**values, "bucket_us": bucket_us}
+
+
+def _build_selection(query: MessageQuery, database_conditions: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    """Return FROM and WHERE of a query, and its values.
 
     `database_conditions` has the conditions that differ between databases: `device`, `device_entry` (kind and id as in
     the JSON of the devices) and `contains`. In them, `{id_range}` becomes a condition that every matching id fulfils.
@@ -63,8 +79,7 @@ def build_query(query: MessageQuery, database_conditions: dict[str, str]) -> tup
         "id > :after",
         *(conditions[name].format(id_range=id_range) for name in conditions if values[name] is not None),
     ]
-    order = "ORDER BY id DESC" if query.newest else "ORDER BY id"
-    return f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE {' AND '.join(predicates)} {order} LIMIT :limit", values  # noqa: S608  names only
+    return f"FROM messages WHERE {' AND '.join(predicates)}", values
 
 
 def replace_nul(text: str) -> str:

@@ -16,7 +16,13 @@ from thingspace_provider.listener.model import (
     OutboxEntry,
     StoredMessage,
 )
-from thingspace_provider.listener.store.query_sql import DELIVERIES, DELIVERY_COLUMN_COUNT, MESSAGE, build_query
+from thingspace_provider.listener.store.query_sql import (
+    DELIVERIES,
+    DELIVERY_COLUMN_COUNT,
+    MESSAGE,
+    build_count_query,
+    build_query,
+)
 
 REPLACEMENT_CHARACTER = "\ufffd"
 
@@ -34,6 +40,10 @@ class SqlReader(ABC):
         """Return the messages of a query. Raises StoreError."""
         rows = self.fetch_rows(*build_query(query, self.query_conditions))
         return [message_from_row(row) for row in (reversed(rows) if query.newest else rows)]
+
+    def count_by_time(self, query: MessageQuery, bucket_us: int) -> dict[int, int]:
+        """Return the number of messages in each bucket that has some. Raises StoreError."""
+        return dict(self.fetch_rows(*build_count_query(query, bucket_us, self.query_conditions)))
 
     def delivery_history(self, message_id: int) -> DeliveryHistory | None:
         """Return all deliveries of a message, or None without this message. Raises StoreError."""

@@ -1,0 +1,128 @@
+"""Checks of a web page in a browser: accessibility by axe-core, console, requests, width, delay of an interaction."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+PACKAGE = Path(__file__).with_name("axe")
+VIEWPORTS = [
+    (1280, "light"),
+    (390, "dark"),
+    pytest.param(1280, "dark", marks=pytest.mark.long),
+    pytest.param(390, "light", marks=pytest.mark.long),
+]
+HEIGHT = 844
+TIME_ZONE = "America/New_York"  # never UTC
+RUN_AXE = (
+    "async () => (await axe.run()).violations.map(found => [found.id, ...found.nodes.map(node => node.html)].join())"
+)
+IS_TOO_WIDE = """[document.documentElement, ...document.querySelectorAll("dialog[open]")].some(
+  element => element.scrollWidth > element.clientWidth)"""
+RECORD_DELAYS = """() => {
+  window.delays = [];
+  window.observer?.disconnect();
+  window.observer = new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) if (entry.interactionId) delays.push(entry.duration);
+  });
+  observer.observe({type: "event", durationThreshold: 16});
+}"""
+
+
+@functools.cache
+def _load_axe() -> str:
+    """Return axe-core, which npm installs and verifies once for each user and version. Skips the test without npm."""
+    if (npm := shutil.which("npm")) is None:
+        pytest.skip("npm is not installed, and axe-core needs it; run: apt-get install npm")
+    lock_file = (PACKAGE / "package-lock.json").read_text(encoding="utf-8")
+    version = lock_file.partition('"axe-core": "')[2].partition('"')[0]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thingspace-provider" / "axe-core"
+    cache.mkdir(parents=True, exist_ok=True)
+    script = cache / version / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists():
+        folder = Path(tempfile.mkdtemp(dir=cache))
+        shutil.copytree(PACKAGE, folder, dirs_exist_ok=True)
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        if result.returncode:
+            shutil.rmtree(folder)
+            pytest.skip(f"npm cannot install axe-core: {result.stderr[-300:]}")
+        try:
+            folder.rename(cache / version)
+        except OSError:  # another process was faster
+            shutil.rmtree(folder)
+    return script.read_text(encoding="utf-8")
+
+
+def find_violations(page: Page) -> list[str]:
+    """Return the rules that axe-core finds violated, with the elements."""
+    page.evaluate(_load_axe())
+    violations: list[str] = page.evaluate(RUN_AXE)
+    return violations
+
+
+def has_overflow(page: Page) -> bool:
+    """Return whether the page, or an open dialog, can be scrolled sideways."""
+    overflow: bool = page.evaluate(IS_TOO_WIDE)
+    return overflow
+
+
+@contextmanager
+def open_page(
+    browser: Browser, url: str, width: int = 1280, scheme: Any = "light", *, has_errors: bool = False
+) -> Iterator[Page]:
+    """Open a page in a profile of its own. At the end no error was logged and no request was blocked or sent elsewhere.
+
+    `has_errors` permits errors, which a lost connection causes.
+    """
+    context = browser.new_context(
+        viewport={"width": width, "height": HEIGHT},
+        color_scheme=scheme,
+        timezone_id=TIME_ZONE,
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith((url, "data:")) else errors.append(request.url))
+    page.on("requestfailed", lambda request: errors.append(f"{request.url} {request.failure}"))
+    page.goto(url)
+    yield page
+    page.evaluate("() => new Promise(resolve => setTimeout(resolve))")  # delivers the events above
+    assert has_errors or errors == []
+    context.close()
+
+
+def measure_delay(page: Page, interact: Callable[[], None]) -> float:
+    """Return the most milliseconds from an interaction that `interact` makes to the next frame."""
+    page.evaluate(RECORD_DELAYS)
+    interact()
+    page.wait_for_timeout(200)  # entries arrive after the frame
+    delay: float = page.evaluate("Math.max(0, ...delays)")
+    return delay
+
+
+def is_responsive(page: Page, interact: Callable[[], None], load: Callable[[], object]) -> bool:
+    """Return whether every interaction is shown within 100 ms under a load that `load` starts.
+
+    A machine that needs more than 40 ms without the load gets as much more with it. It has three rounds, because other
+    processes can stop the browser in one.
+    """
+    limit = max(100, 60 + measure_delay(page, interact))
+    for _ in range(3):
+        load()
+        if measure_delay(page, interact) < limit:
+            return True
+    return False
