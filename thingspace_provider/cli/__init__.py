@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 COMMANDS = {
     "doctor": "Check the configuration, ThingSpace and the listeners.",
     "lint": "Check stack files.",
+    "registrations": "List what is registered with ThingSpace.",
     "emulator": "Run an emulator of ThingSpace on this machine.",
     "listener": "Run a listener: it receives, stores and forwards callbacks.",
     "messages": "List the messages that a listener has stored.",

@@ -114,7 +114,7 @@ def _check_account(
             else skipped(probe_check, "nothing is registered")
         )
         return
-    difference = _describe_difference(existing, host_settings, local, account)
+    difference = describe_difference(existing, host_settings, local, account)
     if difference:
         yield failed(
             registration_check,
@@ -144,7 +144,7 @@ def _probe_check(name: str, account: str, registration: Registration) -> Check:
     return ok(name, " ".join([f"{mask_url(registration.url)} passed the readiness probe.", *log_lines]))
 
 
-def _describe_difference(
+def describe_difference(
     registration: Registration, host_settings: dict[str, Any], local: LocalListenerFiles | None, account: str
 ) -> str:
     """Return how the registration differs from the stack's, or "" if no difference is known."""
