@@ -91,8 +91,8 @@ def test_path_in_a_document_exists(document: str) -> None:
         DOCUMENTS[document],
     )
     for name in names:
-        places = (TOP, (TOP / document).parent)
-        assert any((place / name).exists() for place in places) or any((TOP / "thingspace_provider").rglob(name)), name
+        folders = (TOP, (TOP / document).parent)
+        assert any((folder / name).exists() for folder in folders) or any((TOP / "thingspace_provider").rglob(name)), name
 
 
 def test_readme_has_every_guide_and_every_layer() -> None:
