@@ -26,6 +26,12 @@ KUBERNETES_PROGRAMS = (
     "kubectl",
     "kubelet",
 )
+DEFINITIONS = {  # of resources that are not part of Kubernetes
+    "sigs.k8s.io/gateway-api": "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    "github.com/prometheus-operator/prometheus-operator": (
+        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"
+    ),
+}
 PLUGIN_MODULE = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 
 
@@ -76,6 +82,16 @@ def build_pulumi_plugin() -> Path:
     )
 
 
+def find_definitions() -> list[Path]:
+    """Return the YAML files with the definitions of HTTPRoute and PodMonitor."""
+    folder = HERE / "definitions"
+    go_build.run_go(folder, "mod", "download", *DEFINITIONS)
+    modules = {
+        module: go_build.run_go(folder, "list", "-m", "-f", "{{.Dir}}", module).strip() for module in DEFINITIONS
+    }
+    return [Path(modules[module]) / file for module, file in DEFINITIONS.items()]
+
+
 def build_program(name: str, version: str) -> Path:
     """Build a program that needs nothing beside it."""
     return go_build.cache_or_create(
@@ -86,7 +102,8 @@ def build_program(name: str, version: str) -> Path:
 
 
 def build_all() -> str:
-    """Build what is not cached and return the folders in the form of PATH."""
+    """Build what is not cached and return the folders in the form of PATH. The tests have no network."""
+    find_definitions()
     folders = [
         build_kubernetes(),
         build_program("coredns", read_pinned_version("coredns", "github.com/coredns/coredns")),
