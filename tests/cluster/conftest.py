@@ -76,5 +76,5 @@ def project(
     project = KubernetesProject(tmp_path, own_cluster, emulator, postgres.create_database())
     own_cluster.warnings.clear()
     yield project
-    own_cluster.kubectl("delete", "namespace", project.namespace, "--wait=false")
+    project.close()
     assert own_cluster.warnings == []

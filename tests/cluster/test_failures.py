@@ -19,16 +19,16 @@ from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.waiting import join_thread, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
-ROLLOUT_SECONDS = 25
+ROLLOUT_SECONDS = 15
 OTHER_ADDRESS = "10.244.0.3"
 NO_SERVER = "postgresql://inbox:invented@10.244.0.254:5432/postgres"
 
 
 @contextmanager
 def other_server(cluster: Cluster, host: str) -> Iterator[None]:
-    """Run another web server under a host name, with a trusted certificate. It has no page."""
+    """Run another web server under a host name, with a trusted certificate. It has no pages."""
     ip("address", "add", f"{OTHER_ADDRESS}/24", "dev", BRIDGE)
-    server = http.server.ThreadingHTTPServer((OTHER_ADDRESS, 443), http.server.SimpleHTTPRequestHandler)
+    server = http.server.ThreadingHTTPServer((OTHER_ADDRESS, 443), http.server.BaseHTTPRequestHandler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     cluster.ca.issue_cert(host).configure_cert(context)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -47,19 +47,19 @@ def other_server(cluster: Cluster, host: str) -> Iterator[None]:
 def test_old_listener_serves_when_a_deployment_fails(
     project: KubernetesProject, own_cluster: Cluster, emulator: EmulatorProcess, postgres: PostgresServer
 ) -> None:
-    right = {**project.options, "rollout_timeout_seconds": ROLLOUT_SECONDS}
+    right = {**project.options, "accounts": [ACCOUNT], "rollout_timeout_seconds": ROLLOUT_SECONDS}
     project.change(**right)
     project.up()
     registered = emulator.control("GET", "accounts")
-    elsewhere = f"elsewhere-{project.host}"
+    other_host = f"other-{project.host}"
     store = str(project.options["store"])
     cases: dict[str, tuple[dict[str, Any], str]] = {
         "image": ({"image": "registry.example.com/absent:1"}, "registry.example.com/absent:1"),
         "never ready": ({"store": NO_SERVER}, "10.244.0.254"),
         "password": ({"store": store.replace(PASSWORD, "wrong")}, "password"),
-        "host": ({"host": elsewhere}, elsewhere),
+        "host": ({"host": other_host}, other_host),
     }
-    with other_server(own_cluster, elsewhere):
+    with other_server(own_cluster, other_host):
         for number, (name, (wrong, cause)) in enumerate(cases.items()):
             project.change(**wrong)
             started = time.monotonic()
@@ -70,7 +70,7 @@ def test_old_listener_serves_when_a_deployment_fails(
             assert emulator.control("GET", "accounts") == registered, name
             emulator.send_message(f"during {name}", ACCOUNT)
             wait_until(is_stored(postgres, f"during {name}"), 20, "the old listener stores the message", 0.2)
-            project.change(**right, triggers=[number])
+            project.change(**{**right, "triggers": [number]})
             project.up()
             emulator.send_message(f"after {name}", ACCOUNT)
             wait_until(is_stored(postgres, f"after {name}"), 20, "the new listener stores the message", 0.2)

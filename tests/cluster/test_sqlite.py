@@ -48,7 +48,7 @@ def project(
 ) -> Iterator[KubernetesProject]:
     project = KubernetesProject(tmp_path, own_cluster, emulator, None)
     yield project
-    own_cluster.kubectl("delete", "namespace", project.namespace, "--wait=false")
+    project.close()
     assert own_cluster.warnings == []
 
 

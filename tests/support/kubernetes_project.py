@@ -76,6 +76,11 @@ class KubernetesProject(Project):
         self.options.update(options)
         (self.folder / "options.json").write_text(json.dumps(self.options))
 
+    def close(self) -> None:
+        """Write the output of all commands to the logs and delete the namespace."""
+        (self._cluster.folder / "logs" / f"{self.namespace}.log").write_text("\n".join(self.printed))
+        self._cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
     def objects(self, kinds: str, *selector: str) -> list[dict[str, Any]]:
         """Return the objects of these kinds in the namespace."""
         listed: list[dict[str, Any]] = self._cluster.get(kinds, f"--namespace={self.namespace}", *selector)

@@ -35,6 +35,8 @@ from thingspace_provider.resources.credential import CallbackCredential
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")  # the engine adds up to 16 characters
 REVISION_DIGITS = 12
+# A route to another host is another object, so that the registered URL is served until the registration has followed.
+ROUTED_HOSTS = ["spec.rules[*].host", "spec.hostnames"]
 Transform = Callable[[Manifest], Manifest]
 
 
@@ -200,7 +202,9 @@ class KubernetesListener(pulumi.ComponentResource):
             objects = {}
             for purpose, manifest in manifests.items():
                 suffix = "" if purpose in ("workload", "service") else f"-{purpose}"
-                objects[purpose] = create(f"{name}{suffix}", manifest, pulumi.ResourceOptions(parent=self))
+                replaced = ROUTED_HOSTS if purpose == "route" else None
+                child_opts = pulumi.ResourceOptions(parent=self, replace_on_changes=replaced)
+                objects[purpose] = create(f"{name}{suffix}", manifest, child_opts)
                 if purpose in resolvers:
                     resolvers.pop(purpose)(objects[purpose].metadata["name"])
         finally:
