@@ -299,6 +299,24 @@ def test_an_external_listener_is_probed_unless_the_stack_has_no_readiness(
     assert diagnose("--stack", "dev").status[f"readiness {ACCOUNT}"] == status
 
 
+def test_a_registration_of_another_url_than_that_of_the_listener_on_kubernetes_is_named(
+    emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The store is encrypted, and nothing decrypts it here."""
+    emulator.caller.log_in().register("https://sms.invalid/x", username="u", password="sentinel-password")
+    (tmp_path / "Pulumi.yaml").write_text("name: own\nruntime: python\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text(
+        f"config:\n  thingspace:accounts: ['{ACCOUNT}']\n  thingspace:listener:\n    kind: kubernetes\n"
+        "    image: listener:1\n    host: sms.example.com\n    store: {secure: v1:abcdefgh:ijklmnop=}\n"
+    )
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    diagnosis = diagnose("--stack", "dev")
+    assert diagnosis.check_lines["settings"].startswith("accounts: 1; listener: kubernetes")
+    expected = "but this stack's URL is https://sms.example.com/callbacks/***"
+    assert expected in diagnosis.check_lines[f"registration {ACCOUNT}"]
+
+
 # A stand-in for apsw: an old SQLite cannot be installed beside the new one.
 @pytest.mark.parametrize(("version", "status"), [("3.7.0", "failed"), ("3.51.2", "failed"), ("3.51.3", "ok")])
 def test_a_sqlite_with_the_wal_reset_bug_is_named(monkeypatch: pytest.MonkeyPatch, version: str, status: str) -> None:

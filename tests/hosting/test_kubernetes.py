@@ -406,6 +406,7 @@ def test_instance_is_a_label_that_is_unique_for_a_long_name() -> None:
         ({"ingress": IngressRoute(tls_secret="x", issuer="y")}, "ingress.issuer and tlsSecret are both set"),
         ({"ingress": IngressRoute(issuer="y", issuer_kind="issuer")}, "ingress.issuer_kind must be ClusterIssuer"),
         ({"ingress": IngressRoute(annotations={"a": True})}, "ingress.annotations has a without text"),  # type: ignore[dict-item]
+        ({"admin": AdminAccess("operations")}, "admin_namespaces must be list or tuple, not str"),
         ({"recovery_mode": "always"}, "recovery_mode is 'always'; it must be off or startCallbacks or history"),
         ({"recovery_mode": "history"}, "recovery_credentials must be set for recoveryMode history"),
         (

@@ -124,6 +124,7 @@ class KubernetesListener(pulumi.ComponentResource):
             ingress=(ingress, (IngressRoute, type(None))),
             gateway=(gateway, (GatewayRoute, type(None))),
             admin=(admin, (AdminAccess, type(None))),
+            admin_namespaces=(admin and admin.namespaces, (list, tuple, type(None))),
             replicas=(replicas, (int, type(None))),
             recovery_mode=(recovery_mode, (str, type(None))),
             recovery_credentials=(recovery_credentials, (dict, pulumi.Output, type(None))),
