@@ -92,7 +92,9 @@ def test_path_in_a_document_exists(document: str) -> None:
     )
     for name in names:
         folders = (TOP, (TOP / document).parent)
-        assert any((folder / name).exists() for folder in folders) or any((TOP / "thingspace_provider").rglob(name)), name
+        assert any((folder / name).exists() for folder in folders) or any((TOP / "thingspace_provider").rglob(name)), (
+            name
+        )
 
 
 def test_readme_has_every_guide_and_every_layer() -> None:
