@@ -1,18 +1,20 @@
 """Benchmark of the listener: durable acknowledgements per second, memory and start time.
 
-Three servers receive the same messages over 64 persistent connections, on the same disk in the same run:
+Several servers receive the same messages over 64 persistent connections, on the same disk, in turn and several times:
 
-    listener                 commits in groups
-    one commit per request   same framework, one transaction for each request
     nothing stored           same framework without a store: the limit of the framework
+    listener                 on SQLite, commits in groups
+    one commit per request   same framework, one SQLite transaction for each request
+    hookspool 0.2.0          another durable receiver, with its own framework
+    N on PostgreSQL          one, two and four listeners on one PostgreSQL server
 
-The first two run again with 5 ms added to each sync; strace adds them inside the system call, and this part is skipped
-without strace. Then one listener stores a million messages, for its memory.
-The output has the time of one fdatasync, because durable figures depend on the disk.
+Targets are ratios of medians of one run, because processor and disk change the absolute figures. The listener and one
+commit per request run again with 5 ms added to each sync; strace adds them inside the system call, and this part is
+skipped without strace. Then one listener stores a million messages, for its memory.
 
     python benchmarks/listener_throughput.py           prints tables, writes them and a plot to build/
     python benchmarks/listener_throughput.py --json    prints one JSON object
-    python benchmarks/listener_throughput.py --quick   small numbers
+    python benchmarks/listener_throughput.py --quick   small numbers, once
 """
 
 from __future__ import annotations
@@ -21,18 +23,38 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from listener_bench import hookspool
 from listener_bench.load import CONNECTIONS
 from listener_bench.report import format_table, plot
-from listener_bench.servers import COMMIT_PER_REQUEST, KINDS, LISTENER, Server, slow_sync_command
+from listener_bench.servers import (
+    COMMIT_PER_REQUEST,
+    HOOKSPOOL,
+    LISTENER,
+    NOTHING_STORED,
+    POSTGRES,
+    Replicas,
+    Server,
+    slow_sync_command,
+)
 
-BUILD = Path(__file__).resolve().parent.parent / "build"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(1, str(ROOT))  # for the PostgreSQL server of the tests
+
+from tests.support import postgres_server  # noqa: E402
+
+BUILD = ROOT / "build"
+ROUNDS = 3
 WARM_UP_MESSAGES = 2_000
 MESSAGES = 30_000
+HOOKSPOOL_MESSAGES = 1_000
 SLOW_MESSAGES = {LISTENER: 20_000, COMMIT_PER_REQUEST: 2_000}
 ADDED_SYNC_MILLISECONDS = 5
 STORED_MESSAGES = 1_000_000
@@ -40,11 +62,47 @@ STEPS = 5
 STARTS = 5
 
 
-def measure(kind: str, folder: Path, messages: int, before: list[str] | None = None) -> dict[str, float]:
+def measure(server: Any, messages: int) -> dict[str, float]:
     """Load one server; return its figures with its start time and its memory at the end."""
-    with Server(kind, folder, before) as server:
-        server.load(min(WARM_UP_MESSAGES, messages))
+    with server:
+        server.load(min(WARM_UP_MESSAGES, messages // 5))
         return {**server.load(messages), "ready": server.ready, "megabytes": server.megabytes}
+
+
+def measure_in_turn(
+    folder: Path, starts: dict[str, Callable[[Path], Any]], messages: dict[str, int], rounds: int
+) -> dict[str, dict[str, float]]:
+    """Measure each server in each round, so that load on the machine affects all. Returns medians."""
+    samples = defaultdict(list)
+    for number in range(rounds):
+        for kind, start in starts.items():
+            samples[kind].append(measure(start(folder / f"{kind} {number}"), messages[kind]))
+            print(f"round {number + 1}: {kind}: {samples[kind][-1]['perSecond']:,.0f} messages/s", file=sys.stderr)
+    return {
+        kind: {name: statistics.median(row[name] for row in rows) for name in rows[0]} for kind, rows in samples.items()
+    }
+
+
+def measure_servers(folder: Path, rounds: int, divisor: int) -> dict[str, dict[str, float]]:
+    """Measure all servers that can run on this machine."""
+    messages = defaultdict(lambda: MESSAGES // divisor, {HOOKSPOOL: HOOKSPOOL_MESSAGES // divisor})
+    starts: dict[str, Callable[[Path], Any]] = {
+        kind: lambda folder, kind=kind: Server(kind, folder) for kind in (NOTHING_STORED, LISTENER, COMMIT_PER_REQUEST)
+    }
+    if reason := hookspool.install():
+        print(reason, file=sys.stderr)
+    else:
+        starts[HOOKSPOOL] = hookspool.Hookspool
+    if reason := postgres_server.get_skip_reason():
+        print(reason, file=sys.stderr)
+        return measure_in_turn(folder, starts, messages, rounds)
+    server = postgres_server.PostgresServer()
+    for count, kind in POSTGRES.items():
+        starts[kind] = lambda folder, count=count: Replicas(count, folder, server.create_database())
+    try:
+        return measure_in_turn(folder, starts, messages, rounds)
+    finally:
+        server.remove()
 
 
 def measure_growth(folder: Path, messages: int) -> list[tuple[int, float]]:
@@ -78,13 +136,13 @@ def measure_sync_milliseconds(folder: Path) -> float:
     return statistics.median(durations) * 1000
 
 
-def measure_all(folder: Path, divisor: int) -> dict[str, Any]:
+def measure_all(folder: Path, rounds: int, divisor: int) -> dict[str, Any]:
     """Measure all figures. The divisor reduces the number of messages."""
     figures: dict[str, Any] = {"fdatasyncMilliseconds": measure_sync_milliseconds(folder), "slowDisk": None}
-    figures["servers"] = {kind: measure(kind, folder / kind, MESSAGES // divisor) for kind in KINDS}
+    figures["servers"] = measure_servers(folder, rounds, divisor)
     if before := slow_sync_command(ADDED_SYNC_MILLISECONDS):
         figures["slowDisk"] = {
-            kind: measure(kind, folder / f"slow {kind}", messages // divisor, before)
+            kind: measure(Server(kind, folder / f"slow {kind}", before), messages // divisor)
             for kind, messages in SLOW_MESSAGES.items()
         }
     figures["growth"] = measure_growth(folder / "growth", STORED_MESSAGES // divisor)
@@ -100,10 +158,10 @@ def main() -> None:
     """Measure, print, and write tables and plot to build/."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="small numbers")
+    parser.add_argument("--quick", action="store_true", help="small numbers, once")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        figures = measure_all(Path(name), 20 if options.quick else 1)
+        figures = measure_all(Path(name), *((1, 20) if options.quick else (ROUNDS, 1)))
     if options.json:
         print(json.dumps(figures))
         return

@@ -27,24 +27,24 @@ class Target:
 
 
 def build_targets(figures: dict[str, Any]) -> list[Target]:
-    """Return the targets. Ratios compare with one commit per request in the same run."""
-    listener, commit_per_request = figures["servers"]["listener"], figures["servers"]["one commit per request"]
+    """Return the targets. Rates are compared within one run."""
+    rates = {name: row["perSecond"] for name, row in figures["servers"].items()}
+    listener, nothing_stored = rates["listener"], rates["nothing stored"]
     results = [
-        Target("messages/s, if one fdatasync takes less than 1 ms", listener["perSecond"], 10_000, 1),
-        Target("99th percentile of the response time, ms", listener["p99"], 25, -1),
-        Target("messages/s / one commit per request", listener["perSecond"] / commit_per_request["perSecond"], 1.5, 1),
+        Target("listener / nothing stored", listener / nothing_stored, 0.6, 1),
+        Target("listener / one commit per request", listener / rates["one commit per request"], 1.5, 1),
+        Target("99th percentile of the response time, ms", figures["servers"]["listener"]["p99"], 25, -1),
     ]
-    if slow := figures["slowDisk"]:
-        per_second = slow["listener"]["perSecond"]
+    if rate := rates.get("hookspool 0.2.0"):
+        results.append(Target("listener / hookspool 0.2.0", listener / rate, 1, 1))
+    if one := rates.get("1 on PostgreSQL"):
         results += [
-            Target("messages/s with 5 ms more per sync", per_second, 2000, 1),
-            Target(
-                "messages/s with 5 ms more per sync / one commit per request",
-                per_second / slow["one commit per request"]["perSecond"],
-                5,
-                1,
-            ),
+            Target("1 on PostgreSQL / nothing stored", one / nothing_stored, 0.4, 1),
+            Target("2 on PostgreSQL / 1 on PostgreSQL", rates["2 on PostgreSQL"] / one, 1, 1),
         ]
+    if slow := figures["slowDisk"]:
+        ratio = slow["listener"]["perSecond"] / slow["one commit per request"]["perSecond"]
+        results.append(Target("with 5 ms more per sync: listener / one commit per request", ratio, 5, 1))
     messages, megabytes = figures["growth"][-1]
     return [
         *results,
@@ -86,10 +86,11 @@ def plot(figures: dict[str, Any], file: Path) -> None:
     for shift, (label, rows) in enumerate(
         [("this disk", figures["servers"]), ("5 ms more per sync", figures["slowDisk"] or {})]
     ):
-        positions = [position + 0.4 * shift for position in range(len(rows))]
+        positions = [list(figures["servers"]).index(name) + 0.4 * shift for name in rows]
         bars = left.bar(positions, [row["perSecond"] for row in rows.values()], 0.4, label=label)
         left.bar_label(bars, fmt="{:,.0f}", fontsize="small")
-    left.set_xticks([position + 0.2 for position in range(len(figures["servers"]))], list(figures["servers"]))
+    names = [name.replace(" ", "\n") for name in figures["servers"]]
+    left.set_xticks([position + 0.2 for position in range(len(names))], names, fontsize="small")
     left.set(title="acknowledged messages per second", yscale="log")
     messages, megabytes = zip(*figures["growth"], strict=True)
     right.plot(messages, megabytes, marker="o", label="listener")
