@@ -34,7 +34,13 @@ class Environment:
 
 
 ALL_TESTS = ("tests",)
-SOURCE_TESTS = ("tests/docs", "tests/tools", "tests/deploy", "tests/examples")  # they read the repository
+SOURCE_TESTS = (
+    "tests/docs",
+    "tests/tools",
+    "tests/deploy",
+    "tests/examples",
+    "tests/packaging",
+)  # they read the repository
 SDK_TESTS = (
     "tests/api",
     "tests/lifecycle",
