@@ -13,6 +13,7 @@ from tests.support.emulator_process import EmulatorProcess
 from tests.support.ingress_controller import IngressController
 from tests.support.kubernetes_project import KubernetesProject
 from tests.support.postgres_server import PostgresServer
+from tools.cluster import build
 
 FOLDER, KUBECONFIG = "THINGSPACE_TEST_CLUSTER_FOLDER", "THINGSPACE_TEST_KUBECONFIG"
 
@@ -41,6 +42,19 @@ def cluster(session_cluster: KubernetesClient) -> Iterator[KubernetesClient]:
     session_cluster.warnings.clear()
     yield session_cluster
     assert session_cluster.warnings == []
+
+
+@pytest.fixture(scope="session")
+def definitions(session_cluster: KubernetesClient) -> Iterator[None]:
+    """Definitions of HTTPRoute and PodMonitor, removed at the end if they were not there."""
+    files = [str(path) for path in build.find_definitions()]
+    missing = [file for file in files if not session_cluster.kubectl("get", "--ignore-not-found", "-f", file)]
+    for file in missing:
+        session_cluster.kubectl("create", "-f", file)
+        session_cluster.kubectl("wait", "--for=condition=Established", "-f", file)
+    yield
+    for file in missing:
+        session_cluster.kubectl("delete", "-f", file)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from thingspace_provider.hosting.kubernetes_manifests import (
     ManifestOptions,
     build_manifests,
 )
-from tools.cluster import build
 
 pytestmark = pytest.mark.cluster
 
@@ -63,21 +62,11 @@ SWITCHES: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.fixture(scope="module")
-def _definitions(session_cluster: KubernetesClient) -> Iterator[None]:
-    """HTTPRoute and PodMonitor, removed at the end if they were not there."""
-    files = [str(path) for path in build.find_definitions()]
-    missing = [file for file in files if not session_cluster.kubectl("get", "--ignore-not-found", "-f", file)]
-    for file in missing:
-        session_cluster.kubectl("create", "-f", file)
-        session_cluster.kubectl("wait", "--for=condition=Established", "-f", file)
-    yield
-    for file in missing:
-        session_cluster.kubectl("delete", "-f", file)
-
-
 @pytest.fixture
-def namespace(cluster: KubernetesClient, _definitions: None) -> Iterator[str]:
+def namespace(
+    cluster: KubernetesClient,
+    definitions: None,  # noqa: ARG001  the API server knows HTTPRoute and PodMonitor
+) -> Iterator[str]:
     name = cluster.namespace("restricted")
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
