@@ -193,7 +193,10 @@ def test_the_shown_curl_sends_the_same_request(client: RawApiClient, page: Page)
     assert client.fetch_queue() == ['it\'s "quoted" $HOME `id`']
     page.click("#close")
     page.get_by_role("button", name="Lock out").click()
+    expect(page.locator("#done")).to_contain_text("locked")
+    assert find_violations(page) == []
     page.click("#done-curl")
+    assert find_violations(page) == []
     assert json.dumps({"username": USERNAME}).replace(" ", "") in page.locator("#dialog pre").inner_text()
 
 
@@ -220,6 +223,7 @@ def test_a_lost_connection_is_reported_until_it_is_restored(caller: RawApiClient
         page.context.set_offline(True)
         expect(page.locator("#lost")).to_contain_text("cannot be reached. The page retries. It shows the state of 20")
         expect(page.locator("#state")).to_have_text("Not live")
+        assert find_violations(page) == []
         page.context.set_offline(False)
         expect(page.locator("#lost")).to_be_hidden()
         expect(page.locator("#state")).to_have_text("Live")

@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, Page
 
 PACKAGE = Path(__file__).with_name("axe")
 VIEWPORTS = [
-    (1280, "light"),
     (390, "dark"),
+    pytest.param(1280, "light", marks=pytest.mark.long),
     pytest.param(1280, "dark", marks=pytest.mark.long),
     pytest.param(390, "light", marks=pytest.mark.long),
 ]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.support import postgres_server
 from tests.support.emulator_process import EmulatorProcess
 from tests.support.forwarding_harness import build_sink, read_metric, send
 from tests.support.listener_process import (
@@ -23,6 +24,7 @@ from tests.support.listener_process import (
 )
 from tests.support.load_senders import LoadSenders
 from tests.support.page_checks import VIEWPORTS, find_violations, has_overflow, is_responsive, open_page
+from tests.support.postgres_server import PostgresServer
 from tests.support.recovery_harness import build_recovery_settings
 from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import Receiver
@@ -283,8 +285,8 @@ def test_the_address_shows_the_same_filter_and_message_to_a_colleague(start: Sta
         expect(page.locator("#copy-filter")).to_have_text("Copied")
         filter_link = page.evaluate("navigator.clipboard.readText()")
         page.click("#list li .text")
-        page.get_by_role("button", name="Copy link").last.click()
-        expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        page.locator("#detail").get_by_role("button", name="Copy link").click()
+        expect(page.locator("#detail").get_by_role("button", name="Copied")).to_be_visible()
         message_link = page.evaluate("navigator.clipboard.readText()")
         page.go_back()
         expect(page.locator("#detail")).to_be_hidden()
@@ -339,6 +341,29 @@ def test_an_empty_inbox_says_that_nothing_is_forwarded_and_the_chart_counts_new_
 
 
 @pytest.mark.long
+def test_status_shows_that_the_store_cannot_be_read_until_it_can(start: Start, browser: Browser) -> None:
+    if reason := postgres_server.get_skip_reason():
+        pytest.skip(reason)
+    server = PostgresServer()
+    try:
+        listener = start(store=server.url())
+        with open_page(browser, f"{listener.url}/", has_errors=True) as page:
+            page.fill("#token", API_TOKEN)
+            page.press("#token", "Enter")
+            expect(page.locator("#status")).to_contain_text("ListenerReady")
+            server.stop()
+            expect(page.locator("#status")).to_contain_text("ListenerNot ready")
+            expect(page.locator("#status")).to_contain_text("The store cannot be read.")
+            expect(page.locator("#error")).to_contain_text("The page retries. It shows the state of 20")
+            assert find_violations(page) == []
+            server.start()
+            expect(page.locator("#status")).to_contain_text("ListenerReady")
+            expect(page.locator("#error")).to_be_hidden()
+    finally:
+        server.remove()
+
+
+@pytest.mark.long
 def test_status_shows_the_last_and_the_next_run_of_queue_recovery(
     start: Start, any_port_emulator: EmulatorProcess, browser: Browser
 ) -> None:
@@ -379,6 +404,9 @@ def test_page_responds_within_100_ms_while_10_000_messages_arrive(start: Start, 
 def test_the_page_can_be_used_with_the_keyboard(start: Start, browser: Browser) -> None:
     listener = start()
     send(listener, "first", "second")
+    with open_page(browser, f"{listener.url}/") as page:
+        expect(page.locator("#token")).to_be_focused()
+        assert find_violations(page) == []
     with open_inbox(browser, listener) as page:
         expect(visible_texts(page)).to_have_count(2)
         page.focus("#contains-text")

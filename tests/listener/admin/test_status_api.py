@@ -52,6 +52,7 @@ def test_status_has_the_backlog_and_the_circuit_breaker_of_each_sink(
     assert erp["oldestPendingAt"] == listener.messages()[0]["receivedAt"]
 
 
+@pytest.mark.long
 def test_status_has_the_last_and_the_next_run_of_queue_recovery(
     start: Start, any_port_emulator: EmulatorProcess
 ) -> None:
