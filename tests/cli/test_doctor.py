@@ -299,7 +299,7 @@ def test_an_external_listener_is_probed_unless_the_stack_has_no_readiness(
     assert diagnose("--stack", "dev").status[f"readiness {ACCOUNT}"] == status
 
 
-def test_a_registration_of_another_url_than_that_of_the_listener_on_kubernetes_is_named(
+def test_a_listener_on_kubernetes_has_its_package_and_its_url_checked(
     emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The store is encrypted, and nothing decrypts it here."""
@@ -315,6 +315,9 @@ def test_a_registration_of_another_url_than_that_of_the_listener_on_kubernetes_i
     assert diagnosis.check_lines["settings"].startswith("accounts: 1; listener: kubernetes")
     expected = "but this stack's URL is https://sms.example.com/callbacks/***"
     assert expected in diagnosis.check_lines[f"registration {ACCOUNT}"]
+    assert "listener" not in diagnosis.status
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pulumi_kubernetes" else ...)
+    assert diagnose("--stack", "dev").status["listener"] == "failed"
 
 
 # A stand-in for apsw: an old SQLite cannot be installed beside the new one.

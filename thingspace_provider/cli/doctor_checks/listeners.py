@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -58,6 +59,9 @@ def run_checks(configuration: Configuration, registered: RegistrationsByAccount,
         yield _check_process(listener)
     if kind == "local" and not local_listeners:
         yield skipped("listener", "this stack has no listener on this machine. Run `pulumi up` to start it")
+    if kind == "kubernetes" and importlib.util.find_spec("pulumi_kubernetes") is None:
+        detail = "pulumi_kubernetes is not installed, and `pulumi up` needs it for the listener"
+        yield failed("listener", detail, "Install the extra: pip install -e '.[kubernetes]' in a clone.")
     deadline = time.monotonic() + PROBES_TIMEOUT_SECONDS
     for account, entries in registered.items():
         if time.monotonic() > deadline:
