@@ -1,4 +1,4 @@
-"""hookspool, another durable receiver of webhooks, which nobody of this project wrote.
+"""hookspool, a durable receiver of webhooks by another project.
 
 It commits each request to SQLite (WAL, synchronous = FULL) before it responds. It has a thread for each connection
 here, checks a shared secret, and groups by device; its dispatcher does not run, so that it only receives.

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -43,9 +44,9 @@ def get_skip_reason() -> str:
     return ""
 
 
-def open_postgres_store(url: str, *sinks: str, **timeouts: float) -> PostgresStore:
+def open_postgres_store(url: str, *sinks: str, **options: Any) -> PostgresStore:
     """Open a store with a long connect timeout, because a busy machine needs it."""
-    return PostgresStore(url, "shown", sinks, connect_timeout_seconds=60, **timeouts)
+    return PostgresStore(url, "shown", sinks, connect_timeout_seconds=60, **options)
 
 
 class PostgresServer:
@@ -54,9 +55,10 @@ class PostgresServer:
     Args:
         settings: Settings as `name=value`.
         address: Address to listen on. Its /24 network has access.
+        primary: The server whose standby this one is, with the application name `standby`.
     """
 
-    def __init__(self, *settings: str, address: str = "127.0.0.1") -> None:
+    def __init__(self, *settings: str, address: str = "127.0.0.1", primary: PostgresServer | None = None) -> None:
         self._address = address
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._data = self.folder / "data"
@@ -67,7 +69,12 @@ class PostgresServer:
         secret = self.folder / "password"
         secret.write_text(PASSWORD.replace("%40", "@"))
         secret.chmod(0o644)
-        self._run("initdb", "-D", self._data, "-U", USER, "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8", "-N")
+        if primary:
+            url = f"{primary.url()}?application_name=standby"
+            self._run("pg_basebackup", "-d", url, "-D", self._data, "-R", "-c", "fast", "-N")
+        else:
+            options = ("-U", USER, "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8", "-N")
+            self._run("initdb", "-D", self._data, *options)
         with (self._data / "pg_hba.conf").open("a") as file:
             file.write(f"host all all {address}/24 scram-sha-256\n")
         self.start()
@@ -95,6 +102,10 @@ class PostgresServer:
     def stop(self, mode: str = "fast") -> None:
         """Stop the server. Mode `immediate` is like a crash: the server writes nothing more."""
         self._run("pg_ctl", "-D", self._data, "-w", "-t", str(TIMEOUT_SECONDS), "-m", mode, "stop")
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self._run("pg_ctl", "-D", self._data, "-w", "-t", str(TIMEOUT_SECONDS), "promote")
 
     def kill(self) -> None:
         """Kill the postmaster with SIGKILL and wait until its children have exited."""

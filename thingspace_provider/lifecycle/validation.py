@@ -33,6 +33,7 @@ KUBERNETES_KEYS = {  # of the options of a KubernetesListener that are maps, as 
         "allowedSourceAddresses",
         "trustedProxyHops",
         "minFreeDiskSpace",
+        "requireSynchronousStandby",
         "retentionDays",
         "keepAliveSeconds",
     ),

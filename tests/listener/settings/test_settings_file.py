@@ -133,6 +133,7 @@ def test_every_setting_has_an_environment_variable(tmp_path: Path) -> None:
         "ALLOWED_SOURCE_ADDRESSES": "198.51.100.7,203.0.113.0/24",
         "TRUSTED_PROXY_HOPS": "1",
         "MIN_FREE_DISK_SPACE": "2GB",
+        "REQUIRE_SYNCHRONOUS_STANDBY": "true",
         "RETENTION_DAYS": "90",
         "HOST": "192.0.2.1",
         "PORT": "8080",

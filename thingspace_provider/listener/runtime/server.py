@@ -58,6 +58,7 @@ RESTART_SETTINGS = (
     "admin_port",
     "public_url",
     "min_free_disk_space",
+    "require_synchronous_standby",
     "keep_alive_seconds",
 )
 
@@ -112,7 +113,8 @@ def _build_url(listening_socket: socket.socket) -> str:
 
 def open_store(settings: ListenerSettings) -> Store:
     """Open the store. Raises StoreOpenError."""
-    return factory.open_store(settings.store, [sink.name for sink in settings.sinks])
+    sinks = [sink.name for sink in settings.sinks]
+    return factory.open_store(settings.store, sinks, require_synchronous_standby=settings.require_synchronous_standby)
 
 
 def store_directory(settings: ListenerSettings) -> Path | None:

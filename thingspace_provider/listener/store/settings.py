@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, PlainValidator
 
-from thingspace_provider.listener.setting_types import Secret, Setting, SettingsModel
+from thingspace_provider.listener.setting_types import Secret, Setting, SettingsModel, parse_json
 from thingspace_provider.listener.store.disk_space import MinFreeDiskSpace, parse_disk_space
 from thingspace_provider.listener.store.store_url import parse_store_url
 
@@ -22,3 +22,4 @@ class StoreSettings(SettingsModel):
     min_free_disk_space: Annotated[MinFreeDiskSpace, PlainValidator(parse_disk_space), Setting('"100MB"')] = (
         parse_disk_space("100MB")
     )
+    require_synchronous_standby: Annotated[bool, Setting("true", parse_json)] = False

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.errors import IdleSessionTimeout
+from psycopg.errors import Diagnostic, IdleSessionTimeout
 
 from thingspace_provider.listener.store.base import StoreError, StoreOpenError
 
@@ -35,14 +35,29 @@ SELECT name, set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) 
 GET_PARAMETERS = "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name"
 BACKEND_PID = "SELECT pg_backend_pid()"
 POOLING_CHECKS = 5
+REPLICATION_WAIT = "SyncRepWaitForLSN"
 TRANSACTION_POOLING = "a pooler in front of PostgreSQL pools transactions: set its pool_mode to session"
 SERVER_STATE = "SELECT current_setting('fsync'), current_setting('server_encoding'), pg_is_in_recovery()"
 
 
 class Session(psycopg.Connection[Any]):
-    """Connection whose statements fail at a deadline. The driver waits without limit for a server that hangs."""
+    """Connection whose statements fail at a deadline. The driver waits without limit for a server that hangs.
+
+    `is_unreplicated` is set when a commit that waits for its synchronous standby was cancelled: the server then reports
+    success, although a failover would lose the transaction.
+    """
 
     deadline = 0.0
+    is_unreplicated = False
+
+    def record_cancelled_wait(self, message: Diagnostic) -> None:
+        """Handle a message of the server. The name of its function does not depend on the language, as its text."""
+        self.is_unreplicated |= message.source_function == REPLICATION_WAIT
+
+    def check_replicated(self) -> None:
+        """Raise OperationalError if a commit did not wait for its synchronous standby."""
+        if self.is_unreplicated:
+            raise psycopg.OperationalError("the commit did not wait for its synchronous standby")
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """Run one step of the protocol. Raises OperationalError at the deadline."""
@@ -124,6 +139,7 @@ class ConnectionPool:
         )
         try:
             session.deadline = time.monotonic() + self._connect_timeout_seconds
+            session.add_notice_handler(session.record_cancelled_wait)  # glossary: allow
             _check_server(session)
             _set_parameters(session, self._parameters)
         except BaseException:
@@ -150,6 +166,7 @@ class ConnectionPool:
             session.deadline = time.monotonic() + self._timeout_seconds + self._grace_seconds
             cursor = session.execute(query.encode(), values)
             rows = cursor.fetchall() if cursor.description else []
+            session.check_replicated()
         except BaseException:
             session.close()
             raise

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from thingspace_provider.listener.model import IncomingCallback
-from thingspace_provider.listener.store.base import PurgeResult, Store, StoreOpenError
+from thingspace_provider.listener.store.base import PurgeResult, Store, StoreError, StoreOpenError
 from thingspace_provider.listener.store.duplicates import WINDOW_US, dedup_key, window_key
 from thingspace_provider.listener.store.ordering import ordering_key
 from thingspace_provider.listener.store.postgres.connections import (
@@ -34,7 +34,17 @@ OPEN_TIMEOUT_SECONDS = 30  # replicas may be creating the schema
 APPEND_TIMEOUT_SECONDS = 1.0  # ThingSpace waits for 2 seconds
 BACKGROUND_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 10.0
-APPEND = "SELECT thingspace.append(%(batch)s::json, %(sinks)s::text[])"
+# The condition comes first: without the required standby, nothing is stored and no row returned.
+APPEND = """SELECT thingspace.append(%(batch)s::json, %(sinks)s::text[])
+WHERE NOT %(require_standby)s OR current_setting('synchronous_standby_names') <> ''"""
+CHECK_WRITABLE = """
+UPDATE thingspace.write_check SET writes = writes + 1
+WHERE NOT %(require_standby)s OR current_setting('synchronous_standby_names') <> '' RETURNING 1
+"""
+NO_SYNCHRONOUS_STANDBY = (
+    "this PostgreSQL server has no synchronous standby, and requireSynchronousStandby is true: set "
+    "synchronous_standby_names on the primary"
+)
 PURGE = """
 WITH candidates AS MATERIALIZED (
     SELECT received_at, id, EXISTS (
@@ -58,6 +68,7 @@ class PostgresStore(Store):
         append_timeout_seconds: of one append.
         connect_timeout_seconds: of a connection attempt.
         grace_seconds: from a statement timeout, which the server reports, to the end of the connection.
+        require_synchronous_standby: store only while the server is configured to wait for a standby.
     """
 
     max_batch_size = 500  # some 50 ms: far from the timeout of an append, which would reject all of them
@@ -71,27 +82,32 @@ class PostgresStore(Store):
         append_timeout_seconds: float = APPEND_TIMEOUT_SECONDS,
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         grace_seconds: float = GRACE_SECONDS,
+        require_synchronous_standby: bool = False,
     ) -> None:
         def pool(timeout_seconds: float, parameters: Mapping[str, str]) -> ConnectionPool:
             return ConnectionPool(url, timeout_seconds, parameters, connect_timeout_seconds, grace_seconds)
 
-        _migrate(pool(OPEN_TIMEOUT_SECONDS, {}), masked_url)
+        _migrate(pool(OPEN_TIMEOUT_SECONDS, {}), masked_url, require_synchronous_standby=require_synchronous_standby)
         self._writer = pool(append_timeout_seconds, INDEX_SCANS_ONLY)
         self._background = pool(BACKGROUND_TIMEOUT_SECONDS, INDEX_SCANS_ONLY)
         self._readers = pool(READ_TIMEOUT_SECONDS, {})
         self._reader = PostgresReader(self._readers)
         self._sinks = list(sinks)
+        self._require_synchronous_standby = require_synchronous_standby
         self.outbox = PostgresOutbox(self._background, sinks)
         self.coordination = PostgresCoordination(self._background)
 
     def append(self, callbacks: Sequence[IncomingCallback]) -> None:
         """Store all callbacks or none, with one statement and one sync of the server's disk."""
         batch = json.dumps([_to_row(incoming) for incoming in callbacks])
-        self._writer.fetch_rows(APPEND, {"batch": batch, "sinks": self._sinks})
+        values = {"batch": batch, "sinks": self._sinks, "require_standby": self._require_synchronous_standby}
+        if not self._writer.fetch_rows(APPEND, values):
+            raise StoreError(NO_SYNCHRONOUS_STANDBY)
 
     def check_writable(self) -> None:
         """Commit a write to a table of its own."""
-        self._writer.fetch_rows("UPDATE thingspace.write_check SET writes = writes + 1")
+        if not self._writer.fetch_rows(CHECK_WRITABLE, {"require_standby": self._require_synchronous_standby}):
+            raise StoreError(NO_SYNCHRONOUS_STANDBY)
 
     def purge(self, received_before: int, limit: int, after: tuple[int, int] = (0, 0)) -> PurgeResult:
         """Remove old messages."""
@@ -109,10 +125,12 @@ class PostgresStore(Store):
         self._readers.close()
 
 
-def _migrate(pool: ConnectionPool, masked_url: str) -> None:
+def _migrate(pool: ConnectionPool, masked_url: str, *, require_synchronous_standby: bool) -> None:
     try:
         with pool.open_session() as session, pool.open_session() as other:
             check_session_pooling(session, other)
+            if require_synchronous_standby:
+                _check_standby(session)
             migrate(session)
     except psycopg.ProgrammingError as error:
         # The driver quotes a URL that it cannot parse; only errors of the server have a code.
@@ -122,6 +140,11 @@ def _migrate(pool: ConnectionPool, masked_url: str) -> None:
         raise StoreOpenError(f"{masked_url} cannot be used as a store: {error_text(error)}") from None
     except StoreOpenError as error:
         raise StoreOpenError(f"{masked_url} cannot be used as a store: {error}") from None
+
+
+def _check_standby(session: psycopg.Connection[Any]) -> None:
+    if session.execute("SELECT current_setting('synchronous_standby_names')").fetchone() == ("",):
+        raise StoreOpenError(NO_SYNCHRONOUS_STANDBY)
 
 
 def _to_row(incoming: IncomingCallback) -> dict[str, Any]:
