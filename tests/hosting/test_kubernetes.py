@@ -34,6 +34,7 @@ TOP = Path(__file__).resolve().parent.parent.parent
 HOST, ACCOUNT, TOKEN = "sms.example.com", "0000123456-00001", "sentinel-path-token"
 STORE = "postgresql://thingspace:sentinel-store@db/thingspace"
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"
+pytestmark = pytest.mark.filterwarnings("ignore:There is no current event loop")  # a program has one
 
 
 class Cluster(pulumi.runtime.Mocks):
