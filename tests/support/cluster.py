@@ -153,7 +153,9 @@ class Cluster(KubernetesClient):
             raise
 
     def add_node(self) -> str:
-        """Start a second node and return its name."""
+        """Start the second node, unless it runs, and return its name."""
+        if "kubelet-node2" in self._daemons:
+            return "node2"
         ip("address", "add", f"{SECOND_ADDRESS}/24", "dev", BRIDGE)
         self._start_node("node2", SECOND_ADDRESS)
         self._wait_for_node("node2")

@@ -1,4 +1,4 @@
-"""Steady load of device messages, which the emulator sends, and what became of each request at the ingress."""
+"""Steady load of device messages, which the emulator sends, and the outcome of each request at the ingress."""
 
 from __future__ import annotations
 

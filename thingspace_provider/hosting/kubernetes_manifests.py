@@ -244,6 +244,7 @@ def _pod(options: ManifestOptions) -> Manifest:
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
                 "labelSelector": {"matchLabels": options.selector},
+                "matchLabelKeys": ["pod-template-hash"],  # pods of the old version do not count in a roll-out
             }
         ],
         "containers": [container],

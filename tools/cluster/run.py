@@ -104,7 +104,7 @@ def run(arguments: list[str]) -> int:
 def pytest_command(arguments: list[str]) -> list[str]:
     """Return the command that runs the tests."""
     chosen = arguments or ["tests/cluster"]
-    return [sys.executable, "-m", "pytest", "-m", "cluster", "--durations=0", *chosen]
+    return [sys.executable, "-m", "pytest", "-m", "cluster", "--durations=12", *chosen]
 
 
 def main() -> int:
