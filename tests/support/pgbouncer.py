@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support.listener_process import reserve_port
+from tests.support.patroni import PatroniCluster
 from tests.support.postgres_server import PASSWORD, USER, PostgresServer
 from tests.support.waiting import wait_until
 
@@ -27,7 +28,7 @@ auth_type = any
 
 
 @contextmanager
-def pgbouncer(server: PostgresServer, *settings: str) -> Iterator[str]:
+def pgbouncer(server: PostgresServer | PatroniCluster, *settings: str) -> Iterator[str]:
     """Run PgBouncer until the block ends; yield the URL of its database."""
     assert PROGRAM
     port = reserve_port()
@@ -51,7 +52,7 @@ def pgbouncer(server: PostgresServer, *settings: str) -> Iterator[str]:
 
     try:
         wait_until(accepts_connections, 30, "PgBouncer accepts connections")
-        yield server.url().replace(str(server.port), str(port))
+        yield f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"
     finally:
         process.kill()
         process.wait()

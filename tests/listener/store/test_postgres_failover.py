@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
+from tests.support import patroni
 from tests.support.listener_process import ListenerProcess, NotReady, build_text_callback
 from tests.support.load_senders import LoadSenders
+from tests.support.patroni import PatroniCluster
+from tests.support.pgbouncer import PROGRAM, pgbouncer
 from tests.support.postgres_server import PASSWORD, USER, PostgresServer, open_postgres_store
 from tests.support.store_replica import build_incoming_callback
 from tests.support.waiting import join_thread, wait_until
@@ -115,3 +120,50 @@ def test_no_acknowledged_message_is_lost_when_the_standby_is_promoted(
     finally:
         standby.remove()
         primary.remove()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[PatroniCluster]:
+    """Cluster under Patroni."""
+    if reason := patroni.get_skip_reason():
+        pytest.skip(reason)
+    running = PatroniCluster()
+    yield running
+    running.remove()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("is_pooled", [False, True])
+def test_no_acknowledged_message_is_lost_when_patroni_promotes_the_standby(
+    start: Start, cluster: PatroniCluster, *, is_pooled: bool
+) -> None:
+    """The second failover leaves no synchronous standby, so no standby is required then."""
+    if is_pooled and None in (PROGRAM, patroni.HAPROXY):
+        pytest.skip("PgBouncer or HAProxy is NOT TESTED here: install pgbouncer and haproxy")
+    with contextlib.ExitStack() as stack:
+        url = cluster.url()
+        if is_pooled:
+            stack.enter_context(cluster.haproxy())
+            url = stack.enter_context(pgbouncer(cluster, "pool_mode = session", "server_login_retry = 1"))
+        listener = start(store=url, requireSynchronousStandby=not is_pooled)
+        senders = LoadSenders(listener, f"patroni-{is_pooled}")
+        wait_until(lambda: len(senders.acknowledged) > 500, 60, "messages are acknowledged")
+        cluster.kill_primary()
+        wait_until(lambda: has_failed_over(cluster, needs_standby=not is_pooled), 120, "a standby is promoted")
+        failed_over = time.monotonic()
+        wait_until(lambda: listener.post(build_text_callback()).status_code == 200, 30, "a message is stored")
+        assert time.monotonic() - failed_over < 5
+        senders.end()
+        assert set(senders.acknowledged) <= set(listener.message_texts())
+        listener.stop()
+
+
+def has_failed_over(cluster: PatroniCluster, *, needs_standby: bool) -> bool:
+    """Return whether the primary accepts writes, and waits for a standby."""
+    try:
+        with psycopg.connect(cluster.url(), connect_timeout=2) as admin:
+            [(names,)] = admin.execute("SELECT current_setting('synchronous_standby_names')").fetchall()
+    except psycopg.OperationalError:
+        return False
+    return bool(names) or not needs_standby
