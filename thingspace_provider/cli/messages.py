@@ -46,7 +46,7 @@ Examples:
 """
 
 
-class Time(click.ParamType[str]):
+class Time(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no type parameters
     """A day as 2026-03-01, or a time with its zone as 2026-03-01T08:15:30Z."""
 
     name = "time"

@@ -34,7 +34,7 @@ def listener_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return url(state_dir(command))
 
 
-class StorePath(click.ParamType[Path]):
+class StorePath(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no type parameters
     """SQLite store: a path, or `sqlite:///` and a path."""
 
     name = "store"
