@@ -436,7 +436,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("thingspace ", ["doctor", "lint", "emulator", "listener", "messages"]),
+        ("thingspace ", ["doctor", "lint", "registrations", "emulator", "listener", "messages"]),
         ("thingspace l", ["lint", "listener"]),
         ("thingspace messages --f", ["--follow"]),
         ("thingspace messages re", ["retry"]),
