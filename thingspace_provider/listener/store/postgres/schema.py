@@ -78,6 +78,8 @@ DECLARE
     incoming record;
     original record;
     new_id bigint;
+    new_ids bigint[] := '{}';
+    ordering_keys bigint[] := '{}';
     start_time bigint;
 BEGIN
     SET LOCAL synchronous_commit = on;  -- also if a pooler has mixed up the sessions
@@ -98,13 +100,18 @@ BEGIN
                 incoming.request_id, incoming.dedup_key, incoming.received_at, start_time,
                 coalesce(original.id, incoming.duplicate_of), decode(incoming.body, 'hex'))
         RETURNING id INTO new_id;
-        INSERT INTO thingspace.outbox (message_id, sink, ordering_key, next_attempt_at)
-        SELECT new_id, new_entry.sink, incoming.ordering_key, CASE WHEN NOT EXISTS (
-            SELECT FROM thingspace.outbox AS active
-            WHERE active.sink = new_entry.sink AND active.ordering_key = incoming.ordering_key
-            AND active.next_attempt_at IS NOT NULL) THEN 0 END
-        FROM unnest(sinks) AS new_entry (sink);
+        new_ids := new_ids || new_id;
+        ordering_keys := ordering_keys || incoming.ordering_key;
     END LOOP;
+    -- Once for the batch: for each message it would take twice as long as all else.
+    INSERT INTO thingspace.outbox (message_id, sink, ordering_key, next_attempt_at)
+    SELECT stored.id, new_entry.sink, stored.ordering_key, CASE WHEN stored.is_first AND NOT EXISTS (
+        SELECT FROM thingspace.outbox AS active
+        WHERE active.sink = new_entry.sink AND active.ordering_key = stored.ordering_key
+        AND active.next_attempt_at IS NOT NULL) THEN 0 END
+    FROM (SELECT id, ordering_key, id = min(id) OVER (PARTITION BY ordering_key) AS is_first
+          FROM unnest(new_ids, ordering_keys) AS row (id, ordering_key)) AS stored
+    CROSS JOIN unnest(sinks) AS new_entry (sink);
 END $$;
 
 CREATE OR REPLACE FUNCTION thingspace.activate_next(for_sink text, ordering_keys bigint[]) RETURNS void
