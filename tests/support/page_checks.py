@@ -24,6 +24,8 @@ VIEWPORTS = [
 ]
 HEIGHT = 844
 TIME_ZONE = "America/New_York"  # never UTC
+FIND_SHADOWED = """[...document.querySelectorAll("form *")].flatMap(element => [element.id, element.name])
+  .filter(name => name && name in HTMLFormElement.prototype).map(name => `shadows form.${name}`)"""
 RUN_AXE = (
     "async () => (await axe.run()).violations.map(found => [found.id, ...found.nodes.map(node => node.html)].join())"
 )
@@ -65,9 +67,9 @@ def _load_axe() -> str:
 
 
 def find_violations(page: Page) -> list[str]:
-    """Return the rules that axe-core finds violated, with the elements."""
+    """Return the rules that axe-core finds violated, with the elements, and fields that shadow their form's members."""
     page.evaluate(_load_axe())
-    violations: list[str] = page.evaluate(RUN_AXE)
+    violations: list[str] = page.evaluate(RUN_AXE) + page.evaluate(FIND_SHADOWED)
     return violations
 
 
