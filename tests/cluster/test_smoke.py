@@ -38,3 +38,14 @@ def test_pod_runs_the_listeners_image_when_pod_security_is_restricted(own_cluste
     )
     assert "Usage: thingspace listener" in own_cluster.kubectl("logs", "listener", f"--namespace={namespace}")
     assert own_cluster.warnings == []
+
+
+def test_warnings_are_found_when_a_client_hides_them(own_cluster: Cluster) -> None:
+    namespace = own_cluster.namespace()
+    labels = {"app": "unrestricted"}
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": LISTENER_IMAGES["v1"]}]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": pod}
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    own_cluster.request("POST", path, json={"metadata": {"name": "unrestricted"}, "spec": spec})
+    [warning] = own_cluster.find_warnings(namespace)
+    assert "create deployments unrestricted: would violate PodSecurity" in warning

@@ -63,6 +63,14 @@ COREDNS = """
   }}
 }}
 """
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "verbs": ["create", "update", "patch"]}, {"level": "None"}],
+}
+WARNING_ANNOTATIONS = ("pod-security.kubernetes.io/audit-violations", "k8s.io/deprecated")
+COMPONENTS = ("kube-", "kubelet/")  # user agents of the cluster itself
 SYSTEM_CONTROLS = {"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1"}
 
 
@@ -107,7 +115,7 @@ class KubernetesClient:
     def namespace(self, pod_security: str = "restricted") -> str:
         """Create a namespace in which this Pod Security level is enforced and warned of. Return its name."""
         name = f"test-{os.getpid()}-{next(self._namespace_numbers)}"
-        levels = {f"pod-security.kubernetes.io/{mode}": pod_security for mode in ("enforce", "warn")}
+        levels = {f"pod-security.kubernetes.io/{mode}": pod_security for mode in ("enforce", "warn", "audit")}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": levels}})
         wait_until(
             lambda: self.get("serviceaccounts", f"--namespace={name}"),
@@ -143,6 +151,7 @@ class Cluster(KubernetesClient):
         self.ca = trustme.CA()
         self.ca_file = folder / "ca.pem"
         self.hosts = folder / "hosts"
+        self.audit_log = folder / "logs" / "audit.log"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         for name in ("logs", "certificates", "network", "configuration"):
             (folder / name).mkdir()
@@ -165,6 +174,20 @@ class Cluster(KubernetesClient):
         """Let a host name resolve to an address, in pods and outside."""
         lines = [line for line in self.hosts.read_text().splitlines() if line.split()[1:] != [host]]
         self.hosts.write_text("\n".join([*lines, f"{address} {host}", ""]))  # the same file: it is mounted
+
+    def find_warnings(self, namespace: str) -> list[str]:
+        """Return the requests to change objects of a namespace that the API server has warned of.
+
+        Clients other than kubectl hide its warnings. The audit log has those of Pod Security and of old API versions.
+        """
+        found = []
+        for line in self.audit_log.read_text().splitlines():
+            event = json.loads(line)
+            target, annotations = event.get("objectRef", {}), event.get("annotations", {})
+            if target.get("namespace") == namespace and not event["userAgent"].startswith(COMPONENTS):
+                reasons = [annotations[name] for name in WARNING_ANNOTATIONS if name in annotations]
+                found += [f"{event['verb']} {target['resource']} {target.get('name')}: {reason}" for reason in reasons]
+        return found
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Send a request to the API server and return the object of its response."""
@@ -287,6 +310,8 @@ class Cluster(KubernetesClient):
             "--kubelet-preferred-address-types=InternalIP",  # names of nodes do not resolve
             "--enable-priority-and-fairness=false",
             "--profiling=false",
+            f"--audit-policy-file={self._write('audit.json', AUDIT_POLICY)}",
+            f"--audit-log-path={self.audit_log}",
         )
         controller = (f"--kubeconfig={self.kubeconfig}", "--bind-address=127.0.0.1", "--leader-elect=false")
         self._wait(lambda: self.request("GET", "/api/v1/namespaces/kube-system"), "the API server is ready")

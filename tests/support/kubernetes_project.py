@@ -77,9 +77,11 @@ class KubernetesProject(Project):
         (self.folder / "options.json").write_text(json.dumps(self.options))
 
     def close(self) -> None:
-        """Write the output of all commands to the logs and delete the namespace."""
+        """Write the output of all commands to the logs, delete the namespace, and check that nothing was warned of."""
         (self._cluster.folder / "logs" / f"{self.namespace}.log").write_text("\n".join(self.printed))
         self._cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        warnings = self._cluster.find_warnings(self.namespace)
+        assert not warnings, warnings
 
     def objects(self, kinds: str, *selector: str) -> list[dict[str, Any]]:
         """Return the objects of these kinds in the namespace."""
