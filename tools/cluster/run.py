@@ -10,9 +10,11 @@ THINGSPACE_TEST_KUBECONFIG names the configuration of an existing cluster. The t
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,7 @@ PACKAGES = {  # Debian's package of each program
     "/usr/lib/postgresql": "postgresql",
 }
 LOGS = TOP / "build" / "cluster-logs"
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -107,6 +110,11 @@ def pytest_command(arguments: list[str]) -> list[str]:
     return [sys.executable, "-m", "pytest", "-m", "cluster", "--durations=12", *chosen]
 
 
+def end_with_parent() -> None:
+    """Let the kernel kill this process when its parent, make, has ended."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> int:
     """Run the tests where the environment says."""
     os.environ["PATH"] += f":{SBIN}"
@@ -117,6 +125,7 @@ def main() -> int:
     if reason := explain_why_not():
         go_build.log(f"== cluster NOT RUN: {reason}; or name an existing cluster in THINGSPACE_TEST_KUBECONFIG")
         return 1
+    end_with_parent()
     try:
         return run(sys.argv[1:])
     except (go_build.BuildFailed, get.PulumiCliUnavailable) as error:
