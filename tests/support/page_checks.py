@@ -1,8 +1,9 @@
-"""Checks of a web page in a browser: accessibility by axe-core, console, requests, width, delay of an interaction."""
+"""Checks of a web page in a browser: accessibility by axe-core, console, requests, width, longest task."""
 
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -31,14 +32,6 @@ RUN_AXE = (
 )
 IS_TOO_WIDE = """[document.documentElement, ...document.querySelectorAll("dialog[open]")].some(
   element => element.scrollWidth > element.clientWidth)"""
-RECORD_DELAYS = """() => {
-  window.delays = [];
-  window.observer?.disconnect();
-  window.observer = new PerformanceObserver(list => {
-    for (const entry of list.getEntries()) if (entry.interactionId) delays.push(entry.duration);
-  });
-  observer.observe({type: "event", durationThreshold: 16});
-}"""
 
 
 @functools.cache
@@ -107,24 +100,27 @@ def open_page(
     context.close()
 
 
-def measure_delay(page: Page, interact: Callable[[], None]) -> float:
-    """Return the most milliseconds from an interaction that `interact` makes to the next frame."""
-    page.evaluate(RECORD_DELAYS)
-    interact()
-    page.wait_for_timeout(200)  # entries arrive after the frame
-    delay: float = page.evaluate("Math.max(0, ...delays)")
-    return delay
+def measure_longest_task(page: Page, interact: Callable[[], None]) -> float:
+    """Return the milliseconds of processor time of the longest task of the page's main thread during `interact`.
 
-
-def is_responsive(page: Page, interact: Callable[[], None], load: Callable[[], object]) -> bool:
-    """Return whether every interaction is shown within 100 ms under a load that `load` starts.
-
-    A machine that needs more than 40 ms without the load gets as much more with it. It has three rounds, because other
-    processes can stop the browser in one.
+    An interaction waits for the task that runs, then for its own. Processor time does not depend on other processes.
     """
-    limit = max(100, 60 + measure_delay(page, interact))
-    for _ in range(3):
-        load()
-        if measure_delay(page, interact) < limit:
-            return True
-    return False
+    browser = page.context.browser
+    assert browser
+    browser.start_tracing(
+        page=page, categories=["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"]
+    )
+    interact()
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    threads = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [
+        event["tdur"]
+        for event in events
+        if "RunTask" in event["name"] and "tdur" in event and (event["pid"], event["tid"]) in threads
+    ]
+    assert len(tasks) > 100
+    return float(max(tasks)) / 1000
