@@ -100,7 +100,7 @@ def open_page(
     context.close()
 
 
-def measure_longest_task(page: Page, interact: Callable[[], None]) -> float:
+def measure_max_task(page: Page, interact: Callable[[], None]) -> float:
     """Return the milliseconds of processor time of the longest task of the page's main thread during `interact`.
 
     An interaction waits for the task that runs, then for its own. Processor time does not depend on other processes.
