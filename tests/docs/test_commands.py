@@ -29,7 +29,7 @@ INLINE = sorted(
         for code in re.findall(r"`((?:thingspace|make)(?: [^`]*)?)`", text)
     }
 )
-TARGETS = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z./-]+):", (TOP / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 EXTRAS = set(re.findall(r"^(\w+) = \[", (TOP / "pyproject.toml").read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 
