@@ -133,6 +133,13 @@ def test_stack_file_is_not_written_when_the_urls_have_no_common_form(
     assert not file.exists()
 
 
+def test_stack_file_that_cannot_be_written_is_an_error(tmp_path: Path, thingspace: ThingSpaceClient) -> None:
+    register(thingspace, ACCOUNT, URL)
+    (tmp_path / "Pulumi.test.yaml").symlink_to("/absent/file")
+    output = run("--account", ACCOUNT, "--write-stack-file", str(tmp_path / "Pulumi.test.yaml"), status=1).output
+    assert "cannot be written" in output
+
+
 def test_stack_file_is_not_written_when_nothing_is_registered(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.test.yaml"
     assert "no account" in run("--account", ACCOUNT, "--write-stack-file", str(file), status=1).output
@@ -156,6 +163,15 @@ def test_rejected_login_is_one_error_and_is_not_repeated(
     assert emulator.count_calls()["login"] == 1
 
 
-@pytest.mark.parametrize("options", [(), ("--account", ""), ("--stack", "dev"), ("--profile", "no name")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--account", ""),
+        ("--stack", "dev"),
+        ("--profile", "no name"),
+        ("--account", ACCOUNT, "--write-stack-file", "absent/Pulumi.test.yaml"),
+    ],
+)
 def test_wrong_use_exits_with_2(options: tuple[str, ...]) -> None:
     run(*options, status=2)

@@ -112,8 +112,9 @@ def _check_options(stack: str | None, profile: str | None, accounts: tuple[str, 
     for account in accounts:
         for failure in validation.account_name_errors("account", account):
             raise click.BadParameter(failure.reason, param_hint="--account")
-    if stack_file is not None and stack_file.exists():
-        raise click.BadParameter(f"{stack_file} exists", param_hint="--write-stack-file")
+    if stack_file is not None and (stack_file.exists() or not stack_file.parent.is_dir()):
+        reason = f"{stack_file} exists" if stack_file.exists() else f"the directory {stack_file.parent} does not exist"
+        raise click.BadParameter(reason, param_hint="--write-stack-file")
 
 
 def _read_settings(stack: str | None, redactor: Redactor) -> Configuration:
@@ -185,6 +186,9 @@ def _write_stack_file(path: Path, registered: dict[str, list[Registration]]) -> 
         accounts="\n".join(f'    - "{account}"' for account in urls),
         url=yaml.safe_dump(url, width=1000).removesuffix("\n...\n").strip(),
     )
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        exit_with_error(f"{path} cannot be written: {error.strerror}")
