@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -124,7 +125,19 @@ def test_a_proxy_is_not_used_for_loopback_addresses(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
     thingspace.start_callbacks(ACCOUNT)
+
+
+def test_a_request_never_changes_the_environment_that_other_threads_read(
+    thingspace: ThingSpaceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: list[object] = []
+    monkeypatch.setattr(os, "putenv", lambda *change: changes.append(change))
+    monkeypatch.setattr(os, "unsetenv", changes.append)
+    thingspace.start_callbacks(ACCOUNT)
+    assert changes == []
 
 
 def test_an_unreachable_base_url_is_shown_without_its_password(credentials: Credentials) -> None:

@@ -241,7 +241,7 @@ class OutageResult:
         """Check result, calls and duration of an outage, and the result of the next update."""
         error = self.errors.get(outage.name, "")
         assert bool(error) == bool(outage.expected_error), error
-        assert outage.expected_error in error
+        assert outage.expected_error in error, error
         if error and "logging in" not in error:
             assert f"for account {build_accounts(outage)[0]}" in error
         assert self.calls[outage.name] == outage.calls
@@ -249,5 +249,5 @@ class OutageResult:
         own_lines = [line for line in self.printed.splitlines() if any(prefix in line for prefix in prefixes)]
         assert any(outage.expected_log in line for line in own_lines) or not outage.expected_log, own_lines
         assert self.seconds[outage.name] < 2 * self.deadline + SLACK_SECONDS  # a registration, then an activation
-        assert outage.name not in self.next_errors
+        assert outage.name not in self.next_errors, self.next_errors[outage.name]
         assert self.is_listening[outage.name]

@@ -111,8 +111,9 @@ class RequestsTransport:
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float
     ) -> HttpResponse:
-        # Never use a proxy for loopback addresses.
-        proxies = {"no_proxy": "*"} if is_loopback(urlsplit(url).hostname or "") else None
+        # Never use a proxy for loopback addresses. With the key no_proxy instead, requests would change os.environ for
+        # a moment, which another thread may be reading.
+        proxies = dict.fromkeys(("http", "https", "all"), "") if is_loopback(urlsplit(url).hostname or "") else None
         connect_timeout_seconds = min(self._connect_timeout_seconds, seconds)
         try:
             with self._session.request(
