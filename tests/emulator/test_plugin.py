@@ -24,6 +24,7 @@ def test_fixtures_deliver_a_message_from_a_device_to_a_listener(
     assert client.register(thingspace_listener.registered_url, account).status == 200
     thingspace_emulator.send_message("live")
     assert thingspace_listener.wait_for(1) == ["live"]
+    thingspace_emulator.wait_until_idle()  # the journal has a delivery when its response has arrived
     client.start_callbacks(account)
     assert thingspace_listener.wait_for(2) == ["live", "queued"]
     thingspace_emulator.wait_until_idle()

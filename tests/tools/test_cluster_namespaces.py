@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import time_limit, wait_until
+from tools.cluster import run
 from tools.cluster.namespaces import find_hierarchies
 from tools.cluster.run import TOP, explain_why_not
 
@@ -31,3 +32,14 @@ def test_no_process_cgroup_or_folder_remains_when_the_run_is_killed() -> None:
         process.kill()
     wait_until(lambda: not Path(folder).exists(), 30, "the folder is removed")
     assert not any(cgroup.exists() for cgroup in cgroups)  # one with a running process cannot be removed
+
+
+def test_only_missing_packages_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(run, "PACKAGES", {"sh": "dash", "absent-program": "absent-package", "/absent": "other-package"})
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("shutil.which", lambda program: None if program.startswith(("absent", "/")) else program)
+    monkeypatch.setattr("subprocess.run", lambda command, **_: commands.append(command))
+    run.install_packages()
+    assert commands[1][-2:] == ["absent-package", "other-package"]
+    assert "apt-get install" in run.explain_why_not()

@@ -46,15 +46,28 @@ PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
+def missing_packages() -> list[str]:
+    """Return the packages whose programs are not installed."""
+    return sorted({name for path, name in PACKAGES.items() if not (shutil.which(path) or Path(path).exists())})
+
+
+def install_packages() -> None:
+    """Install the missing packages, as root on Debian. A failure shows as packages that are still missing."""
+    packages = missing_packages()
+    if not packages or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    go_build.log(f"installing {' '.join(packages)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+        subprocess.run(["apt-get", "-q", *command], check=False, env=environment, stdout=subprocess.DEVNULL)
+
+
 def explain_why_not() -> str:
     """Return why the cluster cannot run on this machine, or an empty string."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "a cluster needs Linux and root"
-    missing = {
-        package for program, package in PACKAGES.items() if not (shutil.which(program) or Path(program).is_dir())
-    }
-    if missing:
-        return f"install what is missing: apt-get install --no-install-recommends {' '.join(sorted(missing))}"
+    if packages := missing_packages():
+        return f"install what is missing: apt-get install --no-install-recommends {' '.join(packages)}"
     done = subprocess.run(
         ["unshare", "--net", "--mount", "--pid", "--cgroup", "--fork", "true"],
         check=False,
@@ -122,6 +135,7 @@ def main() -> int:
         pulumi = get.find_pulumi_cli(os.environ.get("PULUMI_CLI", ""))
         os.environ["PATH"] = f"{pulumi}:{os.environ['PATH']}"
         return subprocess.run(pytest_command(sys.argv[1:]), cwd=TOP, check=False).returncode
+    install_packages()
     if reason := explain_why_not():
         go_build.log(f"== cluster NOT RUN: {reason}; or name an existing cluster in THINGSPACE_TEST_KUBECONFIG")
         return 1
