@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -13,7 +12,6 @@ from thingspace_provider.cli.doctor_checks.check import Check, Checks, environme
 from thingspace_provider.cli.doctor_checks.configuration import Configuration, ResolvedUser
 from thingspace_provider.cli.output import print_json, print_line
 from thingspace_provider.common.redaction import Redactor
-from thingspace_provider.lifecycle import validation
 
 COLORS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 EXAMPLE = """
@@ -38,10 +36,7 @@ def command(stack: str | None, profile: str | None, accounts: tuple[str, ...], a
 
     Exits with 1 if a check failed. Never prints a secret.
     """
-    if stack is not None and not Path("Pulumi.yaml").is_file():
-        raise click.UsageError("--stack needs a Pulumi project. There is no Pulumi.yaml in this folder")
-    for failure in validation.check_profile({"profile": profile}):
-        raise click.BadParameter(failure.reason, param_hint="--profile")
+    configuration.check_options(stack, profile)
     redactor = environment_secrets(os.environ)
     checks = []
     for check in _run_checks(stack, profile, accounts, redactor):

@@ -105,10 +105,7 @@ def command(
 
 
 def _check_options(stack: str | None, profile: str | None, accounts: tuple[str, ...], stack_file: Path | None) -> None:
-    if stack is not None and not Path("Pulumi.yaml").is_file():
-        raise click.UsageError("--stack needs a Pulumi project. There is no Pulumi.yaml in this folder")
-    for failure in validation.check_profile({"profile": profile}):
-        raise click.BadParameter(failure.reason, param_hint="--profile")
+    configuration.check_options(stack, profile)
     for account in accounts:
         for failure in validation.account_name_errors("account", account):
             raise click.BadParameter(failure.reason, param_hint="--account")

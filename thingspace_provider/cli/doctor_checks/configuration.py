@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
+
 from thingspace_provider.api import Credentials
 from thingspace_provider.api.errors import CredentialsMissing, InvalidSetting
 from thingspace_provider.cli.doctor_checks.check import Check, Checks, failed, failed_with, ok, skipped
@@ -21,6 +23,7 @@ from thingspace_provider.config.limits import resolve_limits
 from thingspace_provider.config.stack_linter import StackFile
 from thingspace_provider.config.stack_schema import NAMESPACE
 from thingspace_provider.config.yaml_positions import YamlSyntaxError, compose_file
+from thingspace_provider.lifecycle import validation
 from thingspace_provider.lifecycle.model import UNKNOWN
 
 PUBLIC_FIELDS = {"username", "base_url"}  # of the credentials
@@ -53,6 +56,14 @@ class Configuration:
         """Return the usable account names."""
         listed = self.value("accounts")
         return [name for name in listed if isinstance(name, str) and name] if isinstance(listed, list) else []
+
+
+def check_options(stack: str | None, profile: str | None) -> None:
+    """Reject `--stack` without a project, and an invalid `--profile`. Raises click.UsageError."""
+    if stack is not None and not Path("Pulumi.yaml").is_file():
+        raise click.UsageError("--stack needs a Pulumi project. There is no Pulumi.yaml in this folder")
+    for failure in validation.check_profile({"profile": profile}):
+        raise click.BadParameter(failure.reason, param_hint="--profile")
 
 
 def run_checks(stack: str | None, pulumi_cli: PulumiCli | None, redactor: Redactor) -> Checks[Configuration]:
