@@ -76,7 +76,7 @@ lock: .venv/ready            ## pin the newest and the oldest dependencies that 
 	$(COMPILE) --resolution lowest-direct pyproject.toml -o build/oldest.txt
 	$(COMPILE) --generate-hashes --extra dev pyproject.toml -c build/oldest.txt -o requirements-oldest.txt
 	echo 'pulumi; sys_platform == "none"' > build/without-pulumi.txt
-	$(IMAGE_COMPILE) $(foreach extra,listener postgres kafka,--extra $(extra)) --override build/without-pulumi.txt pyproject.toml -o deploy/requirements.txt
+	$(IMAGE_COMPILE) $(foreach extra,listener postgres kafka telemetry,--extra $(extra)) --override build/without-pulumi.txt pyproject.toml -o deploy/requirements.txt
 	echo hatchling > build/build-system.txt
 	$(IMAGE_COMPILE) build/build-system.txt -o deploy/requirements-build.txt
 
