@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pulumi
@@ -16,7 +17,6 @@ CREDENTIAL = CallbackCredential.__new__(CallbackCredential)  # only passed on
 LIST = 'account_names: must be a list, for example ["0000123456-00001"]'
 
 
-@pytest.mark.filterwarnings("ignore:There is no current event loop")  # a program has one
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -40,7 +40,10 @@ def test_invalid_argument_is_rejected(changes: dict[str, Any], message: str) -> 
         "listener": ExternalListener(url="https://sms.example.com/{account}"),
         "credential": CREDENTIAL,
     }
-    arguments |= {name: value() if callable(value) else value for name, value in changes.items()}
+
+    async def run_program() -> None:  # an Output needs an event loop
+        SmsCallbacks("sms", **arguments | {key: it() if callable(it) else it for key, it in changes.items()})
+
     with pytest.raises(InvalidArgument) as error:
-        SmsCallbacks("sms", **arguments)
+        asyncio.run(run_program())
     assert message in str(error.value)
