@@ -76,6 +76,7 @@ def test_invalid_argument_is_one_error_without_a_traceback(
     assert emulator.count_calls() == {}
 
 
+@pytest.mark.long
 def test_secret_url_stays_secret_however_short_its_token_is(project: Project, thingspace: ThingSpaceClient) -> None:
     url = "https://sms.example.com/cb/sentinel-1"
     options = "readiness=False"

@@ -41,6 +41,7 @@ def find_failed(checks: dict[str, dict[str, str]]) -> list[str]:
     return [name for name, check in checks.items() if check["status"] == "failed"]
 
 
+@pytest.mark.long
 def test_doctor_passes_for_a_deployed_stack_and_names_later_failures(
     project: Project, emulator: EmulatorProcess
 ) -> None:

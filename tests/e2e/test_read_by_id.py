@@ -28,6 +28,7 @@ pulumi.export("values", [credential.username, registration.url, activation.accou
 """
 
 
+@pytest.mark.long
 def test_every_resource_is_read_by_id_without_drift(
     deployed: Project, thingspace: ThingSpaceClient, emulator: EmulatorProcess
 ) -> None:

@@ -35,6 +35,7 @@ def test_an_activation_is_small_and_holds_no_path_of_this_machine(project: Proje
         assert {"sourcePosition", "stackTrace"}.isdisjoint(activation)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.stem)
 def test_a_stack_of_an_earlier_version_is_refreshed_updated_and_destroyed(
     project: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient, state: Path
