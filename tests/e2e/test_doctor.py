@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.pulumi_project import Project
 from thingspace_provider.lifecycle.listener_process import DetachedProcess

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.emulator_process import ACCOUNT, SERVICE, EmulatorProcess
 from tests.support.pulumi_project import Project
 from thingspace_provider.api import Registration, ThingSpaceClient
