@@ -120,6 +120,7 @@ class Project:
         (folder / "state").mkdir()
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("THINGSPACE_", "PULUMI_"))},
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
             "PULUMI_HOME": str(folder / "home"),
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
