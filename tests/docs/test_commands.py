@@ -53,7 +53,7 @@ def test_command_and_its_options_exist(document: str, command: str) -> None:
             }
             assert extras <= EXTRAS
         case [program, *_] if "/" in program:
-            assert program.startswith(".venv/") or Path(TOP, program).is_file()
+            assert ".venv" in program.split("/") or Path(TOP, program).is_file()
         case _:
             assert not words or words[0] in {
                 "export",

@@ -17,7 +17,13 @@ TOP = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = {
     str(path.relative_to(TOP)): path.read_text(encoding="utf-8")
     for path in sorted(
-        [*TOP.glob("*.md"), *TOP.glob("docs/**/*.md"), *TOP.glob("examples/**/*.md"), *TOP.glob(".github/**/*.md")]
+        [
+            *TOP.glob("*.md"),
+            *TOP.glob("docs/**/*.md"),
+            *TOP.glob("examples/**/*.md"),
+            *TOP.glob("policy/*.md"),
+            *TOP.glob(".github/**/*.md"),
+        ]
     )
 }
 README = DOCUMENTS["README.md"]

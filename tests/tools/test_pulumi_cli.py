@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.pulumi_cli.get import built_name
+
 GET = Path(__file__).resolve().parent.parent.parent / "tools" / "pulumi_cli" / "get.py"
 VERSION = "3.259.0"
 
@@ -69,7 +71,7 @@ def test_a_pulumi_without_its_python_host_is_rejected(folder: Path) -> None:
 
 def test_a_cached_version_is_used_before_a_new_one_is_installed(folder: Path) -> None:
     cached = write_program(
-        folder / "cache" / "thingspace-provider" / "pulumi-cli" / f"{VERSION}-built" / "bin", "pulumi", "x"
+        folder / "cache" / "thingspace-provider" / "pulumi-cli" / built_name(VERSION) / "bin", "pulumi", "x"
     )
     result = run_get(folder)
     assert (result.returncode, result.stdout.strip()) == (0, str(cached.parent))

@@ -13,12 +13,14 @@ Standard output has one line, the folder. The log goes to standard error.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from tools import go_build
 HERE = Path(__file__).resolve().parent
 CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 HOST_PACKAGE = "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python"
+HOST = HERE / "python-host"
+HOST_PATCH = HOST / "plugin_directory.go"
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 
 # 3.139.0 is the first version that passes stack configuration (thingspace:*) to dynamic providers.
@@ -110,6 +114,17 @@ def install(version: str) -> Path:
     return go_build.cache_or_create(CACHE / f"{version}-installed", "pulumi", run_installer)
 
 
+def build_python_host(target: Path, **stamp: str) -> None:
+    """Build the language host with python-host/plugin_directory.go, without which it starts no policy pack."""
+    source = Path(go_build.run_go(HOST, "list", "-f", "{{.Dir}}", HOST_PACKAGE).strip()) / "main.go"
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("go.mod", "go.sum", HOST_PATCH.name):
+            shutil.copy(HOST / name, scratch)
+        text = source.read_text().replace("[]string{req.Program}", "[]string{pluginDirectory(req)}")
+        (Path(scratch) / "main.go").write_text(text)
+        go_build.compile_package(Path(scratch), ".", target, **stamp)
+
+
 def build(version: str) -> Path:
     """Build the pinned Go modules into this user's cache and return the folder of the programs."""
 
@@ -122,7 +137,7 @@ def build(version: str) -> Path:
         folder = root / "bin"
         stamp = {f"{SDK_MODULE}/go/common/version.Version": f"v{version}"}
         go_build.compile_package(HERE / "cli", CLI_PACKAGE, folder / "pulumi", **stamp)
-        go_build.compile_package(HERE / "python-host", HOST_PACKAGE, folder / "pulumi-language-python", **stamp)
+        build_python_host(folder / "pulumi-language-python", **stamp)
         sdk = Path(go_build.run_go(HERE / "cli", "list", "-m", "-f", "{{.Dir}}", SDK_MODULE).strip())
         for script in ("python/cmd/pulumi-language-python-exec", "python/dist/pulumi-resource-pulumi-python"):
             target = folder / Path(script).name
@@ -130,14 +145,19 @@ def build(version: str) -> Path:
             target.chmod(0o755)
 
     try:
-        return go_build.cache_or_create(CACHE / f"{version}-built", "pulumi", run_build)
+        return go_build.cache_or_create(CACHE / built_name(version), "pulumi", run_build)
     except go_build.BuildFailed as error:
         raise PulumiCliUnavailable(str(error)) from error
 
 
+def built_name(version: str) -> str:
+    """Return the name of the cached build, which changes with the language host."""
+    return f"{version}-built-{hashlib.sha256(HOST_PATCH.read_bytes()).hexdigest()[:8]}"
+
+
 def find_cached(version: str) -> Path:
     """Return the folder of a version that an earlier run cached."""
-    for name in (f"{version}-installed", f"{version}-built"):
+    for name in (f"{version}-installed", built_name(version)):
         if (CACHE / name / "bin" / "pulumi").exists():
             return CACHE / name / "bin"
     raise PulumiCliUnavailable("")
