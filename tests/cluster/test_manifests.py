@@ -31,6 +31,7 @@ PLAIN = ManifestOptions(
     ingress=None,
     gateway=None,
     settings="{}",
+    environment={},
     resources=DEFAULT_RESOURCES,
     admin=None,
     monitoring=False,

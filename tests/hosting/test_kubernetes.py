@@ -290,7 +290,8 @@ def test_options_reach_their_fields() -> None:
         rollout_timeout_seconds=20,
         pre_stop_seconds=0,
         sinks=[{"name": "hub", "kind": "http", "url": "https://hub.example.com"}],
-        settings={"retentionDays": 90, "trustedProxyHops": 2},
+        settings={"retentionDays": 90, "trustedProxyHops": 2, "tracing": True},
+        environment={"OTEL_SERVICE_NAME": "sms", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
         gateway=GatewayRoute("public"),
     )
     workload = cluster.find("Deployment")
@@ -300,6 +301,10 @@ def test_options_reach_their_fields() -> None:
     assert {manifest["metadata"]["namespace"] for manifest in cluster.created} == {"sms"}
     [container] = cluster.pod["containers"]
     assert container["resources"] == resources
+    assert container["env"] == [
+        {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"},
+        {"name": "OTEL_SERVICE_NAME", "value": "sms"},
+    ]
     assert "lifecycle" not in container
     settings = cluster.settings
     assert (settings["retentionDays"], settings["trustedProxyHops"], settings["sinks"][0]["name"]) == (90, 2, "hub")
@@ -419,6 +424,11 @@ def test_instance_is_a_label_that_is_unique_for_a_long_name() -> None:
         ({"settings": {"retentionDay": 1}}, "did you mean retentionDays?"),
         ({"rollout_timeout_seconds": 0}, "rollout_timeout_seconds is 0; it must be a whole number from 10 to 3600"),
         ({"pre_stop_seconds": -1}, "pre_stop_seconds is -1"),
+        (
+            {"environment": {"THINGSPACE_LISTENER_PORT": "1"}},
+            "environment has THINGSPACE_LISTENER_PORT: use the option",
+        ),
+        ({"environment": {"OTEL_BSP_SCHEDULE_DELAY": 50}}, "environment has OTEL_BSP_SCHEDULE_DELAY without text"),
         ({"transform": lambda _manifest: None}, "transform must return a manifest for Secret, not NoneType"),
         ({"opts": pulumi.ResourceOptions(import_="x")}, "set adopt=True"),
     ],

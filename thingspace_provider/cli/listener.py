@@ -89,7 +89,8 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
         limits = server.raise_descriptor_limit()
         sockets = server.bind_sockets(settings)
         store = server.open_store(settings)
-    except (server.BindError, StoreOpenError) as error:
+        tracing = server.open_tracing(settings)
+    except (server.BindError, StoreOpenError, server.TracingUnavailable) as error:
         _exit_with_error(f"Error: {error}", 1)
 
     def ready() -> None:
@@ -99,7 +100,7 @@ def command(file: Path | None, pid: Path | None, check: bool, as_json: bool, **o
         click.echo(format_ready(settings, *sockets.urls))
 
     gc.freeze()  # imported objects live as long as the process
-    server.run(settings, sockets, store, limits, ready, load_and_validate, watcher)
+    server.run(settings, sockets, store, tracing, limits, ready, load_and_validate, watcher)
     if pid_lock:
         pid_lock.close()
 
@@ -112,7 +113,8 @@ def _check(settings: ListenerSettings, as_json: bool) -> None:
         store = server.open_store(settings)
         store.check_writable()
         store.close()
-    except (server.BindError, StoreOpenError, StoreError) as error:
+        server.open_tracing(settings)
+    except (server.BindError, StoreOpenError, StoreError, server.TracingUnavailable) as error:
         _exit_with_error(f"Error: {error}", 1)
     admin_host, admin_port = settings.admin_address
     summary = {

@@ -108,6 +108,7 @@ HOST_SCHEMAS = {  # by the kind of listener host
         "recoveryCredentials": StackKey(MAP, is_secret=True),
         "apiToken": StackKey(TEXT, is_secret=True),
         "settings": StackKey(MAP, "{retentionDays: 90}"),
+        "environment": StackKey(MAP, "{OTEL_EXPORTER_OTLP_ENDPOINT: http://collector.observability:4318}"),
         "resources": StackKey(MAP, "{limits: {memory: 512Mi}}"),
         "adminNamespaces": StackKey(LIST, "[operations]"),
         "monitoring": StackKey(BOOLEAN, "true"),

@@ -64,6 +64,8 @@ class KubernetesListener(pulumi.ComponentResource):
         recovery_credentials: `appKey`, `appSecret`, `username`, `password` and `baseUrl` for it. Always a secret.
         api_token: bearer token of the inbox page and `/v1`; without it, both are off. Always a secret.
         settings: further settings of the listener by their keys, for example `{"retentionDays": 90}`.
+        environment: environment variables of the container, for example those of OpenTelemetry and of proxies. They are
+            readable in the pod template: put no secret there.
         resources: requests and limits of the container; by default 100m CPU and 128Mi to 256Mi of memory.
         admin: access to the admin port from other namespaces. `kubectl port-forward` works without it.
         monitoring: whether to make a PodMonitor for prometheus-operator.
@@ -102,6 +104,7 @@ class KubernetesListener(pulumi.ComponentResource):
         recovery_credentials: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
         api_token: pulumi.Input[str] | None = None,
         settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, pulumi.Input[str]] | None = None,
         resources: Mapping[str, Any] | None = None,
         admin: AdminAccess | None = None,
         monitoring: bool = False,
@@ -129,6 +132,7 @@ class KubernetesListener(pulumi.ComponentResource):
             recovery_mode=(recovery_mode, (str, type(None))),
             recovery_credentials=(recovery_credentials, (dict, pulumi.Output, type(None))),
             settings=(settings, (dict, type(None))),
+            environment=(environment, (dict, type(None))),
             rollout_timeout_seconds=(rollout_timeout_seconds, (int,)),
             pre_stop_seconds=(pre_stop_seconds, (int,)),
         )
@@ -141,6 +145,7 @@ class KubernetesListener(pulumi.ComponentResource):
             recovery_mode=recovery_mode,
             recovery_credentials=recovery_credentials,
             settings=settings,
+            environment=environment,
             rollout_timeout_seconds=rollout_timeout_seconds,
             pre_stop_seconds=pre_stop_seconds,
         )
@@ -186,6 +191,7 @@ class KubernetesListener(pulumi.ComponentResource):
                     ingress=ingress,
                     gateway=gateway,
                     settings=pulumi.Output.secret(settings_file),
+                    environment=environment or {},
                     resources=DEFAULT_RESOURCES if resources is None else resources,
                     admin=admin,
                     monitoring=monitoring,
@@ -271,7 +277,8 @@ def _check_types(**arguments: tuple[object, tuple[type, ...]]) -> None:
 
 
 def _check_options(**options: Any) -> None:
-    for failure in kubernetes_option_errors(_camel_keys(options)):
+    variables = {"environment": options.get("environment")}  # its keys are names, not options
+    for failure in kubernetes_option_errors({**_camel_keys(options), **variables}):
         raise _invalid(to_snake_case(failure.key), failure.reason)
 
 

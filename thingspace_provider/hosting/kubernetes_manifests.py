@@ -92,6 +92,7 @@ class ManifestOptions:
     ingress: IngressRoute | None
     gateway: GatewayRoute | None
     settings: Input[str]
+    environment: Mapping[str, Input[str]]
     resources: Mapping[str, Any]
     admin: AdminAccess | None
     monitoring: bool
@@ -203,7 +204,7 @@ def _pod(options: ManifestOptions) -> Manifest:
     mounts = [{"name": "settings", "mountPath": SETTINGS_DIRECTORY, "readOnly": True}]
     if options.volume:
         mounts.append({"name": "store", "mountPath": STORE_DIRECTORY})
-    container = {
+    container: Manifest = {
         "name": "listener",
         "image": options.image,
         "args": ["--settings", f"{SETTINGS_DIRECTORY}/{SETTINGS_FILE}"],
@@ -223,6 +224,8 @@ def _pod(options: ManifestOptions) -> Manifest:
             "capabilities": {"drop": ["ALL"]},
         },
     }
+    if options.environment:
+        container["env"] = [{"name": name, "value": value} for name, value in sorted(options.environment.items())]
     if options.pre_stop_seconds:  # load balancers need time to stop sending requests
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": options.pre_stop_seconds}}}
     return {

@@ -36,6 +36,7 @@ KUBERNETES_KEYS = {  # of the options of a KubernetesListener that are maps, as 
         "requireSynchronousStandby",
         "retentionDays",
         "keepAliveSeconds",
+        "tracing",
     ),
 }
 
@@ -197,6 +198,12 @@ def kubernetes_option_errors(options: Mapping[str, object]) -> Iterator[CheckFai
         for key in entry if isinstance(entry, Mapping) else ():
             if key not in keys:
                 yield CheckFailure(f"{option}.{key}", f"cannot be set here; {did_you_mean(str(key), keys)}")
+    environment = options.get("environment")
+    for name, value in environment.items() if isinstance(environment, Mapping) else ():
+        if str(name).startswith("THINGSPACE_"):
+            yield CheckFailure("environment", f"has {name}: use the option or the key of settings instead")
+        elif value is None or isinstance(value, bool | int | float | list | dict):
+            yield CheckFailure("environment", f"has {name} without text: quote its value")
     yield from _store_errors(options)
     yield from _route_errors(options)
     yield from _recovery_errors(options)

@@ -55,12 +55,14 @@ class IncomingCallback(NamedTuple):
     """A callback that is not stored yet. `received_at` is by the clock of this listener.
 
     `duplicate_of` is the id of a message that it is known to repeat, for a duplicate that the store cannot find.
+    `trace_context` is a JSON object with `traceparent` and possibly `tracestate`, None without tracing.
     """
 
     account: str
     received_at: int
     callback: Callback
     duplicate_of: int | None = None
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class StoredMessage:
     """A stored callback of any kind. Ids grow in commit order.
 
     `stored_at` is the time at which its transaction began; `duplicate_of` is the id of the message that it seems to
-    repeat.
+    repeat. `trace_context` is that of the IncomingCallback.
     """
 
     id: int
@@ -81,6 +83,7 @@ class StoredMessage:
     stored_at: int
     duplicate_of: int | None
     body: bytes
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,15 @@ def test_every_kind_has_its_own_type_and_status_callbacks_have_the_status_of_thi
     assert event["data"].get("body") == (None if content else '{"status":"Success"}')
 
 
+def test_an_event_has_the_trace_context_of_a_message_that_was_stored_with_one() -> None:
+    context = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "vendor=1"}
+    traced = to_cloudevent(build_stored_message(trace_context=json.dumps(context)))
+    event = from_structured_event(HTTPMessage({"content-type": cloudevents.CONTENT_TYPE}, traced.body))
+    assert {name: event.get_extension(name) for name in context} == context
+    plain = json.loads(to_cloudevent(build_stored_message()).body)
+    assert json.loads(traced.body) == {**plain, **context}
+
+
 def test_an_event_is_the_same_bytes_each_time_and_no_other_message_has_its_id() -> None:
     assert to_cloudevent(build_stored_message()) == to_cloudevent(build_stored_message())
     others = [

@@ -141,6 +141,7 @@ def test_every_setting_has_an_environment_variable(tmp_path: Path) -> None:
         "ADMIN_PORT": "8081",
         "PUBLIC_URL": "https://sms.example.com",
         "KEEP_ALIVE_SECONDS": "100",
+        "TRACING": "true",
     }
     assert set(variables) == {name.upper() for name in ListenerSettings.model_fields}
     settings = load_settings(None, {f"THINGSPACE_LISTENER_{name}": value for name, value in variables.items()}, {})

@@ -7,6 +7,7 @@
 | type | one of `EVENT_TYPES` |
 | subject | the device, for example `mdn:5551230001`; missing if ThingSpace named no device |
 | time | when the listener received the callback |
+| traceparent, tracestate | trace context of the callback; missing if it was stored without tracing |
 | data | the message as in `/v1/messages`; with ThingSpace's body unless its kind is `text` |
 """
 
@@ -35,11 +36,15 @@ EVENT_TYPES = {
 
 @dataclass(frozen=True)
 class CloudEvent:
-    """Event in CloudEvents' JSON format, with its id and the device or account that it is ordered by."""
+    """Event in CloudEvents' JSON format, with its id and the device or account that it is ordered by.
+
+    `headers` belong to one attempt and are not signed.
+    """
 
     id: str
     partition_key: str
     body: bytes = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def to_cloudevent(message: StoredMessage) -> CloudEvent:
@@ -54,6 +59,7 @@ def to_cloudevent(message: StoredMessage) -> CloudEvent:
         **({"subject": device} if device else {}),
         "time": format_timestamp(message.received_at),
         "datacontenttype": "application/json",
+        **(json.loads(message.trace_context) if message.trace_context else {}),
         "data": message_to_json(message, include_body=message.kind != TEXT),
     }
     body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from thingspace_provider.listener.forwarding.forwarder import Forwarder
@@ -17,13 +17,19 @@ from thingspace_provider.listener.store.base import Outbox
 class ForwardingService:
     """Forwards messages from its creation in an event loop until `close`. Raises InvalidSink."""
 
-    def __init__(self, sink_settings: Sequence[SinkSettings], outbox: Outbox, metrics: ForwardingMetrics) -> None:
+    def __init__(
+        self,
+        sink_settings: Sequence[SinkSettings],
+        outbox: Outbox,
+        metrics: ForwardingMetrics,
+        create_forwarder: Callable[..., Forwarder] = Forwarder,
+    ) -> None:
         sinks = [(settings, create_sink(settings)) for settings in sink_settings]
         # One thread for each sink, so that no sink waits for the store because of another.
         self._executor = ThreadPoolExecutor(max(1, len(sinks)), thread_name_prefix="forwarding")
         metrics.backlogs = outbox.backlogs
         self._forwarders = {
-            settings.name: Forwarder(settings, sink, outbox, metrics, self._executor) for settings, sink in sinks
+            settings.name: create_forwarder(settings, sink, outbox, metrics, self._executor) for settings, sink in sinks
         }
 
     def notify(self) -> None:

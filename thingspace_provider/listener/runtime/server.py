@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
 import uvloop
@@ -24,6 +24,7 @@ from thingspace_provider.listener.admin.deliveries_api import DeliveriesApi
 from thingspace_provider.listener.admin.health import Health
 from thingspace_provider.listener.admin.messages_api import MessagesApi
 from thingspace_provider.listener.admin.status_api import StatusApi
+from thingspace_provider.listener.forwarding.forwarder import Forwarder
 from thingspace_provider.listener.forwarding.metrics import ForwardingMetrics
 from thingspace_provider.listener.forwarding.service import ForwardingService
 from thingspace_provider.listener.ingest.callback_endpoint import CallbackEndpoint
@@ -43,6 +44,9 @@ from thingspace_provider.listener.store.base import Store
 from thingspace_provider.listener.store.readiness_check import ReadinessCheck
 from thingspace_provider.listener.store.store_url import sqlite_path
 
+if TYPE_CHECKING:
+    from thingspace_provider.listener.observability.tracing import Tracing
+
 BACKLOG = 2048
 RESERVED_DESCRIPTORS = 64  # for the store, the log, and connections accepted before an older one is evicted
 MIN_CONNECTIONS = 64
@@ -60,11 +64,24 @@ RESTART_SETTINGS = (
     "min_free_disk_space",
     "require_synchronous_standby",
     "keep_alive_seconds",
+    "tracing",
 )
 
 
 class BindError(Exception):
     """The address cannot be bound, or too few connections would fit; the text tells why."""
+
+
+class Parts(NamedTuple):
+    """Constructors of the parts that make spans if tracing is on."""
+
+    create_endpoint: Callable[..., CallbackEndpoint] = CallbackEndpoint
+    create_committer: Callable[..., GroupCommitter] = GroupCommitter
+    create_forwarder: Callable[..., Forwarder] = Forwarder
+
+
+class TracingUnavailable(Exception):
+    """Tracing is on and cannot start; the text tells why."""
 
 
 class Sockets(NamedTuple):
@@ -117,6 +134,22 @@ def open_store(settings: ListenerSettings) -> Store:
     return factory.open_store(settings.store, sinks, require_synchronous_standby=settings.require_synchronous_standby)
 
 
+def open_tracing(settings: ListenerSettings) -> Tracing | None:
+    """Start the export of traces if it is on. Raises TracingUnavailable."""
+    if not settings.tracing:
+        return None
+    try:
+        from thingspace_provider.listener.observability.tracing import Tracing  # noqa: PLC0415  an extra
+    except ImportError:
+        raise TracingUnavailable(
+            "tracing is true, which needs an extra: pip install -e '.[listener,telemetry]' in a clone"
+        ) from None
+    try:
+        return Tracing()
+    except ValueError as error:
+        raise TracingUnavailable(f"a variable OTEL_… is invalid: {error}") from None
+
+
 def store_directory(settings: ListenerSettings) -> Path | None:
     """Return the directory of a store on this machine, else None."""
     path = sqlite_path(settings.store)
@@ -146,6 +179,7 @@ def run(
     settings: ListenerSettings,
     sockets: Sockets,
     store: Store,
+    tracing: Tracing | None,
     limits: ConnectionLimits,
     on_ready: Callable[[], None],
     load: Callable[[], ListenerSettings],
@@ -156,13 +190,17 @@ def run(
     Calls `on_ready` when the servers accept requests, and `load` on SIGHUP and after each change of a watched file.
     """
     json_log.configure_logging()
-    uvloop.run(_serve(settings, sockets, store, OpenConnections(limits), on_ready, load, watcher))
+    parts = _trace_parts(tracing) if tracing else Parts()
+    uvloop.run(_serve(settings, sockets, store, parts, OpenConnections(limits), on_ready, load, watcher))
+    if tracing:
+        tracing.close()
 
 
 async def _serve(
     settings: ListenerSettings,
     sockets: Sockets,
     store: Store,
+    parts: Parts,
     connections: OpenConnections,
     on_ready: Callable[[], None],
     load: Callable[[], ListenerSettings],
@@ -170,8 +208,8 @@ async def _serve(
 ) -> None:
     registry = CollectorRegistry()
     ingest_metrics, forwarding_metrics = IngestMetrics(registry), ForwardingMetrics(registry)
-    forwarding_service = ForwardingService(settings.sinks, store.outbox, forwarding_metrics)
-    group_committer = GroupCommitter(store, ingest_metrics, forwarding_service.notify)
+    forwarding_service = ForwardingService(settings.sinks, store.outbox, forwarding_metrics, parts.create_forwarder)
+    group_committer = parts.create_committer(store, ingest_metrics, forwarding_service.notify)
     readiness_check = ReadinessCheck(
         group_committer.commit_error, settings.min_free_disk_space, store_directory(settings)
     )
@@ -184,7 +222,7 @@ async def _serve(
         messages_api, deliveries_api, status_api, health, registry, forwarding_metrics.refresh_backlog
     )
     is_shared = sockets.admin is sockets.callbacks
-    callback_endpoint = CallbackEndpoint(
+    callback_endpoint = parts.create_endpoint(
         settings,
         group_committer,
         ingest_metrics,
@@ -240,6 +278,16 @@ async def _serve(
         messages_api.close()
         store.close()
         json_log.log_event("listener_stopped")
+
+
+def _trace_parts(tracing: Tracing) -> Parts:
+    from thingspace_provider.listener.runtime import traced  # noqa: PLC0415  an extra
+
+    return Parts(
+        traced.TracedEndpoint,
+        partial(traced.TracedGroupCommitter, tracer=tracing.tracer),
+        partial(traced.TracedForwarder, tracer=tracing.tracer),
+    )
 
 
 def _stop(servers: list[ListenerServer]) -> None:

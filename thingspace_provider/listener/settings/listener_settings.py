@@ -55,6 +55,7 @@ class ListenerSettings(RecoverySettings, ForwardingSettings, StoreSettings, Inge
     admin_port: Annotated[int | None, Field(ge=0, le=65_535), Setting("28280", parse_json)] = None
     public_url: Annotated[Text, AfterValidator(_check_public_url), Setting('"https://sms.example.com"')] = ""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600), Setting("75", parse_json)] = 75
+    tracing: Annotated[bool, Setting("true", parse_json)] = False
 
     @property
     def admin_address(self) -> tuple[str, int]:

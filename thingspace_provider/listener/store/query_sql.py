@@ -7,7 +7,9 @@ from typing import Any
 
 from thingspace_provider.listener.model import MessageQuery
 
-MESSAGE_COLUMNS = "id, account, kind, devices, text, request_id, received_at, stored_at, duplicate_of, body"
+MESSAGE_COLUMNS = (
+    "id, account, kind, devices, text, request_id, received_at, stored_at, duplicate_of, body, trace_context"
+)
 DELIVERY_COLUMNS = "sink, state, attempts, last_error, updated_at, next_attempt_at"
 DELIVERY_COLUMN_COUNT = 6
 MESSAGE = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id = :id"  # noqa: S608  names only

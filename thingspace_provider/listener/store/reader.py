@@ -25,6 +25,7 @@ from thingspace_provider.listener.store.query_sql import (
 )
 
 REPLACEMENT_CHARACTER = "\ufffd"
+BODY_COLUMN = 9  # of MESSAGE_COLUMNS
 
 
 class SqlReader(ABC):
@@ -56,14 +57,12 @@ class SqlReader(ABC):
 
 def message_from_row(row: Sequence[Any]) -> StoredMessage:
     """Build a message from MESSAGE_COLUMNS. The body has the NUL that PostgreSQL cannot store in a text column."""
-    message_id, account, kind, devices, text, request_id, received_at, stored_at, duplicate_of, body = row
+    message_id, account, kind, devices, text, request_id, *others = row
     if REPLACEMENT_CHARACTER in (text or "") or REPLACEMENT_CHARACTER in (request_id or ""):
-        callback = reparse(kind, body)
+        callback = reparse(kind, row[BODY_COLUMN])
         text, request_id = callback.text, callback.request_id
     parsed_devices = tuple(Device(*entry) for entry in json.loads(devices))
-    return StoredMessage(
-        message_id, account, kind, parsed_devices, text, request_id, received_at, stored_at, duplicate_of, body
-    )
+    return StoredMessage(message_id, account, kind, parsed_devices, text, request_id, *others)
 
 
 def entry_from_row(row: Sequence[Any]) -> OutboxEntry:

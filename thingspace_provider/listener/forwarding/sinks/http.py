@@ -52,15 +52,16 @@ class HttpSink:
         self._proxy = _find_proxy(settings)
         timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
-        self._session = aiohttp.ClientSession(
+        self.session = aiohttp.ClientSession(
             timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
         )
 
     async def deliver(self, event: CloudEvent) -> None:
         """Post the event. Raises DeliveryError or MessageRejected."""
-        headers = {"content-type": CONTENT_TYPE, **sign_event(self._settings.signing_secrets, event, int(time.time()))}
+        signature = sign_event(self._settings.signing_secrets, event, int(time.time()))
+        headers = {**dict(event.headers), "content-type": CONTENT_TYPE, **signature}
         try:
-            async with self._session.post(
+            async with self.session.post(
                 self._url, data=event.body, headers=headers, allow_redirects=False, proxy=self._proxy
             ) as response:
                 status, retry_after = response.status, response.headers.get("retry-after", "")
@@ -83,7 +84,7 @@ class HttpSink:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._session.close()
+        await self.session.close()
 
 
 def sign_event(secrets: Sequence[str], event: CloudEvent, now: int) -> dict[str, str]:

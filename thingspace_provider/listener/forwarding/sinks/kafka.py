@@ -56,7 +56,7 @@ class KafkaSink:
                 self._settings.topic,
                 value=event.body,
                 key=event.partition_key.encode(),
-                headers=HEADERS,
+                headers=[*HEADERS, *((name, value.encode()) for name, value in event.headers)],
                 on_delivery=partial(_resolve, report),
             )
         except BufferError:

@@ -30,7 +30,8 @@ CREATE TABLE thingspace.messages (
     received_at  bigint NOT NULL,  -- microseconds after 1970
     stored_at    bigint NOT NULL,
     duplicate_of bigint,
-    body         bytea NOT NULL    -- without user name and password
+    body         bytea NOT NULL,   -- without user name and password
+    trace_context text             -- JSON {"traceparent": …}, NULL without tracing
 );
 CREATE INDEX messages_dedup_key ON thingspace.messages (dedup_key, id) WHERE duplicate_of IS NULL;
 CREATE INDEX messages_received_at ON thingspace.messages (received_at, id);
@@ -87,7 +88,8 @@ BEGIN
     start_time := thingspace.clock_time();
     FOR incoming IN SELECT * FROM json_to_recordset(batch) AS row (
         account text, kind text, devices text, device_ids text[], text text, request_id text, dedup_key uuid,
-        dedup_window_us bigint, received_at bigint, body text, ordering_key bigint, duplicate_of bigint)
+        dedup_window_us bigint, received_at bigint, body text, ordering_key bigint, duplicate_of bigint,
+        trace_context text)
     LOOP
         SELECT id, received_at INTO original FROM thingspace.messages
         WHERE dedup_key = incoming.dedup_key AND duplicate_of IS NULL ORDER BY id DESC LIMIT 1;
@@ -95,10 +97,10 @@ BEGIN
             original.id := NULL;
         END IF;
         INSERT INTO thingspace.messages (account, kind, devices, device_ids, text, request_id, dedup_key, received_at,
-                                         stored_at, duplicate_of, body)
+                                         stored_at, duplicate_of, body, trace_context)
         VALUES (incoming.account, incoming.kind, incoming.devices, incoming.device_ids, incoming.text,
                 incoming.request_id, incoming.dedup_key, incoming.received_at, start_time,
-                coalesce(original.id, incoming.duplicate_of), decode(incoming.body, 'hex'))
+                coalesce(original.id, incoming.duplicate_of), decode(incoming.body, 'hex'), incoming.trace_context)
         RETURNING id INTO new_id;
         new_ids := new_ids || new_id;
         ordering_keys := ordering_keys || incoming.ordering_key;

@@ -164,4 +164,5 @@ def _to_row(incoming: IncomingCallback) -> dict[str, Any]:
         "body": callback.body.hex(),
         "ordering_key": ordering_key(incoming),
         "duplicate_of": incoming.duplicate_of,
+        "trace_context": incoming.trace_context,
     }

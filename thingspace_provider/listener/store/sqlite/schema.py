@@ -18,7 +18,8 @@ CREATE TABLE messages (
     received_at  INTEGER NOT NULL,                   -- microseconds after 1970
     stored_at    INTEGER NOT NULL,
     duplicate_of INTEGER,
-    body         BLOB NOT NULL                       -- without user name and password
+    body         BLOB NOT NULL,                      -- without user name and password
+    trace_context TEXT                               -- JSON {"traceparent": …}, NULL without tracing
 ) STRICT;
 CREATE INDEX messages_dedup_key ON messages (account, dedup_key) WHERE dedup_key IS NOT NULL;
 CREATE INDEX messages_received_at ON messages (received_at);

@@ -32,9 +32,9 @@ encode_json = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` with a
 # One statement for a batch: SQLite runs it without the interpreter lock, which the server needs.
 INSERT = """
 INSERT INTO messages (id, account, kind, devices, text, request_id, dedup_key, received_at, duplicate_of, stored_at,
-                      body)
+                      body, trace_context)
 SELECT value->>0, value->>1, value->>2, value->>3, CAST(unhex(value->>4) AS TEXT), value->>5, value->>6,
-       value->>7, value->>8, value->>9, unhex(value->>10)
+       value->>7, value->>8, value->>9, unhex(value->>10), value->>11
 FROM json_each(?)
 """
 # Many messages at once, in the order of the index, take a third of the time of single inserts.
@@ -185,7 +185,7 @@ class SqliteStore(Store):
                 key,
                 incoming.received_at,
             )
-            rows.append([message_id, *columns, duplicate_of, now, callback.body.hex()])
+            rows.append([message_id, *columns, duplicate_of, now, callback.body.hex(), incoming.trace_context])
         return rows
 
     def _duplicate_window(self) -> DuplicateWindow:
