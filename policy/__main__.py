@@ -24,7 +24,6 @@ from pulumi_policy import deserialize
 from pulumi_policy.proxy import UnknownValueError
 
 NAME = "thingspace-callbacks"
-GUIDE = "docs/policies.md"
 
 # Resource types.
 DYNAMIC = "pulumi-python:dynamic/thingspace:"
@@ -32,7 +31,7 @@ REGISTRATION = f"{DYNAMIC}CallbackRegistration"
 ACTIVATION = f"{DYNAMIC}SmsCallbackActivation"
 LOCAL_LISTENER = f"{DYNAMIC}LocalListener"
 KUBERNETES_LISTENER = "thingspace:index:KubernetesListener"
-STATEFUL_SET = "kubernetes:apps/v1:StatefulSet"
+WORKLOADS = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet")
 PROVIDER = "pulumi:providers:pulumi-python"
 STACK = "pulumi:pulumi:Stack"
 
@@ -44,7 +43,7 @@ DEFAULT_BASE_URL = "https://thingspace.verizon.com/api"
 MIN_SECRET_LENGTH = 12  # characters; a shorter text can be part of another one by chance
 
 CREDENTIAL_KEY = re.compile(r"(?i)(passwords?|secrets?|tokens?|apiKey)$")
-URL_PASSWORD = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s:@\"']*:[^/\s@\"']+@")
+URL_PASSWORD = re.compile(r"://[^/\s:@\"']*:[^/\s@\"']+@")
 
 # Configuration of rules.
 PRODUCTION_STACKS: dict[str, dict[str, Any]] = {
@@ -269,8 +268,10 @@ def check_durable_listener(resource: Resource, options: Mapping[str, Any]) -> It
         return
     if resource.type == LOCAL_LISTENER:
         yield "A LocalListener is a process on the machine that runs Pulumi."
-    elif resource.is_part_of_listener:
+    elif resource.is_part_of_listener and resource.type.endswith("StatefulSet"):
         yield "A KubernetesListener has one replica with SQLite on a volume."
+    elif resource.is_part_of_listener and dict(_leaves(resource.props)).get(("spec", "replicas")) == 1:
+        yield "A KubernetesListener has one replica."
 
 
 # --- Rules for the stack ---
@@ -282,7 +283,7 @@ def check_plaintext(resources: Sequence[Resource], _options: Mapping[str, Any]) 
     secrets = {
         str(text)
         for resource, items in strings
-        if resource.type.startswith(DYNAMIC)
+        if resource.type.startswith((DYNAMIC, PROVIDER))
         for path, text in items
         if isinstance(text, SecretText) and len(text) >= MIN_SECRET_LENGTH and _is_credential(path)
     }
@@ -290,7 +291,7 @@ def check_plaintext(resources: Sequence[Resource], _options: Mapping[str, Any]) 
     for resource, items in strings:
         is_own = resource.type.startswith((DYNAMIC, PROVIDER, STACK)) or resource.is_part_of_listener
         for path, text in items:
-            if isinstance(text, SecretText) or not text:
+            if isinstance(text, SecretText):
                 continue
             where = ".".join(path)
             if is_own and _is_credential(path) and not resource.is_part_of_listener:
@@ -298,13 +299,14 @@ def check_plaintext(resources: Sequence[Resource], _options: Mapping[str, Any]) 
             elif is_own and URL_PASSWORD.search(text):
                 yield Finding(f"{where} holds a URL with a password and is not a secret.", resource.urn)
             elif known and known.search(text):
-                yield Finding(f"{where} holds a callback credential of this stack and is not a secret.", resource.urn)
+                yield Finding(f"{where} holds a credential of this stack and is not a secret.", resource.urn)
 
 
 def check_one_each(resources: Sequence[Resource], _options: Mapping[str, Any]) -> Iterator[Finding]:
     """Find accounts with two registrations of a service, with two activations, or with none."""
     registrations = defaultdict(list)
     activations = defaultdict(list)
+    has_unknown = any(resource.type == ACTIVATION and resource.get("accountName") is None for resource in resources)
     for resource in resources:
         account = resource.get("accountName")
         if account is None:
@@ -316,7 +318,7 @@ def check_one_each(resources: Sequence[Resource], _options: Mapping[str, Any]) -
     for (account, service), [first, *others] in registrations.items():
         for other in others:
             yield Finding(f"{first.name} registers {service} of account {account} too.", other.urn)
-        if service == SMS_SERVICE and account not in activations:
+        if service == SMS_SERVICE and account not in activations and not has_unknown:
             yield Finding(f"Account {account} has a registration and no activation.", first.urn)
     for account, [first, *others] in activations.items():
         for other in others:
@@ -341,6 +343,8 @@ def check_one_stack(resources: Sequence[Resource], options: Mapping[str, Any]) -
     if options["stackFiles"]:
         own, *others = [*_read_stack_files(stack)]
         for other in others:
+            if not other.is_valid:
+                yield Finding(f"{other.path} is not a stack file, so its accounts are not known.")
             for account in sorted(accounts.keys() & other.accounts) if other.base_url == own.base_url else ():
                 yield Finding(f"Account {account} is in {other.path} too.", accounts[account].urn)
 
@@ -379,20 +383,24 @@ def _is_credential(path: Sequence[str]) -> bool:
     return any(CREDENTIAL_KEY.search(key) for key in [key for key in path if not key.isdigit()][-1:])
 
 
-def _strings(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the known strings in a property, with their paths. An object in the configuration is a JSON string."""
-    if isinstance(value, str):
-        yield path, value
-        if value.startswith("{") and not isinstance(value, SecretText):
-            with contextlib.suppress(ValueError):
-                yield from _strings(json.loads(value), path)
-    elif isinstance(value, Mapping | Sequence):
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the known values in a property, with their paths."""
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
         for key in value if isinstance(value, Mapping) else range(len(value)):
-            try:
-                item = value[key]
-            except UnknownValueError:
-                continue
-            yield from _strings(item, (*path, str(key)))
+            with contextlib.suppress(UnknownValueError):
+                yield from _leaves(value[key], (*path, str(key)))
+    else:
+        yield path, value
+
+
+def _strings(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the known strings that are not empty. An object in the configuration is a JSON string, and is parsed."""
+    for where, leaf in _leaves(value, path):
+        if isinstance(leaf, str) and leaf:
+            yield where, leaf
+            if leaf.startswith("{") and not isinstance(leaf, SecretText):
+                with contextlib.suppress(ValueError):
+                    yield from _strings(json.loads(leaf), where)
 
 
 @dataclass(frozen=True)
@@ -402,37 +410,32 @@ class StackFile:
     path: str
     accounts: frozenset[str] = frozenset()
     base_url: object = DEFAULT_BASE_URL
+    is_valid: bool = True
 
 
 def _read_stack_files(stack: str) -> Iterator[StackFile]:
     """Yield the file of this stack, then the files of the other stacks of the project in the working directory."""
-    folder = next((item for item in _parents(Path.cwd()) if (item / "Pulumi.yaml").is_file()), None)
-    own = StackFile("")
-    others = []
-    if folder is not None:
-        project = yaml.safe_load((folder / "Pulumi.yaml").read_text()) or {}
-        files = folder / (project.get("stackConfigDir") or project.get("config") or ".")
-        for path in sorted(files.glob("Pulumi.*.yaml")):
-            file = _parse_stack_file(path, os.path.relpath(path, folder))
-            if path.name == f"Pulumi.{stack}.yaml":
-                own = file
-            else:
-                others.append(file)
-    yield own
-    yield from others
-
-
-def _parents(folder: Path) -> list[Path]:
-    return [folder, *folder.parents]
+    project = next((file for folder in (Path.cwd(), *Path.cwd().parents) for file in folder.glob("Pulumi.y*ml")), None)
+    files = {}
+    if project is not None:
+        options = yaml.safe_load(project.read_text())
+        folder = project.parent / (options.get("stackConfigDir") or ".")
+        paths = sorted(folder.glob("Pulumi.*.y*ml"))
+        files = {path.stem: _parse_stack_file(path, os.path.relpath(path, project.parent)) for path in paths}
+    yield files.pop(f"Pulumi.{stack}", StackFile(""))
+    yield from files.values()
 
 
 def _parse_stack_file(path: Path, name: str) -> StackFile:
-    config = (yaml.load(path.read_text(), yaml.BaseLoader) or {}).get("config") or {}  # noqa: S506  makes strings only
-    accounts = config.get("thingspace:accounts")
-    base_url = config.get("thingspace:baseUrl", DEFAULT_BASE_URL)
+    try:
+        config = (yaml.load(path.read_text(), yaml.BaseLoader) or {}).get("config") or {}  # noqa: S506  strings only
+        accounts = config.get("thingspace:accounts")
+        base_url = config.get("thingspace:baseUrl", DEFAULT_BASE_URL)
+    except (yaml.YAMLError, AttributeError):
+        return StackFile(name, is_valid=False)
     return StackFile(
         name,
-        frozenset(accounts) if isinstance(accounts, list) else frozenset(),
+        frozenset(item for item in accounts if isinstance(item, str)) if isinstance(accounts, list) else frozenset(),
         base_url.rstrip("/") if isinstance(base_url, str) else base_url,
     )
 
@@ -500,7 +503,7 @@ RULES = (
         fix="Use a KubernetesListener with a PostgreSQL store and two or more replicas.",
         level=MANDATORY,
         check=check_durable_listener,
-        types=(LOCAL_LISTENER, STATEFUL_SET),
+        types=(LOCAL_LISTENER, *WORKLOADS),
         config=PRODUCTION_STACKS,
     ),
     StackRule(

@@ -162,7 +162,7 @@ def test_leaked_output_is_found_by_its_value_when_it_is_known(project: PolicyPro
     project.write(
         LOCAL.replace("OPTIONS", "None") + 'pulumi.export("note", pulumi.Output.unsecret(credential.password))\n'
     )
-    finding = "note holds a callback credential of this stack and is not a secret."
+    finding = "note holds a credential of this stack and is not a secret."
     for command in ("up", "preview"):
         result = project.check(command, fails=True)
         expected = ("mandatory", "no-plaintext-credential", "thingspace-callbacks-dev", finding)

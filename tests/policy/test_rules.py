@@ -64,9 +64,10 @@ def edit_input(key: str, value: Any) -> Edit:
     return lambda stack: registration(stack).set(key, value)
 
 
-def add_stateful_set(stack: Stack) -> None:
-    urn = "urn:pulumi:prod::p::a:b:C$thingspace:index:KubernetesListener$kubernetes:apps/v1:StatefulSet::listener"
-    stack.add(urn, "kubernetes:apps/v1:StatefulSet", {"spec": {"replicas": 1}})
+def add_workload(kind: str, replicas: Any = 1) -> Edit:
+    kind = f"kubernetes:apps/v1:{kind}"
+    urn = f"urn:pulumi:prod::p::a:b:C$thingspace:index:KubernetesListener${kind}::listener"
+    return lambda stack: stack.add(urn, kind, {"spec": {"replicas": replicas}})
 
 
 def export(key: str, value: Any) -> Edit:
@@ -75,6 +76,11 @@ def export(key: str, value: Any) -> Edit:
 
 def find_password(stack: Stack) -> str:
     return str(stack.of("CallbackCredential")[0].outputs["password"]["value"])
+
+
+def leak_configuration(stack: Stack) -> None:
+    stack.of("pulumi:providers:pulumi-python")[0].outputs["thingspace:appSecret"] = secret("app-secret-of-production")
+    stack.resources[0].outputs["note"] = "key:app-secret-of-production"
 
 
 def leak_into_config_map(stack: Stack) -> None:
@@ -129,9 +135,16 @@ FAILING: list[tuple[str, Callable[[], Stack], Edit, str, str]] = [
     (
         "production-durable-listener",
         PROD,
-        add_stateful_set,
+        add_workload("StatefulSet"),
         "listener",
         "A KubernetesListener has one replica with SQLite on a volume.",
+    ),
+    (
+        "production-durable-listener",
+        PROD,
+        add_workload("Deployment"),
+        "listener",
+        "A KubernetesListener has one replica.",
     ),
     (
         "no-plaintext-credential",
@@ -159,14 +172,21 @@ FAILING: list[tuple[str, Callable[[], Stack], Edit, str, str]] = [
         PROD,
         lambda stack: stack.resources[0].outputs.update({"note": find_password(stack)}),
         "thingspace-callbacks-dev",
-        "note holds a callback credential of this stack and is not a secret.",
+        "note holds a credential of this stack and is not a secret.",
+    ),
+    (
+        "no-plaintext-credential",
+        PROD,
+        leak_configuration,
+        "thingspace-callbacks-dev",
+        "note holds a credential of this stack and is not a secret.",
     ),
     (
         "no-plaintext-credential",
         PROD,
         leak_into_config_map,
         "map",
-        "data.settings holds a callback credential of this stack and is not a secret.",
+        "data.settings holds a credential of this stack and is not a secret.",
     ),
     (
         "no-plaintext-credential",
@@ -251,6 +271,14 @@ def test_stack_is_production_when_its_name_has_a_production_word(pack: PolicyPac
     assert policies == {"callback-url", "production-protect", "production-durable-listener"}
 
 
+@pytest.mark.parametrize("replicas", [2, UNKNOWN])
+def test_listener_with_several_replicas_is_durable(pack: PolicyPack, replicas: Any) -> None:
+    stack = PROD()
+    add_workload("Deployment", replicas)(stack)
+    stack.add("urn:pulumi:prod::p::kubernetes:apps/v1:StatefulSet::a", "kubernetes:apps/v1:StatefulSet", {})
+    assert pack.analyze(stack) == []
+
+
 def test_options_change_level_and_stacks(pack: PolicyPack) -> None:
     pack.configure(
         production_protect={"productionStacks": "^customer-"},
@@ -294,6 +322,19 @@ def test_unknown_values_are_skipped(pack: PolicyPack) -> None:
     assert pack.analyze(stack) == []
 
 
+def test_registration_is_not_reported_when_the_account_of_an_activation_is_unknown(pack: PolicyPack) -> None:
+    stack = PROD()
+    for resource in stack.of("SmsCallbackActivation"):
+        resource.set("accountName", UNKNOWN)
+    assert pack.analyze(stack) == []
+
+
+def test_long_output_is_searched_within_the_timeout(pack: PolicyPack) -> None:
+    stack = PROD()
+    stack.resources[0].outputs["bundle"] = "a" * 1_000_000
+    assert pack.analyze(stack) == []  # a search that is quadratic exceeds the timeout of the call
+
+
 def test_registration_of_another_service_needs_no_activation(pack: PolicyPack) -> None:
     stack = PROD()
     stack.copy(registration(stack), "alerts").set("serviceName", "AlertService")
@@ -323,6 +364,11 @@ def test_no_violation_holds_a_secret(pack: PolicyPack) -> None:
         assert value not in text
 
 
+def test_pack_starts_as_engines_with_an_older_language_host_start_it(folder: Path) -> None:
+    with PolicyPack(folder, "-m", "pulumi.policy", "127.0.0.1:9", str(PACK)) as pack:
+        assert len(pack.info().policies) == len(RULES)
+
+
 def test_pack_imports_nothing_that_its_requirements_lack() -> None:
     tree = ast.parse((PACK / "__main__.py").read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
@@ -350,6 +396,13 @@ def test_account_is_reported_when_another_stack_file_has_it_at_the_same_base_url
     assert (*describe(violation), violation.level) == ("account-in-one-stack", SECOND, finding, "ADVISORY")
     pack.configure(account_in_one_stack={"stackFiles": False})
     assert pack.analyze(PROD()) == []
+
+
+@pytest.mark.parametrize("text", ["config: [", "- a list", "config: text"])
+def test_stack_file_is_reported_when_it_cannot_be_parsed(pack: PolicyPack, folder: Path, text: str) -> None:
+    (folder / "stacks" / "Pulumi.other.yaml").write_text(text)
+    [violation] = pack.analyze(PROD())
+    assert violation.finding == "stacks/Pulumi.other.yaml is not a stack file, so its accounts are not known."
 
 
 def test_account_is_reported_when_the_option_owners_names_another_stack(pack: PolicyPack) -> None:

@@ -114,12 +114,16 @@ class Stack:
 
 
 class PolicyPack:
-    """Process of the policy pack, started as the engine starts it."""
+    """Process of the policy pack, started as the engine starts it.
 
-    def __init__(self, folder: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-u", str(PACK), "127.0.0.1:9"], cwd=folder, stdout=subprocess.PIPE, text=True
-        )
+    Args:
+        folder: Working directory, the folder of the program.
+        arguments: Of Python, if not those of the current language host.
+    """
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        command = [sys.executable, "-u", *(arguments or (str(PACK), "127.0.0.1:9"))]
+        self._process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         with time_limit(self._process):
             port = int(self._process.stdout.readline())
