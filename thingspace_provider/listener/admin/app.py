@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -24,13 +25,13 @@ def create_admin_app(
     status_api: StatusApi,
     health: Health,
     registry: CollectorRegistry,
-    refresh_metrics: Callable[[], Awaitable[None]],
+    refresh_metrics: Sequence[Callable[[], Awaitable[object]]],
 ) -> Starlette:
-    """Create the application. `refresh_metrics` updates the gauges of the registry that are computed on demand."""
+    """Create the application. Each of `refresh_metrics` updates gauges of the registry that are computed on demand."""
 
     async def show_metrics(request: Request) -> Response:
         del request
-        await refresh_metrics()
+        await asyncio.gather(*(refresh() for refresh in refresh_metrics))
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
     routes = [

@@ -31,6 +31,7 @@ class Health:
         self._checked_at = 0.0
         self._not_ready_reason = ""
         self._has_failed_reload = False
+        self._ready = Gauge("thingspace_ready", "1 if callbacks can be stored, as /readyz, else 0.", registry=registry)
         self._reload_failed = Gauge(
             "thingspace_settings_reload_failed",
             "1 after a failed reload, until one succeeds, else 0.",
@@ -58,7 +59,7 @@ class Health:
         return JSONResponse(content, 503 if content["reason"] else 200)
 
     async def check(self) -> dict[str, str]:
-        """Return status, reason, and the states of recovery and settings."""
+        """Return status, reason, and the states of recovery and settings. Sets the metric."""
         now = asyncio.get_running_loop().time()
         if self._check is None or (self._check.done() and now > self._checked_at + self._cache_seconds):
             self._checked_at = now
@@ -67,6 +68,7 @@ class Health:
         if self._not_ready_reason and not reason:
             self._queue_recovery.request_run()  # load balancers sent no callbacks while this was not ready
         self._not_ready_reason = reason
+        self._ready.set(not reason)
         return {
             "status": "unavailable" if reason else "ok",
             "reason": reason,

@@ -81,6 +81,7 @@ class CallbackEndpoint:
         self._group_committer = group_committer
         self._on_rejected = on_rejected
         self._metrics = metrics
+        metrics.declare_rejections(REJECTION_REASONS.values())
         self._other_paths = other_paths
         self._response_timeout_seconds = response_timeout_seconds
         self._throttled_log = ThrottledLog()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from thingspace_provider.listener.model import KINDS
@@ -39,6 +41,11 @@ class IngestMetrics:
         self.commit_queue_length = Gauge(
             "thingspace_commit_queue_length", "Callbacks that wait for a commit.", registry=registry
         )
+
+    def declare_rejections(self, reasons: Iterable[str]) -> None:
+        """Add the reasons, with counts of 0."""
+        for reason in reasons:
+            self._rejected.labels(reason)
 
     def record_stored(self, kind: str) -> None:
         """Count an acknowledged callback."""

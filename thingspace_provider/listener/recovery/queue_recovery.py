@@ -87,6 +87,9 @@ class QueueRecovery:
         self._leader_since = math.inf
         self._stopped = False
         metrics.stopped.set_function(lambda: self._stopped)
+        metrics.interval.set_function(lambda: self._schedule_seconds[1] if self._schedules else 0)
+        self._created_at = time.time_ns() // 1000
+        self._oldest_run_at: int | None = None  # None while recovery is off
         self._schedules: dict[str, RecoverySchedule] = {}
         self._failures: dict[str, tuple[int, str]] = {}  # time and error of the last run, if it failed
         self._schedule_seconds = (0.0, 0.0)
@@ -112,6 +115,17 @@ class QueueRecovery:
             next_run_at = None if self._stopped else round((seconds + offset_seconds) * 1e6)
             accounts.append(AccountRecovery(account, completed_at, failed_at, error, next_run_at))
         return accounts
+
+    async def refresh_metrics(self) -> None:
+        """Set the age of the last run. An account without a run counts from the start of this listener.
+
+        Without a working store, the age is that of the last known run.
+        """
+        with contextlib.suppress(StoreError):
+            accounts = await asyncio.to_thread(self.accounts)
+            self._oldest_run_at = min((account.completed_at or self._created_at for account in accounts), default=None)
+        age = 0.0 if self._oldest_run_at is None else time.time() - self._oldest_run_at / 1e6
+        self._metrics.run_age.set(max(age, 0.0))
 
     def start(self) -> None:
         """Start the thread. Call it when the listener accepts callbacks."""

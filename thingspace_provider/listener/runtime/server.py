@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
 import uvloop
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.types import ASGIApp
 
 from thingspace_provider.listener.admin.app import create_admin_app
@@ -41,6 +41,7 @@ from thingspace_provider.listener.setting_types import InvalidSettings
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings
 from thingspace_provider.listener.store import factory
 from thingspace_provider.listener.store.base import Store
+from thingspace_provider.listener.store.metrics import DiskMetrics
 from thingspace_provider.listener.store.readiness_check import ReadinessCheck
 from thingspace_provider.listener.store.store_url import sqlite_path
 
@@ -206,12 +207,15 @@ async def _serve(
     load: Callable[[], ListenerSettings],
     watcher: FileWatcher,
 ) -> None:
-    registry = CollectorRegistry()
+    registry = _create_registry()
     ingest_metrics, forwarding_metrics = IngestMetrics(registry), ForwardingMetrics(registry)
     forwarding_service = ForwardingService(settings.sinks, store.outbox, forwarding_metrics, parts.create_forwarder)
     group_committer = parts.create_committer(store, ingest_metrics, forwarding_service.notify)
     readiness_check = ReadinessCheck(
-        group_committer.commit_error, settings.min_free_disk_space, store_directory(settings)
+        group_committer.commit_error,
+        settings.min_free_disk_space,
+        store_directory(settings),
+        DiskMetrics(registry) if store_directory(settings) else None,
     )
     queue_recovery = QueueRecovery(settings, group_committer, readiness_check, RecoveryMetrics(registry), store)
     messages_api = MessagesApi(store, settings.api_token)
@@ -219,7 +223,12 @@ async def _serve(
     health = Health(readiness_check, queue_recovery, registry)
     status_api = StatusApi(messages_api, store.outbox, forwarding_service, queue_recovery, health)
     admin_app = create_admin_app(
-        messages_api, deliveries_api, status_api, health, registry, forwarding_metrics.refresh_backlog
+        messages_api,
+        deliveries_api,
+        status_api,
+        health,
+        registry,
+        (health.check, forwarding_metrics.refresh_backlog, queue_recovery.refresh_metrics),
     )
     is_shared = sockets.admin is sockets.callbacks
     callback_endpoint = parts.create_endpoint(
@@ -288,6 +297,13 @@ def _trace_parts(tracing: Tracing) -> Parts:
         partial(traced.TracedGroupCommitter, tracer=tracing.tracer),
         partial(traced.TracedForwarder, tracer=tracing.tracer),
     )
+
+
+def _create_registry() -> CollectorRegistry:
+    """Return a registry with the resources of this process."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
 
 
 def _stop(servers: list[ListenerServer]) -> None:

@@ -6,11 +6,28 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from thingspace_provider.listener.setting_types import InvalidValue
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 AMOUNT_PATTERN = re.compile(r"(\d{1,15}) ?(KB|MB|GB|)|(\d{1,2}) ?%")
+
+
+class DiskSpace(NamedTuple):
+    """Free and required bytes of the store's disk."""
+
+    free: int
+    required: int
+
+    @property
+    def shortage(self) -> str:
+        """Return how the disk falls short, or ""."""
+        if self.free >= self.required:
+            return ""
+        return (
+            f"the store's disk has {self.free // 10**6} MB free; minFreeDiskSpace requires {self.required // 10**6} MB"
+        )
 
 
 @dataclass(frozen=True)
@@ -20,15 +37,10 @@ class MinFreeDiskSpace:
     min_bytes: int
     min_fraction: float
 
-    def shortage(self, directory: Path) -> str:
-        """Return how a directory's disk falls short, or "". Raises OSError."""
+    def measure(self, directory: Path) -> DiskSpace:
+        """Return the space of a directory's disk. Raises OSError."""
         disk = shutil.disk_usage(directory)
-        required_bytes = max(self.min_bytes, int(self.min_fraction * disk.total))
-        if disk.free >= required_bytes:
-            return ""
-        return (
-            f"the store's disk has {disk.free // 10**6} MB free; minFreeDiskSpace requires {required_bytes // 10**6} MB"
-        )
+        return DiskSpace(disk.free, max(self.min_bytes, int(self.min_fraction * disk.total)))
 
 
 def parse_disk_space(value: object) -> MinFreeDiskSpace:

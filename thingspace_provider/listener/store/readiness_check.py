@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thingspace_provider.listener.store.disk_space import MinFreeDiskSpace
+from thingspace_provider.listener.store.metrics import DiskMetrics
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,13 @@ class ReadinessCheck:
         commit_error: makes a test commit; returns why it failed, or "".
         min_free_space: the free space that the disk must have.
         directory: a directory on that disk; None if the store is on another machine.
+        disk_metrics: gauges of that disk.
     """
 
     commit_error: Callable[[], Awaitable[str]]
     min_free_space: MinFreeDiskSpace
     directory: Path | None
+    disk_metrics: DiskMetrics | None = None
 
     async def not_ready_reason(self) -> str:
         """Return why the store accepts no callback, or ""."""
@@ -31,6 +34,9 @@ class ReadinessCheck:
         if self.directory is None:
             return ""
         try:
-            return await asyncio.to_thread(self.min_free_space.shortage, self.directory)
+            space = await asyncio.to_thread(self.min_free_space.measure, self.directory)
         except OSError as error:
             return str(error)
+        if self.disk_metrics:
+            self.disk_metrics.record(space)
+        return space.shortage
