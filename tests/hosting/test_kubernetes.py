@@ -278,7 +278,9 @@ def test_admin_port_is_open_to_the_named_namespaces_and_prometheus_alone() -> No
         item["metadata"]["name"]: item["spec"]["ports"] for item in cluster.created if item["kind"] == "Service"
     }
     assert services["listener-admin-1"] == [{"name": "admin", "port": 28280, "targetPort": "admin"}]
-    assert cluster.find("PodMonitor")["spec"]["podMetricsEndpoints"] == [{"port": "admin", "path": "/metrics"}]
+    monitor, pod = cluster.find("PodMonitor")["spec"], cluster.find("Deployment")["spec"]["template"]
+    assert monitor["podMetricsEndpoints"] == [{"port": "admin", "path": "/metrics"}]
+    assert monitor["jobLabel"] in pod["metadata"]["labels"]
 
 
 def test_options_reach_their_fields() -> None:

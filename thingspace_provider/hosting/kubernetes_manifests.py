@@ -140,7 +140,12 @@ def build_manifests(options: ManifestOptions) -> dict[str, Manifest]:
             options,
             "monitoring.coreos.com/v1",
             "PodMonitor",
-            spec={"selector": selector, "podMetricsEndpoints": [endpoint]},
+            # The job is the same for all replicas and after a replacement of this object: rules group by it.
+            spec={
+                "selector": selector,
+                "jobLabel": "app.kubernetes.io/instance",
+                "podMetricsEndpoints": [endpoint],
+            },
         )
     return manifests
 
