@@ -66,6 +66,12 @@ def test_command_and_its_options_exist(document: str, command: str) -> None:
                 "mkdir",
                 "kubectl",
                 "docker",
+                "awk",
+                "promtool",
+                "psql",
+                "sed",
+                "sqlite3",
+                "sudo",
             }, words[0]
 
 
