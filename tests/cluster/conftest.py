@@ -10,28 +10,29 @@ import pytest
 
 from tests.support.cluster import ADDRESS, Cluster, KubernetesClient
 from tests.support.emulator_process import EmulatorProcess
+from tests.support.existing_cluster import ExistingCluster, ExistingDatabase
 from tests.support.ingress_controller import IngressController
 from tests.support.kubernetes_project import KubernetesProject
 from tests.support.postgres_server import PostgresServer
-from tools.cluster import build
+from tools.cluster.build import KUBECONFIG_VARIABLE, find_definitions
 
-FOLDER, KUBECONFIG = "THINGSPACE_TEST_CLUSTER_FOLDER", "THINGSPACE_TEST_KUBECONFIG"
+FOLDER_VARIABLE = "THINGSPACE_TEST_CLUSTER_FOLDER"
 
 
 @pytest.fixture(scope="session")
 def own_cluster() -> Iterator[Cluster]:
     """Cluster that exists for this run only, with the listener's images and an ingress controller."""
-    if FOLDER not in os.environ:
-        pytest.skip("needs the cluster of `make test-cluster`")
-    cluster = Cluster(Path(os.environ[FOLDER]))
+    if FOLDER_VARIABLE not in os.environ:
+        pytest.skip("needs control over nodes and network: run `make test-cluster` without an existing cluster")
+    cluster = Cluster(Path(os.environ[FOLDER_VARIABLE]))
     yield cluster
     cluster.close()
 
 
 @pytest.fixture(scope="session")
 def session_cluster(request: pytest.FixtureRequest) -> KubernetesClient:
-    if KUBECONFIG in os.environ:
-        return KubernetesClient(Path(os.environ[KUBECONFIG]))
+    if KUBECONFIG_VARIABLE in os.environ:
+        return KubernetesClient(Path(os.environ[KUBECONFIG_VARIABLE]))
     cluster: Cluster = request.getfixturevalue("own_cluster")
     return cluster
 
@@ -47,7 +48,7 @@ def cluster(session_cluster: KubernetesClient) -> Iterator[KubernetesClient]:
 @pytest.fixture(scope="session")
 def definitions(session_cluster: KubernetesClient) -> Iterator[None]:
     """Definitions of HTTPRoute and PodMonitor, removed at the end if they were not there."""
-    files = [str(path) for path in build.find_definitions()]
+    files = [str(path) for path in find_definitions()]
     missing = [file for file in files if not session_cluster.kubectl("get", "--ignore-not-found", "-f", file)]
     for file in missing:
         session_cluster.kubectl("create", "-f", file)
@@ -65,30 +66,44 @@ def ingress_controller(own_cluster: Cluster) -> Iterator[IngressController]:
 
 
 @pytest.fixture(scope="session")
-def postgres(own_cluster: Cluster) -> Iterator[PostgresServer]:  # noqa: ARG001  its address exists with the cluster
+def target_cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Cluster | ExistingCluster:
+    """Cluster for deployments, with an ingress controller: that of the tests or the existing one."""
+    if KUBECONFIG_VARIABLE in os.environ:
+        return ExistingCluster(tmp_path_factory.mktemp("cluster"))
+    request.getfixturevalue("ingress_controller")
+    cluster: Cluster = request.getfixturevalue("own_cluster")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def postgres(target_cluster: Cluster | ExistingCluster) -> Iterator[PostgresServer | ExistingDatabase]:
+    if isinstance(target_cluster, ExistingCluster):
+        yield ExistingDatabase()
+        return
     server = PostgresServer(address=ADDRESS)
     yield server
     server.remove()
 
 
 @pytest.fixture(scope="session")
-def emulator_process(own_cluster: Cluster) -> Iterator[EmulatorProcess]:
+def emulator_process(target_cluster: Cluster | ExistingCluster) -> Iterator[EmulatorProcess]:
     """Emulator that trusts the cluster's authority. Its device messages have request ids."""
-    with EmulatorProcess("--ca-file", str(own_cluster.ca_file), "--switch", "callbackBody=modern") as process:
+    with EmulatorProcess("--ca-file", str(target_cluster.ca_file), "--switch", "callbackBody=modern") as process:
         yield process
 
 
 @pytest.fixture
 def project(
-    own_cluster: Cluster,
-    ingress_controller: IngressController,  # noqa: ARG001  it serves the URL
-    postgres: PostgresServer,
+    target_cluster: Cluster | ExistingCluster,
+    postgres: PostgresServer | ExistingDatabase,
     emulator: EmulatorProcess,
     tmp_path: Path,
 ) -> Iterator[KubernetesProject]:
     """Stack with a listener on PostgreSQL, not yet deployed. Its objects go with its namespace."""
-    project = KubernetesProject(tmp_path, own_cluster, emulator, postgres.create_database())
-    own_cluster.warnings.clear()
+    project = KubernetesProject(tmp_path, target_cluster, emulator, postgres.create_database())
+    target_cluster.warnings.clear()
     yield project
     project.close()
-    assert own_cluster.warnings == []
+    assert target_cluster.warnings == []

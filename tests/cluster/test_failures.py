@@ -7,15 +7,17 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.cluster import BRIDGE, Cluster, ip
 from tests.support.emulator_process import ACCOUNT, EmulatorProcess
+from tests.support.existing_cluster import ExistingCluster, ExistingDatabase
 from tests.support.kubernetes_project import KubernetesProject, stored_texts
-from tests.support.postgres_server import PASSWORD, PostgresServer
+from tests.support.postgres_server import PostgresServer
 from tests.support.waiting import join_thread, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
@@ -45,7 +47,10 @@ def other_server(cluster: Cluster, host: str) -> Iterator[None]:
 
 
 def test_old_listener_serves_when_a_deployment_fails(
-    project: KubernetesProject, own_cluster: Cluster, emulator: EmulatorProcess, postgres: PostgresServer
+    project: KubernetesProject,
+    target_cluster: Cluster | ExistingCluster,
+    emulator: EmulatorProcess,
+    postgres: PostgresServer | ExistingDatabase,
 ) -> None:
     right = {**project.options, "accounts": [ACCOUNT], "rollout_timeout_seconds": ROLLOUT_SECONDS}
     project.change(**right)
@@ -56,10 +61,12 @@ def test_old_listener_serves_when_a_deployment_fails(
     cases: dict[str, tuple[dict[str, Any], str]] = {
         "image": ({"image": "registry.example.com/absent:1"}, "registry.example.com/absent:1"),
         "never ready": ({"store": NO_SERVER}, "10.244.0.254"),
-        "password": ({"store": store.replace(PASSWORD, "wrong")}, "password"),
-        "host": ({"host": other_host}, other_host),
+        "password": ({"store": store.replace(str(urlsplit(store).password), "wrong")}, "password"),
     }
-    with other_server(own_cluster, other_host):
+    with ExitStack() as stack:
+        if isinstance(target_cluster, Cluster):  # host names of an existing cluster are not under control
+            stack.enter_context(other_server(target_cluster, other_host))
+            cases["host"] = ({"host": other_host}, other_host)
         for number, (name, (wrong, cause)) in enumerate(cases.items()):
             project.change(**wrong)
             started = time.monotonic()
@@ -77,5 +84,5 @@ def test_old_listener_serves_when_a_deployment_fails(
             project.preview("--expect-no-changes")
 
 
-def is_stored(postgres: PostgresServer, text: str) -> Callable[[], bool]:
+def is_stored(postgres: PostgresServer | ExistingDatabase, text: str) -> Callable[[], bool]:
     return lambda: stored_texts(postgres.url())[text] == 1

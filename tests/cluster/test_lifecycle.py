@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.cluster import Cluster
 from tests.support.emulator_process import EmulatorProcess
+from tests.support.existing_cluster import ExistingCluster, ExistingDatabase
 from tests.support.kubernetes_project import KubernetesProject, stored_texts
 from tests.support.postgres_server import PostgresServer
 from tests.support.waiting import wait_until
 from thingspace_provider.api import ThingSpaceClient
-from tools.cluster.images import LISTENER_IMAGES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
 def test_messages_of_three_accounts_arrive_and_destroy_leaves_nothing(
-    project: KubernetesProject, emulator: EmulatorProcess, postgres: PostgresServer, thingspace: ThingSpaceClient
+    project: KubernetesProject,
+    target_cluster: Cluster | ExistingCluster,
+    emulator: EmulatorProcess,
+    postgres: PostgresServer | ExistingDatabase,
+    thingspace: ThingSpaceClient,
 ) -> None:
     accounts = emulator.ready["accounts"]
     assert len(accounts) == 3
@@ -38,10 +43,10 @@ def test_messages_of_three_accounts_arrive_and_destroy_leaves_nothing(
     project.refresh()
     project.preview("--expect-no-changes")
 
-    project.change(image=LISTENER_IMAGES["v2"])
+    project.change(image=target_cluster.images["v2"])
     project.up()
     assert emulator.count_calls()["startCallbacks"] == 6  # once for each account
-    assert {pod["spec"]["containers"][0]["image"] for pod in project.pods()} == {LISTENER_IMAGES["v2"]}
+    assert {pod["spec"]["containers"][0]["image"] for pod in project.pods()} == {target_cluster.images["v2"]}
     project.change(replicas=3)
     project.up()
     assert len(project.pods()) == 3

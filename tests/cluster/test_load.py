@@ -17,7 +17,6 @@ from tests.support.kubernetes_project import KubernetesProject, fetch_messages
 from tests.support.postgres_server import PostgresServer
 from tests.support.pulumi_project import TOP
 from tests.support.waiting import wait_until
-from tools.cluster.images import LISTENER_IMAGES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 MESSAGES_PER_SECOND = 500
@@ -43,7 +42,7 @@ def test_no_acknowledged_message_is_lost_when_everything_changes_under_load(
             copies = {"operation": "delivery", "duplicate": 1, "times": REPEATED_MESSAGES}
             emulator.control("POST", "faults", copies)
         with phases.phase("roll-out"):
-            project.change(image=LISTENER_IMAGES["v2"])
+            project.change(image=own_cluster.images["v2"])
             project.up()
         with phases.phase("rotation"):
             project.change(rotation=2)

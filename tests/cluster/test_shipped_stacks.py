@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -23,10 +22,8 @@ def test_shipped_stack_passes_a_preview(
     workload: str,
 ) -> None:
     project = Project(tmp_path, {"KUBECONFIG": str(own_cluster.kubeconfig)})
-    plugin = shutil.which("pulumi-resource-kubernetes")
-    assert plugin
     file = project.folder / "Pulumi.yaml"
-    plugins = {"providers": [{"name": "kubernetes", "path": str(Path(plugin).resolve().parent)}]}
+    plugins = {"providers": [{"name": "kubernetes", "path": str(own_cluster.plugin_folder)}]}
     file.write_text(file.read_text() + yaml.safe_dump({"plugins": plugins}))
     config = yaml.safe_load((project.folder / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
     namespace = config["thingspace:listener"]["namespace"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,10 +19,12 @@ import requests
 import trustme
 
 from tests.support.waiting import wait_until
+from tools.cluster.images import LISTENER_IMAGES
 
 NETWORK, ADDRESS, SECOND_ADDRESS = "10.244.0.0/24", "10.244.0.1", "10.244.0.2"
 SERVICE_NETWORK, API_SERVICE = "10.96.0.0/16", "10.96.0.1"
 BRIDGE = "pods"
+INGRESS_CLASS = "test"
 ETCD, ETCD_PEER = "http://127.0.0.1:23790", "http://127.0.0.1:23800"
 START_SECONDS = 60.0
 TOKEN = "invented-administrator-token"
@@ -143,6 +146,9 @@ class Cluster(KubernetesClient):
     Attributes:
         ca: Certificate authority of the cluster and of the ingress controller.
         hosts: File that is /etc/hosts here and in the name server of the pods.
+        images: References of the listener's images v1 and v2.
+        engine: Environment of the engine.
+        plugin_folder: Folder of Pulumi's Kubernetes plugin; without one, the engine downloads the plugin.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -151,6 +157,10 @@ class Cluster(KubernetesClient):
         self.ca = trustme.CA()
         self.ca_file = folder / "ca.pem"
         self.hosts = folder / "hosts"
+        self.images = LISTENER_IMAGES
+        self.ingress_class = INGRESS_CLASS
+        self.engine: dict[str, str] = {}
+        self.plugin_folder = Path(str(shutil.which("pulumi-resource-kubernetes"))).resolve().parent
         self.audit_log = folder / "logs" / "audit.log"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         for name in ("logs", "certificates", "network", "configuration"):
@@ -174,6 +184,16 @@ class Cluster(KubernetesClient):
         """Let a host name resolve to an address, in pods and outside."""
         lines = [line for line in self.hosts.read_text().splitlines() if line.split()[1:] != [host]]
         self.hosts.write_text("\n".join([*lines, f"{address} {host}", ""]))  # the same file: it is mounted
+
+    def host_for(self, namespace: str) -> str:
+        """Return a host name for the listener of a namespace. It resolves to the ingress controller."""
+        host = f"{namespace}.example.com"
+        self.resolve(host)
+        return host
+
+    def delete_namespace(self, namespace: str) -> None:
+        """Start to delete a namespace."""
+        self.kubectl("delete", "namespace", namespace, "--wait=false")
 
     def find_warnings(self, namespace: str) -> list[str]:
         """Return the requests to change objects of a namespace that the API server has warned of.

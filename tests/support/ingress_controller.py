@@ -15,10 +15,9 @@ from typing import Any
 
 import requests
 
-from tests.support.cluster import ADDRESS, Cluster
+from tests.support.cluster import ADDRESS, INGRESS_CLASS, Cluster
 from tests.support.waiting import join_thread, wait_until
 
-CLASS_NAME = "test"
 POLL_SECONDS = 0.2
 MAIN = """
 daemon off; user root; worker_processes 1; worker_rlimit_nofile 8192;
@@ -68,7 +67,7 @@ class IngressController:
             {
                 "apiVersion": "networking.k8s.io/v1",
                 "kind": "IngressClass",
-                "metadata": {"name": CLASS_NAME},
+                "metadata": {"name": INGRESS_CLASS},
                 "spec": controller,
             }
         )
@@ -100,7 +99,7 @@ class IngressController:
 
     def _update(self) -> None:
         listed = self._cluster.request("GET", "/apis/networking.k8s.io/v1/ingresses")["items"]
-        ingresses = [one for one in listed if one["spec"].get("ingressClassName") == CLASS_NAME]
+        ingresses = [one for one in listed if one["spec"].get("ingressClassName") == INGRESS_CLASS]
         services = self._cluster.request("GET", "/api/v1/services")["items"]
         by_name = {(one["metadata"]["namespace"], one["metadata"]["name"]): one["spec"] for one in services}
         servers = [server for one in ingresses for server in self._render(one, by_name)]

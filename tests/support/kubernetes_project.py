@@ -13,9 +13,8 @@ import psycopg
 
 from tests.support.cluster import Cluster
 from tests.support.emulator_process import EmulatorProcess
-from tests.support.ingress_controller import CLASS_NAME
+from tests.support.existing_cluster import ExistingCluster
 from tests.support.pulumi_project import TOP, Project
-from tools.cluster.images import LISTENER_IMAGES
 
 PROGRAM = TOP / "tests" / "cluster" / "program"
 TLS_SECRET = "listener-tls"
@@ -27,12 +26,15 @@ class KubernetesProject(Project):
 
     Attributes:
         options: Arguments of the listener, which the program reads. Change them with `up(...)`.
-        host: Host name of the listener. It resolves to the ingress controller, which has a certificate for it.
+        host: Host name of the listener. It leads to the ingress controller, which gets a certificate for it.
     """
 
-    def __init__(self, folder: Path, cluster: Cluster, emulator: EmulatorProcess, store: str | None) -> None:
+    def __init__(
+        self, folder: Path, cluster: Cluster | ExistingCluster, emulator: EmulatorProcess, store: str | None
+    ) -> None:
         environment = {
             **emulator.environment,
+            **cluster.engine,
             "KUBECONFIG": str(cluster.kubeconfig),
             "THINGSPACE_READINESS_CA_BUNDLE": str(cluster.ca_file),
             "THINGSPACE_READINESS_TIMEOUT_SECONDS": "20",
@@ -40,8 +42,7 @@ class KubernetesProject(Project):
         super().__init__(folder, environment)
         self._cluster = cluster
         self.namespace = cluster.namespace()
-        self.host = f"{self.namespace}.example.com"
-        cluster.resolve(self.host)
+        self.host = cluster.host_for(self.namespace)
         certificate = cluster.ca.issue_cert(self.host)
         pem = {
             "tls.crt": b"".join(part.bytes() for part in certificate.cert_chain_pems).decode(),
@@ -52,14 +53,12 @@ class KubernetesProject(Project):
             {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "stringData": pem}
         )
         shutil.copy(PROGRAM / "__main__.py", self.folder)
-        plugin = shutil.which("pulumi-resource-kubernetes")
-        assert plugin
-        self._write_project(Path(plugin).resolve().parent)
+        self._write_project(cluster.plugin_folder)
         self.options: dict[str, Any] = {
             "accounts": emulator.ready["accounts"],
             "host": self.host,
-            "image": LISTENER_IMAGES["v1"],
-            "ingress_class": CLASS_NAME,
+            "image": cluster.images["v1"],
+            "ingress_class": cluster.ingress_class,
             "namespace": self.namespace,
             "replicas": 2 if store else 1,
             "rollout_timeout_seconds": ROLLOUT_SECONDS,
@@ -79,7 +78,7 @@ class KubernetesProject(Project):
     def close(self) -> None:
         """Write the output of all commands to the logs, delete the namespace, and check that nothing was warned of."""
         (self._cluster.folder / "logs" / f"{self.namespace}.log").write_text("\n".join(self.printed))
-        self._cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        self._cluster.delete_namespace(self.namespace)
         warnings = self._cluster.find_warnings(self.namespace)
         assert not warnings, warnings
 
@@ -100,10 +99,11 @@ class KubernetesProject(Project):
         listed = self.objects(",".join(kinds), "--selector=app.kubernetes.io/managed-by=pulumi")
         return [f"{one['kind']} {one['metadata']['name']}" for one in listed]
 
-    def _write_project(self, plugins: Path) -> None:
-        plugin = {"name": "kubernetes", "path": str(plugins)}
+    def _write_project(self, plugin_folder: Path | None) -> None:
         runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}}
-        content = {"name": "cluster-tests", "runtime": runtime, "plugins": {"providers": [plugin]}}
+        content: dict[str, Any] = {"name": "cluster-tests", "runtime": runtime}
+        if plugin_folder:
+            content["plugins"] = {"providers": [{"name": "kubernetes", "path": str(plugin_folder)}]}
         (self.folder / "Pulumi.yaml").write_text(json.dumps(content))
 
 

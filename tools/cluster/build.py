@@ -17,6 +17,7 @@ from pathlib import Path
 from tools import go_build
 
 HERE = Path(__file__).resolve().parent
+KUBECONFIG_VARIABLE = "THINGSPACE_TEST_KUBECONFIG"  # names the configuration of an existing cluster
 CACHE = go_build.cache_directory("cluster")
 KUBERNETES_PROGRAMS = (
     "kube-apiserver",

@@ -131,13 +131,13 @@ def end_with_parent() -> None:
 def main() -> int:
     """Run the tests where the environment says."""
     os.environ["PATH"] += f":{SBIN}"
-    if os.environ.get("THINGSPACE_TEST_KUBECONFIG"):
+    if os.environ.get(build.KUBECONFIG_VARIABLE):
         pulumi = get.find_pulumi_cli(os.environ.get("PULUMI_CLI", ""))
         os.environ["PATH"] = f"{pulumi}:{os.environ['PATH']}"
         return subprocess.run(pytest_command(sys.argv[1:]), cwd=TOP, check=False).returncode
     install_packages()
     if reason := explain_why_not():
-        go_build.log(f"== cluster NOT RUN: {reason}; or name an existing cluster in THINGSPACE_TEST_KUBECONFIG")
+        go_build.log(f"== cluster NOT RUN: {reason}; or name an existing cluster in {build.KUBECONFIG_VARIABLE}")
         return 1
     end_with_parent()
     try:
