@@ -67,8 +67,6 @@ class PolicyProject(Project):
         self.pack = folder / "pack"
         shutil.copytree(PACK, self.pack, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
         (self.pack / ".venv").symlink_to(sys.prefix)
-        for file in (self.folder / "stacks").iterdir():
-            file.unlink()
 
     def write(self, program: str) -> None:
         """Replace the program."""
@@ -89,14 +87,27 @@ class PolicyProject(Project):
 def project(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[PolicyProject]:
     """Stack prod without configuration."""
     project = PolicyProject(tmp_path, emulator.environment)
+    for file in (project.folder / "stacks").iterdir():
+        file.unlink()
     project.init("prod")
     yield project
     project.stop_listeners()
 
 
+def use_kubernetes_plugin(project: Project) -> None:
+    """Let the project use the plugin that the cluster tests build."""
+    plugins = sorted(CLUSTER_CACHE.glob("pulumi-kubernetes-*/bin/pulumi-resource-kubernetes"))
+    if not plugins:
+        pytest.skip("Pulumi's Kubernetes plugin is not built: run `make test-cluster` once")
+    file = project.folder / "Pulumi.yaml"
+    provider = json.dumps([{"name": "kubernetes", "path": str(plugins[-1].parent)}])
+    file.write_text(f"{file.read_text()}plugins: {{providers: {provider}}}\n")
+
+
 def find_violations(result: CommandResult) -> set[tuple[str, str, str, str]]:
     """Return level, policy, resource and finding of each violation in the output of the engine."""
     found = re.findall(r"- \[(\w+)\]  ([\w-]+)  \(\S+: (.*)\)\n +(.*)\n +(.*)\n", result.output)
+    assert len(found) == len(re.findall(r"- \[(mandatory|advisory)\]", result.output)), result.output
     descriptions = {rule.name: rule.description for rule in RULES}
     for _, policy, _, description, _ in found:
         assert descriptions[policy] == description
@@ -215,14 +226,20 @@ def test_stack_without_resources_of_the_provider_has_no_violation(project: Polic
 
 @pytest.mark.long
 def test_kubernetes_listener_is_reported_when_it_stores_on_a_volume(project: PolicyProject) -> None:
-    plugins = sorted(CLUSTER_CACHE.glob("pulumi-kubernetes-*/bin/pulumi-resource-kubernetes"))
-    if not plugins:
-        pytest.skip("Pulumi's Kubernetes plugin is not built: run `make test-cluster` once")
-    text = (project.folder / "Pulumi.yaml").read_text()
-    provider = json.dumps([{"name": "kubernetes", "path": str(plugins[-1].parent)}])
-    (project.folder / "Pulumi.yaml").write_text(f"{text}plugins: {{providers: {provider}}}\n")
+    use_kubernetes_plugin(project)
     project.write(KUBERNETES)
     finding = "A KubernetesListener has one replica with SQLite on a volume."
     assert find_violations(project.check("preview", fails=True)) == {
         ("mandatory", "production-durable-listener", "volume", finding)
     }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stack", ["dev", "staging", "prod"])
+def test_shipped_stack_has_no_violation(tmp_path: Path, emulator: EmulatorProcess, stack: str) -> None:
+    project = PolicyProject(tmp_path, emulator.environment)
+    project.init(stack)
+    if stack != "dev":
+        use_kubernetes_plugin(project)
+        project.configure("kubernetes:renderYamlToDirectory", "yaml")
+    assert find_violations(project.check("preview")) == set()
