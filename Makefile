@@ -8,7 +8,7 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --n
 COMPILE = $(UV_COMPILE) --universal --python-version 3.10
 IMAGE_COMPILE = $(UV_COMPILE) --python-version 3.13 --python-platform linux --generate-hashes -c requirements-dev.txt
 
-.PHONY: help demo demo-down test test-fast test-long test-cluster matrix check docs pictures format bench dist image lock up down \
+.PHONY: help demo demo-down test test-fast test-long test-cluster matrix check docs reference pictures format bench dist image lock up down \
 	clean
 
 help:                        ## list the targets
@@ -45,6 +45,9 @@ check: .venv/ready           ## check format, lint rules, types, import contract
 
 docs: .venv/ready            ## build the documentation site into build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+reference: .venv/ready       ## write the pages of docs/reference/ that are made from the code
+	$(BIN)/python -m tools.reference
 
 pictures: .venv/ready        ## make the pictures of the web pages in docs/images/ again, with Chromium
 	$(BIN)/python tools/page_pictures.py

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from thingspace_provider.cli import COMMANDS
-from thingspace_provider.config import stack_schema
-from thingspace_provider.listener.settings.listener_settings import ListenerSettings
 
 TOP = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = {
@@ -27,33 +25,6 @@ DOCUMENTS = {
     )
 }
 README = DOCUMENTS["README.md"]
-CONFIGURATION = DOCUMENTS["docs/configuration.md"]
-VARIABLES = {
-    name
-    for path in (TOP / "thingspace_provider").rglob("*.py")
-    for name in re.findall(r"THINGSPACE_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))
-    if not name.startswith("THINGSPACE_LISTENER")
-}
-
-
-@pytest.mark.parametrize("key", sorted(stack_schema.KNOWN_KEYS))
-def test_stack_key_is_documented(key: str) -> None:
-    assert f"`{key}`" in DOCUMENTS["docs/stack-file.md"]
-
-
-@pytest.mark.parametrize("key", sorted({key for schema in stack_schema.HOST_SCHEMAS.values() for key in schema}))
-def test_key_of_a_listener_host_is_documented(key: str) -> None:
-    assert f"| `{key}` | " in DOCUMENTS["docs/stack-file.md"]
-
-
-@pytest.mark.parametrize("name", sorted(VARIABLES))
-def test_environment_variable_is_documented(name: str) -> None:
-    assert f"`{name}`" in CONFIGURATION
-
-
-@pytest.mark.parametrize("key", sorted(str(field.alias) for field in ListenerSettings.model_fields.values()))
-def test_listener_setting_is_documented(key: str) -> None:
-    assert f"`{key}`" in DOCUMENTS["docs/listener.md"].partition("## Settings")[2].partition("## Stores")[0]
 
 
 @pytest.mark.starts_process

@@ -7,18 +7,13 @@ import re
 
 import pytest
 
-from tests.docs.test_documents import DOCUMENTS, TOP
+from tests.docs.test_documents import DOCUMENTS
 from tests.support.listener_process import PASSWORD
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings, load_settings
 from thingspace_provider.listener.store.disk_space import parse_disk_space
 
 GUIDE = DOCUMENTS["docs/listener.md"]
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", GUIDE.replace("\n   ", "\n"), re.DOTALL)]
-SOURCE = "".join(
-    path.read_text(encoding="utf-8") for path in sorted((TOP / "thingspace_provider" / "listener").rglob("*.py"))
-)
-EVENTS = set(re.findall(r'(?:log_event|\.warn)\(\s*"([a-z]+(?:_[a-z]+)+)"', SOURCE))
-METRICS = set(re.findall(r'"(thingspace_[a-z_]+)"', SOURCE)) - {"thingspace_credentials"}  # a setting
 SETTINGS = {str(field.alias): field for field in ListenerSettings.model_fields.values()}
 DEFAULTS = {
     "recoveryMode": "`off`",
@@ -53,14 +48,3 @@ def test_default_of_a_setting_is_in_the_table(key: str) -> None:
     else:
         assert row == DEFAULTS[key]
         assert str(value).removesuffix(".0") == row.strip("`")
-
-
-@pytest.mark.parametrize("name", sorted(METRICS))
-def test_metric_is_documented(name: str) -> None:
-    guides = GUIDE + DOCUMENTS["docs/forwarding.md"]
-    assert f"`{name}`" in guides or f"`{name}_total`" in guides
-
-
-@pytest.mark.parametrize("event", sorted(EVENTS))
-def test_log_event_is_documented(event: str) -> None:
-    assert f"`{event}`" in GUIDE.partition("## Log events")[2].partition("\n## ")[0]

@@ -20,6 +20,32 @@ class ExternalListener:
         revision: a changed value sends startCallbacks again; change it when that listener was deployed again.
         readiness: whether the listener passes a readiness probe before each registration. Set it to False for a
             listener that is not of this project and does not respond to the probe.
+
+    Example:
+        from thingspace_provider import CallbackCredential, ExternalListener, SmsCallbacks
+
+        accounts = ["0000123456-00001"]
+        credential = CallbackCredential("credential")
+        listener = ExternalListener(
+            url="https://sms.example.com/callbacks/{path_token}/{account}", credential=credential, revision="2026-03-01"
+        )
+        sms = SmsCallbacks("sms", account_names=accounts, listener=listener, credential=credential)
+
+    Operations:
+        preview: shows the registrations that change. It is no resource: nothing of it is in the state.
+        create: deploys nothing. The registrations are made with its URL.
+        update: a changed `url` registers again; a changed `revision` sends startCallbacks again.
+        replace: never happens.
+        refresh: does nothing.
+        delete: stops nothing: the listener is deployed elsewhere.
+        import: not needed.
+
+    Errors:
+        `which is not replaced; the placeholders are`: use the placeholders `{account}` and `{path_token}` only.
+        `add {account}, which is replaced by the account`: each account needs a URL of its own.
+        `a URL with {path_token} requires a credential`: set `credential`.
+        `probing the listener`: the listener did not pass the readiness probe. docs/readiness-probe.md lists the steps;
+            for a receiver that does not respond to the probe, set `readiness=False`.
     """
 
     def __init__(

@@ -43,9 +43,8 @@ Transform = Callable[[Manifest], Manifest]
 class KubernetesListener(pulumi.ComponentResource):
     """Listeners on Kubernetes behind one URL, `https://{host}/callbacks/{path token}/{account}`.
 
-    An update rolls out new pods and waits until they are ready; the registration follows. If the roll-out fails, the
-    old pods and the registration stay as they were. All settings are in one immutable Secret, so a changed setting or
-    credential is a roll-out too.
+    All settings are in one immutable Secret, so a changed setting or credential is a roll-out too. If a roll-out fails,
+    the old pods and the registration stay as they were.
 
     Args:
         name: Pulumi component name: small letters, digits and `-`, at most 40 characters.
@@ -77,6 +76,41 @@ class KubernetesListener(pulumi.ComponentResource):
 
     Raises:
         InvalidArgument: before any resource is created.
+
+    Example:
+        import pulumi
+        from thingspace_provider import CallbackCredential, IngressRoute, KubernetesListener
+
+        credential = CallbackCredential("credential")
+        listener = KubernetesListener(
+            "listener",
+            image="registry.example.com/thingspace-provider:0.1.0",
+            host="sms.example.com",
+            account_names=["0000123456-00001"],
+            credential=credential,
+            store=pulumi.Output.secret("postgresql://sms:invented@database.example.com/sms"),
+            ingress=IngressRoute(issuer="letsencrypt"),
+        )
+
+    Operations:
+        preview: shows the objects that change. Connects to the cluster, as pulumi_kubernetes does, not to ThingSpace.
+        create: creates the objects, and waits until the pods are ready. The registration follows.
+        update: rolls out new pods and waits until they are ready. `revision` changes, and startCallbacks is sent again.
+        replace: a changed `host` replaces the route. The old one is removed after the registration has followed.
+        refresh: reads the objects. The next `pulumi up` repairs what was changed.
+        delete: removes the objects after the registrations. Messages stay in PostgreSQL, and in the volume until it is
+            deleted.
+        import: not supported; objects of other tools can be imported as resources of pulumi_kubernetes.
+
+    Errors:
+        `pulumi_kubernetes is not installed`: install the extra `kubernetes`.
+        `must be a PostgreSQL URL`: correct `store`.
+        `listeners cannot share a SQLite store`: use PostgreSQL, or set `replicas=1`.
+        `is a file, which a pod loses`: pass `SqliteVolume()`.
+        `and ingress are both set`: remove one of `ingress` and `gateway`.
+        `it must be a DNS name in small letters without scheme, port and path`: correct `host`.
+        `must be set for recoveryMode`: set `recovery_credentials`.
+        `cannot be set here`: correct the key of `settings`, or use the input of the component.
     """
 
     readiness = True

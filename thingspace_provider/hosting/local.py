@@ -17,26 +17,55 @@ STATE_DIR = ".thingspace"
 class LocalListener(Resource, name="LocalListener"):
     """A listener process on this machine. For development only: ThingSpace itself cannot reach it.
 
-    The process outlives `pulumi up`. A refresh detects that it has exited, and the next update starts it again. An
-    update restarts it on the same store. Deleting the resource stops it and keeps its messages.
+    The process outlives `pulumi up`. Its directory holds settings, log and store, and is never removed.
 
     Args:
         name: Pulumi resource name.
         account_names: accounts whose callbacks the listener accepts.
         credential: what ThingSpace sends with every callback.
         port: a port that ThingSpace accepts (80, 443, 9001-9006, 28200-28220, 50551-50559); None chooses a free one.
-        state_dir: directory of settings, log and store; None is `listeners/<stack>-<name>` in THINGSPACE_STATE_DIR,
+        state_dir: directory of settings, log and store; None is `listeners/<stack>-<name>` in `THINGSPACE_STATE_DIR`,
             by default `.thingspace` in the program's directory.
         opts: Pulumi resource options.
+
+    Example:
+        from thingspace_provider import CallbackCredential, LocalListener
+
+        credential = CallbackCredential("credential")
+        listener = LocalListener("listener", account_names=["0000123456-00001"], credential=credential)
+
+    Operations:
+        preview: shows whether the process will be started or restarted. Starts nothing.
+        create: starts the process, or restarts one that an interrupted create left running.
+        update: restarts the process on the same store, and on the same port if it is free.
+        replace: stops the process, then starts one in the other directory, without the messages of the first.
+        refresh: checks that the process runs. If it has exited, the next `pulumi up` starts it.
+        delete: stops the process. Its messages stay in the directory.
+        import: not supported. With `ResourceOptions(id=directory)` the resource is read and not managed.
+
+    Errors:
+        `is already in use by another program`: stop that program, or leave out `port`.
+        `none of the ports that ThingSpace accepts is free on this machine`: stop the programs that use them.
+        `other users can write to its directory`: run the commands that the error names, or set `state_dir`.
+        `starting the local listener`: its log, listener.log, has the cause. The listener needs an extra:
+            `pip install -e '.[listener]'` in a clone.
     """
 
     readiness = True
 
     url: pulumi.Output[str]
+    """Scheme, address and port."""
     port: pulumi.Output[int]
     pid: pulumi.Output[int]
+    """Process id; 0 if it does not run."""
+    running: pulumi.Output[bool]
+    """Whether it ran at the last update or refresh."""
+    port_is_fixed: pulumi.Output[bool]
+    """Whether the program sets the port."""
     revision: pulumi.Output[str]
+    """Time of the last start, ISO 8601 in UTC."""
     path_token: pulumi.Output[str]
+    """Path token of the credential."""
 
     def __init__(
         self,

@@ -15,12 +15,32 @@ class CallbackCredential(Resource, name="CallbackCredential"):
 
     Args:
         name: Pulumi resource name.
-        rotation: a changed value generates a new password; the listener still accepts the last three.
+        rotation: number or word; a changed value generates a new password. The listener still accepts the last three.
         opts: Pulumi resource options.
+
+    Example:
+        from thingspace_provider import CallbackCredential
+
+        credential = CallbackCredential("credential", rotation=1)
+
+    Operations:
+        preview: shows whether a password will be generated. No call; no credentials are needed.
+        create: generates user name, password and path token. No call.
+        update: generates a password, and keeps the last three in `previous_passwords`. User name and path token stay.
+        replace: never happens.
+        refresh: changes nothing, because the state has the only copy.
+        delete: removes the credential from the state. No call.
+        import: not supported. With `ResourceOptions(id=…)` only the user name is known.
+
+    Errors:
+        `must be a number or a word`: set `rotation` to a number or a text.
+        `must be a CallbackCredential, not`: pass the resource, not its password.
     """
 
     username: pulumi.Output[str]
+    """Sent with every callback."""
     password: pulumi.Output[str]
+    """Sent with every callback, 32 characters."""
     previous_passwords: pulumi.Output[list[str]]
     """Up to three passwords, newest first. One of them stays registered when a rotation fails."""
     path_token: pulumi.Output[str]

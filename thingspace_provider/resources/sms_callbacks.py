@@ -24,7 +24,7 @@ class SmsCallbacks(pulumi.ComponentResource):
         name: Pulumi component name.
         account_names: ThingSpace accounts, for example ["0000123456-00001"]. They cannot be outputs, because each
             account has resources of its own.
-        listener: the listener host: LocalListener or ExternalListener.
+        listener: the listener host: LocalListener, KubernetesListener or ExternalListener.
         credential: what ThingSpace sends with every callback.
         triggers: list or dictionary of any values; a changed one sends startCallbacks again for all accounts.
         adopt: whether registrations with another URL may be replaced.
@@ -33,10 +33,37 @@ class SmsCallbacks(pulumi.ComponentResource):
 
     Raises:
         InvalidArgument: before any resource is created.
+
+    Example:
+        from thingspace_provider import CallbackCredential, LocalListener, SmsCallbacks
+
+        accounts = ["0000123456-00001", "0000123456-00002"]
+        credential = CallbackCredential("credential")
+        listener = LocalListener("listener", account_names=accounts, credential=credential)
+        sms = SmsCallbacks("sms", account_names=accounts, listener=listener, credential=credential)
+
+    Operations:
+        preview: shows the registrations and activations that change. No call; no credentials are needed.
+        create: makes a CallbackRegistration and an SmsCallbackActivation for each account, in this order.
+        update: registers what has changed. Sends startCallbacks again for each account whose registration was renewed,
+            and for all accounts after a deployment of the listener or a changed trigger.
+        replace: never happens. A new account is two more resources, a removed account two fewer.
+        refresh: as CallbackRegistration.
+        delete: deregisters all accounts. Messages then wait in ThingSpace's queue.
+        import: not supported by Pulumi. To take over existing registrations, set `adopt=True` for one `pulumi up`.
+
+    Errors:
+        `must be known when the program runs, and cannot be an output`: read the accounts from the configuration.
+        `more than once`: remove the repeated account.
+        `listener must be a listener host`: pass a host, for example `ExternalListener(url=…)`.
+        `the option import_ does not work`: set `adopt=True` instead.
+        `callbacks already go to`: another program registered that URL. Set `adopt=True` to replace it.
     """
 
     registrations: dict[str, CallbackRegistration]
+    """The registration of each account."""
     activations: dict[str, SmsCallbackActivation]
+    """The activation of each account."""
 
     def __init__(
         self,
