@@ -212,13 +212,13 @@ def metric_names_in_source() -> set[str]:
 
 
 def documented_metrics(documents: Documents) -> set[str]:
-    """Return the metrics in the documents, alerts and dashboards, without prefix and endings."""
-    texts = [text for path, text in documents.items() if path not in {"CHANGELOG.md", "DECISIONS.md"}]
-    texts += [path.read_text(encoding="utf-8") for path in ALERTS.parent.glob("*") if path.is_file()]
+    """Return the metrics in code font in the documents, without prefix and endings."""
+    texts = (text for path, text in documents.items() if path not in {"CHANGELOG.md", "DECISIONS.md"})
     return {
         re.sub(r"_(total|bucket|sum|count|created)$", "", name).removeprefix("thingspace_")
         for text in texts
-        for name in METRIC.findall(text)
+        for code in re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE))
+        for name in METRIC.findall(code)
     }
 
 
