@@ -40,7 +40,7 @@ class Watched:
             prometheus.add(listener, job)
         scraped = f'min(count_over_time(thingspace_ready{{job="{job}"}}[1m])) >= 3 and count(up{{job="{job}"}})'
         wait_until(lambda: prometheus.value(f"{scraped} == {len(listeners)}"), 60, "all listeners are scraped")
-        assert self.alerts() == set()
+        self.wait_for()
 
     def alerts(self) -> set[str]:
         firing = self._prometheus.firing(job=self._job)
@@ -148,7 +148,7 @@ def test_rejected_callbacks(
     else:
         increase = 'job_reason:thingspace_callbacks_rejected:increase1h{reason="not_found"}'
         wait_until(lambda: prometheus_server.query(increase), 60, "the rules are evaluated")
-        assert watched.alerts() == set()
+        assert "ThingSpaceCallbacksRejected" not in watched.alerts()
 
 
 def test_unavailable_sink_with_a_message_that_waits(start: Start, watch: Watch, receiver: Receiver) -> None:
