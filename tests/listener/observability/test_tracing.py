@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from standardwebhooks import Webhook
 
 from tests.support.emulator_process import EmulatorProcess
 from tests.support.forwarding_harness import DEVICE, SECRET, build_sink, send
 from tests.support.listener_process import (
+    API_TOKEN,
     COMMAND,
     PASSWORD,
     PATH_TOKEN,
@@ -110,21 +112,27 @@ def test_message_has_one_trace_when_the_listener_restarts_between_store_and_forw
 def test_attempts_are_spans_of_the_same_event_when_a_receiver_fails(
     start: Start, receiver: Receiver, collector: TraceCollector
 ) -> None:
-    responses = iter([500, 204, 410])
+    responses = iter([500, 204, 410, 204])
     receiver.responder = lambda _: (next(responses), {})
     listener = start(before=collector.variables, sinks=[build_sink(receiver)], tracing=True)
     send(listener, "retried")
     receiver.wait_for("retried")
     send(listener, "rejected")
-    first, second, third = collector.wait_for("forward", 3)
+    collector.wait_for("forward", 3)
+    dead_letters = f"{listener.admin_url}/v1/dead-letters"
+    retry = requests.post(f"{dead_letters}/retry", headers={"Authorization": f"Bearer {API_TOKEN}"}, timeout=10)
+    assert retry.status_code == 200
+    receiver.wait_for("rejected")
+    first, second, third, fourth = collector.wait_for("forward", 4)
     names = ("thingspace.attempt", "thingspace.outcome", "http.response.status_code")
-    assert [tuple(span.attributes[name] for name in names) for span in (first, second, third)] == [
+    assert [tuple(span.attributes[name] for name in names) for span in (first, second, third, fourth)] == [
         (1, "failed", 500),
         (2, "delivered", 204),
         (1, "dead_letter", 410),
+        (1, "delivered", 204),
     ]
-    assert [span.is_error for span in (first, second, third)] == [True, False, True]
-    assert first.trace_id == second.trace_id != third.trace_id
+    assert [span.is_error for span in (first, second, third, fourth)] == [True, False, True, False]
+    assert first.trace_id == second.trace_id != third.trace_id == fourth.trace_id
     assert receiver.requests[0].body == receiver.requests[1].body
     assert receiver.requests[0].headers["traceparent"] != receiver.requests[1].headers["traceparent"]
 

@@ -84,8 +84,9 @@ def test_a_stored_message_has_all_values_of_its_callback(open_store: Open) -> No
     status_callback = build_incoming_callback(
         at=78, smsMessage=None, deviceResponse={"smsDeliveryResponse": {"confirmation": "Delivered"}}
     )
-    store.append([message, status_callback])
+    store.append([message, status_callback._replace(trace_context='{"traceparent": "x"}')])
     first, second = store.find(EVERYTHING)
+    assert (first.trace_context, second.trace_context) == (None, '{"traceparent": "x"}')
     assert (first.account, first.received_at, first.duplicate_of) == (ACCOUNT, 77, None)
     for stored, expected in ((first, message.callback), (second, status_callback.callback)):
         assert (stored.kind, stored.devices, stored.text) == (expected.kind, expected.devices, expected.text)
