@@ -44,6 +44,7 @@ SOURCE_TESTS = (
 SDK_TESTS = (
     "tests/api",
     "tests/lifecycle",
+    "tests/policy/test_rules.py",
     "tests/providers",
     "tests/resources",
     "tests/listener/runtime/test_request_smuggling.py",  # it depends on the versions of uvicorn and httptools
