@@ -247,15 +247,15 @@ def render_errors() -> Iterator[str]:
     errors = list(find_errors(PACKAGE))
     of_users = [error for error in errors if is_for_users(error)]
     rows = (
-        (f"`{error.name}`", summary(error), "<br>".join(dict.fromkeys(hints.get(error.name, [MESSAGE_HAS_HINT]))))
+        (f"`{error.name}`", "<br>• ".join([summary(error), *dict.fromkeys(hints.get(error.name, [MESSAGE_HAS_HINT]))]))
         for error in of_users
     )
-    yield from table(("Error", "Meaning", "Hints"), rows)
+    yield from table(("Error", "Meaning, and its hints"), rows)
     yield "## Listener, emulator and commands\n\nThey appear as a message of a command, or are handled inside.\n"
     others = [error for error in errors if error not in of_users]
     yield from table(
-        ("Error", "Meaning", "Module"),
-        ((f"`{error.name}`", summary(error), f"`{error.module.path.partition('.')[2]}`") for error in others),
+        ("Error", "Meaning, and its module"),
+        ((f"`{error.name}`", f"{summary(error)}<br>`{error.module.path.partition('.')[2]}`") for error in others),
     )
 
 
@@ -310,7 +310,7 @@ def find_hints(tree: ast.AST) -> Iterator[tuple[str, str]]:
             hint = constants.get(hint.id)
         text = show_text(hint).strip("… ") if hint is not None else ""
         if text:
-            yield name, text
+            yield name, re.sub(r"\bTHINGSPACE_[A-Z_]*[A-Z]\b", r"`\g<0>`", text)
 
 
 def show_text(node: ast.expr) -> str:

@@ -330,8 +330,9 @@ def errors() -> set[str]:
 
 @cache
 def messages() -> frozenset[str]:
-    """Return the strings in the package, with # for each value that is known at run time only."""
-    nodes = (node for tree in parse_modules().values() for node in ast.walk(tree))
+    """Return the strings in the package and the programs, with # for each value that is known at run time only."""
+    folders = (PACKAGE, TOP / "drills", TOP / "policy", TOP / "tools")
+    nodes = (node for folder in folders for tree in parse_modules(folder).values() for node in ast.walk(tree))
     strings = (show_text(node) for node in nodes if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp))
     return frozenset(filter(None, strings))
 

@@ -15,7 +15,7 @@ class ExternalListener:
     Args:
         url: callback URL, also an output of a resource or of another stack. `{account}` is replaced by the account and
             `{path_token}` by the credential's path token, for example
-            "https://sms.example.com/callbacks/{path_token}/{account}".
+            `https://sms.example.com/callbacks/{path_token}/{account}`.
         credential: required if the URL holds `{path_token}`.
         revision: a changed value sends startCallbacks again; change it when that listener was deployed again.
         readiness: whether the listener passes a readiness probe before each registration. Set it to False for a
