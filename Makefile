@@ -8,8 +8,8 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --no-emit-index-url --no-annotate --n
 COMPILE = $(UV_COMPILE) --universal --python-version 3.10
 IMAGE_COMPILE = $(UV_COMPILE) --python-version 3.13 --python-platform linux --generate-hashes -c requirements-dev.txt
 
-.PHONY: help demo demo-down test test-fast test-long test-cluster matrix check docs reference pictures format bench dist image lock up down \
-	clean
+.PHONY: help demo demo-down test test-fast test-long test-cluster matrix check docs reference pictures format bench \
+	dist dist-check wheel-test image lock up down clean
 
 help:                        ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,15 @@ bench: .venv/ready           ## run the benchmarks; tables and plots go to build
 dist: .venv/ready            ## build the wheel and the source distribution into dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build
+
+dist-check: dist             ## check both distributions, and write the SBOM of the locked runtime set into build/
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file build/sbom.cdx.json deploy/requirements.txt
+
+wheel-test: .venv/ready      ## run the tests of the matrix against the wheel, with Python 3.13 alone
+	$(BIN)/python tools/matrix.py 3.13
 
 image:                       ## build the listener's container image with docker, podman or buildah
 	deploy/build-image $(IMAGE_OPTIONS)

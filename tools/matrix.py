@@ -40,6 +40,7 @@ SOURCE_TESTS = (
     "tests/deploy",
     "tests/examples",
     "tests/packaging",
+    "tests/pipelines",
 )  # they read the repository
 SDK_TESTS = (
     "tests/api",

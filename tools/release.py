@@ -1,8 +1,10 @@
 """Prepares a release: sets the version, and gives the changelog's section "Unreleased" its number and date.
 
     python tools/release.py 0.2.0
+    python tools/release.py --notes v0.2.0
 
-It changes pyproject.toml and CHANGELOG.md; review and commit them, then tag the commit with v and the version.
+The first changes pyproject.toml and CHANGELOG.md; review and commit them, then tag the commit with v and the version.
+The second prints the changelog's section of a tag, which must have the version of pyproject.toml.
 """
 
 from __future__ import annotations
@@ -37,13 +39,29 @@ def prepare(top: Path, version: str, date: dt.date) -> None:
     changelog.write_text(f"{before}{UNRELEASED}\n## {version} - {date}\n{after}", encoding="utf-8")
 
 
+def read_notes(top: Path, tag: str) -> str:
+    """Return the changelog's section of a tag. Raises ReleaseError if the tag is not this version."""
+    version = VERSION.search((top / "pyproject.toml").read_text(encoding="utf-8"))
+    if version is None or tag != f"v{version.group(1)}":
+        raise ReleaseError(f"the tag {tag} is not the version in pyproject.toml")
+    _, found, after = (top / "CHANGELOG.md").read_text(encoding="utf-8").partition(f"\n## {tag[1:]} ")
+    if not found:
+        raise ReleaseError(f"CHANGELOG.md has no section {tag[1:]}")
+    return after.partition("\n## ")[0].partition("\n")[2].strip()
+
+
 def main() -> int:
-    """Prepare the release that the argument names."""
-    if len(sys.argv) != 2:  # noqa: PLR2004  the command and the version
-        print(__doc__, file=sys.stderr)
-        return 2
+    """Prepare a release, or print the notes of one."""
+    arguments = sys.argv[1:]
     try:
-        prepare(TOP, sys.argv[1], dt.datetime.now(dt.timezone.utc).date())
+        match arguments:
+            case ["--notes", tag]:
+                print(read_notes(TOP, tag))
+            case [version]:
+                prepare(TOP, version, dt.datetime.now(dt.timezone.utc).date())
+            case _:
+                print(__doc__, file=sys.stderr)
+                return 2
     except ReleaseError as error:
         print(f"Error: {error}.", file=sys.stderr)
         return 1

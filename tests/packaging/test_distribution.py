@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -52,6 +55,23 @@ def test_builds_are_the_same_at_another_time_and_place(distributions: dict[str, 
     for path in source.rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
     assert _digest(build(source, tmp_path / "dist")[".whl"]) == _digest(distributions[".whl"])
+
+
+@pytest.mark.long
+def test_release_files_are_built_and_checked_by_one_command(tmp_path: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=TOP, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for name in listed:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TOP / name, tmp_path / name)
+    command = ["make", "-o", ".venv/ready", f"BIN={BIN}", "dist-check"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    components = json.loads((tmp_path / "build" / "sbom.cdx.json").read_text())["components"]
+    locked = re.findall(r"^([\w.-]+)==(\S+)", (TOP / "deploy" / "requirements.txt").read_text(), re.MULTILINE)
+    assert sorted((part["name"], part["version"]) for part in components) == sorted(locked)
+    assert len(list((tmp_path / "dist").iterdir())) == 2
 
 
 def _digest(path: Path) -> str:

@@ -41,3 +41,17 @@ def test_release_without_changes_is_rejected(project: Path) -> None:
     release.prepare(project, "0.2.0", DATE)
     with pytest.raises(release.ReleaseError, match="no changes"):
         release.prepare(project, "0.3.0", DATE)
+
+
+def test_notes_are_the_changes_of_the_tag(project: Path) -> None:
+    release.prepare(project, "0.2.0", DATE)
+    changelog = project / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text() + "\n## 0.1.0 - 2026-01-01\n\n- An older thing.\n")
+    assert release.read_notes(project, "v0.2.0") == "### Added\n\n- A thing."
+
+
+@pytest.mark.parametrize("tag", ["v0.3.0", "0.2.0", "v0.1.0"])
+def test_notes_are_rejected_when_the_tag_is_not_the_version(tag: str, project: Path) -> None:
+    release.prepare(project, "0.2.0", DATE)
+    with pytest.raises(release.ReleaseError):
+        release.read_notes(project, tag)
