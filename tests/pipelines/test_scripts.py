@@ -183,6 +183,9 @@ def test_five_nights_with_a_wrong_password_cost_one_login(
     codes = [night(number, "sentinel-wrong").returncode for number in range(3, 8)]
     assert codes == [1, 5, 5, 5, 5]
     assert emulator.count_calls()["login"] == 1
+    summary = (deployed.folder / OUTPUT / "summary.md").read_text()
+    assert summary.count("Record of rejected logins: 1 ThingSpace user(s)") == 5
+    assert summary.count("No login was sent. Correct the secret") == 4
     assert "sentinel" not in "".join(path.read_text() for path in cache.rglob("*") if path.is_file())
     still = night(8)  # the secret was corrected, and no run was started by hand
     assert still.returncode == 5

@@ -114,3 +114,23 @@ def test_pinned_commits_are_the_same_in_every_workflow() -> None:
         for action, commit in re.findall(r"uses: ([\w-]+/[\w-]+)[\w/-]*@(\S+)", file.read_text()):
             pins.setdefault(action, set()).add(commit)
     assert {action: commits for action, commits in pins.items() if len(commits) > 1} == {}
+
+
+def test_script_runs_inside_the_esc_environment_once(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, body in {
+        "pulumi": 'echo "$1 $2 $3 $4"; shift 4; FROM_ESC=value exec "$@"',
+        "thingspace": 'echo "$FROM_ESC: $*"',
+    }.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    done = subprocess.run(
+        [str(PIPELINES / "scripts" / "lint"), "prod"],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path), "ESC_ENVIRONMENT": "example/sms/prod"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "env run example/sms/prod --\nvalue: lint stacks/\n"

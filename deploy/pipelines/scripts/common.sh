@@ -7,6 +7,7 @@ set -euo pipefail
 
 fail() {  # fail CODE MESSAGE HINT
     printf 'Error: %s\n  %s\n' "$2" "$3" >&2
+    if [ -n "${output:-}" ]; then echo "**Error: $2.** $3" | summarize; fi
     exit "$1"
 }
 
@@ -46,15 +47,21 @@ summarize() {  # append standard input to the job's summary, which GitHub shows;
     tee -a "$output/summary.md" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
 }
 
+count_rejected() {  # the number of ThingSpace users with a rejected login
+    { grep -lrE '"failed_logins": [1-9]' "$state/rejected-logins" || true; } | wc -l
+}
+
+report_login_record() {
+    echo "Record of rejected logins: $(count_rejected) ThingSpace user(s) with a rejected login." | summarize
+}
+
 check_login_record() {  # a scheduled run ends here if an earlier login was rejected, or if that is not known
     mkdir -p "$state/rejected-logins"
-    local rejected
-    rejected=$({ grep -lrE '"failed_logins": [1-9]' "$state/rejected-logins" || true; } | wc -l)
-    echo "Record of rejected logins: $rejected user(s) of ThingSpace with a rejected login." | summarize
+    trap report_login_record EXIT
     if [ "${PIPELINE_SCHEDULED:-false}" = true ]; then
         [ -e "$state/record-kept" ] || fail 5 "the record of rejected logins was not restored" \
             "No login was sent. Check the secrets, then start this job by hand once: docs/pipelines.md"
-        [ "$rejected" = 0 ] || fail 5 "ThingSpace rejected an earlier login" \
+        [ "$(count_rejected)" = 0 ] || fail 5 "ThingSpace rejected an earlier login" \
             "No login was sent. Correct the secret, then start this job by hand once: docs/pipelines.md"
     fi
     touch "$state/record-kept"
