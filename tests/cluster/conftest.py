@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.support.postgres_server import PostgresServer
 from tools.cluster.build import KUBECONFIG_VARIABLE, find_definitions
 
 FOLDER_VARIABLE = "THINGSPACE_TEST_CLUSTER_FOLDER"
+USER = 10001  # of the image; a volume of the node's folder gets no group
 
 
 @pytest.fixture(scope="session")
@@ -107,3 +109,28 @@ def project(
     yield project
     project.close()
     assert target_cluster.warnings == []
+
+
+@pytest.fixture
+def volume(own_cluster: Cluster) -> Iterator[Path]:
+    """Folder of the node that is a volume of the storage class `manual`, the default one."""
+    name = f"store-{secrets.token_hex(4)}"
+    folder = own_cluster.folder / name
+    folder.mkdir()
+    folder.chmod(0o700)
+    os.chown(folder, USER, USER)
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": str(folder)},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "storageClassName": "manual",
+    }
+    metadata = {"name": "manual", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+    provisioner = {"provisioner": "kubernetes.io/no-provisioner"}
+    own_cluster.apply(
+        {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": metadata, **provisioner},
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec},
+    )
+    yield folder
+    own_cluster.kubectl("delete", f"persistentvolume/{name}", "storageclass/manual", "--wait=false")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,26 +16,6 @@ from tests.support.kubernetes_project import KubernetesProject
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
-USER = 10001  # of the image; a volume of the node's folder gets no group
-
-
-@pytest.fixture
-def volume(own_cluster: Cluster) -> Iterator[Path]:
-    """Folder of the node that is a volume of the storage class `manual`."""
-    folder = own_cluster.folder / "volume"
-    folder.mkdir()
-    folder.chmod(0o700)
-    os.chown(folder, USER, USER)
-    spec = {
-        "accessModes": ["ReadWriteOnce"],
-        "capacity": {"storage": "1Gi"},
-        "hostPath": {"path": str(folder)},
-        "persistentVolumeReclaimPolicy": "Retain",
-        "storageClassName": "manual",
-    }
-    own_cluster.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "store"}, "spec": spec})
-    yield folder
-    own_cluster.kubectl("delete", "persistentvolume", "store", "--wait=false")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tools.cluster.images import LISTENER_IMAGES
 NETWORK, ADDRESS, SECOND_ADDRESS = "10.244.0.0/24", "10.244.0.1", "10.244.0.2"
 SERVICE_NETWORK, API_SERVICE = "10.96.0.0/16", "10.96.0.1"
 BRIDGE = "pods"
-INGRESS_CLASS = "test"
+INGRESS_CLASS, TLS_SECRET = "test", "listener-tls"
 ETCD, ETCD_PEER = "http://127.0.0.1:23790", "http://127.0.0.1:23800"
 START_SECONDS = 60.0
 TOKEN = "invented-administrator-token"
@@ -82,6 +82,7 @@ class KubernetesClient:
 
     Attributes:
         kubeconfig: Configuration file for clients.
+        ca: Certificate authority of the tests.
         warnings: What the API server has warned of in responses to `kubectl`. A test must not cause any.
     """
 
@@ -89,6 +90,7 @@ class KubernetesClient:
 
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
+        self.ca = trustme.CA()
         self.warnings: list[str] = []
 
     def kubectl(self, *arguments: str, input: str | None = None, fails: bool = False, seconds: float = 60.0) -> str:  # noqa: A002
@@ -128,6 +130,19 @@ class KubernetesClient:
         )
         return name
 
+    def create_certificate(self, namespace: str, host: str) -> str:
+        """Create a Secret with a certificate for a host and return its name."""
+        certificate = self.ca.issue_cert(host)
+        pem = {
+            "tls.crt": b"".join(part.bytes() for part in certificate.cert_chain_pems).decode(),
+            "tls.key": certificate.private_key_pem.bytes().decode(),
+        }
+        metadata = {"name": TLS_SECRET, "namespace": namespace}
+        self.apply(
+            {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "stringData": pem}
+        )
+        return TLS_SECRET
+
     def wait_for(self, condition: Callable[[], object], seconds: float, what: str) -> None:
         """Return as soon as the condition holds, or fail with the events of the cluster."""
         try:
@@ -144,7 +159,6 @@ class Cluster(KubernetesClient):
         folder: Folder with `images.tar`. Everything of the cluster is written here.
 
     Attributes:
-        ca: Certificate authority of the cluster and of the ingress controller.
         hosts: File that is /etc/hosts here and in the name server of the pods.
         images: References of the listener's images v1 and v2.
         engine: Environment of the engine.
@@ -154,7 +168,6 @@ class Cluster(KubernetesClient):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "kubeconfig")
         self.folder = folder
-        self.ca = trustme.CA()
         self.ca_file = folder / "ca.pem"
         self.hosts = folder / "hosts"
         self.images = LISTENER_IMAGES

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import trustme
 
 from tests.support.cluster import KubernetesClient
 from tools.cluster.build import KUBECONFIG_VARIABLE
@@ -44,7 +43,6 @@ class ExistingCluster(KubernetesClient):
         first, second = os.environ[IMAGES].split(",")
         self.images = {"v1": first, "v2": second}
         self.ingress_class = os.environ[INGRESS_CLASS]
-        self.ca = trustme.CA()
         self.ca_file = folder / "ca.pem"
         self.ca.cert_pem.write_to_path(self.ca_file)
         self.engine = {

@@ -17,7 +17,6 @@ from tests.support.existing_cluster import ExistingCluster
 from tests.support.pulumi_project import TOP, Project
 
 PROGRAM = TOP / "tests" / "cluster" / "program"
-TLS_SECRET = "listener-tls"
 ROLLOUT_SECONDS = 60
 
 
@@ -43,15 +42,6 @@ class KubernetesProject(Project):
         self._cluster = cluster
         self.namespace = cluster.namespace()
         self.host = cluster.host_for(self.namespace)
-        certificate = cluster.ca.issue_cert(self.host)
-        pem = {
-            "tls.crt": b"".join(part.bytes() for part in certificate.cert_chain_pems).decode(),
-            "tls.key": certificate.private_key_pem.bytes().decode(),
-        }
-        metadata = {"name": TLS_SECRET, "namespace": self.namespace}
-        cluster.apply(
-            {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "stringData": pem}
-        )
         shutil.copy(PROGRAM / "__main__.py", self.folder)
         self._write_project(cluster.plugin_folder)
         self.options: dict[str, Any] = {
@@ -65,7 +55,7 @@ class KubernetesProject(Project):
             "rotation": 1,
             "settings": {},
             "store": store,
-            "tls_secret": TLS_SECRET,
+            "tls_secret": cluster.create_certificate(self.namespace, self.host),
             "triggers": [],
         }
         self.init("dev")

@@ -1,4 +1,4 @@
-"""Builds the images of the cluster for tests and writes them to images.tar: python -m tools.cluster.images FOLDER.
+"""Builds images.tar and the folder wheels for the tests of the cluster: python -m tools.cluster.images FOLDER.
 
 It needs the network of this machine, so it runs before the cluster.
 """
@@ -6,12 +6,14 @@ It needs the network of this machine, so it runs before the cluster.
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 import tarfile
 import time
 from pathlib import Path
 
 from tests.support.container_images import Podman
+from tests.support.example_commands import EXAMPLES, build_wheel, write_constraints
 from tools.cluster import build
 from tools.go_build import log
 
@@ -43,5 +45,15 @@ def write_archives(folder: Path) -> None:
     podman.close()
 
 
+def download_wheels(folder: Path) -> None:
+    """Build this project's wheel and download what examples/kubernetes needs beside it."""
+    build_wheel(folder)
+    write_constraints(constraints := folder / "constraints.txt")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", f"--dest={folder}", f"--find-links={folder}"]
+    requirements = EXAMPLES / "kubernetes" / "requirements.txt"
+    subprocess.run([*command, f"--constraint={constraints}", f"--requirement={requirements}"], check=True)
+
+
 if __name__ == "__main__":
     write_archives(Path(sys.argv[1]))
+    download_wheels(Path(sys.argv[1]) / "wheels")
