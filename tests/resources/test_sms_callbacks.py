@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pulumi
@@ -44,6 +45,7 @@ def test_invalid_argument_is_rejected(changes: dict[str, Any], message: str) -> 
     async def run_program() -> None:  # an Output needs an event loop
         SmsCallbacks("sms", **arguments | {key: it() if callable(it) else it for key, it in changes.items()})
 
-    with pytest.raises(InvalidArgument) as error:
-        asyncio.run(run_program())
+    loop = asyncio.new_event_loop()  # asyncio.run would remove the loop that the SDK's mocks use in the next tests
+    with contextlib.closing(loop), pytest.raises(InvalidArgument) as error:
+        loop.run_until_complete(run_program())
     assert message in str(error.value)
