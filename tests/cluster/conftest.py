@@ -25,7 +25,9 @@ USER = 10001  # of the image; a volume of the node's folder gets no group
 def own_cluster() -> Iterator[Cluster]:
     """Cluster that exists for this run only, with the listener's images and an ingress controller."""
     if FOLDER_VARIABLE not in os.environ:
-        pytest.skip("needs control over nodes, network or audit log: run `make test-cluster` without an existing cluster")
+        pytest.skip(
+            "needs control over nodes, network or audit log: run `make test-cluster` without an existing cluster"
+        )
     cluster = Cluster(Path(os.environ[FOLDER_VARIABLE]))
     yield cluster
     cluster.close()
