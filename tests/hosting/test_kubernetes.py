@@ -414,7 +414,7 @@ def test_instance_is_a_label_that_is_unique_for_a_long_name() -> None:
         ({"ingress": IngressRoute(tls_secret="x", issuer="y")}, "ingress.issuer and tlsSecret are both set"),
         ({"ingress": IngressRoute(issuer="y", issuer_kind="issuer")}, "ingress.issuer_kind must be ClusterIssuer"),
         ({"ingress": IngressRoute(annotations={"a": True})}, "ingress.annotations has a without text"),  # type: ignore[dict-item]
-        ({"admin": AdminAccess("operations")}, "admin_namespaces must be list or tuple, not str"),
+        ({"admin": AdminAccess("operations")}, "admin.namespaces must be list or tuple, not str"),
         ({"recovery_mode": "always"}, "recovery_mode is 'always'; it must be off or startCallbacks or history"),
         ({"recovery_mode": "history"}, "recovery_credentials must be set for recoveryMode history"),
         (
@@ -423,7 +423,9 @@ def test_instance_is_a_label_that_is_unique_for_a_long_name() -> None:
         ),
         ({"recovery_credentials": {"appKey": "x"}}, "recovery_credentials has no appSecret, username, password"),
         ({"settings": {"port": 80}}, "settings.port cannot be set here"),
-        ({"settings": {"retentionDay": 1}}, "did you mean retentionDays?"),
+        ({"settings": {"retentionDay": 1}}, "settings.retentionDay cannot be set here; did you mean retentionDays?"),
+        ({"settings": {"retention_days": 1}}, "settings.retention_days cannot be set here; did you mean"),
+        ({"recovery_credentials": {"app_key": "x"}}, "recovery_credentials.app_key cannot be set here"),
         ({"rollout_timeout_seconds": 0}, "rollout_timeout_seconds is 0; it must be a whole number from 10 to 3600"),
         ({"pre_stop_seconds": -1}, "pre_stop_seconds is -1"),
         (
@@ -431,6 +433,31 @@ def test_instance_is_a_label_that_is_unique_for_a_long_name() -> None:
             "environment has THINGSPACE_LISTENER_PORT: use the option",
         ),
         ({"environment": {"OTEL_BSP_SCHEDULE_DELAY": 50}}, "environment has OTEL_BSP_SCHEDULE_DELAY without text"),
+        ({"namespace": 5}, "namespace must be str or Output, not int"),
+        ({"namespace": ""}, "namespace must be str or Output, not empty"),
+        ({"namespace": "My_NS"}, "namespace is 'My_NS'; it must be"),
+        ({"sinks": "http"}, "sinks must be list or tuple or Output, not str"),
+        ({"api_token": ""}, "api_token must be str or Output, not empty"),
+        ({"resources": "100m"}, "resources must be dict or Output, not str"),
+        ({"resources": {"request": {}}}, "resources.request cannot be set here; did you mean requests?"),
+        ({"monitoring": "false"}, "monitoring must be bool, not str"),
+        ({"ingress": IngressRoute(class_name=5)}, "ingress.class_name must be str or Output, not int"),  # type: ignore[arg-type]
+        ({"ingress": IngressRoute(annotations="a")}, "ingress.annotations must be dict, not str"),  # type: ignore[arg-type]
+        ({"gateway": GatewayRoute("gateway", section_name=443)}, "gateway.section_name must be str"),  # type: ignore[arg-type]
+        ({"store": SqliteVolume(size=5)}, "store.size must be str or Output, not int"),  # type: ignore[arg-type]
+        ({"store": SqliteVolume(size=None)}, "store.size must be str or Output, not NoneType"),  # type: ignore[arg-type]
+        ({"admin": AdminAccess([])}, "admin.namespaces is empty"),
+        ({"name": 5}, "name is 5"),
+        ({"transform": lambda _manifest: {"kind": "x"}}, "transform must return a manifest for Secret with apiVersion"),
+        (
+            {"transform": lambda manifest: {key: manifest[key] for key in ("apiVersion", "kind", "metadata")}},
+            "transform must return a manifest for Deployment with spec",
+        ),
+        (
+            {"transform": lambda manifest: {**manifest, "spec": {"replicas": 1}}},
+            "transform must return a manifest for Deployment with spec.template",
+        ),
+        ({"transform": "x"}, "transform must be a function, not str"),
         ({"transform": lambda _manifest: None}, "transform must return a manifest for Secret, not NoneType"),
         ({"opts": pulumi.ResourceOptions(import_="x")}, "set adopt=True"),
     ],

@@ -306,7 +306,7 @@ def _check_listener(entry: dict[Any, Any], account_count: int) -> Iterator[Viola
 
 def _check_kubernetes(entry: dict[Any, Any]) -> Iterator[Violation]:
     for option, keys in validation.KUBERNETES_KEYS.items():
-        if option != "settings" and isinstance(entry.get(option), dict):
+        if option not in ("settings", "resources") and isinstance(entry.get(option), dict):
             schema = {key: StackKey(MAP if key == "annotations" else TEXT, is_secret=True) for key in keys}
             yield from _check_types(("listener", option), entry[option], schema)
     for failure in validation.kubernetes_option_errors(entry):

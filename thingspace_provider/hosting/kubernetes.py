@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import pulumi
@@ -37,6 +38,8 @@ NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")  # the engine adds up to 1
 REVISION_DIGITS = 12
 # A route to another host is another object, so that the registered URL is served until the registration has followed.
 ROUTED_HOSTS = ["spec.rules[*].host", "spec.hostnames"]
+KEYS_AS_WRITTEN = ("environment", "resources", "settings", "recovery_credentials")  # these maps go into manifests
+FIELD_TYPES: dict[str, tuple[type, ...]] = {"annotations": (dict,), "namespaces": (list, tuple)}  # all others are text
 Transform = Callable[[Manifest], Manifest]
 
 
@@ -148,7 +151,7 @@ class KubernetesListener(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         reject_import("KubernetesListener", opts)
-        if not NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise _invalid(
                 "name", f"is {name!r}; it must be 1 to 40 small letters, digits and -, beginning with a letter"
             )
@@ -161,7 +164,11 @@ class KubernetesListener(pulumi.ComponentResource):
             ingress=(ingress, (IngressRoute, type(None))),
             gateway=(gateway, (GatewayRoute, type(None))),
             admin=(admin, (AdminAccess, type(None))),
-            admin_namespaces=(admin and admin.namespaces, (list, tuple, type(None))),
+            namespace=(namespace, (str, pulumi.Output, type(None))),
+            sinks=(sinks, (list, tuple, pulumi.Output, type(None))),
+            api_token=(api_token, (str, pulumi.Output, type(None))),
+            resources=(resources, (dict, pulumi.Output, type(None))),
+            monitoring=(monitoring, (bool,)),
             replicas=(replicas, (int, type(None))),
             recovery_mode=(recovery_mode, (str, type(None))),
             recovery_credentials=(recovery_credentials, (dict, pulumi.Output, type(None))),
@@ -170,8 +177,13 @@ class KubernetesListener(pulumi.ComponentResource):
             rollout_timeout_seconds=(rollout_timeout_seconds, (int,)),
             pre_stop_seconds=(pre_stop_seconds, (int,)),
         )
+        _check_fields(store=store, ingress=ingress, gateway=gateway, admin=admin)
+        if transform is not None and not callable(transform):
+            raise _invalid("transform", f"must be a function, not {type(transform).__name__}")
         _check_options(
             host=host,
+            namespace=namespace,
+            resources=resources,
             store=vars(store) if isinstance(store, SqliteVolume) else store,
             replicas=replicas,
             ingress=ingress and vars(ingress),
@@ -221,7 +233,7 @@ class KubernetesListener(pulumi.ComponentResource):
                     host=host,
                     volume=store if isinstance(store, SqliteVolume) else None,
                     replicas=replicas,
-                    namespace=namespace,
+                    namespace=None if namespace is None else _checked("namespace", namespace),
                     ingress=ingress,
                     gateway=gateway,
                     settings=pulumi.Output.secret(settings_file),
@@ -237,7 +249,9 @@ class KubernetesListener(pulumi.ComponentResource):
                 )
             )
             if transform:
-                manifests = {purpose: _transformed(transform, manifest) for purpose, manifest in manifests.items()}
+                manifests = {
+                    purpose: _transformed(transform, purpose, manifest) for purpose, manifest in manifests.items()
+                }
             create = _import_kubernetes()
             super().__init__("thingspace:index:KubernetesListener", name, None, opts)
             objects = {}
@@ -310,10 +324,28 @@ def _check_types(**arguments: tuple[object, tuple[type, ...]]) -> None:
             raise _invalid(argument, f"must be {names}, not {given}")
 
 
+def _check_fields(**groups: object) -> None:
+    """Check the types in the dataclasses among the arguments."""
+    for group, value in groups.items():
+        if not isinstance(value, SqliteVolume | IngressRoute | GatewayRoute | AdminAccess):
+            continue
+        for field in fields(value):
+            given = getattr(value, field.name)
+            types = FIELD_TYPES.get(field.name, (str, pulumi.Output))
+            if field.default is None:
+                types = (*types, type(None))
+            if field.name != "storage_class" or given != "":  # an empty class is one that Kubernetes knows
+                _check_types(**{f"{group}.{field.name}": (given, types)})
+            if field.name == "namespaces" and not given:
+                raise _invalid("admin.namespaces", "is empty; name a namespace, or omit admin")
+
+
 def _check_options(**options: Any) -> None:
-    variables = {"environment": options.get("environment")}  # its keys are names, not options
-    for failure in kubernetes_option_errors({**_camel_keys(options), **variables}):
-        raise _invalid(to_snake_case(failure.key), failure.reason)
+    as_written = {to_camel_case(key): options[key] for key in KEYS_AS_WRITTEN if key in options}
+    for failure in kubernetes_option_errors({**_camel_keys(options), **as_written}):
+        option, dot, key = failure.key.partition(".")
+        key = key if option in as_written else to_snake_case(key)
+        raise _invalid(f"{to_snake_case(option)}{dot}{key}", failure.reason)
 
 
 def _camel_keys(value: Any) -> Any:
@@ -330,10 +362,16 @@ def _checked(argument: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
     return value.apply(check) if isinstance(value, pulumi.Output) else value
 
 
-def _transformed(transform: Transform, manifest: Manifest) -> Manifest:
-    changed = transform(manifest)
+def _transformed(transform: Transform, purpose: str, manifest: Manifest) -> Manifest:
+    kind, changed = manifest["kind"], transform(manifest)
     if not isinstance(changed, dict):
-        raise _invalid("transform", f"must return a manifest for {manifest['kind']}, not {type(changed).__name__}")
+        raise _invalid("transform", f"must return a manifest for {kind}, not {type(changed).__name__}")
+    required = ("apiVersion", "kind", "metadata", *(["spec"] if purpose == "workload" else []))
+    missing = [key for key in required if not changed.get(key)]
+    if purpose == "workload" and not missing and not changed["spec"].get("template"):
+        missing = ["spec.template"]
+    if missing:
+        raise _invalid("transform", f"must return a manifest for {kind} with {', '.join(missing)}")
     return changed
 
 

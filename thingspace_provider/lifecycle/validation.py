@@ -19,6 +19,10 @@ PROFILE_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 HOST_NAME = re.compile(r"(?=.{4,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]([-a-z0-9]{0,61}[a-z0-9])")
 INTEGER_RANGES = {"replicas": (1, 1000), "rolloutTimeoutSeconds": (10, 3600), "preStopSeconds": (0, 3600)}
+NAME_RULES = {
+    "host": (HOST_NAME, "a DNS name in small letters without scheme, port and path"),
+    "namespace": (re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"), "at most 63 small letters, digits and -"),
+}
 RECOVERY_MODES = ("off", "startCallbacks", "history")
 RECOVERY_KEYS = ("appKey", "appSecret", "username", "password")  # and baseUrl
 KUBERNETES_KEYS = {  # of the options of a KubernetesListener that are maps, as a stack file has them
@@ -26,6 +30,7 @@ KUBERNETES_KEYS = {  # of the options of a KubernetesListener that are maps, as 
     "ingress": ("className", "annotations", "tlsSecret", "issuer", "issuerKind"),
     "gateway": ("name", "namespace", "sectionName"),
     "recoveryCredentials": (*RECOVERY_KEYS, "baseUrl"),
+    "resources": ("requests", "limits", "claims"),  # glossary: allow
     "settings": (  # of the listener; the component sets all others
         "recoveryDelaySeconds",
         "recoveryIntervalSeconds",
@@ -189,10 +194,7 @@ def kubernetes_option_errors(options: Mapping[str, object]) -> Iterator[CheckFai
         value = options.get(key)
         if isinstance(value, int | float) and (isinstance(value, float | bool) or not minimum <= value <= maximum):
             yield CheckFailure(key, f"is {value}; it must be a whole number from {minimum} to {maximum}")
-    host = options.get("host")
-    if isinstance(host, str) and not HOST_NAME.fullmatch(host):
-        reason = f"is {host!r}; it must be a DNS name in small letters without scheme, port and path"
-        yield CheckFailure("host", reason)
+    yield from _name_errors(options)
     for option, keys in KUBERNETES_KEYS.items():
         entry = options.get(option)
         for key in entry if isinstance(entry, Mapping) else ():
@@ -207,6 +209,13 @@ def kubernetes_option_errors(options: Mapping[str, object]) -> Iterator[CheckFai
     yield from _store_errors(options)
     yield from _route_errors(options)
     yield from _recovery_errors(options)
+
+
+def _name_errors(options: Mapping[str, object]) -> Iterator[CheckFailure]:
+    for key, (pattern, rule) in NAME_RULES.items():
+        value = options.get(key)
+        if isinstance(value, str) and not pattern.fullmatch(value):
+            yield CheckFailure(key, f"is {value!r}; it must be {rule}")
 
 
 def _store_errors(options: Mapping[str, object]) -> Iterator[CheckFailure]:
