@@ -144,7 +144,11 @@ class PatroniCluster:
         return {"leader", "sync_standby"} <= set(self.roles().values())
 
     def kill_primary(self) -> str:
-        """Kill the server and Patroni of the primary with SIGKILL. Return its name."""
+        """Kill the server and Patroni of the primary with SIGKILL. Return its name.
+
+        Patroni promotes synchronous standbys only, so this waits for one.
+        """
+        wait_until(self.has_standby, START_TIMEOUT_SECONDS, "the cluster has a synchronous standby", 0.5)
         [name] = [name for name, role in self.roles().items() if role == "leader"]
         self._processes[name].kill()
         self._processes[name].wait()
