@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tools.actionlint.get import find_actionlint
 
@@ -116,21 +117,55 @@ def test_pinned_commits_are_the_same_in_every_workflow() -> None:
     assert {action: commits for action, commits in pins.items() if len(commits) > 1} == {}
 
 
-def test_script_runs_inside_the_esc_environment_once(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    for name, body in {
-        "pulumi": 'echo "$1 $2 $3 $4"; shift 4; FROM_ESC=value exec "$@"',
-        "thingspace": 'echo "$FROM_ESC: $*"',
-    }.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    done = subprocess.run(
-        [str(PIPELINES / "scripts" / "lint"), "prod"],
-        cwd=tmp_path,
-        env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path), "ESC_ENVIRONMENT": "example/sms/prod"},
+def run_script(folder: Path, *command: str, pulumi: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script with a `pulumi` of one line of shell, and a `thingspace` that prints its arguments."""
+    (folder / "bin").mkdir()
+    for name, body in {"pulumi": pulumi, "thingspace": 'echo "$FROM_ESC: $*"'}.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / "bin" / name).chmod(0o755)
+    return subprocess.run(
+        [str(PIPELINES / "scripts" / command[0]), *command[1:]],
+        cwd=folder,
+        env={"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder), **environment},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=60,
     )
-    assert done.stdout == "env run example/sms/prod --\nvalue: lint stacks/\n"
+
+
+def test_script_runs_inside_the_esc_environment_once(tmp_path: Path) -> None:
+    pulumi = 'echo "$1 $2 $3 $4"; shift 4; FROM_ESC=value exec "$@"'
+    done = run_script(tmp_path, "lint", "prod", pulumi=pulumi, ESC_ENVIRONMENT="example/sms/prod")
+    assert (done.stdout, done.returncode) == ("env run example/sms/prod --\nvalue: lint\n", 0)
+
+
+def test_rotation_makes_no_password_when_a_line_of_the_publish_command_fails(tmp_path: Path) -> None:
+    done = run_script(tmp_path, "rotate", "prod", "prepare", pulumi='echo "pulumi $*"', ROTATE_PUBLISH="false\ntrue\n")
+    assert done.returncode == 1
+    assert "pulumi --non-interactive --color never config set thingspace:rotation" in done.stdout
+    assert " up " not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("error: no changes were expected but changes were proposed", "stack prod has changes that are not applied"),
+        ("error: no credentials", "the preview before the rotation failed"),
+    ],
+)
+def test_rotation_names_why_it_did_not_start(tmp_path: Path, output: str, message: str) -> None:
+    done = run_script(tmp_path, "rotate", "prod", "prepare", pulumi=f'echo "{output}"; exit 1')
+    assert done.returncode == 1
+    assert f"Error: {message}" in done.stderr
+
+
+def test_comment_is_written_after_a_failed_preview_too() -> None:
+    workflow = yaml.safe_load((PIPELINES / "github" / "thingspace-change.yml").read_text())["jobs"]
+    [upload] = [step for step in workflow["preview"]["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert "!cancelled()" in upload["if"]
+    assert "!cancelled()" in workflow["comment"]["if"]
+    assert '"failure"' in workflow["comment"]["if"]
+    text = GITLAB.read_text()
+    for job in ("preview", "comment"):
+        assert "when: always" in re.split(r"\n(?=\S)", text.split(f"\n{job}:\n")[1])[0]
