@@ -88,7 +88,8 @@ def test_table_has_one_line_for_each_registration(thingspace: ThingSpaceClient) 
 @pytest.mark.parametrize(
     ("url", "note"),
     [
-        (f"{URL}/{{path_token}}/{{account}}", "the URL of the stack"),
+        (f"{URL}/invented-token/{{account}}", "the URL of the stack"),
+        (f"{URL}/{{path_token}}/{{account}}", "the URL of the stack, if its path token is that of the stack"),
         (f"{URL}/{{account}}", "another URL: `pulumi up` takes it over with adopt"),
     ],
 )

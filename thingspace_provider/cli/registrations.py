@@ -156,8 +156,11 @@ def _describe(account: str, entries: list[Registration], settings: Configuration
         if entry.service_name != SMS_SERVICE:
             note = "another service: `pulumi up` leaves it"
         elif has_listener:
-            is_different = describe_difference(entry, host_settings, None, account)
-            note = "another URL: `pulumi up` takes it over with adopt" if is_different else "the URL of the stack"
+            has_token = host_settings.get("kind") != "external" or "{path_token}" in str(host_settings.get("url"))
+            if describe_difference(entry, host_settings, None, account):
+                note = "another URL: `pulumi up` takes it over with adopt"
+            else:
+                note = "the URL of the stack" + (", if its path token is that of the stack" if has_token else "")
         yield Row(account, entry.service_name, mask_url(entry.url), entry.username, note)
 
 
