@@ -38,6 +38,7 @@ def write_program(
     (project.folder / "__main__.py").write_text(PROGRAM % (path, listener, triggers))
 
 
+@pytest.mark.long
 def test_url_revision_and_triggers_can_be_outputs(
     project: Project, emulator: EmulatorProcess, thingspace: ThingSpaceClient
 ) -> None:

@@ -96,6 +96,7 @@ def test_without_credentials_nothing_is_created(project: Project, emulator: Emul
     up_recovers(project, emulator)
 
 
+@pytest.mark.long
 def test_a_port_in_use_is_named_before_anything_is_registered(project: Project, emulator: EmulatorProcess) -> None:
     port, taken = occupy()
     with taken:
@@ -148,6 +149,7 @@ def test_the_registration_itself_rejects_the_port(project: Project) -> None:
     assert "ThingSpace rejects port 8443 for callbacks" in project.preview(fails=True).output
 
 
+@pytest.mark.long
 def test_a_listener_that_fails_the_readiness_probe_is_not_registered(
     project: Project, emulator: EmulatorProcess
 ) -> None:

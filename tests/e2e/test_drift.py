@@ -163,6 +163,7 @@ def test_a_registration_is_renewed_when_thingspace_rejects_replacement_and_queue
     assert (calls["registerCallback"], calls["deregisterCallback"]) == (3, 1)
 
 
+@pytest.mark.long
 def test_a_listener_that_exited_is_reported_and_restarted_on_the_same_store(
     deployed: Project, emulator: EmulatorProcess
 ) -> None:
