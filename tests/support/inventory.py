@@ -11,7 +11,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 from thingspace_provider.cli import main
 from thingspace_provider.config import stack_schema
 from thingspace_provider.config.credentials import CREDENTIAL_SETTINGS
+from thingspace_provider.hosting import GatewayRoute, IngressRoute, SqliteVolume
 from thingspace_provider.listener.forwarding.metrics import OUTCOMES
 from thingspace_provider.listener.forwarding.settings import HttpSettings, KafkaSettings
 from thingspace_provider.listener.ingest.callback_endpoint import REJECTION_REASONS
@@ -31,11 +32,13 @@ from thingspace_provider.listener.model import KINDS
 from thingspace_provider.listener.recovery import metrics as recovery
 from thingspace_provider.listener.recovery.settings import CredentialSettings
 from thingspace_provider.listener.settings.listener_settings import ListenerSettings
+from thingspace_provider.resources.base import to_camel_case
 
 Documents = Mapping[str, str]  # path from the top of the repository -> text
 TOP = Path(__file__).resolve().parent.parent.parent
 PACKAGE = TOP / "thingspace_provider"
 ALERTS = TOP / "deploy" / "monitoring" / "alerts.yml"
+MAPS = {"gateway", "ingress", "recoveryCredentials", "store"}  # options with keys of their own
 COMMANDS_PAGE = "docs/reference/commands.md"  # of the site
 VARIABLE = re.compile(r"(?<![A-Z_])(?:THINGSPACE|PULUMI|XDG)_[A-Z0-9_]*[A-Z0-9]\b")
 PROFILE_VARIABLE = re.compile(r"THINGSPACE_PLANT_[AB]_(?=APP_KEY|APP_SECRET|USERNAME|PASSWORD|BASE_URL)")
@@ -360,6 +363,23 @@ def show_text(node: ast.AST) -> str:
     return "#"
 
 
+def keys_of_maps() -> set[str]:
+    """Return the keys of the maps of a listener on Kubernetes, as `ingress.className`."""
+    models = {"gateway": GatewayRoute, "ingress": IngressRoute, "store": SqliteVolume}
+    keys = {f"{key}.{to_camel_case(field.name)}" for key, model in models.items() for field in fields(model)}
+    return keys | {f"recoveryCredentials.{key}" for key in aliases(CredentialSettings)}
+
+
+def documented_keys_of_maps(documents: Documents) -> set[str]:
+    """Return these keys in the rows of the options, in code font or in a map."""
+    found = set()
+    for cells in find_tables(documents["docs/kubernetes.md"], "Key of the stack file"):
+        for code in re.findall(r"`([^`]+)`", cells[3]):
+            names = re.findall(r"(\w+):", code) if code.startswith("{") else re.findall(r"^[a-z]\w+$", code)
+            found |= {f"{key}.{name}" for key in MAPS & {cells[0].strip("`")} for name in names}
+    return found
+
+
 KINDS_OF_NAMES = (
     Kind("settings of the listener", lambda: aliases(ListenerSettings), documented_settings),
     Kind(
@@ -368,6 +388,12 @@ KINDS_OF_NAMES = (
         lambda documents: first_cells(documents["docs/forwarding.md"], "Key |"),
     ),
     Kind("stack keys", stack_keys, lambda documents: first_cells(documents["docs/stack-file.md"], "Key |")),
+    Kind(
+        "keys of maps on Kubernetes",
+        keys_of_maps,
+        documented_keys_of_maps,
+        spelling=lambda name: name.partition(".")[2],
+    ),
     Kind("environment variables", variables, documented_variables, variables_of_tools),
     Kind("commands and options", commands, documented_commands, spelling=lambda name: name.rpartition(" ")[2]),
     Kind(
